@@ -1,0 +1,8 @@
+"""SegDemo: the entry point, on a desk (``python app.py``) and on Hugging Face Spaces."""
+
+from segdemo.ui.page import build, launch_options
+
+demo = build()
+
+if __name__ == "__main__":
+    demo.launch(**launch_options())

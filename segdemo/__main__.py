@@ -1,0 +1,342 @@
+"""The command line: ``python -m segdemo COMMAND``.
+
+Exit codes: 0 done; 2 bad usage or bad input, with one line on stderr; 1 an internal error. Results for machines
+go to stdout with ``--json``; progress goes to stderr.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
+
+
+def main(arguments=None):
+    """Run one command and return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except (
+        ValueError,
+        FileNotFoundError,
+    ) as error:  # every error of ours that a user can mend is a ValueError
+        print(f"segdemo: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("segdemo: stopped", file=sys.stderr)
+        return 1
+
+
+def _sentence(error):
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="segdemo", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("models", help="list the trained models and the architectures")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_models)
+
+    command = commands.add_parser("predict", help="write the label map of each photo")
+    command.add_argument("--model", required=True)
+    command.add_argument("--out", required=True, type=Path, help="folder for <stem>.png")
+    command.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
+    command.add_argument("--json", action="store_true")
+    command.add_argument("photos", nargs="+", type=Path, metavar="IMAGE_OR_DIR")
+    command.set_defaults(run=_predict)
+
+    command = commands.add_parser("evaluate", help="measure a model on a dataset")
+    command.add_argument("--model", required=True)
+    _add_dataset(command)
+    command.add_argument("--subset", default="test", help="val, test or all (default: test)")
+    command.add_argument(
+        "--squashed", action="store_true", help="also score masks and predictions squashed to 384x384"
+    )
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("train", help="train or fine-tune a model")
+    command.add_argument("--model", help="an architecture; see `models`")
+    command.add_argument("--recipe", help="start from the settings of a recipe")
+    command.add_argument("--list-recipes", action="store_true")
+    _add_dataset(command, required=False)
+    command.add_argument("--out", type=Path, help="the run directory")
+    command.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    command.add_argument("--epochs", type=int)
+    command.add_argument("--batch", type=int)
+    command.add_argument("--size", type=int, help="side of the training crop, pixels")
+    command.add_argument("--learning-rate", type=float)
+    command.add_argument("--start-from", help="a trained model or a .weights.h5 file to go on from")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting, as JSON"
+    )
+    command.add_argument("--no-export", action="store_true", help="do not export at the end")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("export", help="turn a run's best checkpoint into a served model")
+    command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    command.add_argument("--name", help="name of the model (default: the run's folder)")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_export)
+
+    command = commands.add_parser("data", help="download or check a dataset")
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    action = actions.add_parser("download")
+    action.add_argument("kind", choices=("voc", "pets"))
+    action.add_argument("--out", type=Path, help="where to (default: SEGDEMO_DATA)")
+    action.set_defaults(run=_download)
+    action = actions.add_parser("check")
+    action.add_argument("folder", type=Path, metavar="DIR")
+    action.add_argument("--json", action="store_true")
+    action.set_defaults(run=_check)
+    action = actions.add_parser("trimaps", help="turn VOC's cats and dogs into a dataset like Pets")
+    action.add_argument("folder", type=Path, metavar="VOC_DIR")
+    action.add_argument("--out", type=Path, required=True)
+    action.set_defaults(run=_trimaps)
+    return parser
+
+
+def _add_dataset(command, required=True):
+    command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
+    command.add_argument("--data", required=required, type=Path, metavar="DIR")
+
+
+def _print_json(data):
+    print(json.dumps(data, indent=1))
+
+
+def _models(options):
+    from segdemo import zoo
+
+    served = [entry.to_json() for entry in zoo.served_models().values()]
+    if options.json:
+        architectures = [
+            {
+                "name": spec.name,
+                "title": spec.title,
+                "label_set": spec.label_set,
+                "encoder": spec.encoder,
+                "paper": spec.paper,
+                "trained": any(model["architecture"] == spec.name for model in served),
+            }
+            for spec in zoo.SPECS.values()
+        ]
+        _print_json({"models": served, "architectures": architectures})
+        return
+    for model in served:
+        score = model.get("metrics", {}).get("mean_iou")
+        shown = f"{100 * score:5.1f} mean IoU" if score is not None else ""
+        print(f"{model['name']:24} {model['title']:24} {model['label_set']:6} {shown}")
+    untrained = [name for name in zoo.SPECS if name not in {m["architecture"] for m in served}]
+    print(f"Not trained yet: {', '.join(untrained)}")
+
+
+def _photos(paths):
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
+            if not inside:
+                raise ValueError(f"There is no photo in {path}: give a folder with JPEG, PNG or WebP files.")
+            found += inside
+        else:
+            found.append(path)
+    stems = {}
+    for path in found:
+        if path.stem in stems:
+            raise ValueError(
+                f"{stems[path.stem]} and {path} would both be written as {path.stem}.png: rename one."
+            )
+        stems[path.stem] = path
+    return found
+
+
+def _predict(options):
+    from segdemo import masks
+    from segdemo.intake import IntakeError, Limits, read_photo
+    from segdemo.predict import Predictor
+    from segdemo.store import write_atomic
+    from segdemo.zoo import served_model
+
+    photos = _photos(options.photos)
+    entry = served_model(options.model)
+    predictor = Predictor(entry)
+    limits = Limits.from_env()
+    results, failed = [], 0
+    for path in _progress(photos, "photos"):
+        try:
+            image = read_photo(path, limits)
+        except IntakeError as error:  # the others are still wanted
+            print(f"segdemo: {path.name}: {_sentence(error)}", file=sys.stderr)
+            failed += 1
+            continue
+        prediction = predictor(image)
+        options.out.mkdir(parents=True, exist_ok=True)
+        target = options.out / f"{path.stem}.png"
+        write_atomic(target, masks.encode_png(prediction.label_map, entry.label_set))
+        if options.overlay:
+            from PIL import Image
+
+            overlay = masks.overlay(image, prediction.label_map, entry.label_set)
+            Image.fromarray(overlay).save(options.out / f"{path.stem}_overlay.png")
+        results.append(
+            {
+                "image": str(path),
+                "label_map": str(target),
+                "model": entry.name,
+                "label_set": entry.label_set.name,
+                "width": image.shape[1],
+                "height": image.shape[0],
+                "milliseconds": round(prediction.milliseconds, 1),
+                "classes": masks.class_table(prediction.label_map, entry.label_set),
+            }
+        )
+    if options.json:
+        _print_json(results)
+    return 2 if failed else 0
+
+
+def _evaluate(options):
+    from segdemo.datasets import open_dataset
+    from segdemo.evaluate import evaluate_model
+    from segdemo.zoo import served_model
+
+    entry = served_model(options.model)
+    dataset = open_dataset(options.dataset, options.data)
+    report = evaluate_model(
+        entry, dataset, options.subset, squashed=options.squashed, wrap=lambda s: _progress(s, "photos")
+    )
+    if options.json:
+        _print_json(report)
+        return
+    print(f"{report['model']} on {report['dataset']} {report['subset']}, {report['images']} photos")
+    for key in ("mean_iou", "mean_accuracy", "pixel_accuracy"):
+        print(f"{key.replace('_', ' '):16} {100 * report[key]:6.2f} %")
+    for name, value in report["class_iou"].items():
+        print(f"  {name:14} {'   -' if value is None else f'{100 * value:6.2f}'}")
+
+
+def _train(options):
+    from segdemo import recipes
+
+    if options.list_recipes:
+        shown = {name: recipe.summary for name, recipe in recipes.RECIPES.items()}
+        if options.json:
+            _print_json(shown)
+        else:
+            print("\n".join(f"{name:28} {summary}" for name, summary in shown.items()))
+        return None
+    if options.out is None:
+        raise ValueError("Say where the run goes: --out RUN_DIR.")
+    settings = _train_settings(options, recipes)
+    from segdemo import train
+
+    config = train.TrainConfig.from_json(settings)
+    status = train.train(config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json)
+    if status["state"] == "done" and not options.no_export:
+        from segdemo.export import export_run
+
+        status["model"] = export_run(options.out)
+    if options.json:
+        _print_json(status)
+    return None
+
+
+def _train_settings(options, recipes):
+    if options.resume:
+        path = options.out / "config.json"
+        if not path.is_file():
+            raise ValueError(f"There is no run in {options.out} to go on with: leave out --resume.")
+        settings = json.loads(path.read_text("utf-8"))
+    else:
+        settings = recipes.settings(options.recipe) if options.recipe else {}
+    for name in ("model", "dataset", "data", "epochs", "batch", "size", "learning_rate", "start_from"):
+        value = getattr(options, name)
+        if value is not None:
+            settings[name] = str(value.resolve()) if isinstance(value, Path) else value
+    for pair in options.set:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes NAME=VALUE, not {pair!r}.")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    for name in ("model", "dataset", "data"):
+        if not settings.get(name):
+            raise ValueError(f"Say which {name}: --{name}.")
+    return settings
+
+
+def _export(options):
+    from segdemo.export import export_run
+
+    entry = export_run(options.run_dir, options.name)
+    if options.json:
+        _print_json(entry)
+    else:
+        print(f"{options.run_dir / entry['onnx']}  {100 * entry['metrics']['mean_iou']:.1f} mean IoU")
+
+
+def _download(options):
+    from segdemo.download import download
+    from segdemo.settings import data_dir
+
+    target = options.out or data_dir()
+    if target is None:
+        raise ValueError("Say where to download to: --out DIR, or set SEGDEMO_DATA.")
+    download(options.kind, target, progress=_bytes_progress())
+
+
+def _check(options):
+    from segdemo.datasets import check, find_datasets
+
+    datasets = find_datasets(options.folder)
+    if not datasets:
+        raise ValueError(f"There is no VOC, Pets or annotation dataset in {options.folder}.")
+    reports = [check(dataset) for dataset in datasets]
+    if options.json:
+        _print_json([report.to_json() for report in reports])
+    else:
+        print("\n".join(line for report in reports for line in report.lines()))
+    return 0 if all(report.ok for report in reports) else 2
+
+
+def _trimaps(options):
+    from segdemo.datasets import open_dataset
+    from segdemo.trimaps import write_pets_folder
+
+    dataset = open_dataset("voc", options.folder)
+    subset = "train_aug" if "train_aug" in dataset.splits else "train"
+    count = write_pets_folder(
+        dataset.samples(subset), options.out, progress=lambda items: _progress(items, "photos")
+    )
+    print(f"{count} photos in {options.out}")
+
+
+def _progress(items, unit):
+    from tqdm import tqdm
+
+    return tqdm(items, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty())
+
+
+def _bytes_progress():
+    from tqdm import tqdm
+
+    bar = tqdm(unit="B", unit_scale=True, file=sys.stderr)
+
+    def update(done, total):
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return update
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Scores of a label-map predictor on a dataset: one confusion matrix, original resolution, void excluded."""
+
+import math
+import time
+
+import numpy as np
+from PIL import Image
+
+from segdemo import masks
+from segdemo.datasets import read_label_map
+from segdemo.intake import read_photo
+from segdemo.predict import Predictor, argmax_at
+
+SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
+
+
+def scores(confusion, label_set):
+    """Scores from a confusion matrix int64 (K, K), truth in rows.
+
+    Returns:
+        ``mean_iou``, ``mean_accuracy`` (over the classes that have truth), ``pixel_accuracy`` and
+        ``class_iou`` (name to IoU, None for a class that neither truth nor prediction holds), in 0..1.
+    """
+    hits, truth = np.diag(confusion), confusion.sum(1)
+    iou = masks.iou(confusion)
+    present = truth > 0
+    return {
+        "mean_iou": float(np.nanmean(iou[present])) if present.any() else None,
+        "mean_accuracy": float((hits[present] / truth[present]).mean()) if present.any() else None,
+        "pixel_accuracy": float(hits.sum() / truth.sum()) if truth.sum() else None,
+        "class_iou": {
+            name: None if math.isnan(value) else float(value)
+            for name, value in zip(label_set.classes, iou, strict=True)
+        },
+    }
+
+
+def evaluate(predict, samples, label_set, progress=None):
+    """Mean IoU and its companions.
+
+    Args:
+        predict: uint8 RGB (H, W, 3) to uint8 label map (H, W).
+        samples: ``datasets.Sample`` objects with masks.
+        label_set: the classes of both.
+        progress: called with the number of photos done after each.
+
+    Returns:
+        ``scores`` plus ``images``, ``seconds`` and the ``confusion`` matrix as lists.
+    """
+    start = time.perf_counter()
+    confusion = np.zeros((len(label_set), len(label_set)), np.int64)
+    done = 0
+    for done, sample in enumerate(samples, 1):
+        label_map = predict(read_photo(sample.image_path))
+        confusion += masks.confusion(read_label_map(sample), label_map, len(label_set))
+        if progress:
+            progress(done)
+    return {
+        **scores(confusion, label_set),
+        "images": done,
+        "seconds": round(time.perf_counter() - start, 1),
+        "confusion": confusion.tolist(),
+    }
+
+
+def evaluate_model(entry, dataset, subset, squashed=False, wrap=iter):
+    """Score a served model.
+
+    Args:
+        entry: its ``zoo.ModelEntry``.
+        dataset: a ``datasets.Dataset`` in the same label set.
+        subset: one of its subsets.
+        squashed: also score photos, masks and predictions squashed to 384x384, for comparison only.
+        wrap: wraps the samples, such as in a progress bar.
+
+    Returns:
+        The report of ``evaluate`` with ``model``, ``onnx_sha256``, ``dataset`` and ``subset``, and with ``squashed``
+        scores under that name.
+
+    Raises:
+        ValueError: the model's classes are not the dataset's. DatasetError: no such subset.
+    """
+    if entry.label_set.classes != dataset.label_set.classes:
+        raise ValueError(
+            f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
+            "choose a model or a dataset to match."
+        )
+    predictor = Predictor(entry)
+    samples = dataset.samples(subset)
+    report = {
+        "model": entry.name,
+        "onnx_sha256": entry.onnx_sha256,
+        "dataset": dataset.kind,
+        "subset": subset,
+        **evaluate(lambda image: predictor(image).label_map, wrap(samples), dataset.label_set),
+    }
+    if squashed:
+        confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
+        for sample in wrap(samples):
+            image = Image.fromarray(read_photo(sample.image_path)).resize(SQUASHED, Image.Resampling.BILINEAR)
+            truth = Image.fromarray(read_label_map(sample)).resize(SQUASHED, Image.Resampling.NEAREST)
+            label_map = argmax_at(predictor.logits(np.asarray(image)), *SQUASHED)
+            confusion += masks.confusion(np.asarray(truth), label_map, len(dataset.label_set))
+        report["squashed"] = scores(confusion, dataset.label_set)
+    return report

@@ -1,0 +1,210 @@
+"""Segmentation metrics over one confusion matrix.
+
+A confusion matrix is (K, K): rows are the truth, columns the prediction, entries are pixels. Void pixels are
+never counted. The matrix is summed over the whole set before anything is divided, and means run over the
+classes that have truth. Definitions: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015), section 5; Everingham
+et al., "The PASCAL Visual Object Classes Challenge: A Retrospective" (2015).
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from segdemo.labels import VOID
+
+SERIAL = "segdemo"
+
+
+def confusion_matrix(truth, prediction, num_classes, void=VOID):
+    """The confusion matrix of two label maps.
+
+    Args:
+        truth: integers of any shape, 0..K-1 or void.
+        prediction: integers of the same shape, 0..K-1 wherever the truth is not void.
+        num_classes: K.
+        void: the void id.
+
+    Returns:
+        int64 (K, K).
+
+    Raises:
+        ValueError: different shapes, or an id that is neither a class nor void.
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f"The truth is {truth.shape} and the prediction {prediction.shape}: they must have the same size."
+        )
+    valid = truth != void
+    truth, prediction = truth[valid].astype(np.int64), prediction[valid].astype(np.int64)
+    for what, ids in (("truth", truth), ("prediction", prediction)):
+        if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
+            stray = ids[(ids < 0) | (ids >= num_classes)][0]
+            raise ValueError(f"The {what} holds the id {stray}, which is none of the {num_classes} classes.")
+    cells = np.bincount(truth * num_classes + prediction, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
+
+
+def scores(matrix):
+    """All scores of a confusion matrix, as plain data.
+
+    Args:
+        matrix: (K, K), rows the truth.
+
+    Returns:
+        A dictionary of floats in 0..1: ``pixel_accuracy``, ``mean_accuracy``, ``mean_iou``, and two
+        lists of K entries, ``accuracy`` and ``iou``, with None for a class without truth. A score without
+        any pixel behind it is None.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    truth, predicted, right = matrix.sum(1), matrix.sum(0), np.diag(matrix)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = np.where(truth > 0, right / truth, np.nan)
+        iou = np.where(truth > 0, right / (truth + predicted - right), np.nan)
+
+    def mean(values):
+        values = values[~np.isnan(values)]
+        return float(values.mean()) if values.size else None
+
+    def plain(values):
+        return [None if np.isnan(value) else float(value) for value in values]
+
+    return {
+        "pixel_accuracy": float(right.sum() / matrix.sum()) if matrix.sum() else None,
+        "mean_accuracy": mean(accuracy),
+        "mean_iou": mean(iou),
+        "accuracy": plain(accuracy),
+        "iou": plain(iou),
+    }
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class ConfusionMatrix(keras.metrics.Metric):
+    """A confusion matrix accumulated over batches; the metrics below are read off it.
+
+    Args:
+        num_classes: K; void is not a class.
+        void: the void id, left out of the matrix.
+        name: name of the metric.
+
+    ``update_state`` takes a label map (B, H, W) or (B, H, W, 1), logits or probabilities (B, H, W, K) or
+    predicted ids (B, H, W), and optional weights (B,), (B, 1), (B, H, W) or (B, H, W, 1), which count a pixel
+    as that many. A label that is neither a class nor void turns the matrix, and so every score, into NaN
+    rather than being dropped silently.
+    """
+
+    def __init__(self, num_classes, void=VOID, name="confusion_matrix", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if num_classes < 1:
+            raise ValueError(f"A confusion matrix has one class or more, not {num_classes}.")
+        self.num_classes = int(num_classes)
+        self.void = int(void)
+        self.matrix = self.add_variable(
+            (self.num_classes, self.num_classes),
+            "zeros",
+            # float32 cannot count past 16.7 million pixels one by one; JAX has no float64 by default.
+            dtype="float32" if keras.backend.backend() == "jax" else "float64",
+            name="matrix",
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        k = self.num_classes
+        labels = ops.cast(y_true, "int32")
+        if len(labels.shape) == 4:
+            labels = ops.squeeze(labels, -1)
+        y_pred = ops.convert_to_tensor(y_pred)
+        if len(y_pred.shape) == 4:
+            if y_pred.shape[-1] != k:
+                raise ValueError(f"The metric has {k} classes and the prediction {y_pred.shape[-1]}.")
+            y_pred = ops.argmax(y_pred, -1)
+        predicted = ops.cast(y_pred, "int32")
+
+        weights = ops.ones_like(labels, dtype=self.matrix.dtype)
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, weights.dtype)
+            rank = len(sample_weight.shape)
+            if rank == 4 or (rank == 2 and sample_weight.shape[-1] == 1):
+                sample_weight = ops.squeeze(sample_weight, -1)
+            if len(sample_weight.shape) == 1:
+                sample_weight = ops.reshape(sample_weight, (-1, 1, 1))
+            weights = weights * sample_weight
+
+        def is_class(ids):
+            return ops.logical_and(ids >= 0, ids < k)
+
+        known = ops.logical_and(is_class(labels), is_class(predicted))
+        cell = ops.where(known, labels * k + predicted, k * k + 1)
+        cell = ops.where(labels == self.void, k * k, cell)  # two spare cells: void, and stray ids
+        counts = ops.segment_sum(
+            ops.reshape(weights, (-1,)), ops.reshape(cell, (-1,)), num_segments=k * k + 2
+        )
+        stray = ops.where(counts[-1] > 0, float("nan"), 0.0)
+        counts = ops.reshape(counts[: k * k], (k, k))
+        self.matrix.assign_add(counts + ops.cast(stray, counts.dtype))
+
+    def result(self):
+        """The (K, K) matrix, rows the truth."""
+        return ops.convert_to_tensor(self.matrix)
+
+    def per_class_accuracy(self):
+        """(K,): share of a class's true pixels found; NaN for a class without truth."""
+        truth, right = ops.sum(self.matrix, 1), ops.diagonal(self.matrix)
+        return ops.where(truth > 0, right / ops.where(truth > 0, truth, 1), float("nan"))
+
+    def per_class_iou(self):
+        """(K,): intersection over union of truth and prediction; NaN for a class without truth."""
+        truth, right = ops.sum(self.matrix, 1), ops.diagonal(self.matrix)
+        union = truth + ops.sum(self.matrix, 0) - right
+        return ops.where(truth > 0, right / ops.where(truth > 0, union, 1), float("nan"))
+
+    def _mean_over_truth(self, per_class):
+        """Mean of ``per_class`` over classes with truth; NaN if there is none, or if the matrix is NaN."""
+        present = ops.sum(self.matrix, 1) > 0
+        total = ops.sum(ops.where(present, per_class, 0))
+        count = ops.sum(ops.cast(present, total.dtype))
+        return ops.cast(total / count, "float32")
+
+    def get_config(self):
+        return {"name": self.name, "num_classes": self.num_classes, "void": self.void}
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class PixelAccuracy(ConfusionMatrix):
+    """Share of valid pixels predicted right. Arguments as for ``ConfusionMatrix``."""
+
+    def __init__(self, num_classes, void=VOID, name="pixel_accuracy", **kwargs):
+        super().__init__(num_classes, void, name, **kwargs)
+
+    def result(self):
+        """float32 scalar in 0..1; NaN before the first valid pixel."""
+        return ops.cast(ops.sum(ops.diagonal(self.matrix)) / ops.sum(self.matrix), "float32")
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class MeanAccuracy(ConfusionMatrix):
+    """Mean over classes with truth of the share of their pixels found. Arguments as for ``ConfusionMatrix``.
+
+    ``per_class_accuracy()`` has the classes' own values.
+    """
+
+    def __init__(self, num_classes, void=VOID, name="mean_accuracy", **kwargs):
+        super().__init__(num_classes, void, name, **kwargs)
+
+    def result(self):
+        """float32 scalar in 0..1; NaN before the first valid pixel."""
+        return self._mean_over_truth(self.per_class_accuracy())
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class MeanIoU(ConfusionMatrix):
+    """Mean over classes with truth of intersection over union. Arguments as for ``ConfusionMatrix``.
+
+    ``per_class_iou()`` has the classes' own values.
+    """
+
+    def __init__(self, num_classes, void=VOID, name="mean_iou", **kwargs):
+        super().__init__(num_classes, void, name, **kwargs)
+
+    def result(self):
+        """float32 scalar in 0..1; NaN before the first valid pixel."""
+        return self._mean_over_truth(self.per_class_iou())

@@ -1,0 +1,616 @@
+"""Training: one configuration in, one run directory out.
+
+A run directory holds ``config.json``, ``status.json``, ``events.jsonl``, ``log.csv``, ``curves.png``,
+``samples/epoch_NN.png``, ``tensorboard/``, ``checkpoints/`` and, at the end, what ``export`` writes. A run that
+was stopped or killed goes on from its last checkpoint; a file called ``cancel`` ends it within one step.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from segdemo import augment, losses, masks, metrics, pipeline, zoo
+from segdemo.datasets import open_dataset, read_label_map
+from segdemo.intake import read_photo
+from segdemo.labels import VOID
+from segdemo.store import write_atomic
+
+CHECKPOINT_SECONDS = 120
+PROGRESS_SECONDS = 1.0
+SAMPLE_PHOTOS = 4
+SAMPLE_SIDE = 256  # pixels, long side of each picture in samples/
+
+
+class TrainingError(ValueError):
+    """Training cannot start or go on; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every setting of a run.
+
+    Attributes:
+        model: key of ``zoo.SPECS``.
+        dataset, data: kind and folder of the dataset, see ``datasets.open_dataset``.
+        subset, validation, held_out: subsets to learn from, to watch and choose by, and to report on. Empty for
+            the dataset's own.
+        options: override the builder's options, such as ``{"output_stride": 8}``.
+        encoder_weights: ``"auto"`` (a file in SEGDEMO_PRETRAINED, else a download), ``"imagenet"``, a path, or
+            ``"none"``.
+        start_from: a served model or a ``.weights.h5`` file to go on from, instead of the encoder weights.
+        epochs, batch, steps_per_epoch: how long; 0 steps for one pass over the subset.
+        size: side of the training crop in pixels; 0 for the spec's.
+        loss_stride: the loss is taken on label maps this much smaller than the crop.
+        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``. learning_rate, weight_decay: its settings.
+        schedule: ``"constant"``, ``"polynomial"`` (power 0.9) or ``"cosine"``, over all steps.
+        warmup_steps: the learning rate rises linearly over these, with ``"cosine"``.
+        loss: key of ``LOSSES``. dice_weight: of its Dice part.
+        class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
+        augment: key of ``AUGMENTATIONS``. scale: magnifications of ``"strong"``. copy_paste: share of photos.
+        frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it).
+        freeze_batch_norm: keep the encoder's BatchNorm statistics and parameters.
+        ema: momentum of the average of the weights that is evaluated and kept; 0 for none.
+        reduce_lr, early_stopping: patience in epochs on ``val_loss``; 0 for never.
+        validation_photos: at most so many photos are watched; 0 for all.
+        seed: of initial weights, order and augmentation.
+        recipe: name of the recipe it came from, if any.
+    """
+
+    model: str
+    dataset: str
+    data: str
+    subset: str = ""
+    validation: str = "val"
+    held_out: str = "test"
+    options: dict = field(default_factory=dict)
+    encoder_weights: str = "auto"
+    start_from: str = ""
+    epochs: int = 25
+    batch: int = 16
+    steps_per_epoch: int = 0
+    size: int = 0
+    loss_stride: int = 1
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    loss: str = "cross_entropy"
+    dice_weight: float = 1.0
+    class_weights: bool = False
+    augment: str = "flip"
+    scale: tuple[float, float] = (0.5, 2.0)
+    copy_paste: float = 0.0
+    frozen: str = ""
+    freeze_batch_norm: bool = False
+    ema: float = 0.0
+    reduce_lr: int = 3
+    early_stopping: int = 6
+    validation_photos: int = 0
+    seed: int = 0
+    recipe: str = ""
+
+    def __post_init__(self):
+        zoo.spec(self.model)
+        choices = {
+            "optimizer": ("adam", "adamw", "sgd"),
+            "schedule": ("constant", "polynomial", "cosine"),
+            "loss": LOSSES,
+            "augment": AUGMENTATIONS,
+            "frozen": ("", *STAGES),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise TrainingError(
+                    f"{name} is one of {', '.join(map(repr, allowed))}, not {getattr(self, name)!r}."
+                )
+        for name in ("epochs", "batch", "loss_stride"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} is 1 or more, not {getattr(self, name)}.")
+        if not 0 < self.learning_rate < 1:
+            raise TrainingError(f"The learning rate lies between 0 and 1, not at {self.learning_rate}.")
+
+    @classmethod
+    def from_json(cls, data):
+        """The configuration ``asdict`` described. Raises TrainingError for a setting there is not."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise TrainingError(
+                f"There is no setting {unknown[0]!r}: choose from {', '.join(sorted(known))}."
+            )
+        return cls(**{k: tuple(v) if k == "scale" else v for k, v in data.items()})
+
+
+STAGES = ("c1", "c2", "c3", "c4", "c5")
+LOSSES = {
+    "cross_entropy": lambda config, weights: losses.CrossEntropy(class_weights=weights),
+    "dice": lambda config, weights: losses.Dice(),
+    "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
+        dice_weight=config.dice_weight, class_weights=weights
+    ),
+}
+# Each makes (prepare, augment) of the pipeline: what is done once a photo, and what anew each time.
+AUGMENTATIONS = {
+    "none": lambda config, size: (None, None),
+    "flip": lambda config, size: (partial(augment.resize, size=(size, size)), augment.random_flip),
+    "voc": lambda config, size: (
+        partial(augment.resize, size=(round(size * 444 / 384),) * 2),
+        augment.compose(
+            partial(augment.random_crop, size=(size, size)), augment.random_flip, augment.random_color
+        ),
+    ),
+    "strong": lambda config, size: (
+        None,
+        augment.compose(
+            partial(
+                augment.random_warp,
+                size=(size, size),
+                scale=config.scale,
+                aspect=1.15,
+                reference=zoo.spec(config.model).long_side,
+            ),
+            augment.random_color_matrix,
+        ),
+    ),
+}
+
+
+def train(config, out, resume=False, verbose=True):
+    """Run a training from start to finish, or on from its last checkpoint.
+
+    Args:
+        config: a TrainConfig.
+        out: the run directory.
+        resume: go on with what ``out`` holds. Without it, ``out`` must not hold a run yet.
+        verbose: a progress bar on stderr.
+
+    Returns:
+        The final ``status.json`` as a dictionary; its state is ``"done"`` or ``"cancelled"``.
+
+    Raises:
+        TrainingError, datasets.DatasetError: bad settings or data. The run's state is then ``"failed"``, with
+        the same sentence.
+    """
+    out = Path(out)
+    if not resume and (out / "checkpoints" / "state.json").exists():
+        raise TrainingError(
+            f"{out} already holds a run: pass --resume to go on with it, or choose another --out."
+        )
+    run = RunFolder(out)
+    run.write("config.json", asdict(config))
+    run.status(state="running", message="Starting.", epochs=config.epochs)
+    try:
+        cancelled = _fit(config, run, verbose)
+    except BaseException as error:
+        state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+        run.status(state=state, message=one_sentence(error))
+        raise
+    if cancelled:
+        run.status(state="cancelled", message="Cancelled; the best checkpoint is kept.")
+    else:
+        run.status(state="done", message="Finished.", eta_seconds=0)
+    return json.loads((out / "status.json").read_text("utf-8"))
+
+
+def one_sentence(error):
+    """What went wrong, for people."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped from the keyboard; resume it to go on."
+    if isinstance(error, MemoryError):
+        return "There was not enough memory: choose a smaller batch or crop."
+    if isinstance(error, OSError) and error.errno == 28:
+        return "The disk is full: free some space, then resume the run."
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+class RunFolder:
+    """The files of a run that tell how it is doing."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._status = {"pid": os.getpid(), "started": time.time()}
+
+    def write(self, name, data):
+        """Replace a JSON file atomically."""
+        write_atomic(self.path / name, json.dumps(data, indent=1, default=float).encode())
+
+    def status(self, **changes):
+        """Merge ``changes`` into ``status.json`` and beat its heart."""
+        self._status.update(changes, heartbeat=time.time())
+        self.write("status.json", self._status)
+
+    def event(self, kind, **data):
+        """Append a line to ``events.jsonl``."""
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **data}, default=float)
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    @property
+    def cancel_requested(self):
+        """Whether somebody asked to stop."""
+        return (self.path / "cancel").exists()
+
+
+def _fit(config, run, verbose):
+    keras.utils.set_random_seed(config.seed)
+    dataset = open_dataset(config.dataset, config.data)
+    config = replace(config, subset=config.subset or default_subset(dataset))
+    num_classes = len(dataset.label_set)
+    size = config.size or zoo.spec(config.model).size
+    train_data, steps = _train_data(config, dataset, size)
+    validation = _validation_samples(config, dataset)
+    val_data = pipeline.build(
+        replace(dataset, splits={"watched": tuple(s.id for s in validation)}),
+        "watched",
+        size=size,
+        batch=min(config.batch, len(validation)),
+        training=False,
+    )
+
+    checkpoints = Checkpoints(run.path / "checkpoints")
+    state = checkpoints.state()
+    model = build_model(config, num_classes, pretrained=state is None)
+    learner = _learner(model, size, config.loss_stride)
+    learner.compile(
+        optimizer=_optimizer(config, steps * config.epochs),
+        loss=LOSSES[config.loss](config, _class_weights(config, dataset)),
+        metrics=[metrics.PixelAccuracy(num_classes), metrics.MeanIoU(num_classes)],
+    )
+    learner.optimizer.build(learner.trainable_variables)
+    first, done_steps = 0, 0
+    if state is not None:
+        learner.load_weights(checkpoints.folder / state["file"])
+        first, done_steps = state["epoch"], state["step"]
+    recorder = Recorder(run, config.epochs, steps, config.batch, done_steps)
+    callbacks = _callbacks(config, run, checkpoints, state, recorder, learner, model, validation, dataset)
+    fit = partial(
+        learner.fit, callbacks=callbacks, verbose=1 if verbose else 0, validation_data=val_data, shuffle=False
+    )
+    if done_steps and first < config.epochs:  # the rest of the epoch it was stopped in
+        fit(train_data, epochs=first + 1, initial_epoch=first, steps_per_epoch=steps - done_steps)
+        first, recorder.skipped = first + 1, 0
+    if first < config.epochs and not learner.stop_training:
+        fit(train_data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps)
+    return run.cancel_requested
+
+
+def default_subset(dataset):
+    """The subset to learn from: VOC's augmented list where it is there, else ``train``."""
+    return "train_aug" if "train_aug" in dataset.splits else "train"
+
+
+def build_model(config, num_classes, pretrained=True):
+    """The Keras model of a configuration: RGB 0..255 (B, H, W, 3) to logits (B, H, W, K).
+
+    Args:
+        config: a TrainConfig.
+        num_classes: channels of the logits.
+        pretrained: load ``start_from`` or the encoder weights, and freeze what is to be frozen.
+    """
+    spec = zoo.spec(config.model)
+    weights = None
+    if pretrained and not config.start_from and spec.encoder and config.encoder_weights != "none":
+        weights = config.encoder_weights
+        weights = zoo.encoder_weights(spec.encoder) if weights == "auto" else weights
+    model = zoo.build(config.model, num_classes, weights, **config.options)
+    if pretrained and config.start_from:
+        load_start(model, config.start_from)
+    if spec.encoder:
+        freeze(model.get_layer(spec.encoder), config.frozen, config.freeze_batch_norm)
+    return model
+
+
+def load_start(model, source):
+    """Load a served model's weights or a ``.weights.h5`` file; layers of another shape keep their fresh weights.
+
+    Raises:
+        TrainingError: no such file or model, or nothing in it fits.
+    """
+    path = Path(source)
+    if not path.is_file():
+        entry = zoo.served_model(source)
+        path = entry.folder / entry.data["weights"]
+    before = [np.array(w) for w in model.get_weights()]
+    model.load_weights(path, skip_mismatch=True)
+    if all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)):
+        raise TrainingError(
+            f"Nothing in {path.name} fits this architecture: start from a model of the same one."
+        )
+
+
+def freeze(encoder, through, batch_norm):
+    """Stop an encoder's first stages, up to ``through``, or all its BatchNorm layers, from learning."""
+    taps = [tensor._keras_history.operation.name for _, tensor in sorted(encoder.output.items())]
+    last = taps[STAGES.index(through)] if through else None
+    learning = last is None
+    encoder.trainable = True
+    for layer in encoder.layers:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = learning and not (batch_norm and is_norm)
+        learning = learning or layer.name == last
+    if through == STAGES[-1]:
+        encoder.trainable = False
+
+
+def _learner(model, size, stride):
+    """The model whose output the loss sees: logits at ``size / stride``."""
+    if stride == 1:
+        return keras.Model(model.input, model.output, name=model.name)
+    logits = model.get_layer("logits").output
+    resize = keras.layers.Resizing(size // stride, size // stride, dtype="float32", name="loss_size")
+    return keras.Model(model.input, resize(logits), name=model.name)
+
+
+def _optimizer(config, total_steps):
+    rate = config.learning_rate
+    if config.schedule == "polynomial":
+        rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, rate / 100, power=0.9)
+    elif config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 20 if config.warmup_steps else rate,
+            max(1, total_steps - config.warmup_steps),
+            alpha=0.01,
+            warmup_target=rate if config.warmup_steps else None,
+            warmup_steps=config.warmup_steps,
+        )
+    shared = {"use_ema": config.ema > 0, "ema_momentum": config.ema or 0.99}
+    if config.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=5.0, **shared)
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, weight_decay=config.weight_decay or None, **shared)
+    return keras.optimizers.Adam(rate, **shared)
+
+
+def _train_data(config, dataset, size):
+    count = len(dataset.samples(config.subset))
+    batch = min(config.batch, count)
+    prepare, change = AUGMENTATIONS[config.augment](config, size)
+    paste = None
+    if config.copy_paste:
+        paste = partial(augment.copy_paste, chance=config.copy_paste, background=dataset.label_set.background)
+    data = pipeline.build(
+        dataset,
+        config.subset,
+        size=size,
+        mask_size=size // config.loss_stride,
+        batch=batch,
+        training=True,
+        prepare=prepare,
+        augment=change,
+        augment_batch=paste,
+        seed=config.seed,
+        repeat=True,
+        drop_remainder=True,
+    )
+    return data, config.steps_per_epoch or max(1, count // batch)
+
+
+def _validation_samples(config, dataset):
+    samples = dataset.samples(config.validation)
+    if config.validation_photos and len(samples) > config.validation_photos:
+        step = len(samples) / config.validation_photos
+        samples = [samples[int(i * step)] for i in range(config.validation_photos)]
+    return samples
+
+
+def _class_weights(config, dataset):
+    if not config.class_weights:
+        return None
+    counts = np.zeros(256, np.int64)
+    for sample in dataset.samples(config.subset):
+        counts += np.bincount(read_label_map(sample).ravel(), minlength=256)
+    return losses.median_frequency_weights(counts[: len(dataset.label_set)])
+
+
+def _callbacks(config, run, checkpoints, state, recorder, learner, model, validation, dataset):
+    out = run.path
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.ema else []
+    callbacks += [
+        recorder,
+        SaveCheckpoints(checkpoints, recorder, state, run),
+        keras.callbacks.CSVLogger(out / "log.csv", append=state is not None),
+        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+        Samples(model, validation, dataset.label_set, out / "samples"),
+        Curves(out),
+    ]
+    if config.reduce_lr and config.schedule == "constant":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=config.reduce_lr, min_lr=1e-8)
+        )
+    if config.early_stopping:
+        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=config.early_stopping))
+    return callbacks
+
+
+class Checkpoints:
+    """The last and the best weights of a run; ``state.json`` names the last complete one."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def state(self):
+        """What the last checkpoint is, or None: ``{"file", "epoch", "step", "best"}``."""
+        try:
+            state = json.loads((self.folder / "state.json").read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        return state if (self.folder / state["file"]).is_file() else None
+
+    @property
+    def best(self):
+        """Path of the weights that scored best on the validation photos."""
+        return self.folder / "best.weights.h5"
+
+    def save(self, model, epoch, step, best):
+        """Keep everything needed to go on: weights, optimizer state, and how far it had come."""
+        name = f"last-{epoch:04d}-{step:06d}.weights.h5"
+        save_weights(model, self.folder / name)
+        state = {"file": name, "epoch": epoch, "step": step, "best": best}
+        write_atomic(self.folder / "state.json", json.dumps(state).encode())
+        for old in self.folder.glob("last-*.weights.h5"):
+            if old.name != name:
+                old.unlink()
+
+
+def save_weights(model, path):
+    """Write weights so that the file is either whole or not there."""
+    path = Path(path)
+    partial_path = path.with_name(f"partial-{os.getpid()}.weights.h5")
+    try:
+        model.save_weights(partial_path, overwrite=True)
+        partial_path.replace(path)
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes progress and scores to the run's files; stops on request and on a loss that is not a number."""
+
+    def __init__(self, run, epochs, steps, batch, skipped):
+        super().__init__()
+        self.run, self.epochs, self.steps, self.batch, self.skipped = run, epochs, steps, batch, skipped
+        self.epoch = self.step = 0
+        self._beat = self._since = 0.0
+        self._since_step = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.step = epoch, self.skipped
+        self._since, self._since_step = time.monotonic(), self.step
+        self.run.status(
+            epoch=epoch, epochs=self.epochs, step=self.step, steps=self.steps, message="Training."
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = self.skipped + batch + 1
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The loss became {logs['loss']} in epoch {self.epoch + 1}, step {self.step}: "
+                "start again with a lower learning rate."
+            )
+        if self.run.cancel_requested:
+            self.model.stop_training = True
+        now = time.monotonic()
+        if now - self._beat >= PROGRESS_SECONDS or self.model.stop_training:
+            self._beat = now
+            self._progress(now, logs)
+
+    def _progress(self, now, logs):
+        speed = (self.step - self._since_step) / max(now - self._since, 1e-6)  # steps per second
+        left = (self.epochs - self.epoch) * self.steps - self.step
+        progress = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "images_per_second": round(speed * self.batch, 2),
+            "eta_seconds": round(left / speed) if speed else None,
+            "rss_mb": rss_mb(),
+        }
+        self.run.status(**progress)
+        self.run.event("progress", **progress, **{k: round(float(v), 5) for k, v in logs.items()})
+
+    def on_test_begin(self, logs=None):
+        self.run.status(message="Validating.")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.run.event("epoch", epoch=epoch + 1, **{k: float(v) for k, v in (logs or {}).items()})
+        self.skipped = 0
+
+
+def rss_mb():
+    """Memory of this process in megabytes, or None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return None
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Keeps the last state (every two minutes and after each epoch) and the best by validation mean IoU."""
+
+    def __init__(self, checkpoints, recorder, state, run):
+        super().__init__()
+        self.checkpoints, self.recorder, self.run = checkpoints, recorder, run
+        self.best = state["best"] if state else -1.0
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS or self.run.cancel_requested:
+            self._save(self.recorder.epoch, self.recorder.step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        score = (logs or {}).get("val_mean_iou")
+        if score is not None and score > self.best:
+            self.best = float(score)
+            save_weights(self.model, self.checkpoints.best)
+            self.run.status(best=self.best)
+        if not self.run.cancel_requested:
+            self._save(epoch + 1, 0)
+
+    def _save(self, epoch, step):
+        self.checkpoints.save(self.model, epoch, step, self.best)
+        self._saved = time.monotonic()
+
+
+class Samples(keras.callbacks.Callback):
+    """After every epoch, a picture of the same photos: input, truth, prediction."""
+
+    def __init__(self, model, samples, label_set, folder):
+        super().__init__()
+        step = max(1, len(samples) // SAMPLE_PHOTOS)
+        self._shown, self._label_set, self._folder = samples[::step][:SAMPLE_PHOTOS], label_set, Path(folder)
+        self._network = model  # shares its weights with the model being trained
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._folder.mkdir(exist_ok=True)
+        rows = [self._row(sample) for sample in self._shown]
+        width = max(row.shape[1] for row in rows)
+        page = np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0))) for r in rows])
+        Image.fromarray(page).save(self._folder / f"epoch_{epoch + 1:02d}.png")
+
+    def _row(self, sample):
+        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        scale = SAMPLE_SIDE / max(truth.shape)
+        size = tuple(max(32, round(side * scale / 32) * 32) for side in truth.shape[::-1])
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        truth = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
+        logits = keras.ops.convert_to_numpy(self._network(image[None].astype(np.float32), training=False))[0]
+        predicted = np.where(truth == VOID, VOID, logits.argmax(-1)).astype(np.uint8)
+        pictures = [image, *(masks.overlay(image, m, self._label_set) for m in (truth, predicted))]
+        return np.concatenate([np.pad(p, ((0, 0), (0, 8), (0, 0))) for p in pictures], axis=1)
+
+
+class Curves(keras.callbacks.Callback):
+    """Draws ``curves.png`` from ``log.csv`` after every epoch: loss and mean IoU, training and validation."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self._folder = Path(folder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        from matplotlib.figure import Figure  # not needed to start training
+
+        events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
+        rows = [row for row in map(json.loads, events) if row["kind"] == "epoch"]
+        figure = Figure(figsize=(9, 3.5), layout="constrained")
+        for axes, key, title in zip(
+            figure.subplots(1, 2), ("loss", "mean_iou"), ("Loss", "Mean IoU"), strict=True
+        ):
+            for prefix, label in (("", "training"), ("val_", "validation")):
+                points = [(row["epoch"], row[prefix + key]) for row in rows if prefix + key in row]
+                if points:
+                    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+            axes.set(title=title, xlabel="epoch")
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(self._folder / "curves.png", dpi=110)

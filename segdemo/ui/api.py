@@ -1,0 +1,64 @@
+"""The HTTP API: ``/segment`` and ``/models``, for ``gradio_client`` and curl."""
+
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+
+from segdemo import masks, zoo
+from segdemo.intake import IntakeError
+from segdemo.ui.inputs import PhotoInput
+
+
+def build(services):
+    """Add the endpoints to the Blocks being built; their components are not shown."""
+    image = PhotoInput(type="filepath", visible=False)
+    model = gr.Textbox(visible=False)
+    call = gr.Button(visible=False)  # an endpoint hangs on an event
+    label_map, facts, models = gr.File(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)
+
+    def segment(image: str, model: str):
+        """Segment a photo.
+
+        Args:
+            image: the photo.
+            model: name of a served model, see /models.
+
+        Returns:
+            The label map, a palettized PNG of the photo's size, and what is in it.
+        """
+        try:
+            if not image:
+                raise IntakeError("There is no photo: send one as `image`.")
+            entry = zoo.served_model(model)
+            photo = services.photos.read(image)
+        except (IntakeError, zoo.UnknownModelError) as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        prediction = services.predict(model, photo)
+        folder = Path(tempfile.mkdtemp(dir=label_map.GRADIO_CACHE))
+        path = folder / "label_map.png"
+        path.write_bytes(masks.encode_png(prediction.label_map, entry.label_set))
+        return str(path), {
+            "model": model,
+            "label_set": entry.label_set.name,
+            "width": photo.shape[1],
+            "height": photo.shape[0],
+            "milliseconds": round(prediction.milliseconds, 1),
+            "classes": masks.class_table(prediction.label_map, entry.label_set),
+        }
+
+    call.click(
+        segment,
+        [image, model],
+        [label_map, facts],
+        api_name="segment",
+        concurrency_limit=2,
+        concurrency_id="predict",
+    )
+    call.click(
+        lambda: [entry.to_json() for entry in zoo.served_models().values()],
+        None,
+        models,
+        api_name="models",
+        queue=False,
+    )

@@ -1,0 +1,186 @@
+// The parts a person reads and presses: icons, toolbar, side panel, legend. They show `state` and call `actions`;
+// nothing here touches pixels.
+
+// 24x24 line icons drawn for this component.
+const ICONS = {
+  hand: "M8 12V6.5a1.5 1.5 0 0 1 3 0V11V4.5a1.5 1.5 0 0 1 3 0V11V6a1.5 1.5 0 0 1 3 0v6V9a1.5 1.5 0 0 1 3 0v5a7 7 0 0 1-7 7h-1a7 7 0 0 1-5.6-2.8L4 14a1.6 1.6 0 0 1 2.4-2.1L8 13.5",
+  brush: "M20 4c-4 1.5-8.500 5.500-10.500 9L12 15.500c3.500-2 7-6.500 8-11.500zM9 13.500c-2 0-3.500 1.500-3.500 3.500 0 1.500-.8 2.500-2 3 4.500 1 8-1 8-4",
+  eraser: "M9.500 20 4 14.500a1.500 1.500 0 0 1 0-2.100l8.400-8.400a1.500 1.500 0 0 1 2.100 0l5.500 5.500a1.500 1.500 0 0 1 0 2.100L11.600 20zM8 8.500l7.500 7.500M9.500 20H20",
+  polygon: "M12 4 20 10l-3 9H7L4 10zM12 4h.01M20 10h.01M17 19h.01M7 19h.01M4 10h.01",
+  rectangle: "M4 6h16v12H4z",
+  fill: "M11 4 4.500 10.500a1.500 1.500 0 0 0 0 2.100l5.900 5.900a1.500 1.500 0 0 0 2.100 0L19 12zM8 4l3 0M5 12h13M20.500 15.500c1 1.500 1.500 2.300 1.500 3a1.500 1.500 0 0 1-3 0c0-.7.5-1.500 1.500-3z",
+  smart: "M5 19 15 9M14 5.500V3M14 15v-2.500M9.500 9H7M21 9h-2.500M17.500 5.500 19 4M10.500 5.500 9 4M17.500 12.500 19 14",
+  pick: "M14 6l4 4M16.500 3.500a2.500 2.500 0 0 1 4 4L17 11l-4-4zM13.500 7.500 5 16v3h3l8.500-8.500",
+  undo: "M8 5 4 9l4 4M4 9h10a5.500 5.500 0 0 1 0 11H9",
+  redo: "M16 5l4 4-4 4M20 9H10a5.500 5.500 0 0 0 0 11h5",
+  clean: "M4 20h16M6 16l7-12 5 3-6 9zM10 9l5 3",
+  start: "M12 4v10M8 10l4 4 4-4M5 19h14",
+  save: "M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6",
+  help: "M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 17.500h.01M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  plus: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
+  fit: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
+  expand: "M14 4h6v6M20 4l-7 7M10 20H4v-6M4 20l7-7",
+  split: "M12 3v18M8 8l-4 4 4 4M16 8l4 4-4 4",
+  outline: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16z",
+  pattern: "M4 10l6-6M4 16 16 4M4.500 21.500 21 5M10 20 20 10M16 20l4-4",
+  download: "M12 4v11M7.500 11 12 15.500 16.500 11M5 20h14",
+  eye: "M2.500 12S6 5.500 12 5.500 21.500 12 21.500 12 18 18.500 12 18.500 2.500 12 2.500 12zM12 9.500a2.500 2.500 0 1 0 0 5 2.500 2.500 0 0 0 0-5z",
+  solo: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.500V5M12 19v2.500M2.500 12H5M19 12h2.500",
+  target: "M12 5a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM12 2v5M12 17v5M2 12h5M17 12h5",
+  next: "M5 12h13M13 6.500l5.500 5.500L13 17.500",
+  under: "M4 4h10v10H4zM10 14v6h10V10h-6",
+  close: "M6 6l12 12M18 6 6 18",
+};
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "sc-icon");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+// el("button", {class: "x", onclick: f, aria-label: "y"}, child, ...): text is always set as text, never as HTML,
+// because class names come from people.
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+function iconButton(name, label, onclick, { key, text, ...more } = {}) {
+  const tip = key ? `${label} (${key})` : label;
+  return el(
+    "button",
+    { type: "button", class: "sc-button", "aria-label": label, title: tip, "aria-keyshortcuts": key, onclick, ...more },
+    icon(name), text && el("span", { class: "sc-text" }, text),
+  );
+}
+
+// One choice among a few, as real radio buttons: arrow keys and screen readers work without further code.
+let groups = 0;
+function segmented(label, choices, value, onchange) {
+  const name = `sc-${Math.random().toString(36).slice(2)}-${groups++}`;
+  return el(
+    "fieldset", { class: "sc-segments" }, el("legend", { class: "sc-hidden" }, label),
+    ...choices.map(([id, text]) =>
+      el("label", { class: "sc-segment" },
+        el("input", {
+          type: "radio", name, value: id, checked: id === value, class: "sc-hidden", onchange: () => onchange(id),
+        }),
+        el("span", {}, text))),
+  );
+}
+
+function slider(label, attributes, format, oninput) {
+  const output = el("output", { class: "sc-number" }, format(attributes.value));
+  const input = el("input", {
+    type: "range", class: "sc-range", "aria-label": label, ...attributes,
+    oninput: () => {
+      output.textContent = format(input.value);
+      oninput(Number(input.value));
+    },
+  });
+  const row = el("label", { class: "sc-row" }, el("span", { class: "sc-label" }, label), input, output);
+  row.setValue = (value) => {
+    input.value = value;
+    output.textContent = format(value);
+  };
+  return row;
+}
+
+function toggle(name, label, pressed, onclick, key) {
+  const button = iconButton(name, label, () => {
+    const now = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", now);
+    onclick(now);
+  }, { key, text: label, class: "sc-button sc-toggle", "aria-pressed": String(pressed) });
+  return button;
+}
+
+function percent(share) {
+  if (share > 0 && share < 0.001) return "< 0.1 %";
+  return `${(share * 100).toFixed(1)} %`;
+}
+
+const LAYER_NAMES = { prediction: "Prediction", truth: "Truth", yours: "Your mask", photo: "Photo only" };
+const SHOW_NAMES = { classes: "Classes", confidence: "Confidence", uncertainty: "Uncertainty", errors: "Errors" };
+
+function heatBar(show) {
+  const stops = VIRIDIS.map((c) => `rgb(${c.join(",")})`).join(",");
+  const [low, high] = show === "confidence" ? ["unsure", "sure"] : ["sure", "unsure"];
+  return el("div", { class: "sc-heat" },
+    el("div", { class: "sc-heatbar", style: `background:linear-gradient(90deg,${stops})` }),
+    el("div", { class: "sc-heatends" }, el("span", {}, `0 · ${low}`), el("span", {}, `${high} · 1`)),
+    el("p", { class: "sc-hint" }, show === "confidence"
+      ? "Probability of the most likely class at each pixel."
+      : "Entropy over the classes at each pixel: 1 means every class is equally likely."));
+}
+
+// One legend row. In edit mode the name chooses the class to paint with.
+function legendRow(entry, row, state, actions) {
+  const swatch = el("canvas", { width: 22, height: 22, class: "sc-swatch", "aria-hidden": "true" });
+  drawSwatch(swatch, entry.color, entry.pattern);
+  const hidden = state.hidden.has(entry.id), chosen = state.editing && state.paintClass === entry.id;
+  const numbers = el("span", { class: "sc-share" }, row.share ? percent(row.share) : "");
+  const iou = row.iou === undefined || row.iou === null ? null
+    : el("span", { class: "sc-iou", title: "Intersection over union with the true mask, on this photo" },
+        `IoU ${(row.iou * 100).toFixed(0)}`);
+  const name = state.editing && !row.fixed
+    ? el("button", {
+        type: "button", class: "sc-name", "aria-pressed": String(chosen), title: `Paint with ${entry.name}`,
+        onclick: () => actions.choose(entry.id),
+      }, el("span", { class: "sc-nametext" }, entry.name), row.key && el("kbd", {}, row.key))
+    : el("span", { class: "sc-name" }, el("span", { class: "sc-nametext" }, entry.name));
+  const item = el("li", { class: `sc-class${hidden ? " sc-off" : ""}${chosen ? " sc-chosen" : ""}`, "data-id": entry.id });
+  if (row.fixed) item.append(swatch, name, numbers);
+  else
+    item.append(
+      el("button", {
+        type: "button", class: "sc-eye", "aria-pressed": String(!hidden), "aria-label": `Show ${entry.name}`,
+        title: hidden ? "Show" : "Hide", onclick: () => actions.toggleClass(entry.id),
+      }, swatch),
+      name, ...(iou ? [iou] : []), numbers,
+      iconButton("solo", `Show only ${entry.name}`, () => actions.solo(entry.id), {
+        class: "sc-button sc-solo", "aria-pressed": String(state.solo === entry.id),
+      }),
+    );
+  return item;
+}
+
+// The rows the legend shows: classes present, largest first, background last; while editing, every class by id.
+function legendRows(state, counts, ious) {
+  const total = Math.max(1, counts.reduce((sum, n) => sum + n, 0));
+  const rows = state.classes
+    .filter(({ id }) => state.editing || counts[id] > 0 || (ious && ious[id] !== undefined && ious[id] !== null))
+    .map((entry) => ({
+      entry, share: counts[entry.id] / total, iou: ious ? (entry.id === VOID ? undefined : ious[entry.id] ?? null) : undefined,
+      key: state.editing ? (entry.id === VOID ? "X" : entry.id < 100 ? String(entry.id) : "") : "",
+    }));
+  if (state.editing) return rows;
+  const last = ({ entry }) => (entry.id === VOID ? 2 : entry.id === state.background ? 1 : 0);
+  return rows.sort((a, b) => last(a) - last(b) || b.share - a.share);
+}
+
+function buildLegend(list, state, actions, counts, ious) {
+  const focused = list.contains(document.activeElement) && document.activeElement;
+  const again = focused && [focused.closest("li")?.dataset.id, focused.className.split(" ").at(-1)];
+  const top = list.scrollTop;
+  let rows;
+  if (state.show === "errors") {
+    const total = Math.max(1, counts.reduce((sum, n) => sum + n, 0));
+    rows = ERROR_CODES.map((e) => legendRow({ id: e.code, ...e }, { fixed: true, share: counts[e.code] / total }, state, actions));
+  } else rows = legendRows(state, counts, ious).map((row) => legendRow(row.entry, row, state, actions));
+  list.replaceChildren(...rows);
+  list.scrollTop = top;
+  if (again) list.querySelector(`li[data-id="${again[0]}"] .${again[1]}`)?.focus();
+}

@@ -1,0 +1,70 @@
+"""The page: a header, one tab a file, and the HTTP API."""
+
+import gradio as gr
+
+from segdemo import __version__
+from segdemo.ui import api, segment
+from segdemo.ui.services import Services
+
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    radius_size="lg",
+    font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],  # no font is fetched
+    font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
+)
+CACHE_SECONDS = (600, 3600)  # look every ten minutes for files that nobody used for an hour
+HEADER = f"""
+<header class="segdemo-header">
+  <h1><svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect width="32" height="32" rx="8"
+  fill="#4f46e5"/><path d="M4 22c5-8 8-9 12-5s7 2 12-6v13a4 4 0 0 1-4 4H8a4 4 0 0 1-4-4z" fill="#a5b4fc"/>
+  <circle cx="11" cy="10" r="3.2" fill="#fde68a"/></svg>SegDemo</h1>
+  <p>Semantic segmentation and mask annotation in the browser</p>
+  <span title="Version">{__version__}</span>
+</header>
+"""
+CSS = """
+.gradio-container { max-width: 1560px !important; margin: 0 auto; }
+.segdemo-header { display: flex; align-items: center; gap: 16px; padding: 4px 2px; flex-wrap: wrap; }
+.segdemo-header h1 { display: flex; align-items: center; gap: 10px; font-size: 22px; font-weight: 700; margin: 0; }
+.segdemo-header p { color: var(--body-text-color-subdued); margin: 0; flex: 1; }
+.segdemo-header span { color: var(--body-text-color-subdued); font-size: 12px; }
+.segdemo-card { font-size: 13px; line-height: 1.45; color: var(--body-text-color-subdued); padding: 0 2px; }
+.segdemo-card b { color: var(--body-text-color); }
+.segdemo-notice { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
+  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; }
+.segdemo-photos .gallery { display: grid !important; grid-template-columns: repeat(5, 1fr); gap: 6px; }
+.segdemo-photos .gallery-item, .segdemo-photos .gallery-item .container { width: 100% !important;
+  height: auto !important; aspect-ratio: 1; max-width: none; }
+.segdemo-photos .gallery-item img { width: 100%; height: 100%; object-fit: cover; }
+footer { margin-top: 8px; }
+@media (max-width: 800px) {
+  .segdemo-header p, .segdemo-header span { display: none; }
+  .segdemo-stage { order: -1; }
+  .gradio-container { padding: 8px !important; }
+}
+"""
+
+
+def build():
+    """The Gradio app, ready to launch."""
+    services = Services.start()
+    with gr.Blocks(
+        title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
+    ) as demo:
+        gr.HTML(HEADER)
+        with gr.Tab("Segment"):
+            segment.build(services, demo)
+        api.build(services)
+    return demo
+
+
+def launch_options():
+    """Arguments of ``demo.launch``: looks, limits, and room for long queues."""
+    limits = Services.start().limits
+    return {
+        "theme": THEME,
+        "css": CSS,
+        "max_file_size": limits.max_bytes,
+        "footer_links": ["api", "settings"],
+    }

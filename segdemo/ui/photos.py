@@ -1,0 +1,70 @@
+"""Photos on the page: the built-in ones, and a small memory of those decoded last."""
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from segdemo.intake import read_photo
+
+CACHE_BYTES = 150_000_000  # one 8000x6000 photo; the process has to stay small
+
+
+@dataclass(frozen=True)
+class BuiltInPhoto:
+    """A photo that a package we depend on carries."""
+
+    name: str
+    package: str
+    file: str
+    credit: str
+
+
+BUILT_IN = (
+    BuiltInPhoto("cat", "skimage", "data/chelsea.png", "Chelsea, by Stefan van der Walt (scikit-image)"),
+    BuiltInPhoto("astronaut", "skimage", "data/astronaut.png", "Eileen Collins, NASA (scikit-image)"),
+    BuiltInPhoto(
+        "motorcycle", "skimage", "data/motorcycle_left.png", "Middlebury Stereo Benchmark (scikit-image)"
+    ),
+    BuiltInPhoto("coffee", "skimage", "data/coffee.png", "Coffee cup, by Rachel Michetti (scikit-image)"),
+    BuiltInPhoto(
+        "admiral", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "Grace Hopper, US Navy (Matplotlib)"
+    ),
+)
+
+
+def built_in_paths():
+    """The built-in photos that are installed: BuiltInPhoto to Path. Their packages are found, not imported."""
+    paths = {}
+    for photo in BUILT_IN:
+        spec = importlib.util.find_spec(photo.package)
+        if spec and spec.origin:
+            path = Path(spec.origin).parent / photo.file
+            if path.is_file():
+                paths[photo] = path
+    return paths
+
+
+class PhotoCache:
+    """Decoded photos by path and modification time, the last used ones, up to a number of bytes."""
+
+    def __init__(self, limits, capacity=CACHE_BYTES):
+        self._limits, self._capacity = limits, capacity
+        self._photos, self._lock = OrderedDict(), threading.Lock()
+
+    def read(self, path):
+        """The photo as uint8 (H, W, 3), not to be written to. Raises ``intake.IntakeError``."""
+        path = Path(path)
+        key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
+        with self._lock:
+            if key in self._photos:
+                self._photos.move_to_end(key)
+                return self._photos[key]
+        photo = read_photo(path, self._limits)
+        photo.setflags(write=False)
+        with self._lock:
+            self._photos[key] = photo
+            while len(self._photos) > 1 and sum(p.nbytes for p in self._photos.values()) > self._capacity:
+                self._photos.popitem(last=False)
+        return photo

@@ -1,0 +1,242 @@
+"""The Segment tab: pick a photo and a model, see the overlay at once, compare two models."""
+
+import html
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from segdemo import datasets, masks, zoo
+from segdemo.intake import IntakeError, read_photo
+from segdemo.ui import canvas
+from segdemo.ui.inputs import PhotoInput
+from segdemo.ui.photos import built_in_paths
+
+FIRST_MODEL = "deeplabv3"
+NO_COMPARISON = "none"
+PAGE = 18  # thumbnails shown of a dataset
+THUMBNAIL = 160  # pixels
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The photo a visitor looks at: where it is, what it is called, and its dataset sample if it has one."""
+
+    path: str
+    name: str
+    dataset: str = ""
+    sample: str = ""
+
+
+def build(services, demo):
+    """Add the tab to the Blocks being built."""
+    built_in = built_in_paths()
+    first = Choice(str(next(iter(built_in.values()))), next(iter(built_in)).name)
+    models = [(entry.title, name) for name, entry in zoo.served_models().items()]
+    start = FIRST_MODEL if FIRST_MODEL in dict(map(reversed, models)) else models[0][1]
+    chosen = gr.State(first)
+
+    with gr.Row():
+        with gr.Column(scale=1, min_width=290):
+            photos = gr.Dataset(
+                components=[gr.Image(visible=False)],
+                samples=[[str(path)] for path in built_in.values()],
+                type="index",
+                label="Photos",
+                elem_classes="segdemo-photos",
+                elem_id="photos",
+            )
+            photo_input = PhotoInput(
+                type="filepath",
+                label="Your photo: drop, paste, pick or take one",
+                sources=["upload", "webcam", "clipboard"],
+                height=170,
+                elem_id="photo-input",
+            )
+            model = gr.Radio(models, value=start, label="Model", elem_id="model")
+            card = gr.HTML(services.card(start), elem_classes="segdemo-card")
+            other = gr.Dropdown(
+                [("nothing", NO_COMPARISON), *models],
+                value=NO_COMPARISON,
+                label="Compare with",
+                elem_id="compare",
+            )
+            browser = _dataset_browser(services)
+        with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
+            notice = gr.HTML(visible=False, elem_classes="segdemo-notice", elem_id="notice")
+            with gr.Row():
+                stage = canvas.mask_canvas(elem_id="stage")
+                second = canvas.mask_canvas(elem_id="second-stage", visible=False)
+
+    def show(choice, model, other):
+        """The canvases for a photo, or a sentence and what was there before."""
+        try:
+            photo = services.photos.read(choice.path)
+            payload = _payload(services, choice, photo, model)
+            compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other)
+        except (IntakeError, datasets.DatasetError, zoo.UnknownModelError) as error:
+            sentence = f'<p role="alert">{html.escape(str(error))}</p>'
+            return gr.skip(), gr.skip(), gr.skip(), gr.update(value=sentence, visible=True)
+        second = gr.update(value=compared, visible=compared is not None)
+        return payload, second, services.card(model), gr.update(visible=False)
+
+    shown = {
+        "fn": show,
+        "inputs": [chosen, model, other],
+        "outputs": [stage, second, card, notice],
+        "api_visibility": "private",
+        "concurrency_limit": 2,
+        "concurrency_id": "predict",
+        "show_progress": "hidden",
+    }
+    private = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    demo.load(**shown)
+    gr.on([model.change, other.change], **shown)
+
+    def pick(index):
+        photo, path = list(built_in.items())[index]
+        return Choice(str(path), photo.name)
+
+    def upload(path):
+        return Choice(path, Path(path).name) if path else gr.skip()
+
+    photos.click(pick, photos, chosen, **private).then(**shown)
+    photo_input.input(upload, photo_input, chosen, **private).then(**shown)
+    if browser:
+        browser.connect(chosen, shown)
+
+
+def _payload(services, choice, photo, model):
+    """What the canvas shows of a photo and a model's prediction."""
+    entry = zoo.served_model(model)
+    prediction = services.predict(model, photo)
+    truth = None
+    if choice.sample:
+        dataset = services.datasets[choice.dataset]
+        if dataset.label_set.classes == entry.label_set.classes:
+            truth = datasets.read_label_map(dataset.sample(choice.sample))
+    return canvas.payload(
+        key=f"{choice.path}:{model}",
+        image=photo,
+        label_set=entry.label_set,
+        name=f"{Path(choice.name).stem}_{model}",
+        sync="segment",
+        prediction=prediction.label_map,
+        truth=truth,
+        confidence=prediction.confidence,
+        uncertainty=prediction.uncertainty,
+        message=nothing_found(prediction.label_map, entry),
+    )
+
+
+def nothing_found(label_map, entry):
+    """A sentence for a label map that holds background only, else None."""
+    label_set = entry.label_set
+    background = label_set.background
+    if background is None or any(
+        row["id"] != background for row in masks.class_table(label_map, label_set) if row["id"] is not None
+    ):
+        return None
+    known = [name for i, name in enumerate(label_set.classes) if i != background]
+    listed = ", ".join(known[:-1]) + f" and {known[-1]}" if len(known) > 1 else known[0]
+    return f"{entry.title} finds nothing it knows in this photo. It knows {listed}."
+
+
+@dataclass
+class _Browser:
+    services: object
+    dataset: gr.Dropdown
+    class_name: gr.Dropdown
+    gallery: gr.Gallery
+    random: gr.Button
+    page: gr.State
+    more: gr.Button
+
+    def connect(self, chosen, shown):
+        """Wire the components: a class fills the gallery, a photo of it becomes the one that is segmented."""
+        private = {"api_visibility": "private", "show_progress": "minimal"}
+        listing = [self.gallery, self.page]
+        self.dataset.change(
+            lambda title: gr.update(choices=_groups(self.services.datasets[title]), value="all"),
+            self.dataset,
+            self.class_name,
+            **private,
+        ).then(self._first_page, [self.dataset, self.class_name], listing, **private)
+        self.class_name.input(self._first_page, [self.dataset, self.class_name], listing, **private)
+        self.more.click(self._next_page, [self.dataset, self.class_name, self.page], listing, **private)
+        self.random.click(self._random, [self.dataset, self.class_name], chosen, **private).then(**shown)
+
+        def pick(title, group, page, event: gr.SelectData):
+            return self._choice(title, _ids(self.services.datasets[title], group)[page * PAGE + event.index])
+
+        self.gallery.select(pick, [self.dataset, self.class_name, self.page], chosen, **private).then(**shown)
+
+    def _choice(self, title, id_):
+        path = self.services.datasets[title].sample(id_).image_path
+        return Choice(str(path), id_, title, id_)
+
+    def _random(self, title, group):
+        return self._choice(title, random.choice(_ids(self.services.datasets[title], group)))
+
+    def _first_page(self, title, group):
+        return self._thumbnails(title, group, 0), 0
+
+    def _next_page(self, title, group, page):
+        pages = -(-len(_ids(self.services.datasets[title], group)) // PAGE)
+        page = (page + 1) % pages
+        return self._thumbnails(title, group, page), page
+
+    def _thumbnails(self, title, group, page):
+        dataset = self.services.datasets[title]
+        ids = _ids(dataset, group)[page * PAGE : (page + 1) * PAGE]
+        paths = [dataset.sample(id_).image_path for id_ in ids]
+        return [
+            (read_photo(path, self.services.limits, draft_size=(THUMBNAIL, THUMBNAIL)), id_)
+            for path, id_ in zip(paths, ids, strict=True)
+        ]
+
+
+def _dataset_browser(services):
+    if not services.datasets:
+        return None
+    title, dataset = next(iter(services.datasets.items()))
+    with gr.Accordion("Dataset photos, with their true masks", open=False):
+        browser = _Browser(
+            services,
+            gr.Dropdown(list(services.datasets), value=title, label="Dataset", elem_id="dataset"),
+            gr.Dropdown(
+                _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
+            ),
+            gr.Gallery(
+                label="Photos",
+                columns=6,
+                height="auto",
+                allow_preview=False,
+                object_fit="cover",
+                buttons=[],
+                elem_classes="segdemo-photos",
+                elem_id="dataset-photos",
+            ),
+            gr.Button("Random photo", variant="primary", size="sm", elem_id="dataset-random"),
+            gr.State(0),
+            gr.Button("More photos", size="sm", elem_id="dataset-more"),
+        )
+    return browser
+
+
+def _groups(dataset):
+    """Choices of the browser's filter: breeds for Pets, classes otherwise."""
+    if dataset.kind == "pets":
+        return [("any breed", "all"), *sorted({datasets.breed(id_) for id_ in dataset.splits["all"]})]
+    names = [name for i, name in enumerate(dataset.label_set.classes) if i != dataset.label_set.background]
+    return [("any class", "all"), *names]
+
+
+def _ids(dataset, group):
+    """Ids of the dataset's photos in a group of ``_groups``, those of the held-out lists."""
+    if group == "all":
+        return list(dataset.splits["all"])
+    if dataset.kind == "pets":
+        return [id_ for id_ in dataset.splits["all"] if datasets.breed(id_) == group]
+    return datasets.by_class(dataset)[dataset.label_set.classes.index(group)]

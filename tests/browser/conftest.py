@@ -1,0 +1,52 @@
+"""Headless Chromium for the browser tests. CHROMIUM names another executable than the system's own."""
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+DESKTOP = {"viewport": {"width": 1440, "height": 900}}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+    "device_scale_factor": 2,
+}
+_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    with sync_playwright() as playwright:
+        # Without a system Chromium, Playwright's own (python -m playwright install chromium) is used.
+        path = executable if Path(executable).exists() else None
+        chromium = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """A function (url, **context options) -> page; an uncaught script error on any page fails the test."""
+    contexts, errors = [], []
+
+    def open_(url, context=None, **options):
+        if context is None:
+            context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **options})
+            contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def phone():
+    return dict(PHONE)

@@ -1,0 +1,450 @@
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from drawn import draw_annotations, draw_pets, draw_voc, save_mask
+from PIL import Image
+
+from segdemo import augment as aug
+from segdemo import pipeline
+from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
+from segdemo.labels import PETS, VOC, VOID
+from segdemo.pipeline import build, jitter_batches, open_data, pets_batches, pets_tfds, voc_batches
+
+
+@pytest.fixture
+def voc(tmp_path):
+    draw_voc(tmp_path, VOC, train=5, extra=2, val=4)
+    return open_dataset("voc", tmp_path)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    draw_pets(tmp_path, {"pug": 20})
+    return open_dataset("pets", tmp_path)
+
+
+def run(data, epochs=1):
+    """Batches of ``epochs`` passes, as lists of NumPy arrays."""
+    return [[part.numpy() for part in batch] for _ in range(epochs) for batch in data]
+
+
+def classes(data):
+    """The object class of each photo, in the order they come: in drawn VOC it tells which photo it is."""
+    return [int(mask[(mask > 0) & (mask != VOID)].max()) for batch in run(data) for mask in batch[1]]
+
+
+def same(first, second):
+    return all(
+        np.array_equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)
+    )
+
+
+# --- row 4: VOC ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("enlarge", [None, 56])
+def test_row_4_voc_pipeline_for_training(voc, enlarge):
+    data = voc_batches(voc, "train_aug", training=True, size=48, enlarge=enlarge, batch=4)
+    batches = run(data)
+    assert [len(images) for images, _ in batches] == [4, 3]
+    for images, masks in batches:
+        assert images.dtype == np.float32
+        assert images.shape[1:] == (48, 48, 3)
+        assert masks.dtype == np.uint8
+        assert masks.shape[1:] == (48, 48)
+        assert images.min() >= 0
+        assert 50 < images.max() <= 255  # RGB 0..255: preprocessing belongs to the model
+        for image, mask in zip(images, masks, strict=True):
+            objects = (mask > 0) & (mask != VOID)
+            assert image[objects][:, :2].mean() > image[mask == 0][:, :2].mean() + 60  # still on its object
+    assert sorted(classes(data)) == list(range(1, 8))
+
+
+def test_row_4_is_392_enlarged_to_444_and_384_by_default(voc):
+    (images, masks), *_ = voc_batches(voc, "train", training=True, enlarge=444).take(1)
+    assert images.shape == (5, 384, 384, 3)
+    assert masks.shape == (5, 384, 384)
+
+
+def test_row_4_validation_is_neither_shuffled_nor_augmented(voc):
+    data = voc_batches(voc, "all", training=False, size=40, batch=3, enlarge=48)
+    first, again = run(data), run(data)
+    assert same(first, again)
+    assert classes(data) == [8, 9, 10, 11]
+    sample = voc.samples("all")[0]
+    expected = aug.resize(read_image(sample), read_label_map(sample), (40, 40))
+    np.testing.assert_allclose(first[0][0][0], expected[0], atol=2)
+    np.testing.assert_array_equal(first[0][1][0], expected[1])
+
+
+def test_row_4_optional_output_size_of_the_mask(voc):
+    images, masks = run(build(voc, "train", size=(40, 60), batch=2, training=False, mask_size=(10, 15)))[0]
+    assert images.shape == (2, 40, 60, 3)
+    assert masks.shape == (2, 10, 15)
+    assert set(np.unique(masks)) <= {0, 1, 2, VOID}
+
+
+def test_row_4_repeat_goes_on(voc):
+    data = voc_batches(voc, "train", training=True, size=32, batch=4, repeat=True)
+    sizes = [len(images) for images, _ in data.take(6)]
+    assert sizes == [4, 1] * 3
+    assert [
+        len(x) for x, _ in voc_batches(voc, "train", training=True, size=32, batch=4, drop_remainder=True)
+    ] == [4]
+
+
+def test_scale_jitter_pipeline(voc):
+    images, masks = run(jitter_batches(voc, "train_aug", training=True, size=64, batch=7, scale=(0.5, 0.9)))[
+        0
+    ]
+    assert images.shape == (7, 64, 64, 3)
+    assert (masks == VOID).mean() > 0.3  # 60 x 40 photos, made smaller: the rest is padding
+    assert run(jitter_batches(voc, "val", training=False, size=32, batch=7))[0][0].shape == (2, 32, 32, 3)
+
+
+# --- row 11: Pets ----------------------------------------------------------------------------------------
+
+
+def test_row_11_pets_pipeline(pets):
+    data = pets_batches(pets, "train", training=True, batch=8)
+    batches = [[part.numpy() for part in batch] for batch in data.take(4)]
+    assert [len(images) for images, _ in batches] == [8, 6, 8, 6]  # fourteen photos, then again
+    for images, masks in batches:
+        assert images.shape[1:] == (128, 128, 3)
+        assert set(np.unique(masks)) <= {0, 1, 2}
+        assert images[masks == 0].mean() > images[masks == 1].mean() + 60  # 0 is the pet
+    validation = pets_batches(pets, "test", training=False, batch=3)
+    assert [len(images) for images, _ in validation] == [3, 1]
+    assert same(run(validation), run(validation))
+
+
+def test_row_11_pets_through_tensorflow_datasets_are_not_needed_for_a_folder(pets, tmp_path):
+    assert open_data("pets", tmp_path) == pets
+
+
+def write_tfds(folder, version):
+    """A tiny oxford_iiit_pet written by TFDS itself, as that version declares it; returns what is in it."""
+    import tensorflow_datasets as tfds
+
+    features = {
+        "image": tfds.features.Image(encoding_format="jpeg"),
+        "label": tfds.features.ClassLabel(names=["pug", "Bengal"]),
+        "species": tfds.features.ClassLabel(names=["Cat", "Dog"]),
+        "file_name": tfds.features.Text(),
+        "segmentation_mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+    }
+    if version.startswith("4."):
+        features["head_bbox"] = tfds.features.BBoxFeature()
+    examples = {}
+
+    def generate(split, count):
+        for i in range(count):
+            trimap = np.full((30, 40, 1), 2, np.uint8)
+            trimap[5:20, 5 : 20 + i] = 1
+            trimap[20, 5 : 20 + i] = 3
+            example = {
+                "image": np.where(trimap == 1, 220, 60).repeat(3, axis=-1).astype(np.uint8),
+                "label": i % 2,
+                "species": i % 2,
+                "file_name": f"{('pug', 'Bengal')[i % 2]}_{split}{i}.jpg",
+                "segmentation_mask": trimap,
+            }
+            if "head_bbox" in features:
+                example["head_bbox"] = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
+            examples[example["file_name"][:-4]] = trimap[..., 0]
+            yield example
+
+    target = folder / "oxford_iiit_pet" / version
+    target.mkdir(parents=True)
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name="oxford_iiit_pet",
+        version=tfds.core.Version(version),
+        data_dir=str(target),
+        module_name="oxford_iiit_pet",
+    )
+    info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features))
+    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=8)
+    writer.initialize_splits(["train", "test"])
+    writer.add_examples({"train": list(generate("a", 20)), "test": list(generate("b", 5))})
+    writer.close_all()
+    return examples
+
+
+@pytest.mark.parametrize("version", ["3.2.0", "4.0.0"])
+def test_row_11_pets_through_tensorflow_datasets(tmp_path, version):
+    written = write_tfds(tmp_path, version)
+    dataset = open_data("pets", tmp_path)
+    assert dataset.root.name == version
+    assert dataset.label_set is PETS
+    found = {subset: [id_ for id_, _, _ in dataset.pairs(subset)] for subset in dataset.splits}
+    assert {subset: len(ids) for subset, ids in found.items()} == {
+        "train": 18,
+        "val": 2,
+        "test": 5,
+        "trainval": 20,
+        "all": 25,
+    }
+    assert not set(found["train"]) & set(found["val"])
+    assert set(found["all"]) == set(written)
+    for id_, image, label_map in dataset.pairs("test"):
+        assert image.dtype == label_map.dtype == np.uint8
+        np.testing.assert_array_equal(label_map, written[id_] - 1)  # 0 pet, 1 background, 2 border
+
+    data = pets_batches(dataset, "trainval", training=True, size=32, batch=8)
+    batches = [[part.numpy() for part in batch] for batch in data.take(3)]
+    assert [len(images) for images, _ in batches] == [8, 8, 4]
+    for images, masks in batches:
+        assert images.shape[1:] == (32, 32, 3)
+        assert images[masks == 0].mean() > images[masks == 1].mean() + 100
+    resize = partial(aug.resize, size=(32, 32))
+    data = build(dataset, "test", size=32, batch=2, training=True, prepare=resize, augment=aug.random_color)
+    assert [len(images) for images, _ in data] == [2, 2, 1]
+
+
+def test_newest_tfds_version_is_read_from_any_of_its_folders(tmp_path):
+    for version in ("3.2.0", "4.0.0"):
+        write_tfds(tmp_path, version)
+    newest = tmp_path / "oxford_iiit_pet" / "4.0.0"
+    for folder in (tmp_path, tmp_path / "oxford_iiit_pet", newest):
+        assert pets_tfds(folder).root == newest
+    with pytest.raises(DatasetError, match="no subset 'validation'"):
+        pets_tfds(newest).count("validation")
+    with pytest.raises(DatasetError, match="one file"):
+        build(pets_tfds(newest), "test", size=8, batch=1, training=False, cache=str(tmp_path / "cache"))
+
+
+def test_tfds_that_is_not_there(tmp_path):
+    with pytest.raises(DatasetError, match="tfds build oxford_iiit_pet"):
+        pets_tfds(tmp_path)
+    with pytest.raises(DatasetError, match="There is no Oxford-IIIT Pet"):
+        open_data("pets", tmp_path)
+
+
+# --- order, caches, weights ------------------------------------------------------------------------------
+
+
+def test_mistake_7_a_batch_of_one_keeps_its_dimension(voc):
+    for images, masks in run(voc_batches(voc, "train", training=True, size=32, batch=1)):
+        assert images.shape == (1, 32, 32, 3)
+        assert masks.shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+def test_mistake_7_every_epoch_is_shuffled_and_augmented_anew_cached_or_not(voc, cache, tmp_path):
+    cache = str(tmp_path / "cache") if cache == "folder" else cache
+    data = voc_batches(voc, "train_aug", training=True, size=32, batch=7, cache=cache)
+    first, second, third = run(data, 3)
+    orders = {
+        tuple(mask[(mask > 0) & (mask != VOID)].max() for mask in masks)
+        for _, masks in (first, second, third)
+    }
+    assert len(orders) > 1
+    mean = lambda batch: sorted(batch[0].mean(axis=(1, 2, 3)).round(2).tolist())  # noqa: E731
+    assert mean(first) != mean(second) != mean(third)  # colours are drawn again
+
+
+def test_mistake_7_the_shuffle_spans_the_whole_subset_before_anything_is_decoded(voc, monkeypatch):
+    read = []
+    original = read_label_map
+
+    def spy(sample, label_set):
+        read.append(sample.id)
+        return original(sample, label_set)
+
+    monkeypatch.setattr(pipeline, "read_label_map", spy)
+    firsts = set()
+    for seed in range(12):
+        read.clear()
+        data = voc_batches(voc, "train_aug", training=True, size=16, batch=1, seed=seed, workers=1)
+        next(iter(data))
+        firsts.add(read[0])
+        assert len(read) < 7  # a shuffle of decoded photos would have filled its buffer first
+    assert len(firsts) >= 4
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+def test_the_same_seed_gives_the_same_batches_with_any_number_of_workers(voc, cache, tmp_path):
+    cache = str(tmp_path / "cache") if cache == "folder" else cache
+    make = partial(jitter_batches, voc, "train_aug", training=True, size=24, batch=3, cache=cache)
+    first = run(make(seed=5, workers=1), 2)
+    assert same(first, run(make(seed=5, workers=4), 2))
+    assert not same(first, run(make(seed=6), 2))
+
+
+def test_cache_folder_is_used_refreshed_and_repaired(voc, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    make = lambda: build(voc, "train", size=32, batch=5, training=False, cache=str(folder))  # noqa: E731
+    expected = run(build(voc, "train", size=32, batch=5, training=False))
+    first = run(make())
+    np.testing.assert_allclose(first[0][0], expected[0][0], atol=0.5)  # kept as whole numbers
+    np.testing.assert_array_equal(first[0][1], expected[0][1])
+    assert len(list(folder.glob("*.npy"))) == 5
+    assert not list(folder.glob("*.part"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "read_label_map", lambda *_: pytest.fail("read again"))
+        assert same(first, run(make()))
+    damaged = next(folder.glob("*.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    assert same(first, run(make()))
+    save_mask(voc.samples("train")[0].mask_path, np.full((40, 60), 20, np.uint8), VOC)
+    assert (run(make())[0][1][0] == 20).all()  # the mask changed, so it is read
+    other = run(build(voc, "train", size=16, batch=5, training=False, cache=str(folder)))
+    assert other[0][0].shape == (5, 16, 16, 3)
+
+
+def test_cache_folder_needs_a_step_with_a_name(voc, tmp_path):
+    with pytest.raises(ValueError, match="with a name"):
+        build(
+            voc,
+            "train",
+            size=8,
+            batch=1,
+            training=False,
+            prepare=lambda i, m: (i, m),
+            cache=str(tmp_path / "c"),
+        )
+
+
+def test_memory_is_not_filled_beyond_its_limit(voc, monkeypatch):
+    monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 7 * 32 * 32 * 4 - 1)
+    with pytest.raises(DatasetError, match="Keeping 7 photos in memory would take"):
+        voc_batches(voc, "train_aug", training=True, size=32, cache="memory")
+    monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 7 * 32 * 32 * 4)
+    voc_batches(voc, "train_aug", training=True, size=32, cache="memory")
+
+
+def test_row_7_and_mistake_5_pixel_weights_are_the_third_element_and_zero_for_void(voc):
+    weights = np.arange(1, 22) / 10
+    for images, masks, pixel_weights in run(
+        voc_batches(voc, "train", training=True, size=32, batch=2, class_weights=weights, mask_size=16)
+    ):
+        assert len(images) == len(pixel_weights)
+        assert pixel_weights.dtype == np.float32
+        assert pixel_weights.shape == masks.shape
+        assert (masks == VOID).any()
+        np.testing.assert_allclose(pixel_weights, np.append(weights, np.zeros(235))[masks], rtol=1e-6)
+
+
+def test_mistake_8_there_are_21_classes(voc):
+    with pytest.raises(ValueError, match="21 classes and 22 weights"):
+        build(voc, "train", size=8, batch=1, training=True, class_weights=[1.0] * 22)
+
+
+def test_probabilities_draw_with_replacement(voc):
+    make = partial(build, voc, "train_aug", size=16, batch=7, training=True)
+    assert classes(make(probabilities=[0, 0, 1, 0, 0, 0, 0])) == [3] * 7
+    data = make(probabilities=[3, 1, 0, 0, 0, 0, 0])
+    drawn = [c for _ in range(30) for c in classes(data)]
+    assert set(drawn) == {1, 2}
+    assert 0.65 < drawn.count(1) / len(drawn) < 0.85
+    with pytest.raises(ValueError, match="7 photos and 2 probabilities"):
+        make(probabilities=[1, 1])
+    with pytest.raises(ValueError, match="not cached in memory"):
+        make(probabilities=[1] * 7, cache="memory")
+
+
+def test_batches_can_be_augmented_as_a_whole(voc):
+    paste = partial(aug.copy_paste, chance=1.1)
+    make = partial(build, voc, "train", size=32, batch=5, seed=3, augment_batch=paste)
+    _, masks = run(make(training=True))[0]
+    assert max(len(set(np.unique(mask)) - {0, VOID}) for mask in masks) == 2
+    _, masks = run(make(training=False))[0]
+    assert max(len(set(np.unique(mask)) - {0, VOID}) for mask in masks) == 1
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def first_of(dataset, subset="all", size=(30, 50)):
+    images, masks = run(build(dataset, subset, size=size, batch=1, training=False))[0]
+    return images[0], masks[0]
+
+
+def test_fast_and_careful_decoding_agree(voc):
+    for sample in voc.samples("train"):
+        picture = Image.open(sample.image_path)
+        decoded = tf.io.decode_jpeg(sample.image_path.read_bytes(), 3, dct_method="INTEGER_ACCURATE")
+        assert np.abs(decoded.numpy().astype(int) - np.asarray(picture)).max() <= 2
+    image, _ = first_of(voc, "train", (40, 60))
+    np.testing.assert_allclose(image, read_image(voc.samples("train")[0]), atol=2)
+
+
+def test_annotated_photos_may_be_png(tmp_path):
+    draw_annotations(tmp_path, ["a"])
+    dataset = open_dataset("annotations", tmp_path)
+    image, mask = first_of(dataset)
+    np.testing.assert_array_equal(image, read_image(dataset.samples("all")[0]))
+    np.testing.assert_array_equal(mask, read_label_map(dataset.samples("all")[0]))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "gif", "bmp"])
+def test_photos_of_other_kinds_and_turned_ones_are_read_as_everywhere_else(tmp_path, suffix):
+    draw_annotations(tmp_path, ["a"])
+    picture = Image.open(tmp_path / "JPEGImages" / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: stored lying, to be turned clockwise
+    lying = picture.transpose(Image.Transpose.ROTATE_90)
+    options = {"exif": exif} if suffix in ("jpg", "webp") else {}
+    # the ending is .jpg whatever it is, as with some photos of Pets
+    (lying if options else picture).save(
+        tmp_path / "JPEGImages" / "a.jpg", format={"jpg": "jpeg"}.get(suffix, suffix), **options
+    )
+    (tmp_path / "JPEGImages" / "a.png").unlink()
+    image, _ = first_of(open_dataset("annotations", tmp_path))
+    assert np.abs(image - np.asarray(picture)).mean() < 16
+
+
+def error_of(dataset):
+    with pytest.raises(tf.errors.OpError) as caught:
+        run(build(dataset, "train", size=16, batch=2, training=True))
+    return str(pipeline.explain(caught.value))
+
+
+def test_errors_while_reading_become_one_sentence(voc):
+    sample = voc.samples("train")[2]
+    save_mask(sample.mask_path, np.zeros((7, 7), np.uint8), VOC)
+    assert error_of(voc).startswith(f"The mask {sample.mask_path} and its photo differ in size:")
+    save_mask(sample.mask_path, np.full((40, 60), 99, np.uint8), VOC)
+    assert "class id 99" in error_of(voc)
+    sample.mask_path.unlink()
+    message = error_of(voc)
+    assert message.endswith("restore it or take its id off the list.")
+    assert "\n" not in message
+
+
+def test_a_photo_that_cannot_be_decoded(voc):
+    sample = voc.samples("train")[2]
+    sample.image_path.write_bytes(sample.image_path.read_bytes()[:200])
+    assert "data check" in error_of(voc)
+    sample.image_path.write_bytes(b"no photo")
+    assert len(error_of(voc)) > 20
+    sample.image_path.unlink()
+    assert "data check" in error_of(voc)
+
+
+def test_unknown_subset(voc):
+    with pytest.raises(DatasetError, match="no subset 'validation'"):
+        build(voc, "validation", size=8, batch=1, training=False)
+
+
+def test_a_pipeline_that_does_not_reach_its_size_says_so(voc):
+    keep = lambda image, mask, seed=None: (image, mask)  # noqa: E731
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="shape"):
+        run(build(voc, "train", size=32, batch=1, training=True, augment=keep))
+
+
+def test_real_data_if_there_is_any():
+    # Everything above runs on drawn data; this only adds real photos where a folder of them is set.
+    root = os.environ.get("SEGDEMO_DATA")
+    if root and open_dataset.__module__:
+        from segdemo.datasets import find_datasets
+
+        for dataset in find_datasets(root):
+            data = jitter_batches(dataset, "train", training=True, size=64, batch=4)
+            images, masks = next(iter(data))
+            assert images.shape == (4, 64, 64, 3)
+            assert set(np.unique(masks)) <= {*range(len(dataset.label_set)), VOID}
