@@ -5,6 +5,7 @@ go to stdout with ``--json``; progress goes to stderr.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -238,7 +239,10 @@ def _train(options):
     from segdemo import train
 
     config = train.TrainConfig.from_json(settings)
-    status = train.train(config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json)
+    with contextlib.redirect_stdout(sys.stderr):  # Keras draws its progress bar on stdout
+        status = train.train(
+            config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json
+        )
     if status["state"] == "done" and not options.no_export:
         from segdemo.export import export_run
 

@@ -205,7 +205,7 @@ def read_label_map(sample, label_set=None):
                     f"The mask {path} is a picture of mode {picture.mode}, not of class ids: "
                     "save it as a palettized or 8-bit grey PNG."
                 )
-            ids = np.asarray(picture)  # a mode-P picture gives its indices, not its colours
+            ids = np.array(picture)  # a mode-P picture gives its indices, not its colours
     except FileNotFoundError:
         raise DatasetError(f"The mask {path} is missing: restore it or take its id off the list.") from None
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
@@ -219,12 +219,12 @@ def read_label_map(sample, label_set=None):
             f"The mask {path} holds the class id {unknown[0]}, which {label_set.title} does not have: "
             "correct the mask or the label set."
         )
-    return ids.copy()
+    return ids
 
 
 def _unknown_ids(ids, label_set):
-    counts = np.bincount(ids.ravel(), minlength=256)
-    return [int(i) for i in np.flatnonzero(counts) if i >= len(label_set) and i != VOID]
+    unknown = (ids >= len(label_set)) & (ids != VOID)
+    return np.unique(ids[unknown]).tolist() if unknown.any() else []
 
 
 def stratified(ids, part, stratum, seed=SPLIT_SEED):

@@ -36,6 +36,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -124,7 +125,8 @@ def export_zip(annotations, path, formats=FORMATS, limits=None, progress=None):
     except OSError as error:
         raise ExchangeError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # gone after success, and not there at all where nothing can be written
+            part.unlink()
     return path
 
 

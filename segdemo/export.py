@@ -72,6 +72,7 @@ def _rename(graph):
         node.output[:] = [old.get(name, name) for name in node.output]
     graph.input[0].name, graph.output[0].name = INPUT, OUTPUT
     for value, names in ((graph.input[0], ("height", "width")), (graph.output[0], ("rows", "columns"))):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
         for axis, name in zip((1, 2), names, strict=True):
             value.type.tensor_type.shape.dim[axis].dim_param = name
 

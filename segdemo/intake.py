@@ -183,14 +183,15 @@ def _read_path(path, name, limits):
             raise IntakeError(f"{name} is not a regular file: choose a photo.")
         if status.st_size > limits.max_bytes:
             return None, status.st_size
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            data = file.read(limits.max_bytes + 1)  # no more, even if the file is still growing
+    except IntakeError:
+        raise
     except FileNotFoundError as error:
         raise IntakeError(f"There is no file {path}: check its name.") from error
     except PermissionError as error:
         raise IntakeError(f"{name} may not be read: change its permissions or copy it.") from error
     except (OSError, ValueError) as error:
-        if isinstance(error, IntakeError):
-            raise
         raise IntakeError(f"{name!r} cannot be opened: check its name.") from error
     return data, len(data)
 

@@ -366,7 +366,7 @@ def _source(dataset, subset):
         # formats.
         plain = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
         plain &= ~tf.strings.regex_full_match(
-            tf.strings.substr(data, 0, 4096), r"\C*(Exif|ICC_PROFILE|Adobe)\C*"
+            tf.strings.substr(data, 0, 1024), r"\C*(Exif|ICC_PROFILE|Adobe|Photoshop)\C*"
         )
         image = tf.cond(
             plain,

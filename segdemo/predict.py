@@ -15,8 +15,8 @@ from segdemo.settings import threads
 MULTIPLE = 32  # both sides of the network's input are multiples of it
 
 
-class DamagedModelError(RuntimeError):
-    """A model file does not have the checksum its manifest promises."""
+class DamagedModelError(ValueError):
+    """A model file is missing or does not have the checksum its manifest promises."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ class Predictor:
         entry: its ``zoo.ModelEntry``. The file's checksum is verified first.
 
     Raises:
-        DamagedModelError: the checksum differs. FileNotFoundError: there is no such file.
+        DamagedModelError: there is no such file, or its checksum differs.
     """
 
     def __init__(self, entry):
+        if not entry.path.is_file():
+            raise DamagedModelError(f"{entry.path.name} is missing: fetch it again.")
         if zoo.sha256(entry.path) != entry.onnx_sha256:
             raise DamagedModelError(
                 f"{entry.path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."

@@ -55,6 +55,21 @@ _STRONG = {
     "early_stopping": 0,
     "freeze_batch_norm": True,
 }
+# Learning from the truth and from a teacher, see ``distil``: crops at a quarter of the resolution in the loss.
+_DISTIL = {
+    "model": "deeplabv3",
+    "dataset": "voc",
+    **_STRONG,
+    "batch": 16,
+    "warmup_steps": 150,
+    "ema": 0.997,
+    "frozen": "c2",
+    "loss_stride": 4,
+    "repeat_threshold": 0.08,
+    "teacher": "deeplabv3_mnv2_pascal_quant.tflite",  # in SEGDEMO_PRETRAINED
+    "teacher_weight": 1.0,
+    "truth_weight": 0.5,
+}
 
 RECIPES = {
     "book-deeplabv3-resnet50": Recipe(
@@ -95,6 +110,21 @@ RECIPES = {
             "loss": "cross_entropy_dice",
             "learning_rate": 4e-4,
             **_STRONG,
+        },
+    ),
+    "deeplabv3-distil": Recipe(
+        "DeepLabv3 MobileNetV2 on VOC with a teacher, first stage: small crops",
+        {**_DISTIL, "epochs": 14, "size": 256, "scale": (0.4, 1.1), "learning_rate": 5e-4},
+    ),
+    "deeplabv3-distil-384": Recipe(
+        "Second stage: larger crops, from a model called deeplabv3-distil or the one --start-from names",
+        {
+            **_DISTIL,
+            "start_from": "deeplabv3-distil",
+            "epochs": 6,
+            "size": 384,
+            "scale": (0.6, 1.3),
+            "learning_rate": 2e-4,
         },
     ),
 }

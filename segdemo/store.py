@@ -174,12 +174,16 @@ def read_json(path):
     return json.loads(path.read_text("utf-8"))
 
 
-def _remove(folder):
+def remove_folder(folder):
     """Delete a folder so that it is gone at once under its name, however long the deleting takes."""
     doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")
-    with contextlib.suppress(FileNotFoundError):
+    try:
         folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def sweep(folder, days):
@@ -672,7 +676,7 @@ class Collection:
                 self._add_revision(photo, kept, data)
             raise ConflictError(
                 f"{photo.source} was saved elsewhere in the meantime (revision {photo.revision}, yours began "
-                f"at {base_revision}): your mask is kept as revision {kept.number}, compare it or restore it.",
+                f"at {base_revision}): your mask is kept as revision {kept.number}, compare or restore it.",
                 photo.revision,
                 kept.number,
             )

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+import warnings
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from pathlib import Path
 import keras
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
-from segdemo import augment, losses, masks, metrics, pipeline, zoo
+from segdemo import augment, distil, losses, masks, metrics, pipeline, zoo
 from segdemo.datasets import open_dataset, read_label_map
 from segdemo.intake import read_photo
 from segdemo.labels import VOID
@@ -60,6 +62,11 @@ class TrainConfig:
         ema: momentum of the average of the weights that is evaluated and kept; 0 for none.
         reduce_lr, early_stopping: patience in epochs on ``val_loss``; 0 for never.
         validation_photos: at most so many photos are watched; 0 for all.
+        repeat_threshold: photos of classes that a smaller share of all photos show are drawn more often, see
+            ``distil.repeat_factors``; 0 draws all alike.
+        teacher: a TFLite DeepLabv3 to learn from as well, see ``distil``: a path, or a file name in
+            SEGDEMO_PRETRAINED. Empty for none. It goes with the augmentation ``"strong"``.
+        teacher_weight, truth_weight: of the teacher's soft labels and of ``loss`` then.
         seed: of initial weights, order and augmentation.
         recipe: name of the recipe it came from, if any.
     """
@@ -95,10 +102,16 @@ class TrainConfig:
     reduce_lr: int = 3
     early_stopping: int = 6
     validation_photos: int = 0
+    repeat_threshold: float = 0.0
+    teacher: str = ""
+    teacher_weight: float = 1.0
+    truth_weight: float = 0.5
     seed: int = 0
     recipe: str = ""
 
     def __post_init__(self):
+        for setting in fields(self):
+            _check_type(setting, getattr(self, setting.name))
         zoo.spec(self.model)
         choices = {
             "optimizer": ("adam", "adamw", "sgd"),
@@ -115,8 +128,19 @@ class TrainConfig:
         for name in ("epochs", "batch", "loss_stride"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} is 1 or more, not {getattr(self, name)}.")
+        for name in ("steps_per_epoch", "size", "warmup_steps", "reduce_lr", "early_stopping", "seed"):
+            if getattr(self, name) < 0:
+                raise TrainingError(f"{name} is 0 or more, not {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1:
             raise TrainingError(f"The learning rate lies between 0 and 1, not at {self.learning_rate}.")
+        if not 0 <= self.ema < 1:
+            raise TrainingError(f"ema lies between 0 and 1, not at {self.ema}.")
+        if not 0 <= self.repeat_threshold <= 1:
+            raise TrainingError(f"repeat_threshold lies between 0 and 1, not at {self.repeat_threshold}.")
+        if min(self.teacher_weight, self.truth_weight) < 0 or self.teacher_weight + self.truth_weight == 0:
+            raise TrainingError("teacher_weight and truth_weight are 0 or more, and not both 0.")
+        if self.teacher and (self.augment != "strong" or self.copy_paste):
+            raise TrainingError("A teacher goes with the augmentation 'strong' and without copy_paste.")
 
     @classmethod
     def from_json(cls, data):
@@ -126,7 +150,25 @@ class TrainConfig:
             raise TrainingError(
                 f"There is no setting {unknown[0]!r}: choose from {', '.join(sorted(known))}."
             )
-        return cls(**{k: tuple(v) if k == "scale" else v for k, v in data.items()})
+        if missing := [name for name in ("model", "dataset", "data") if name not in data]:
+            raise TrainingError(f"The setting {missing[0]!r} is missing: add it.")
+        return cls(**{k: tuple(v) if k == "scale" and isinstance(v, list) else v for k, v in data.items()})
+
+
+def _check_type(setting, value):
+    """Raise TrainingError unless a field's value is of its type: settings come from files and command lines."""
+    kind = setting.type
+    if kind == tuple[float, float]:
+        wanted = "two numbers"
+        good = isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
+    else:
+        wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
+            kind, "an object"
+        )
+        good = isinstance(value, int | float if kind is float else kind)
+        good = good and (kind is bool or not isinstance(value, bool))
+    if not good:
+        raise TrainingError(f"{setting.name} is {wanted}, not {value!r}.")
 
 
 STAGES = ("c1", "c2", "c3", "c4", "c5")
@@ -137,6 +179,7 @@ LOSSES = {
         dice_weight=config.dice_weight, class_weights=weights
     ),
 }
+ASPECT = 1.15  # largest change of shape by "strong"
 # Each makes (prepare, augment) of the pipeline: what is done once a photo, and what anew each time.
 AUGMENTATIONS = {
     "none": lambda config, size: (None, None),
@@ -154,7 +197,7 @@ AUGMENTATIONS = {
                 augment.random_warp,
                 size=(size, size),
                 scale=config.scale,
-                aspect=1.15,
+                aspect=ASPECT,
                 reference=zoo.spec(config.model).long_side,
             ),
             augment.random_color_matrix,
@@ -185,6 +228,8 @@ def train(config, out, resume=False, verbose=True):
             f"{out} already holds a run: pass --resume to go on with it, or choose another --out."
         )
     run = RunFolder(out)
+    if resume and run.last_state == "cancelled":  # that request has been met; a newer one has to be kept
+        (out / "cancel").unlink(missing_ok=True)
     run.write("config.json", asdict(config))
     run.status(state="running", message="Starting.", epochs=config.epochs)
     try:
@@ -194,7 +239,7 @@ def train(config, out, resume=False, verbose=True):
         run.status(state=state, message=one_sentence(error))
         raise
     if cancelled:
-        run.status(state="cancelled", message="Cancelled; the best checkpoint is kept.")
+        run.status(state="cancelled", message="Cancelled; the last checkpoint is kept.")
     else:
         run.status(state="done", message="Finished.", eta_seconds=0)
     return json.loads((out / "status.json").read_text("utf-8"))
@@ -236,6 +281,14 @@ class RunFolder:
             file.write(line + "\n")
 
     @property
+    def last_state(self):
+        """The state that the last one to train in this folder left behind, or None."""
+        try:
+            return json.loads((self.path / "status.json").read_text("utf-8")).get("state")
+        except (OSError, ValueError):
+            return None
+
+    @property
     def cancel_requested(self):
         """Whether somebody asked to stop."""
         return (self.path / "cancel").exists()
@@ -247,7 +300,10 @@ def _fit(config, run, verbose):
     config = replace(config, subset=config.subset or default_subset(dataset))
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
-    train_data, steps = _train_data(config, dataset, size)
+    steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
+    soft_labels = _ask_teacher(config, dataset, run, verbose) if config.teacher else None
+    if config.teacher and run.cancel_requested:
+        return True
     validation = _validation_samples(config, dataset)
     val_data = pipeline.build(
         replace(dataset, splits={"watched": tuple(s.id for s in validation)}),
@@ -261,6 +317,14 @@ def _fit(config, run, verbose):
     state = checkpoints.state()
     model = build_model(config, num_classes, pretrained=state is None)
     learner = _learner(model, size, config.loss_stride)
+    if soft_labels is not None:
+        learner = distil.Distiller(
+            learner.input,
+            learner.output,
+            name=learner.name,
+            truth_weight=config.truth_weight,
+            teacher_weight=config.teacher_weight,
+        )
     learner.compile(
         optimizer=_optimizer(config, steps * config.epochs),
         loss=LOSSES[config.loss](config, _class_weights(config, dataset)),
@@ -270,18 +334,30 @@ def _fit(config, run, verbose):
     first, done_steps = 0, 0
     if state is not None:
         learner.load_weights(checkpoints.folder / state["file"])
-        first, done_steps = state["epoch"], state["step"]
+        # An epoch of which nothing but the validation is left takes one step more, to come to it.
+        first, done_steps = state["epoch"], min(state["step"], steps - 1)
+    train_data = _train_data(config, dataset, size, soft_labels, done=first * steps + done_steps)
     recorder = Recorder(run, config.epochs, steps, config.batch, done_steps)
     callbacks = _callbacks(config, run, checkpoints, state, recorder, learner, model, validation, dataset)
     fit = partial(
         learner.fit, callbacks=callbacks, verbose=1 if verbose else 0, validation_data=val_data, shuffle=False
     )
-    if done_steps and first < config.epochs:  # the rest of the epoch it was stopped in
-        fit(train_data, epochs=first + 1, initial_epoch=first, steps_per_epoch=steps - done_steps)
-        first, recorder.skipped = first + 1, 0
-    if first < config.epochs and not learner.stop_training:
-        fit(train_data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps)
-    return run.cancel_requested
+    try:
+        if done_steps and first < config.epochs:  # the rest of the epoch it was stopped in
+            fit(train_data, epochs=first + 1, initial_epoch=first, steps_per_epoch=steps - done_steps)
+            first = first + 1
+            learner.load_weights(
+                checkpoints.folder / checkpoints.state()["file"]
+            )  # fit left the average there
+        if first < config.epochs and not learner.stop_training:
+            fit(train_data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps)
+    except (_CancelledError, TrainingError) as error:
+        for callback in callbacks:
+            callback.on_train_end()  # close the logs
+        if isinstance(error, TrainingError):
+            raise
+        return True
+    return False
 
 
 def default_subset(dataset):
@@ -321,7 +397,9 @@ def load_start(model, source):
         entry = zoo.served_model(source)
         path = entry.folder / entry.data["weights"]
     before = [np.array(w) for w in model.get_weights()]
-    model.load_weights(path, skip_mismatch=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that some layers do not fit is expected
+        model.load_weights(path, skip_mismatch=True)
     if all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)):
         raise TrainingError(
             f"Nothing in {path.name} fits this architecture: start from a model of the same one."
@@ -371,14 +449,55 @@ def _optimizer(config, total_steps):
     return keras.optimizers.Adam(rate, **shared)
 
 
-def _train_data(config, dataset, size):
+def _ask_teacher(config, dataset, run, verbose):
+    """The teacher's answers on all training photos, of which earlier runs may have kept some or all."""
+    path = distil.find_teacher(config.teacher)
+    teacher = distil.Teacher(path)
+    if teacher.grid.classes != len(dataset.label_set):
+        raise TrainingError(
+            f"The teacher {path} knows {teacher.grid.classes} classes and {dataset.label_set.title} has "
+            f"{len(dataset.label_set)}: use one that was trained on the same classes."
+        )
+
+    def told(samples):
+        beat = 0.0
+        for n, sample in enumerate(tqdm(samples, "Asking the teacher", disable=not verbose)):
+            if run.cancel_requested:
+                return
+            if time.monotonic() - beat >= PROGRESS_SECONDS:
+                beat = time.monotonic()
+                run.status(message=f"Asking the teacher: {n} of {len(samples)} photos.")
+            yield sample
+
+    return distil.cache_teacher(teacher, dataset.samples(config.subset), distil.cache_folder(path), told)
+
+
+def _train_data(config, dataset, size, soft_labels, done):
+    """Batches without end; what ``done`` steps have seen is not seen again in the same order."""
     count = len(dataset.samples(config.subset))
     batch = min(config.batch, count)
+    probabilities = None
+    if config.repeat_threshold:
+        probabilities = distil.repeat_factors(dataset, config.subset, config.repeat_threshold)
+    if soft_labels is not None:
+        return distil.batches(
+            dataset,
+            config.subset,
+            soft_labels,
+            size=size,
+            stride=config.loss_stride,
+            batch=batch,
+            scale=config.scale,
+            aspect=ASPECT,
+            reference=zoo.spec(config.model).long_side,
+            probabilities=probabilities,
+            seed=config.seed + done,
+        )
     prepare, change = AUGMENTATIONS[config.augment](config, size)
     paste = None
     if config.copy_paste:
         paste = partial(augment.copy_paste, chance=config.copy_paste, background=dataset.label_set.background)
-    data = pipeline.build(
+    return pipeline.build(
         dataset,
         config.subset,
         size=size,
@@ -388,11 +507,11 @@ def _train_data(config, dataset, size):
         prepare=prepare,
         augment=change,
         augment_batch=paste,
-        seed=config.seed,
+        probabilities=probabilities,
+        seed=config.seed + done,
         repeat=True,
         drop_remainder=True,
     )
-    return data, config.steps_per_epoch or max(1, count // batch)
 
 
 def _validation_samples(config, dataset):
@@ -414,8 +533,7 @@ def _class_weights(config, dataset):
 
 def _callbacks(config, run, checkpoints, state, recorder, learner, model, validation, dataset):
     out = run.path
-    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if config.ema else []
-    callbacks += [
+    callbacks = [
         recorder,
         SaveCheckpoints(checkpoints, recorder, state, run),
         keras.callbacks.CSVLogger(out / "log.csv", append=state is not None),
@@ -429,6 +547,9 @@ def _callbacks(config, run, checkpoints, state, recorder, learner, model, valida
         )
     if config.early_stopping:
         callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=config.early_stopping))
+    if config.ema:
+        # Last, so that the average is in the model until all others have seen the end of the validation.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
     return callbacks
 
 
@@ -474,8 +595,12 @@ def save_weights(model, path):
         partial_path.unlink(missing_ok=True)
 
 
+class _CancelledError(Exception):
+    """Somebody asked to stop, and the state is saved."""
+
+
 class Recorder(keras.callbacks.Callback):
-    """Writes progress and scores to the run's files; stops on request and on a loss that is not a number."""
+    """Writes progress and scores to the run's files; stops on a loss that is not a number."""
 
     def __init__(self, run, epochs, steps, batch, skipped):
         super().__init__()
@@ -498,10 +623,8 @@ class Recorder(keras.callbacks.Callback):
                 f"The loss became {logs['loss']} in epoch {self.epoch + 1}, step {self.step}: "
                 "start again with a lower learning rate."
             )
-        if self.run.cancel_requested:
-            self.model.stop_training = True
         now = time.monotonic()
-        if now - self._beat >= PROGRESS_SECONDS or self.model.stop_training:
+        if now - self._beat >= PROGRESS_SECONDS:
             self._beat = now
             self._progress(now, logs)
 
@@ -536,7 +659,8 @@ def rss_mb():
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Keeps the last state (every two minutes and after each epoch) and the best by validation mean IoU."""
+    """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
+    stops on request, with the last state saved."""
 
     def __init__(self, checkpoints, recorder, state, run):
         super().__init__()
@@ -545,17 +669,28 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS or self.run.cancel_requested:
+        cancelled = self.run.cancel_requested
+        if cancelled or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
             self._save(self.recorder.epoch, self.recorder.step)
+        if cancelled:
+            raise _CancelledError
+
+    def on_test_begin(self, logs=None):
+        self._save(self.recorder.epoch, self.recorder.step)
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.run.cancel_requested:
+            raise _CancelledError
+
+    def on_test_end(self, logs=None):
+        score = (logs or {}).get("mean_iou")
+        if score is not None and score > self.best:
+            save_weights(self.model, self.checkpoints.best)
+            self.best = float(score)
+            self.run.status(best=self.best)
 
     def on_epoch_end(self, epoch, logs=None):
-        score = (logs or {}).get("val_mean_iou")
-        if score is not None and score > self.best:
-            self.best = float(score)
-            save_weights(self.model, self.checkpoints.best)
-            self.run.status(best=self.best)
-        if not self.run.cancel_requested:
-            self._save(epoch + 1, 0)
+        self._save(epoch + 1, 0)
 
     def _save(self, epoch, step):
         self.checkpoints.save(self.model, epoch, step, self.best)
@@ -571,12 +706,15 @@ class Samples(keras.callbacks.Callback):
         self._shown, self._label_set, self._folder = samples[::step][:SAMPLE_PHOTOS], label_set, Path(folder)
         self._network = model  # shares its weights with the model being trained
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_test_end(self, logs=None):
         self._folder.mkdir(exist_ok=True)
         rows = [self._row(sample) for sample in self._shown]
         width = max(row.shape[1] for row in rows)
         page = np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0))) for r in rows])
-        Image.fromarray(page).save(self._folder / f"epoch_{epoch + 1:02d}.png")
+        Image.fromarray(page).save(self._folder / f"epoch_{self._epoch:02d}.png")
 
     def _row(self, sample):
         image, truth = read_photo(sample.image_path), read_label_map(sample)

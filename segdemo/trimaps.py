@@ -27,6 +27,8 @@ def trimap(label_map, radius=RADIUS):
     from scipy.ndimage import distance_transform_edt
 
     animal = np.isin(label_map, PETS)
+    if animal.all() or not animal.any():  # there is no outline, and so no distance to it
+        return np.where(animal, FOREGROUND, BACKGROUND).astype(np.uint8)
     inside, outside = distance_transform_edt(animal), distance_transform_edt(~animal)
     border = (np.maximum(inside, outside) <= radius) | ((label_map == VOID) & (outside <= 2 * radius))
     return np.where(border, BORDER, np.where(animal, FOREGROUND, BACKGROUND)).astype(np.uint8)

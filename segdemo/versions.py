@@ -85,12 +85,7 @@ class ModelStore:
 
     def names(self):
         """Names of the models there are, sorted."""
-        found = (
-            path.parent.name
-            for path in self.root.glob("*/manifest.json")
-            if _NAME.fullmatch(path.parent.name)
-        )
-        return sorted(name for name in found if "versions" in read_json(self.root / name / "manifest.json"))
+        return sorted(path.parent.name for path in self.root.glob("*/manifest.json") if _is_ours(path))
 
     def versions(self, name):
         """The Versions of a model, newest first; none if there is no such model."""
@@ -272,10 +267,8 @@ class ModelStore:
             return data
         except FileNotFoundError:
             return {"models": {}, "name": name, "current": None, "history": [], "versions": {}}
-        except ValueError:
-            raise StoreError(
-                f"{self.root / name / 'manifest.json'} is damaged: restore it from a copy."
-            ) from None
+        except json.JSONDecodeError:
+            raise StoreError(f"The manifest of {name} is damaged: restore it from a copy.") from None
 
     def _write(self, name, data):
         served = {}
@@ -311,6 +304,14 @@ class ModelStore:
         target.parent.mkdir(exist_ok=True)
         folder.rename(target)
         os.utime(target)
+
+
+def _is_ours(manifest):
+    """Whether a manifest was written here, and is whole."""
+    try:
+        return bool(_NAME.fullmatch(manifest.parent.name)) and "versions" in read_json(manifest)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_number(value):

@@ -6,6 +6,7 @@ process can list the zoo without Keras. ``served_models`` reads the manifests of
 
 import hashlib
 import importlib
+import inspect
 import json
 import os
 from dataclasses import dataclass, field
@@ -126,11 +127,17 @@ def build(name, num_classes=None, encoder_weights=None, **options):
         num_classes: by default that of the spec's label set.
         encoder_weights: ``None``, ``"imagenet"`` or a path, for architectures with an encoder.
         options: override the spec's options.
+
+    Raises:
+        UnknownModelError: no such architecture. ValueError: it has no such option.
     """
     chosen = spec(name)
     module, function = chosen.builder.split(":")
     builder = getattr(importlib.import_module(module), function)
     options = {**chosen.options, **options}
+    known = sorted(inspect.signature(builder).parameters.keys() - {"num_classes", "weights", "name"})
+    if unknown := sorted(options.keys() - set(known)):
+        raise ValueError(f"{name} has no option {unknown[0]!r}: choose from {', '.join(known)}.")
     if "encoder" in options:
         options["weights"] = encoder_weights
     return builder(num_classes=num_classes or len(LABEL_SETS[chosen.label_set]), **options)

@@ -93,7 +93,11 @@ def test_mistake_7_and_14_masks_are_resized_by_nearest_neighbour_to_height_width
     assert len(np.unique(image)) > 2  # while the image is interpolated
 
 
-def test_nearest_resize_is_centred():
+def test_nearest_resize_is_centred_as_tensorflows():
+    for size in ((100, 151), (384, 384), (37, 300)):
+        mask = ids(100, 151)
+        expected = tf.image.resize(mask[..., None], size, "nearest")[..., 0]
+        np.testing.assert_array_equal(aug.resize_mask(mask, size), expected)
     mask = np.arange(8, dtype=np.uint8)[None].repeat(8, axis=0)
     np.testing.assert_array_equal(aug.resize_mask(mask, (4, 4))[0], [1, 3, 5, 7])
     np.testing.assert_array_equal(aug.resize_mask(mask[:, :2], (2, 4))[0], [0, 0, 1, 1])
@@ -235,6 +239,31 @@ def test_row_4_colour_changes_stay_within_their_limits_and_leave_the_mask():
         hues.append(np.median((turn[colourful] + 0.5) % 1 - 0.5))
     assert -0.101 <= min(hues) < -0.06 < 0.06 < max(hues) <= 0.101
     assert -27 <= min(shifts) < -15 < 15 < max(shifts) <= 27
+
+
+def test_colour_changes_equal_those_of_tensorflow():
+    for number in range(5):
+        seeds = tf.random.split(seed(number), 3)
+        turn = tf.random.stateless_uniform([], seeds[0], -0.1, 0.1)
+        shift = tf.random.stateless_uniform([], seeds[1], -0.1, 0.1) * 255
+        gain = tf.random.stateless_uniform([], seeds[2], 0.8, 1.2)
+        expected = tf.image.adjust_hue(CAT.astype(np.float32), turn) + shift
+        expected = tf.clip_by_value(tf.image.adjust_contrast(expected, gain), 0, 255)
+        image, _ = aug.random_color(CAT, None, seed=seed(number))
+        np.testing.assert_allclose(image, expected, atol=0.01)
+
+
+def test_colour_changes_of_photos_of_any_size_are_not_compiled_for_each():
+    chain = tf.function(
+        lambda image: aug.random_color(image, None, seed=seed(1))[0],
+        input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
+    )
+    before = aug._change_color_compiled.experimental_get_tracing_count()
+    np.testing.assert_allclose(chain(CAT), aug.random_color(CAT, None, seed=seed(1))[0], atol=0.01)
+    during = aug._change_color_compiled.experimental_get_tracing_count()
+    assert chain(CAT[:50]).shape == (50, 151, 3)
+    assert during - before <= 1  # by the reference itself
+    assert aug._change_color_compiled.experimental_get_tracing_count() == during
 
 
 def test_contrast_is_between_its_factors_around_the_mean():

@@ -1,6 +1,8 @@
 import base64
+import gc
 import io
 import json
+import warnings
 from pathlib import Path
 
 import gradio as gr
@@ -11,6 +13,8 @@ from PIL import Image
 from segdemo.labels import PETS, VOC
 from segdemo.ui import canvas
 
+# A gr.Blocks leaves event loops behind for the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (7, 13, 3), dtype=np.uint8)
 LABELS = np.arange(91, dtype=np.uint8).reshape(7, 13)
@@ -19,20 +23,28 @@ LABELS = np.arange(91, dtype=np.uint8).reshape(7, 13)
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def opened(file):
+    with Image.open(file["path"]) as image:
+        image.load()
+        return image
 
 
 def pixels(file):
-    return np.asarray(Image.open(file["path"]))
+    return np.asarray(opened(file))
 
 
 def test_payload_describes_the_photo_and_is_json():
-    value = canvas.payload(
-        "k", PHOTO, VOC, prediction=LABELS, revision=3, name="dog", message="Nothing here."
-    )
+    value = canvas.payload("k", PHOTO, VOC, prediction=LABELS, revision=3, name="dog", message="Nothing.")
     assert json.loads(json.dumps(value)) == value
     assert (value["width"], value["height"]) == (13, 7)
     assert (value["key"], value["revision"], value["name"], value["mode"]) == ("k", 3, "dog", "view")
-    assert value["message"] == "Nothing here."
+    assert value["message"] == "Nothing."
     assert value["layers"]["truth"] is None
     assert value["confidence"] is None
     np.testing.assert_array_equal(pixels(value["image"]), PHOTO)  # small photos stay lossless
@@ -42,7 +54,7 @@ def test_label_maps_keep_all_values_and_carry_the_palette():
     labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     photo = np.zeros((16, 16, 3), np.uint8)
     value = canvas.payload("k", photo, PETS, prediction=labels, truth=labels[::-1], yours=labels.T.copy())
-    image = Image.open(value["layers"]["prediction"]["path"])
+    image = opened(value["layers"]["prediction"])
     assert image.mode == "P"
     assert image.getpalette() == PETS.palette()
     np.testing.assert_array_equal(np.asarray(image), labels)
@@ -54,7 +66,7 @@ def test_label_maps_keep_all_values_and_carry_the_palette():
 def test_large_photos_are_sent_as_jpeg():
     photo = np.full((300, 400, 3), 200, np.uint8)
     value = canvas.payload("k", photo, VOC)
-    image = Image.open(value["image"]["path"])
+    image = opened(value["image"])
     assert image.format == "JPEG"
     assert image.size == (400, 300)
 
@@ -148,11 +160,18 @@ def refuse(*_):
         (None, {"key": "k"}, "The mask arrived damaged: try again."),
         (None, None, "The mask arrived damaged: try again."),
         (None, {**sent(), "png": "not base64!"}, "The mask arrived damaged: try again."),
-        (None, {**sent(), "png": 7}, "over the limit of 128 MB"),
+        (None, {**sent(), "png": 7}, "The mask arrived damaged: try again."),
     ],
 )
 def test_what_cannot_be_saved_gives_a_sentence(on_save, data, expected):
     assert expected in canvas._save_function(on_save)(data, None)["error"]
+
+
+def test_masks_over_the_limit_are_refused(monkeypatch):
+    monkeypatch.setattr(canvas, "MAX_PNG_BYTES", 2**20)
+    assert canvas._save_function(refuse)(sent(bytes(2**21)), None) == {
+        "error": "The mask file is over the limit of 1 MB."
+    }
 
 
 def test_importing():

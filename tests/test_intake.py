@@ -272,6 +272,12 @@ def test_colour_profiles_are_converted_to_srgb():
     assert np.abs(result - PHOTO[:, :, [1, 0, 2]]).max() <= 4  # red shows as green
 
 
+def test_an_srgb_profile_costs_no_conversion(monkeypatch):
+    monkeypatch.setattr(ImageCms, "profileToProfile", None)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(read_photo(encoded(PHOTO, icc_profile=srgb)), PHOTO)
+
+
 def test_srgb_and_broken_profiles_change_nothing():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for profile in (srgb, b"not a profile", swapped_profile()[:200]):
@@ -401,6 +407,9 @@ def test_bytes_over_the_limit_are_refused_without_reading_them(tmp_path):
         file.truncate(10**12)  # sparse: reading it would take all memory
     assert "huge.jpg has 1000000.0 MB where 40 MB are allowed" in refusal(path)
     data = encoded(PHOTO)
+    path.write_bytes(data)
+    assert_photo(read_photo(path, Limits(max_bytes=len(data))), 16, 24)
+    assert "allowed" in refusal(path, Limits(max_bytes=len(data) - 1))
     assert "allowed" in refusal(data, Limits(max_bytes=len(data) - 1))
     assert "allowed" in refusal(io.BytesIO(data), Limits(max_bytes=len(data) - 1))
     assert_photo(read_photo(io.BytesIO(data), Limits(max_bytes=len(data))), 16, 24)

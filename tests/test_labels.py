@@ -8,8 +8,8 @@ from segdemo.labels import LABEL_SETS, MAX_CLASSES, PETS, VOC, VOID, VOID_COLOR,
 
 # From the development kit's documentation, written out.
 VOC_NAMES = {
-    0: "background", 1: "aeroplane", 2: "bicycle", 3: "bird", 4: "boat", 5: "bottle", 6: "bus", 7: "car",
-    8: "cat", 9: "chair", 10: "cow", 11: "dining table", 12: "dog", 13: "horse", 14: "motorbike", 15: "person",
+    0: "background", 1: "aeroplane", 2: "bicycle", 3: "bird", 4: "boat", 5: "bottle", 6: "bus", 7: "car", 8: "cat",
+    9: "chair", 10: "cow", 11: "dining table", 12: "dog", 13: "horse", 14: "motorbike", 15: "person",
     16: "potted plant", 17: "sheep", 18: "sofa", 19: "train", 20: "tv/monitor",
 }  # fmt: skip
 VOC_COLORS = [

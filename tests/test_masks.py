@@ -271,6 +271,8 @@ def test_overlay_by_hand():
     # 20 % of (128, 0, 0) and of (224, 224, 192); the background stays as it is.
     assert plain[0].tolist() == [[100, 100, 100], [106, 80, 80], [125, 125, 118]]
     assert plain.dtype == np.uint8 and plain.shape == image.shape
+    white = np.full_like(image, 255)
+    assert masks.overlay(white, label_map, VOC)[0, 0].tolist() == [255, 255, 255]
     assert np.array_equal(masks.overlay(image, label_map, VOC, 0, outline=False), image)
     assert masks.overlay(image, label_map, VOC, 1, outline=False)[0].tolist() == [
         [100, 100, 100],
@@ -415,6 +417,15 @@ def test_run_lengths_match_pycocotools():
 def test_broken_run_lengths_are_refused(code):
     with pytest.raises(MaskError, match=r"A run-length code does not describe a mask.*\.$"):
         masks.rle_decode(code)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [("\x01", "alphabet"), ("p", "alphabet"), ("P", "middle"), ("o" * 9 + "0", "too long")],
+)
+def test_broken_run_length_strings_say_what_is_wrong(counts, words):
+    with pytest.raises(MaskError, match=words):
+        masks.rle_decode({"size": [2, 2], "counts": counts})
 
 
 # ---------------------------------------------------------------------------------------------- polygons

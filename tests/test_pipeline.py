@@ -9,7 +9,7 @@ from PIL import Image
 
 from segdemo import augment as aug
 from segdemo import pipeline
-from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
+from segdemo.datasets import DatasetError, find_datasets, open_dataset, read_image, read_label_map
 from segdemo.labels import PETS, VOC, VOID
 from segdemo.pipeline import build, jitter_batches, open_data, pets_batches, pets_tfds, voc_batches
 
@@ -63,7 +63,7 @@ def test_row_4_voc_pipeline_for_training(voc, enlarge):
     assert sorted(classes(data)) == list(range(1, 8))
 
 
-def test_row_4_is_392_enlarged_to_444_and_384_by_default(voc):
+def test_row_4_enlarges_to_444_and_crops_384_by_default(voc):
     (images, masks), *_ = voc_batches(voc, "train", training=True, enlarge=444).take(1)
     assert images.shape == (5, 384, 384, 3)
     assert masks.shape == (5, 384, 384)
@@ -121,7 +121,7 @@ def test_row_11_pets_pipeline(pets):
     assert same(run(validation), run(validation))
 
 
-def test_row_11_pets_through_tensorflow_datasets_are_not_needed_for_a_folder(pets, tmp_path):
+def test_open_data_reads_a_folder_without_tensorflow_datasets(pets, tmp_path):
     assert open_data("pets", tmp_path) == pets
 
 
@@ -256,13 +256,13 @@ def test_mistake_7_the_shuffle_spans_the_whole_subset_before_anything_is_decoded
 
     monkeypatch.setattr(pipeline, "read_label_map", spy)
     firsts = set()
-    for seed in range(12):
+    for seed in range(8):
         read.clear()
         data = voc_batches(voc, "train_aug", training=True, size=16, batch=1, seed=seed, workers=1)
         next(iter(data))
         firsts.add(read[0])
         assert len(read) < 7  # a shuffle of decoded photos would have filled its buffer first
-    assert len(firsts) >= 4
+    assert len(firsts) >= 3
 
 
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
@@ -439,12 +439,7 @@ def test_a_pipeline_that_does_not_reach_its_size_says_so(voc):
 
 def test_real_data_if_there_is_any():
     # Everything above runs on drawn data; this only adds real photos where a folder of them is set.
-    root = os.environ.get("SEGDEMO_DATA")
-    if root and open_dataset.__module__:
-        from segdemo.datasets import find_datasets
-
-        for dataset in find_datasets(root):
-            data = jitter_batches(dataset, "train", training=True, size=64, batch=4)
-            images, masks = next(iter(data))
-            assert images.shape == (4, 64, 64, 3)
-            assert set(np.unique(masks)) <= {*range(len(dataset.label_set)), VOID}
+    for dataset in find_datasets(os.environ.get("SEGDEMO_DATA")):
+        images, masks = next(iter(jitter_batches(dataset, "train", training=True, size=64, batch=2)))
+        assert images.shape[1:] == (64, 64, 3)
+        assert set(np.unique(masks)) <= {*range(len(dataset.label_set)), VOID}

@@ -532,6 +532,7 @@ async function load(payload) {
   nodes.busy.hidden = false;
   nodes.busy.textContent = "Loading…";
   nodes.root.setAttribute("aria-busy", "true");
+  await editor.writeDraft(); // of the photo being left, which may also be this one
   const { width, height, layers } = payload;
   const sized = (file) => loadMap(file, width, height);
   const [bitmap, prediction, truth, yours, confidence, uncertainty, draft] = await Promise.all([

@@ -1,7 +1,7 @@
 """The mask canvas: a Gradio component that shows a photo with its label maps and lets a person correct them.
 
-The component is plain JavaScript hosted by ``gr.HTML``. Python sends a photo and label-map PNGs once (``payload``);
-everything a person does happens in the browser; a label-map PNG comes back through ``on_save``.
+The component is plain JavaScript hosted by ``gr.HTML``. Python sends a photo and label-map PNGs once
+(``payload``); everything a person does happens in the browser; a label-map PNG comes back by ``on_save``.
 """
 
 import base64
@@ -39,19 +39,19 @@ def mask_canvas(value=None, *, on_save=None, on_import=None, **kwargs):
 
     Args:
         value: a ``payload`` dict, a function that returns one, or None for an empty canvas.
-        on_save: ``(key, png_bytes, base_revision) -> dict`` called when a person saves; the answer is
-            ``{"revision": r}`` (and optionally ``"message"``), or ``{"conflict": sentence, "revision": newest}`` if
-            somebody saved after ``base_revision``. A ``ValueError`` is shown as its sentence. The bytes come from a
-            browser and are not checked here. A further parameter annotated ``gr.Request`` receives the request.
-            None: no save button.
-        on_import: ``(key, file_bytes, width, height, label_set_json) -> png_bytes``, the label map in a mask file
-            a person chose, or ``ValueError`` with the sentence to show. None: no import entry.
+        on_save: ``(key, png_bytes, base_revision) -> dict`` called when a person saves. The answer is
+            ``{"revision": r}`` (and optionally ``"message"``), or, if somebody saved after ``base_revision``,
+            ``{"conflict": sentence, "revision": newest}``. A ``ValueError`` is shown as its sentence. The
+            bytes come from a browser and are not checked here. A further parameter annotated ``gr.Request``
+            receives the request. None: no save button.
+        on_import: ``(key, file_bytes, width, height, label_set_json) -> png_bytes``, the label map in a mask
+            file a person chose, or ``ValueError`` with the sentence to show. None: no import entry.
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
-        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload`` and ``next``. A listener that takes a
-        ``gr.EventData`` argument reads ``.key`` (and ``.revision`` after ``saved``); ``reload`` and ``next`` ask
-        the page for the photo's newest revision and for another photo.
+        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload`` and ``next``. A listener that
+        takes a ``gr.EventData`` argument reads ``.key`` (and ``.revision`` after ``saved``); ``reload`` and
+        ``next`` ask the page for the photo's newest revision and for another photo.
     """
     functions = []
     if on_save is not None:
@@ -136,8 +136,8 @@ def _read(name):
 
 
 def _served(path):
-    # Gradio finds FileData anywhere inside a value, copies the file to its cache if it is not there, registers it
-    # for `delete_cache`, and adds a URL that respects a root path.
+    # Gradio finds FileData anywhere inside a value, copies the file to its cache if it is not there,
+    # registers it for `delete_cache`, and adds a URL that respects a root path.
     return FileData(path=str(path), orig_name=Path(path).name).model_dump()
 
 
@@ -192,19 +192,24 @@ def _grey_file(data, kind):
 
 def _png(picture):
     buffer = io.BytesIO()
-    picture.save(
-        buffer, "PNG", compress_level=1
-    )  # label maps are flat: level 1 is nearly as small, and quick
+    picture.save(buffer, "PNG", compress_level=1)  # flat maps: level 1 is nearly as small, and quick
     return buffer.getvalue()
 
 
 def _decode(text):
-    if not isinstance(text, str) or len(text) > MAX_PNG_BYTES * 4 // 3 + 4:
+    if len(text) > MAX_PNG_BYTES * 4 // 3 + 4:
         raise ValueError(f"The mask file is over the limit of {MAX_PNG_BYTES // 2**20} MB.")
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(_UNREADABLE) from error
+
+
+def _fields(data, /, **kinds):
+    # What a browser sends can be anything; the callables get the types they were promised.
+    if not isinstance(data, dict) or not all(isinstance(data.get(k), kind) for k, kind in kinds.items()):
+        raise ValueError(_UNREADABLE)
+    return [data[name] for name in kinds]
 
 
 def _call(function, request, *args):
@@ -218,10 +223,8 @@ def _call(function, request, *args):
 def _save_function(on_save):
     def save_mask(data, request: gr.Request):
         try:
-            key, revision = str(data["key"]), data["revision"]
-            return _call(on_save, request, key, _decode(data["png"]), revision)
-        except (KeyError, TypeError):
-            return {"error": _UNREADABLE}
+            key, png, revision = _fields(data, key=str, png=str, revision=object)
+            return _call(on_save, request, key, _decode(png), revision)
         except ValueError as error:
             return {"error": str(error)}
 
@@ -231,11 +234,10 @@ def _save_function(on_save):
 def _import_function(on_import):
     def import_mask(data, request: gr.Request):
         try:
-            size = int(data["width"]), int(data["height"])
-            key, labels = str(data["key"]), dict(data["labels"])
-            png = _call(on_import, request, key, _decode(data["data"]), *size, labels)
-        except (KeyError, TypeError):
-            return {"error": _UNREADABLE}
+            key, file, width, height, labels = _fields(
+                data, key=str, data=str, width=int, height=int, labels=dict
+            )
+            png = _call(on_import, request, key, _decode(file), width, height, labels)
         except ValueError as error:
             return {"error": str(error)}
         return {"png": base64.b64encode(png).decode("ascii")}

@@ -498,7 +498,6 @@ function makeEditor() {
   async function readDraft(payload) {
     if (payload.mode !== "edit") return null;
     try {
-      await writeDraft(); // the photo being left may be this one
       const draft = await drafts.get(payload.key);
       if (!draft || draft.width !== payload.width || draft.height !== payload.height || draft.labels !== payload.labels.name)
         return null;
@@ -664,7 +663,7 @@ function makeEditor() {
       event.target.closest("details").removeAttribute("open");
       action();
     } }, text);
-    const file = el("input", { type: "file", accept: "image/*", class: "sc-hidden", tabindex: -1, "aria-hidden": "true",
+    const file = el("input", { type: "file", accept: "image/*", class: "sc-hidden", tabindex: -1, "aria-label": "Mask file",
       onchange: () => { importFile(file.files[0]); file.value = ""; } });
     return menu("start", "Start from",
       state.maps.prediction && plain("The prediction", () => replaceMap("Started from the prediction", state.maps.prediction)),
@@ -873,7 +872,7 @@ function makeEditor() {
   addEventListener("pagehide", () => element.isConnected && writeDraft());
 
   return {
-    e, enter, readDraft, key, down, choose: e.choose, place: e.place, save, undo, redo, setTool, setSize,
+    e, enter, readDraft, writeDraft: () => writeDraft(), key, down, choose: e.choose, place: e.place, save, undo, redo, setTool, setSize,
     paints: () => state.editing && e.tool !== "hand",
     leave: () => (e.waiting = false),
     move(point, event) {

@@ -31,12 +31,16 @@ CSS = """
 .segdemo-header span { color: var(--body-text-color-subdued); font-size: 12px; }
 .segdemo-card { font-size: 13px; line-height: 1.45; color: var(--body-text-color-subdued); padding: 0 2px; }
 .segdemo-card b { color: var(--body-text-color); }
-.segdemo-notice { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
-  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; }
-.segdemo-photos .gallery { display: grid !important; grid-template-columns: repeat(5, 1fr); gap: 6px; }
-.segdemo-photos .gallery-item, .segdemo-photos .gallery-item .container { width: 100% !important;
-  height: auto !important; aspect-ratio: 1; max-width: none; }
-.segdemo-photos .gallery-item img { width: 100%; height: 100%; object-fit: cover; }
+#notice p { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
+  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
+.segdemo-title { font-weight: 600; padding: 0 12px; }
+.segdemo-photos > .gallery { display: grid !important; grid-template-columns: repeat(5, 1fr); gap: 6px; }
+.segdemo-photos .gallery-item > span, .segdemo-photos .gallery-item .container { display: block;
+  width: 100% !important; height: auto !important; max-width: none; aspect-ratio: 1; }
+.segdemo-photos .gallery-item img { width: 100% !important; height: 100% !important; object-fit: cover; }
+.segdemo-photos .gallery-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
+.segdemo-thumbnails .grid-wrap { max-height: 300px; padding: 0; min-height: 0; }
+.segdemo-thumbnails .grid-container { gap: 4px; }
 footer { margin-top: 8px; }
 @media (max-width: 800px) {
   .segdemo-header p, .segdemo-header span { display: none; }

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from segdemo.intake import read_photo
 
 CACHE_BYTES = 150_000_000  # one 8000x6000 photo; the process has to stay small
@@ -44,6 +46,16 @@ def built_in_paths():
             if path.is_file():
                 paths[photo] = path
     return paths
+
+
+def shown_as_it_is(path):
+    """Whether browsers show the file just as ``intake`` reads it, so that it need not be encoded again.
+
+    Call it on a file that ``intake`` has read: it looks at the header only.
+    """
+    with Image.open(path) as image:
+        still = not getattr(image, "is_animated", False)
+        return image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("RGB", "L") and still
 
 
 class PhotoCache:

@@ -11,7 +11,7 @@ from segdemo import datasets, masks, zoo
 from segdemo.intake import IntakeError, read_photo
 from segdemo.ui import canvas
 from segdemo.ui.inputs import PhotoInput
-from segdemo.ui.photos import built_in_paths
+from segdemo.ui.photos import built_in_paths, shown_as_it_is
 
 FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
@@ -33,7 +33,8 @@ def build(services, demo):
     """Add the tab to the Blocks being built."""
     built_in = built_in_paths()
     first = Choice(str(next(iter(built_in.values()))), next(iter(built_in)).name)
-    models = [(entry.title, name) for name, entry in zoo.served_models().items()]
+    titles = {name: entry.title for name, entry in zoo.served_models().items()}
+    models = [(title, name) for name, title in titles.items()]
     start = FIRST_MODEL if FIRST_MODEL in dict(map(reversed, models)) else models[0][1]
     chosen = gr.State(first)
 
@@ -64,10 +65,14 @@ def build(services, demo):
             )
             browser = _dataset_browser(services)
         with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
-            notice = gr.HTML(visible=False, elem_classes="segdemo-notice", elem_id="notice")
+            notice = gr.HTML(visible=False, elem_id="notice")
             with gr.Row():
-                stage = canvas.mask_canvas(elem_id="stage")
-                second = canvas.mask_canvas(elem_id="second-stage", visible=False)
+                with gr.Column(min_width=300):
+                    title = gr.HTML(visible=False, elem_classes="segdemo-title")
+                    stage = canvas.mask_canvas(elem_id="stage")
+                with gr.Column(min_width=300, visible=False) as second_column:
+                    second_title = gr.HTML(elem_classes="segdemo-title")
+                    second = canvas.mask_canvas(elem_id="second-stage")
 
     def show(choice, model, other):
         """The canvases for a photo, or a sentence and what was there before."""
@@ -77,14 +82,22 @@ def build(services, demo):
             compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other)
         except (IntakeError, datasets.DatasetError, zoo.UnknownModelError) as error:
             sentence = f'<p role="alert">{html.escape(str(error))}</p>'
-            return gr.skip(), gr.skip(), gr.skip(), gr.update(value=sentence, visible=True)
-        second = gr.update(value=compared, visible=compared is not None)
-        return payload, second, services.card(model), gr.update(visible=False)
+            return {notice: gr.update(value=sentence, visible=True)}
+        comparing = compared is not None
+        return {
+            stage: payload,
+            title: gr.update(value=f"<span>{titles[model]}</span>", visible=comparing),
+            second_column: gr.update(visible=comparing),
+            second_title: f"<span>{titles[other]}</span>" if comparing else gr.skip(),
+            second: compared if comparing else gr.skip(),
+            card: services.card(model),
+            notice: gr.update(visible=False),
+        }
 
     shown = {
         "fn": show,
         "inputs": [chosen, model, other],
-        "outputs": [stage, second, card, notice],
+        "outputs": [stage, title, second_column, second_title, second, card, notice],
         "api_visibility": "private",
         "concurrency_limit": 2,
         "concurrency_id": "predict",
@@ -118,7 +131,7 @@ def _payload(services, choice, photo, model):
             truth = datasets.read_label_map(dataset.sample(choice.sample))
     return canvas.payload(
         key=f"{choice.path}:{model}",
-        image=photo,
+        image=choice.path if shown_as_it_is(choice.path) else photo,
         label_set=entry.label_set,
         name=f"{Path(choice.name).stem}_{model}",
         sync="segment",
@@ -146,6 +159,7 @@ def nothing_found(label_map, entry):
 @dataclass
 class _Browser:
     services: object
+    accordion: gr.Accordion
     dataset: gr.Dropdown
     class_name: gr.Dropdown
     gallery: gr.Gallery
@@ -163,6 +177,7 @@ class _Browser:
             self.class_name,
             **private,
         ).then(self._first_page, [self.dataset, self.class_name], listing, **private)
+        self.accordion.expand(self._first_page, [self.dataset, self.class_name], listing, **private)
         self.class_name.input(self._first_page, [self.dataset, self.class_name], listing, **private)
         self.more.click(self._next_page, [self.dataset, self.class_name, self.page], listing, **private)
         self.random.click(self._random, [self.dataset, self.class_name], chosen, **private).then(**shown)
@@ -191,31 +206,30 @@ class _Browser:
         dataset = self.services.datasets[title]
         ids = _ids(dataset, group)[page * PAGE : (page + 1) * PAGE]
         paths = [dataset.sample(id_).image_path for id_ in ids]
-        return [
-            (read_photo(path, self.services.limits, draft_size=(THUMBNAIL, THUMBNAIL)), id_)
-            for path, id_ in zip(paths, ids, strict=True)
-        ]
+        return [read_photo(path, self.services.limits, draft_size=(THUMBNAIL, THUMBNAIL)) for path in paths]
 
 
 def _dataset_browser(services):
     if not services.datasets:
         return None
     title, dataset = next(iter(services.datasets.items()))
-    with gr.Accordion("Dataset photos, with their true masks", open=False):
+    with gr.Accordion("Dataset photos, with their true masks", open=False) as accordion:
         browser = _Browser(
             services,
+            accordion,
             gr.Dropdown(list(services.datasets), value=title, label="Dataset", elem_id="dataset"),
             gr.Dropdown(
                 _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
             ),
             gr.Gallery(
                 label="Photos",
-                columns=6,
+                columns=4,
                 height="auto",
                 allow_preview=False,
                 object_fit="cover",
                 buttons=[],
-                elem_classes="segdemo-photos",
+                show_label=False,
+                elem_classes="segdemo-thumbnails",
                 elem_id="dataset-photos",
             ),
             gr.Button("Random photo", variant="primary", size="sm", elem_id="dataset-random"),

@@ -1,0 +1,71 @@
+"""int8 serving graphs: static quantisation (QDQ, weights per channel) with ONNX Runtime's own tools."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+# Kept in float: what touches the classes directly, and resizing, whose rounding shows at outlines.
+QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
+
+
+class _Photos(CalibrationDataReader):
+    def __init__(self, inputs):
+        self._inputs = iter(inputs)
+
+    def get_next(self):
+        image = next(self._inputs, None)
+        return None if image is None else {"image": image}
+
+
+def quantise(source, target, inputs, keep_float=()):
+    """Write the int8 version of a serving graph.
+
+    Args:
+        source: the float ``.onnx`` file. target: the file to write.
+        inputs: calibration photos as ``Predictor.network_input`` makes them, uint8 (1, h, w, 3).
+        keep_float: names of nodes that stay in float.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(target),
+            _Photos(inputs),
+            op_types_to_quantize=QUANTISED_OPS,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=list(keep_float),
+            extra_options={"CalibMovingAverage": True},
+        )
+
+
+def milliseconds(path, image, threads, repeats=20):
+    """Median time of one run of a graph on ``image`` uint8 (1, h, w, 3), warm."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session.run(None, {"image": image})
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        session.run(None, {"image": image})
+        times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times)
+
+
+def agreement(one, other, inputs):
+    """Share of pixels of ``inputs`` on which two graphs name the same class."""
+    sessions = [onnxruntime.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in (one, other)]
+    same = [
+        np.mean(np.equal(*(s.run(None, {"image": image})[0].argmax(-1) for s in sessions))) for image in inputs
+    ]
+    return float(np.mean(same))

@@ -1,0 +1,865 @@
+"""The mask canvas in headless Chromium: what is drawn, what is painted, and that no pixel is lost on the way."""
+
+import contextlib
+import gc
+import io
+import socket
+import struct
+import warnings
+import zlib
+from functools import cache
+
+import gradio as gr
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from playwright.sync_api import expect
+
+from segdemo.labels import VOC, VOID, LabelSet
+from segdemo.ui.canvas import mask_canvas, payload
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+PHOTO = skimage.data.chelsea()  # (300, 451, 3)
+CAT, DOG = 8, 12
+
+
+def labels_of_photo():
+    labels = np.zeros(PHOTO.shape[:2], np.uint8)
+    labels[50:250, 100:300] = CAT
+    labels[260:290, 20:60] = DOG
+    return labels
+
+
+PREDICTION = labels_of_photo()
+TRUTH = np.roll(PREDICTION, 20, axis=1)
+TRUTH[:, 0] = VOID
+CONFIDENCE = np.full((30, 45), 0.9)
+CONFIDENCE[4:8, 36:42] = 0.3
+EVERY_ID = LabelSet(
+    "many",
+    "Many",
+    tuple(f"c{i}" for i in range(255)),
+    tuple((i, 255 - i, 7) for i in range(255)),
+    background=None,
+)
+
+
+def square(labels):
+    return np.zeros((*labels.shape, 3), np.uint8)
+
+
+@cache
+def round_trip_maps():
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 256, (60, 80), dtype=np.uint8)
+    return {
+        "values": np.arange(256, dtype=np.uint8).reshape(16, 16),
+        "odd": rng.integers(0, 256, (13, 7), dtype=np.uint8),
+        "one": np.full((1, 1), 254, np.uint8),
+        "line": rng.integers(0, 256, (1, 301), dtype=np.uint8),
+        "huge": np.kron(tiles, np.ones((100, 100), np.uint8)),  # 8000 x 6000
+    }
+
+
+@cache
+def disc(case):
+    """(photo, true mask, centre) of an orange disc on a noisy grey ground."""
+    height, width = {"disc": (200, 260), "large disc": (1500, 2000)}[case]
+    y, x = np.mgrid[:height, :width]
+    centre = (0.55 * width, 0.45 * height)
+    inside = np.hypot(x - centre[0], y - centre[1]) < 0.3 * height
+    ground = np.where(inside[..., None], (210, 120, 40), (110, 120, 125))
+    noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
+    return np.clip(ground + noise, 0, 255).astype(np.uint8), inside, centre
+
+
+def edit(key="photo", **more):
+    return payload(
+        key, PHOTO, VOC, **{"prediction": PREDICTION, "uncertainty": 1 - CONFIDENCE, "mode": "edit", **more}
+    )
+
+
+def show(name):
+    """The value for a case; the page has a box to type its name in."""
+    if name in round_trip_maps():
+        labels = round_trip_maps()[name]
+        return payload(name, square(labels), EVERY_ID, yours=labels, mode="edit")
+    if "disc" in name:
+        return payload(name, disc(name)[0], VOC, mode="edit")
+    confidence = {"confidence": CONFIDENCE, "uncertainty": 1 - CONFIDENCE}
+    return {
+        "view": lambda: payload("view", PHOTO, VOC, prediction=PREDICTION, name="chelsea", **confidence),
+        "truth": lambda: payload("truth", PHOTO, VOC, prediction=PREDICTION, truth=TRUTH),
+        "model": lambda: payload("model", PHOTO, VOC, prediction=PREDICTION[::-1].copy(), name="chelsea"),
+        "nothing": lambda: payload("nothing", PHOTO, VOC, prediction=np.zeros_like(PREDICTION)),
+        "said": lambda: payload("said", PHOTO, VOC, prediction=PREDICTION * 0, message="No pet in here."),
+        "edit": edit,
+        "small": lambda: payload("small", PHOTO[:40, :60], VOC, mode="edit"),
+        "next": lambda: edit("next", next_photo=True),
+    }[name]()
+
+
+class Store:
+    """Stands for what keeps masks on the server."""
+
+    def __init__(self):
+        self.saved, self.revisions, self.imported = {}, {}, None
+
+    def save(self, key, png, base_revision):
+        newest = self.revisions.get(key)
+        if base_revision != newest:
+            return {"conflict": "Somebody saved this photo after you opened it.", "revision": newest}
+        self.saved[key] = png
+        self.revisions[key] = (newest or 0) + 1
+        return {"revision": self.revisions[key]}
+
+    def load(self, key, data, width, height, labels):
+        with Image.open(io.BytesIO(data)) as image:
+            if image.size != (width, height):
+                raise ValueError(f"The mask is {image.size[0]} x {image.size[1]}, not {width} x {height}.")
+        self.imported = (key, labels["name"])
+        return data
+
+    def labels(self, key):
+        with Image.open(io.BytesIO(self.saved[key])) as image:
+            return image.mode, image.getpalette(), np.asarray(image)
+
+
+def hear_saved(event: gr.EventData):
+    return f"saved {event.key} {event.revision}"
+
+
+def hear_next(event: gr.EventData):
+    return f"next {event.key}"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """(url, store) of a page with one canvas, two synced ones, and a box that takes the name of a case."""
+    store = Store()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("cache")))
+        with gr.Blocks() as demo:
+            which = gr.Textbox(label="case", elem_id="case")
+            said = gr.Textbox(label="said", elem_id="said")
+            canvas = mask_canvas(on_save=store.save, on_import=store.load, elem_id="canvas")
+            with gr.Row():
+                for name in ("left", "right"):
+                    value = payload(name, PHOTO, VOC, prediction=PREDICTION, sync="pair")
+                    mask_canvas(value, elem_id=name)
+            which.submit(show, which, canvas, show_progress="hidden")
+            canvas.saved(hear_saved, None, said)
+            canvas.next(hear_next, None, said)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+        yield url, store
+        demo.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+class Canvas:
+    """A page showing one case, and how a person and a test reach into it."""
+
+    def __init__(self, page, store):
+        self.page, self.store = page, store
+        self.root = page.locator("#canvas .sc")
+        self.stage = page.locator("#canvas .sc-stage")
+
+    def show(self, case, timeout=30000):
+        # Saved revisions of another test must not count.
+        self.store.revisions.pop(show_key(case), None)
+        self.page.locator("#case textarea, #case input").fill(case)
+        self.page.locator("#case textarea, #case input").press("Enter")
+        self.root.and_(self.page.locator(f'[data-ready="{show_key(case)}"]')).wait_for(timeout=timeout)
+        self.stage.scroll_into_view_if_needed()
+        return self
+
+    def js(self, expression, argument=None):
+        body = f"([node, argument]) => {{ const canvas = node.maskCanvas; return {expression}; }}"
+        return self.page.evaluate(body, [self.root.element_handle(), argument])
+
+    def labels(self, layer="yours"):
+        width, height, flat = self.js(
+            f"[canvas.state.width, canvas.state.height, [...canvas.state.maps.{layer}]]"
+        )
+        return np.array(flat, np.uint8).reshape(height, width)
+
+    def at(self, x, y):
+        """Page coordinates of the centre of image pixel (x, y)."""
+        box = self.stage.bounding_box()
+        scale, tx, ty, dpr = self.js("[canvas.view.scale, canvas.view.tx, canvas.view.ty, canvas.view.dpr]")
+        return box["x"] + 1 + ((x + 0.5) * scale + tx) / dpr, box["y"] + 1 + ((y + 0.5) * scale + ty) / dpr
+
+    def click(self, x, y, **options):
+        self.page.mouse.click(*self.at(x, y), **options)
+
+    def drag(self, *points):
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=4)
+        self.page.mouse.up()
+
+    def press(self, *keys):
+        self.stage.focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def pixel(self, x, y):
+        """RGBA of the overlay where image pixel (x, y) is drawn."""
+        return self.js(
+            """(() => {
+              const [x, y] = argument.map((v, i) => (v + 0.5) * canvas.view.scale + canvas.view[i ? "ty" : "tx"]);
+              const overlay = node.querySelectorAll("canvas.sc-layer")[1].getContext("2d");
+              return [...overlay.getImageData(x, y, 1, 1).data];
+            })()""",
+            [x, y],
+        )
+
+    def wait(self, expression, argument=None):
+        self.page.wait_for_function(
+            f"([node, argument]) => {{ const canvas = node.maskCanvas; return {expression}; }}",
+            arg=[self.root.element_handle(), argument],
+        )
+
+    def frame(self):
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def row(self, class_id):
+        return self.root.locator(f'li.sc-class[data-id="{class_id}"]')
+
+    def button(self, name):
+        return self.root.get_by_role("button", name=name, exact=True)
+
+
+def show_key(case):
+    return "photo" if case == "edit" else case
+
+
+@pytest.fixture
+def canvas(app, open_page):
+    url, store = app
+    return Canvas(open_page(url), store)
+
+
+# ------------------------------------------------------------------------------------------------- pixels
+
+
+@pytest.mark.parametrize("name", ["values", "odd", "one", "line", "huge"])
+def test_an_unedited_map_returns_identical(canvas, name):
+    canvas.show(name, timeout=60000)
+    canvas.press("Control+s")
+    canvas.root.and_(canvas.page.locator("[data-saved]")).wait_for(timeout=60000)
+    mode, palette, labels = canvas.store.labels(name)
+    assert mode == "P"
+    assert palette == EVERY_ID.palette()
+    np.testing.assert_array_equal(labels, round_trip_maps()[name])
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def filtered(kind, row, above):
+    """One scan line under PNG filter `kind` (PNG specification, section 9), for one byte per pixel."""
+    left, corner = np.roll(row, 1), np.roll(above, 1)
+    left[0] = corner[0] = 0
+    a, b, c = (v.astype(int) for v in (left, above, corner))
+    estimate = a + b - c
+    distances = np.stack([abs(estimate - a), abs(estimate - b), abs(estimate - c)])
+    paeth = np.choose(distances.argmin(0), [a, b, c])
+    return ((row.astype(int) - [0 * a, a, b, (a + b) // 2, paeth][kind]) % 256).astype(np.uint8)
+
+
+def hand_made_png(labels, depth, kinds, colour=0):
+    height, width = labels.shape
+    bits = ((labels[..., None] >> np.arange(depth - 1, -1, -1)) & 1).reshape(height, -1).astype(np.uint8)
+    rows = np.packbits(bits, axis=1)
+    above, raw = np.zeros_like(rows[0]), b""
+    for y, row in enumerate(rows):
+        kind = kinds[y % len(kinds)]
+        raw += bytes([kind]) + filtered(kind, row, above).tobytes()
+        above = row
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + palette
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("kinds", [[0], [1], [2], [3], [4], [4, 3, 2, 1, 0]])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_every_filter_and_depth_is_read(canvas, depth, kinds):
+    labels = np.random.default_rng(depth).integers(0, 2**depth, (11, 29), dtype=np.uint8)
+    png = hand_made_png(labels, depth, kinds, colour=3 if depth == 4 else 0)
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()  # a second opinion that the file made here is a valid PNG
+    canvas.show("view")
+    found = canvas.js("canvas.decode(Uint8Array.from(argument)).then((map) => [...map.data])", list(png))
+    np.testing.assert_array_equal(np.array(found).reshape(labels.shape), labels)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda png: png[:40], "cut short"),
+        (lambda png: b"GIF89a" + png, "not a PNG"),
+        (lambda png: png[:50] + bytes([png[50] ^ 1]) + png[51:], "checksum"),
+        (
+            lambda png: hand_made_png(np.zeros((4, 4), np.uint8), 8, [7 - 3]).replace(
+                b"\x08\x00", b"\x10\x00", 1
+            ),
+            "checksum",
+        ),
+    ],
+)
+def test_damaged_pngs_give_a_sentence(canvas, damage, sentence):
+    png = hand_made_png(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8), 8, [0])
+    canvas.show("view")
+    message = canvas.js(
+        "canvas.decode(Uint8Array.from(argument)).catch((error) => error.message)", list(damage(png))
+    )
+    assert sentence in message
+
+
+# ------------------------------------------------------------------------------------------------- looking
+
+
+def test_legend_shows_the_classes_present_and_their_shares(canvas):
+    canvas.show("view")
+    rows = canvas.root.locator("li.sc-class")
+    expect(rows).to_have_count(3)
+    assert [rows.nth(i).get_attribute("data-id") for i in range(3)] == ["8", "12", "0"]
+    share = (PREDICTION == CAT).mean() * 100
+    expect(canvas.row(CAT).locator(".sc-share")).to_have_text(f"{share:.1f} %")
+    expect(canvas.row(CAT).locator(".sc-nametext")).to_have_text("cat")
+
+
+def test_hide_isolate_and_show_all(canvas):
+    canvas.show("view")
+    assert canvas.pixel(200, 150)[3] > 100
+    assert canvas.pixel(10, 10)[3] == 0  # the background is not drawn
+    canvas.row(CAT).get_by_role("button", name="Show cat", exact=True).click()
+    canvas.frame()
+    assert canvas.pixel(200, 150)[3] == 0
+    assert canvas.pixel(40, 275)[3] > 100
+    canvas.row(CAT).get_by_role("button", name="Show only cat").click()
+    canvas.frame()
+    assert canvas.pixel(200, 150)[3] > 100
+    assert canvas.pixel(40, 275)[3] == 0
+    canvas.button("Show all").click()
+    canvas.frame()
+    assert canvas.pixel(40, 275)[3] > 100
+    assert canvas.pixel(10, 10)[3] > 100
+
+
+def test_opacity_outline_and_patterns(canvas):
+    canvas.show("view")
+    slider = canvas.root.get_by_label("Opacity")
+    slider.fill("20")
+    canvas.frame()
+    assert canvas.pixel(200, 150)[3] == pytest.approx(51, abs=1)
+    colors = """(() => {
+      const overlay = node.querySelectorAll("canvas.sc-layer")[1].getContext("2d");
+      const { data } = overlay.getImageData(0, 0, canvas.view.width, canvas.view.height);
+      return new Set(new Uint32Array(data.buffer)).size;
+    })()"""
+    with_outline = canvas.js(colors)
+    canvas.button("Outline").click()
+    canvas.frame()
+    assert canvas.js(colors) == with_outline - 2  # one line colour per class shown
+    without = canvas.js(colors)
+    canvas.button("Patterns").click()
+    canvas.frame()
+    assert canvas.js(colors) == without + 1  # light ink on both dark classes
+
+
+def test_hover_names_the_class_and_confidence(canvas):
+    canvas.show("view")
+    canvas.page.mouse.move(*canvas.at(200, 150))
+    chip = canvas.root.locator(".sc-chip")
+    expect(chip).to_contain_text("cat · 90 % sure")
+    expect(chip).to_contain_text("200, 150")
+    canvas.page.mouse.move(*canvas.at(400, 60))
+    expect(chip).to_contain_text("background · 30 % sure")
+
+
+def test_truth_error_map_and_iou(canvas):
+    canvas.show("truth")
+    valid = TRUTH != VOID
+    both = ((PREDICTION == CAT) & (TRUTH == CAT)).sum()
+    either = (((PREDICTION == CAT) | (TRUTH == CAT)) & valid).sum()
+    expect(canvas.row(CAT).locator(".sc-iou")).to_have_text(f"IoU {100 * both / either:.0f}")
+    canvas.root.get_by_text("Errors", exact=True).click()
+    wrong = ((PREDICTION != TRUTH) & valid).sum() / TRUTH.size * 100
+    expect(canvas.row(2).locator(".sc-share")).to_have_text(f"{wrong:.1f} %")
+    canvas.frame()
+    assert canvas.pixel(200, 150)[2] > canvas.pixel(200, 150)[0]  # correct is blue
+    canvas.root.get_by_text("Truth", exact=True).click()
+    canvas.root.get_by_text("Classes", exact=True).first.click()
+    canvas.frame()
+    assert canvas.pixel(310, 150)[3] > 100  # only the true cat reaches here
+
+
+def test_confidence_and_uncertainty_views(canvas):
+    canvas.show("view")
+    canvas.root.get_by_text("Confidence", exact=True).click()
+    canvas.frame()
+    sure = canvas.pixel(200, 150)
+    expect(canvas.root.locator(".sc-heatbar")).to_be_visible()
+    canvas.root.get_by_text("Uncertainty", exact=True).click()
+    canvas.frame()
+    assert sure[0] + sure[1] > sum(canvas.pixel(200, 150)[:2])  # viridis: high is yellow, low is purple
+
+
+def test_split_compares_with_the_photo(canvas):
+    canvas.show("view")
+    canvas.button("Split").click()
+    canvas.frame()
+    assert canvas.pixel(150, 150)[3] > 100
+    assert canvas.pixel(280, 150)[3] == 0
+    canvas.root.get_by_role("slider", name="Position of the split").focus()
+    for _ in range(10):
+        canvas.page.keyboard.press("ArrowRight")
+    canvas.frame()
+    assert canvas.pixel(280, 150)[3] > 100
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [("nothing", "Nothing in this photo belongs to a class"), ("said", "No pet in here.")],
+)
+def test_a_photo_without_any_class_says_so(canvas, case, sentence):
+    canvas.show(case)
+    expect(canvas.root.locator(".sc-note")).to_contain_text(sentence)
+    canvas.show("view")
+    expect(canvas.root.locator(".sc-note")).to_be_hidden()
+
+
+def test_zoom_to_cursor_pan_fit_and_actual_size(canvas):
+    canvas.show("view")
+    fitted = canvas.js("canvas.view.scale")
+    before = canvas.at(330, 80)
+    canvas.page.mouse.move(*before)
+    canvas.page.mouse.wheel(0, -400)
+    canvas.wait("canvas.view.scale > argument * 1.5", fitted)
+    assert canvas.at(330, 80) == pytest.approx(before, abs=0.51)
+    x, y = canvas.at(200, 150)
+    canvas.drag((200, 150), (220, 160))
+    scale = canvas.js("canvas.view.scale")
+    assert canvas.at(200, 150) == pytest.approx((x + 20 * scale, y + 10 * scale), abs=1.5)
+    canvas.button("Fit the photo").click()
+    assert canvas.js("canvas.view.scale") == pytest.approx(fitted)
+    canvas.button("Actual size").click()
+    assert canvas.js("canvas.view.scale") == 1
+
+
+def test_jump_to_the_most_uncertain_region(canvas):
+    canvas.show("view")
+    canvas.press("u")
+    x, y = canvas.js("canvas.view.toImage(canvas.view.width / 2, canvas.view.height / 2)")
+    assert (x, y) == pytest.approx((390, 60), abs=20)
+
+
+def test_a_new_model_keeps_photo_and_view(canvas):
+    canvas.show("view")
+    canvas.press("+", "+")
+    scale = canvas.js("canvas.view.scale")
+    canvas.show("model")
+    assert canvas.js("canvas.view.scale") == scale
+    assert (canvas.labels("prediction") == PREDICTION[::-1]).all()
+    canvas.show("nothing")
+    assert canvas.js("canvas.view.isFitted()")
+
+
+def test_synced_canvases_move_together(canvas):
+    page = canvas.page
+    page.locator("#right .sc[data-ready]").wait_for()
+    page.locator("#left").get_by_role("button", name="Zoom in").click()
+    left, right = (
+        page.evaluate(f"document.querySelector('#{n} .sc').maskCanvas.view.scale") for n in ("left", "right")
+    )
+    assert left == pytest.approx(right)
+    canvas.show("view")
+    assert canvas.js("canvas.view.isFitted()")
+
+
+def test_downloads(canvas):
+    canvas.show("view")
+    with canvas.page.expect_download() as download:
+        canvas.root.get_by_role("button", name="Download the label map").click()
+    assert download.value.suggested_filename == "chelsea.png"
+    with Image.open(download.value.path()) as image:
+        assert image.mode == "P"
+        assert image.getpalette() == VOC.palette()
+        np.testing.assert_array_equal(np.asarray(image), PREDICTION)
+    with canvas.page.expect_download() as download:
+        canvas.root.get_by_role("button", name="Download the photo with its overlay").click()
+    assert download.value.suggested_filename == "chelsea_overlay.png"
+    with Image.open(download.value.path()) as image:
+        overlay = np.asarray(image.convert("RGB")).astype(int)
+    assert overlay.shape == PHOTO.shape
+    difference = np.abs(overlay - PHOTO).sum(2)
+    assert difference[PREDICTION == 0].mean() < 12  # the photo's own JPEG loss
+    mixed = 0.45 * PHOTO[150, 200] + 0.55 * np.array(VOC.colors[CAT])
+    np.testing.assert_allclose(overlay[150, 200], mixed, atol=8)
+
+
+# ------------------------------------------------------------------------------------------------- editing
+
+
+def brush(canvas, size):
+    canvas.press("b")
+    canvas.js("canvas.editor.setSize(argument)", size)
+
+
+def test_paint_undo_redo(canvas):
+    canvas.show("edit")
+    before = canvas.labels()
+    np.testing.assert_array_equal(before, PREDICTION)
+    brush(canvas, 5)
+    canvas.press("1", "5")  # person
+    canvas.drag((350, 100), (420, 100))
+    after = canvas.labels()
+    changed = after != before
+    assert set(np.unique(after[changed])) == {15}
+    assert changed[98:103, 352:418].all()
+    assert not changed[:97].any()
+    assert not changed[104:].any()
+    canvas.press("Control+z")
+    np.testing.assert_array_equal(canvas.labels(), before)
+    canvas.press("Control+Shift+Z")
+    np.testing.assert_array_equal(canvas.labels(), after)
+    counts = canvas.js("[...canvas.state.counts.yours]")
+    np.testing.assert_array_equal(counts, np.bincount(after.ravel(), minlength=256))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_small_brushes_are_exact(canvas, size):
+    canvas.show("small")
+    brush(canvas, size)
+    canvas.press("9")
+    canvas.click(30, 20)
+    painted = canvas.labels() == 9
+    assert painted.sum() == {1: 1, 2: 4, 3: 9, 4: 12}[size]
+    assert painted[19:22, 29:32].any()
+
+
+def test_a_hundred_and_twenty_steps_can_be_undone(canvas):
+    canvas.show("edit")
+    brush(canvas, 9)
+    canvas.press("3")
+    for i in range(120):
+        canvas.js(
+            "canvas.editor.down([argument, argument + 1], {}) || canvas.editor.up([argument, 1], {})",
+            5 + 2 * i,
+        )
+    assert (canvas.labels() == 3).sum() > 1000
+    for _ in range(120):
+        canvas.js("canvas.editor.undo()")
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+    expect(canvas.button("Undo")).to_be_disabled()
+
+
+def test_eraser_and_void(canvas):
+    canvas.show("edit")
+    canvas.press("e")
+    canvas.click(200, 150)
+    assert canvas.labels()[150, 200] == 0
+    brush(canvas, 10)
+    canvas.press("x")
+    canvas.click(200, 150)
+    assert canvas.labels()[150, 200] == VOID
+
+
+def test_fill_gives_the_whole_region_the_class(canvas):
+    canvas.show("edit")
+    canvas.press("f", "4")
+    canvas.click(200, 150)
+    np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == CAT, 4, PREDICTION))
+
+
+def test_rectangle(canvas):
+    canvas.show("edit")
+    canvas.press("r", "2")
+    canvas.drag((320, 20), (400, 60))
+    found = np.argwhere(canvas.labels() == 2)
+    assert found.min(0).tolist() == [20, 320]
+    assert found.max(0).tolist() == [60, 400]
+    assert len(found) == 41 * 81
+
+
+def test_polygon_by_clicks_and_escape(canvas):
+    canvas.show("edit")
+    canvas.press("p", "6")
+    for point in [(320, 20), (420, 20), (420, 120)]:
+        canvas.click(*point)
+    canvas.press("Escape", "Enter")
+    assert not (canvas.labels() == 6).any()
+    for point in [(320, 20), (420, 20), (420, 120)]:
+        canvas.click(*point)
+    canvas.press("Enter")
+    inside = canvas.labels() == 6
+    assert inside.sum() == pytest.approx(100 * 100 / 2, rel=0.03)
+    assert inside[40, 400]
+    assert not inside[110, 330]
+
+
+def test_only_over_background_keeps_other_classes(canvas):
+    canvas.show("edit")
+    canvas.press("r", "2")
+    canvas.button("Only over background").click()
+    canvas.drag((50, 100), (350, 200))
+    labels = canvas.labels()
+    np.testing.assert_array_equal(labels == CAT, PREDICTION == CAT)
+    assert (labels == 2).sum() == 301 * 101 - (PREDICTION[100:201, 50:351] == CAT).sum()
+
+
+def intersection_over_union(found, wanted):
+    return (found & wanted).sum() / (found | wanted).sum()
+
+
+@pytest.mark.parametrize("case", ["disc", "large disc"])
+def test_smart_select_takes_a_thing_by_one_click(canvas, case):
+    canvas.show(case)
+    canvas.press("s", "2")
+    canvas.click(*(round(v) for v in disc(case)[2]))
+    canvas.wait("canvas.editor.e.history.steps() === 1")
+    found, wanted = canvas.labels() == 2, disc(case)[1]
+    assert intersection_over_union(found, wanted) > 0.97
+    canvas.press("Control+z")
+    assert not canvas.labels().any()
+
+
+def test_smart_select_reach_and_leaving_out(canvas):
+    canvas.show("edit")
+    canvas.press("s", "2")
+    canvas.click(200, 150)
+    canvas.wait("canvas.editor.e.history.steps() === 1")
+    first = (canvas.labels() == 2).sum()
+    canvas.press(*["]"] * 6)
+    canvas.wait("canvas.state.counts.yours[2] > argument", int(first))
+    assert canvas.js("canvas.editor.e.history.steps()") == 1  # one step however often it is adjusted
+    more = (canvas.labels() == 2).sum()
+    canvas.page.keyboard.down("Alt")
+    canvas.drag((200, 60), (220, 60))
+    canvas.page.keyboard.up("Alt")
+    canvas.wait("canvas.state.counts.yours[2] < argument", int(more))
+    assert canvas.labels()[60, 210] != 2
+
+
+def test_clean_up(canvas):
+    canvas.show("edit")
+    canvas.press("e")
+    canvas.js("canvas.editor.setSize(argument)", 12)
+    canvas.click(200, 150)  # a hole in the cat
+    brush(canvas, 3)
+    canvas.press("8")
+    canvas.click(400, 200)  # a speck of cat
+    assert canvas.labels()[150, 200] == 0
+    canvas.root.locator("summary", has_text="Clean up").click()
+    canvas.button("Fill its holes").click()
+    assert canvas.labels()[150, 200] == CAT
+    canvas.button("chosen class").click()
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+    canvas.root.get_by_label("Pixels to grow or shrink by").fill("4")
+    canvas.button("Grow").click()
+    grown = canvas.labels() == CAT
+    assert grown[46:254, 150:250].all()
+    assert not grown[45, 100:300].any()
+    canvas.button("Shrink").click()
+    np.testing.assert_array_equal(canvas.labels() == CAT, PREDICTION == CAT)
+    canvas.root.get_by_label("Class to change").select_option("dog")
+    canvas.root.get_by_label("Class it becomes").select_option("horse")
+    canvas.button("Change").click()
+    np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == DOG, 13, PREDICTION))
+
+
+def test_start_again_from_prediction_or_empty(canvas):
+    canvas.show("edit")
+    canvas.root.locator("summary", has_text="Start from").click()
+    canvas.button("An empty mask").click()
+    assert not canvas.labels().any()
+    canvas.root.locator("summary", has_text="Start from").click()
+    canvas.button("The prediction").click()
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+
+
+def png_of(labels):
+    buffer = io.BytesIO()
+    Image.fromarray(labels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_load_a_mask_file(canvas):
+    canvas.show("edit")
+    chooser = canvas.root.locator("input[type=file]")
+    chooser.set_input_files({"name": "small.png", "mimeType": "image/png", "buffer": png_of(PREDICTION[:9])})
+    expect(canvas.root.locator(".sc-banner")).to_contain_text("The mask is 451 x 9, not 451 x 300.")
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+    mine = PREDICTION[::-1].copy()
+    chooser.set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": png_of(mine)})
+    canvas.wait("canvas.state.maps.yours[0] !== undefined && canvas.editor.e.history.steps() === 1")
+    np.testing.assert_array_equal(canvas.labels(), mine)
+    assert canvas.store.imported == ("photo", "voc")
+
+
+# ------------------------------------------------------------------------------------------------- keeping
+
+
+def test_save_and_the_page_hears_of_it(canvas):
+    canvas.show("edit")
+    canvas.press("f", "4")
+    canvas.click(200, 150)
+    canvas.button("Save this mask").click()
+    expect(canvas.page.locator("#said textarea, #said input")).to_have_value("saved photo 1")
+    _, _, labels = canvas.store.labels("photo")
+    np.testing.assert_array_equal(labels, np.where(PREDICTION == CAT, 4, PREDICTION))
+    expect(canvas.button("Save this mask")).to_have_text("Saved")
+
+
+def test_unsaved_work_survives_a_reload_and_can_be_discarded(app, open_page, browser):
+    url, store = app
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    with contextlib.closing(context):
+        canvas = Canvas(open_page(url, context), store).show("edit")
+        canvas.press("f", "4")
+        canvas.click(200, 150)
+        canvas.root.and_(canvas.page.locator('[data-draft="photo"]')).wait_for()
+        canvas.page.reload()
+        canvas.show("edit")
+        expect(canvas.root.locator(".sc-banner")).to_contain_text("Your unsaved work")
+        np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == CAT, 4, PREDICTION))
+        canvas.button("Discard it").click()
+        np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+        canvas.page.reload()
+        canvas.show("edit")
+        expect(canvas.root.locator(".sc-banner")).to_be_hidden()
+        np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+
+
+def test_work_survives_a_change_of_photo(canvas):
+    canvas.show("edit")
+    canvas.press("f", "4")
+    canvas.click(200, 150)
+    canvas.show("view")
+    canvas.show("edit")
+    np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == CAT, 4, PREDICTION))
+
+
+def test_two_tabs_do_not_overwrite_each_other(canvas):
+    canvas.show("edit")
+    canvas.store.revisions["photo"] = 7
+    canvas.store.saved["photo"] = b"theirs"
+    canvas.press("Control+s")
+    banner = canvas.root.locator(".sc-banner")
+    expect(banner).to_contain_text("Somebody saved this photo after you opened it.")
+    assert canvas.store.saved["photo"] == b"theirs"
+    canvas.button("Save mine as the newest").click()
+    expect(banner).to_contain_text("Saved.")
+    assert canvas.store.revisions["photo"] == 8
+    np.testing.assert_array_equal(canvas.store.labels("photo")[2], PREDICTION)
+
+
+# ------------------------------------------------------------------------------------------------- keyboard, touch
+
+
+def test_tools_and_classes_by_key(canvas):
+    canvas.show("next")
+    for key, tool in {
+        "b": "brush",
+        "e": "eraser",
+        "p": "polygon",
+        "r": "rectangle",
+        "f": "fill",
+        "h": "hand",
+    }.items():
+        canvas.press(key)
+        assert canvas.stage.get_attribute("data-tool") == tool
+    canvas.press("b")
+    size = canvas.js("canvas.editor.e.size")
+    canvas.press("]")
+    assert canvas.js("canvas.editor.e.size") > size
+    canvas.press("[", "[")
+    assert canvas.js("canvas.editor.e.size") < size
+    canvas.press("?")
+    dialog = canvas.page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(dialog).to_contain_text("Smart select")
+    canvas.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    canvas.press("n")
+    expect(canvas.page.locator("#said textarea, #said input")).to_have_value("next next")
+
+
+def test_space_pans_instead_of_painting(canvas):
+    canvas.show("edit")
+    canvas.press("b", "+", "+")
+    x = canvas.at(200, 150)[0]
+    canvas.page.keyboard.down(" ")
+    canvas.drag((200, 150), (230, 150))
+    canvas.page.keyboard.up(" ")
+    assert canvas.at(200, 150)[0] > x + 20
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+
+
+def test_painting_with_the_keyboard_alone(canvas):
+    canvas.show("small")
+    canvas.js("canvas.editor.setSize(argument)", 1)
+    canvas.press("b", "5", "ArrowRight", "ArrowDown", "Enter")
+    assert np.argwhere(canvas.labels() == 5).tolist() == [[21, 31]]
+    expect(canvas.root.locator("[aria-live]")).to_contain_text("background")
+    canvas.press("r", "7", "Enter", "Shift+ArrowRight", "ArrowDown", "Enter")
+    assert (canvas.labels() == 7).sum() == 11 * 2
+
+
+def test_controls_have_names_and_reach_the_keyboard(canvas):
+    canvas.show("next")
+    nameless = canvas.js(
+        """[...node.querySelectorAll("button, input, select, summary, [role=slider]")]
+           .filter((n) => !(n.getAttribute("aria-label") || n.textContent.trim() || n.labels?.length)).length"""
+    )
+    assert nameless == 0
+    assert canvas.js('[...node.querySelectorAll("button")].filter((n) => n.tabIndex < 0).length') == 0
+
+
+@pytest.mark.parametrize("case", ["view", "next"])
+def test_a_phone_shows_everything_without_sideways_scrolling(app, open_page, phone, case):
+    url, store = app
+    canvas = Canvas(open_page(url, **phone), store).show(case)
+    assert canvas.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    right = canvas.js(
+        "Math.max(...[...node.querySelectorAll('button, select, input')].map((n) => n.getBoundingClientRect().right))"
+    )
+    assert right <= 390
+    assert canvas.stage.bounding_box()["width"] > 300
+
+
+def test_touch_paints_and_two_fingers_zoom(app, open_page, phone):
+    url, store = app
+    canvas = Canvas(open_page(url, **phone), store).show("edit")
+    canvas.page.locator("#canvas").get_by_role("button", name="Brush").tap()
+    canvas.js("canvas.editor.choose(argument)", 3)
+    canvas.stage.scroll_into_view_if_needed()
+    canvas.page.touchscreen.tap(*canvas.at(380, 60))
+    canvas.wait("canvas.state.maps.yours[60 * 451 + 380] === 3")
+    before, scale = canvas.labels(), canvas.js("canvas.view.scale")
+    session = canvas.page.context.new_cdp_session(canvas.page)
+    (x, y), steps = canvas.at(225, 150), [10, 20, 40, 60]
+    for kind, gap in [("touchStart", 10), *(("touchMove", s) for s in steps)]:
+        points = [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    canvas.wait("canvas.view.scale > argument * 2", scale)
+    np.testing.assert_array_equal(canvas.labels(), before)

@@ -1,0 +1,150 @@
+import math
+
+import numpy as np
+import pytest
+from drawn import draw_pets, draw_voc
+from PIL import Image
+from tiny import bright, write_model
+
+from segdemo.datasets import DatasetError, open_dataset, read_label_map
+from segdemo.evaluate import evaluate, evaluate_model, scores
+from segdemo.intake import read_photo
+from segdemo.labels import PETS, VOC, VOID, LabelSet
+from segdemo.predict import Predictor
+
+ABC = LabelSet("abc", "ABC", ("a", "b", "c"), ((0, 0, 0), (9, 0, 0), (0, 9, 0)))
+
+
+@pytest.fixture
+def pets(tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 6, "birman": 5})
+    return open_dataset("pets", tmp_path / "data")
+
+
+@pytest.fixture
+def entry(tmp_path):
+    return write_model(tmp_path / "model", "colours", PETS, *bright(3, 0, 1))
+
+
+def confusion_by_hand(pairs, classes):
+    """From the definition: pairs of (truth, prediction), truth in rows, void left out."""
+    confusion = np.zeros((classes, classes), int)
+    for truth, predicted in pairs:
+        for row in range(classes):
+            for column in range(classes):
+                confusion[row, column] += ((truth == row) & (predicted == column)).sum()
+    return confusion
+
+
+def test_scores_by_hand():
+    got = scores(np.array([[6, 2, 0], [1, 3, 0], [0, 0, 4]]), ABC)
+    assert got["class_iou"] == {"a": pytest.approx(6 / 9), "b": pytest.approx(3 / 6), "c": 1.0}
+    assert got["mean_iou"] == pytest.approx((6 / 9 + 1 / 2 + 1) / 3)
+    assert got["mean_accuracy"] == pytest.approx((6 / 8 + 3 / 4 + 1) / 3)
+    assert got["pixel_accuracy"] == pytest.approx(13 / 16)
+
+
+def test_a_class_without_truth_does_not_count_in_the_means():
+    got = scores(np.array([[6, 0, 2], [0, 0, 0], [0, 0, 0]]), ABC)
+    assert got["class_iou"] == {"a": 0.75, "b": None, "c": 0.0}  # c was predicted, b is nowhere
+    assert got["mean_iou"] == got["mean_accuracy"] == got["pixel_accuracy"] == 0.75
+
+
+def test_no_truth_at_all_has_no_score():
+    got = scores(np.zeros((3, 3), int), ABC)
+    assert got["mean_iou"] is got["mean_accuracy"] is got["pixel_accuracy"] is None
+    assert not any(isinstance(v, float) and math.isnan(v) for v in got["class_iou"].values())
+
+
+def test_an_all_background_predictor_is_not_flattered():
+    # Mistake 6: averaged per batch with smoothing it scores 0.95; in truth a third of the classes is right.
+    got = scores(np.array([[90, 0, 0], [6, 0, 0], [4, 0, 0]]), ABC)
+    assert got["pixel_accuracy"] == 0.9
+    assert got["mean_accuracy"] == pytest.approx(1 / 3)
+    assert got["mean_iou"] == pytest.approx(0.3)
+
+
+def test_one_confusion_matrix_over_the_set_and_no_mean_of_photos(pets):
+    samples = pets.samples("all")
+    truths = [read_label_map(sample) for sample in samples]
+    predictions = [np.roll(truth, shift, 1) for shift, truth in enumerate(truths)]  # ever worse
+    queue = iter(predictions)
+    done = []
+    report = evaluate(lambda image: next(queue), samples, PETS, done.append)
+    expected = confusion_by_hand(zip(truths, predictions, strict=True), 3)
+    assert report["confusion"] == expected.tolist()
+    assert report["images"] == len(samples) == 11
+    assert done == list(range(1, 12))
+    assert report["seconds"] >= 0
+    assert {k: report[k] for k in ("mean_iou", "class_iou")} == {
+        k: scores(expected, PETS)[k] for k in ("mean_iou", "class_iou")
+    }
+    per_photo = [
+        scores(confusion_by_hand([pair], 3), PETS)["mean_iou"]
+        for pair in zip(truths, predictions, strict=True)
+    ]
+    assert abs(np.mean(per_photo) - report["mean_iou"]) > 1e-3
+
+
+def test_void_is_left_out(tmp_path):
+    draw_voc(tmp_path, VOC)
+    dataset = open_dataset("voc", tmp_path)
+    samples = dataset.samples("all")
+    truths = [read_label_map(sample) for sample in samples]
+    assert all((truth == VOID).any() for truth in truths)
+    queue = iter([np.where(truth == VOID, 20, truth).astype(np.uint8) for truth in truths])
+    report = evaluate(lambda image: next(queue), samples, VOC)
+    assert report["mean_iou"] == report["mean_accuracy"] == report["pixel_accuracy"] == 1
+    assert np.sum(report["confusion"]) == sum((truth != VOID).sum() for truth in truths)
+    assert report["class_iou"]["tv/monitor"] is None  # predicted on void only
+
+
+def test_the_predictor_sees_photos_at_their_own_size(pets):
+    sizes = []
+
+    def predict(image):
+        sizes.append(image.shape)
+        return np.zeros(image.shape[:2], np.uint8)
+
+    evaluate(predict, pets.samples("test"), PETS)
+    assert set(sizes) == {(36, 48, 3)}
+
+
+def test_a_served_model_is_scored_at_original_resolution(pets, entry):
+    wrapped = []
+    report = evaluate_model(entry, pets, "test", wrap=lambda samples: wrapped.append(samples) or samples)
+    predictor = Predictor(entry)
+    pairs = [
+        (read_label_map(sample), predictor(read_photo(sample.image_path)).label_map)
+        for sample in pets.samples("test")
+    ]
+    assert report["confusion"] == confusion_by_hand(pairs, 3).tolist()
+    assert (report["model"], report["onnx_sha256"]) == ("colours", entry.onnx_sha256)
+    assert (report["dataset"], report["subset"]) == ("pets", "test")
+    assert report["class_iou"]["pet"] > 0.6  # the disc is bright
+    assert "squashed" not in report
+    assert wrapped == [pets.samples("test")]
+
+
+def test_the_squashed_protocol_squashes_photo_truth_and_prediction(pets, entry):
+    report = evaluate_model(entry, pets, "test", squashed=True)
+    predictor = Predictor(entry)
+    pairs = []
+    for sample in pets.samples("test"):
+        photo = Image.open(sample.image_path).resize((384, 384), Image.Resampling.BILINEAR)
+        truth = Image.open(sample.mask_path).resize((384, 384), Image.Resampling.NEAREST)
+        pairs.append((np.asarray(truth) - np.uint8(1), predictor(np.asarray(photo)).label_map))
+    assert report["squashed"] == scores(confusion_by_hand(pairs, 3), PETS)
+    assert report["squashed"]["mean_iou"] != report["mean_iou"]
+
+
+def test_another_label_set_is_refused_in_a_sentence(tmp_path, pets):
+    voc = write_model(tmp_path / "voc", "scenes", VOC, *bright(21, 8, 0))
+    sentence = "scenes knows the classes of PASCAL VOC 2012, not those of Oxford-IIIT Pet: choose"
+    with pytest.raises(ValueError, match=sentence):
+        evaluate_model(voc, pets, "test")
+
+
+def test_an_unknown_subset_is_refused(pets, entry):
+    with pytest.raises(DatasetError, match="no subset 'tset': choose from train"):
+        evaluate_model(entry, pets, "tset")

@@ -1,0 +1,214 @@
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage import data
+from tiny import bright, write_model
+
+from segdemo import predict, zoo
+from segdemo.labels import PETS, VOC, LabelSet
+from segdemo.predict import DamagedModelError, Prediction, Predictor, PredictorCache, argmax_at, softmax
+
+RNG = np.random.default_rng(0)
+TWO = LabelSet("two", "Two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """A model that calls bright pixels pet and the others background."""
+    return write_model(tmp_path / "pets", "colours", PETS, *bright(3, 0, 1))
+
+
+def resized(logits, height, width):
+    """Bilinear with half-pixel centres, straight from the definition, in float64."""
+    h, w = logits.shape[:2]
+    y = np.clip((np.arange(height) + 0.5) * h / height - 0.5, 0, h - 1)
+    x = np.clip((np.arange(width) + 0.5) * w / width - 0.5, 0, w - 1)
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    bottom, right = np.minimum(top + 1, h - 1), np.minimum(left + 1, w - 1)
+    dy, dx = (y - top)[:, None, None], (x - left)[None, :, None]
+    logits = logits.astype(np.float64)
+    above = logits[top][:, left] * (1 - dx) + logits[top][:, right] * dx
+    below = logits[bottom][:, left] * (1 - dx) + logits[bottom][:, right] * dx
+    return above * (1 - dy) + below * dy
+
+
+def assert_is_argmax(label_map, scores):
+    """Every label's score is the best there is, up to rounding."""
+    chosen = np.take_along_axis(scores, label_map[..., None].astype(int), -1)[..., 0]
+    assert np.all(chosen >= scores.max(-1) - 1e-5 * np.abs(scores).max())
+
+
+def smooth(height, width, classes):
+    """Logits like a network's: a few coarse numbers a class, interpolated."""
+    return resized(RNG.normal(size=(4, 5, classes)), height, width).astype(np.float32)
+
+
+SIZES = [(9, 7), (64, 48), (37, 53), (5, 3), (1, 1), (1, 200), (200, 1), (3, 211)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("grid", [(9, 7), (1, 1), (1, 6), (8, 1), (16, 12)])
+def test_argmax_at_is_the_argmax_of_the_resized_logits(grid, size):
+    for logits in (RNG.normal(size=(*grid, 5)).astype(np.float32), smooth(*grid, 21)):
+        label_map = argmax_at(logits, *size)
+        assert label_map.dtype == np.uint8
+        assert label_map.shape == size
+        scores = resized(logits, *size)
+        assert_is_argmax(label_map, scores)
+        assert (label_map == scores.argmax(-1)).mean() > 0.999  # ties of rounding apart
+
+
+def test_argmax_at_agrees_with_a_library_that_holds_the_resized_logits():
+    tf_like = RNG.normal(size=(12, 16, 21)).astype(np.float32)
+    import keras
+
+    library = keras.ops.image.resize(tf_like[None], (100, 130), interpolation="bilinear")
+    np.testing.assert_array_equal(
+        argmax_at(tf_like, 100, 130), keras.ops.convert_to_numpy(library)[0].argmax(-1)
+    )
+
+
+def test_a_third_class_that_wins_only_between_two_grid_points_is_found():
+    logits = np.float32([[[4, 0, 3]], [[0, 4, 3]]])  # halfway: 2, 2, 3
+    np.testing.assert_array_equal(argmax_at(logits, 8, 1)[:, 0], [0, 0, 0, 2, 2, 1, 1, 1])
+
+
+def test_softmax_by_hand_and_without_overflow():
+    np.testing.assert_allclose(softmax(np.float32([[0, np.log(3)]])), [[0.25, 0.75]], rtol=1e-6)
+    np.testing.assert_allclose(softmax(np.float32([[1000, 0], [-1000, -1000]])), [[1, 0], [0.5, 0.5]])
+
+
+def test_confidence_and_uncertainty_by_hand():
+    probabilities = np.float32([[[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]])
+    prediction = Prediction(np.zeros((1, 3), np.uint8), probabilities, 1.0)
+    np.testing.assert_array_equal(prediction.confidence, [[128, 255, 64]])
+    np.testing.assert_array_equal(prediction.uncertainty, [[128, 0, 255]])  # log 2 / log 4 = 1/2
+    assert prediction.confidence.dtype == prediction.uncertainty.dtype == np.uint8
+
+
+def test_one_class_is_certain_of_itself():
+    prediction = Prediction(np.zeros((2, 2), np.uint8), np.ones((2, 2, 1), np.float32), 1.0)
+    assert prediction.confidence.min() == 255
+    assert prediction.uncertainty.max() == 0
+
+
+def test_ranges_on_a_photo(tmp_path):
+    entry = write_model(tmp_path, "random", VOC, RNG.normal(size=(21, 3)) / 50, RNG.normal(size=21), 8)
+    prediction = Predictor(entry)(data.astronaut())
+    np.testing.assert_allclose(prediction.probabilities.sum(-1), 1, rtol=1e-5)
+    assert prediction.confidence.shape == prediction.uncertainty.shape == (8, 8)
+    assert prediction.confidence.min() >= 255 // 21  # the likeliest of K has at least 1 / K
+    assert prediction.milliseconds > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (31, 33), (333, 500), (6000, 8000)])
+def test_the_label_map_has_exactly_the_photos_size(pets, size):
+    photo = np.zeros((*size, 3), np.uint8)
+    photo[:, : size[1] // 2] = 255
+    label_map = Predictor(pets)(photo).label_map
+    assert label_map.dtype == np.uint8
+    assert label_map.shape == size
+    if size[1] > 1:
+        assert (label_map[:, : size[1] // 3] == 0).all()
+    assert (label_map[:, -1] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("photo", "network"),
+    [((64, 64), (64, 64)), ((480, 640), (384, 512)), ((640, 480), (512, 384)), ((1, 1000), (32, 512))],
+)
+def test_network_input_keeps_the_aspect_ratio_in_multiples_of_32(pets, photo, network):
+    entry = replace(pets, long_side=max(network))
+    image = Predictor(entry).network_input(np.zeros((*photo, 3), np.uint8))
+    assert image.dtype == np.uint8
+    assert image.shape == (1, *network, 3)
+
+
+def test_a_photo_keeps_its_colours_and_its_orientation(pets):
+    photo = data.chelsea()
+    image = Predictor(replace(pets, long_side=448)).network_input(photo)[0]
+    np.testing.assert_allclose(image.mean((0, 1)), photo.mean((0, 1)), atol=1)
+    left, right = np.array_split(photo.mean(-1), 2, axis=1)
+    assert (image[:, :224].mean() > image[:, 224:].mean()) == (left.mean() > right.mean())
+
+
+def test_temperature_divides_the_logits(tmp_path):
+    entry = write_model(tmp_path, "two", TWO, np.zeros((2, 3)), [0, np.log(9)])
+    photo = np.zeros((32, 32, 3), np.uint8)
+    for temperature, probability in ((1.0, 0.9), (2.0, 0.75), (0.5, 81 / 82)):
+        prediction = Predictor(replace(entry, temperature=temperature))(photo)
+        np.testing.assert_allclose(prediction.probabilities[..., 1], probability, rtol=1e-5)
+        assert (prediction.label_map == 1).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", None])
+def test_a_damaged_or_missing_file_is_refused(pets, damage):
+    if damage is None:
+        pets.path.unlink()
+    else:
+        pets.path.write_bytes(pets.path.read_bytes()[:-1] + damage)
+    with pytest.raises(DamagedModelError, match=r"colours\.onnx is (damaged|missing).*[Ff]etch it again"):
+        Predictor(pets)
+
+
+def test_the_thread_setting_is_used(pets, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_THREADS", "1")
+    assert Predictor(pets).session.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.fixture
+def cache(home, monkeypatch):
+    """A cache over one model of this machine, and the list of what it loads."""
+    loaded = []
+
+    class Slow(Predictor):
+        def __init__(self, entry):
+            loaded.append(entry.onnx_sha256)
+            time.sleep(0.05)
+            super().__init__(entry)
+
+    write_model(home / "models" / "mine", "mine", PETS, *bright(3, 0, 1))
+    monkeypatch.setattr(predict, "Predictor", Slow)
+    return PredictorCache(), loaded
+
+
+def test_the_cache_loads_a_model_once_however_many_threads_ask(cache):
+    cache, loaded = cache
+    barrier, got = threading.Barrier(8), []
+
+    def ask():
+        barrier.wait()
+        predictor = cache.get("mine")
+        got.append((predictor, predictor(np.full((40, 40, 3), 255, np.uint8)).label_map.max()))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 1
+    assert len({id(predictor) for predictor, _ in got}) == 1
+    assert [label for _, label in got] == [0] * 8
+
+
+def test_the_cache_notices_a_model_that_was_replaced(cache, home):
+    cache, loaded = cache
+    white = np.full((40, 40, 3), 255, np.uint8)
+    assert cache.get("mine")(white).label_map.max() == 0
+    write_model(home / "models" / "mine", "mine", PETS, *bright(3, 2, 1))
+    assert cache.get("mine")(white).label_map.min() == 2
+    assert len(set(loaded)) == 2
+
+
+def test_the_cache_refuses_an_unknown_model(cache):
+    with pytest.raises(zoo.UnknownModelError, match="mine"):
+        cache[0].get("nobody")

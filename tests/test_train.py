@@ -1,0 +1,540 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from drawn import draw_annotations, draw_pets, draw_voc
+from numpy_layers import randomise
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segdemo import export, masks, train, zoo
+from segdemo.datasets import DatasetError, open_dataset
+from segdemo.labels import PETS, VOC
+from segdemo.models.unet import unet
+from segdemo.train import TrainConfig, TrainingError
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {"filters": [4, 6, 8], "bottleneck": 12}
+BREEDS = {"pug": 10, "birman": 10}  # 14 photos to learn from, 2 to watch, 4 to report on
+STEPS = 7
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SEGDEMO_PRETRAINED", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A run of seconds on drawn pets."""
+    draw_pets(tmp_path / "data", BREEDS)
+    return TrainConfig(
+        model="unet_plain",
+        dataset="pets",
+        data=str(tmp_path / "data"),
+        options=TINY,
+        epochs=2,
+        batch=2,
+        size=32,
+        learning_rate=1e-3,
+    )
+
+
+def read(run, name="status.json"):
+    return json.loads((run / name).read_text())
+
+
+def events(run, kind):
+    lines = map(json.loads, (run / "events.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == kind]
+
+
+def steps_taken(run):
+    """How many updates the optimizer of the last checkpoint has made."""
+    with h5py.File(run / "checkpoints" / read(run, "checkpoints/state.json")["file"]) as file:
+        return int(file["optimizer/vars/0"][()])
+
+
+# --- settings --------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_survives_its_file(config):
+    config = replace(config, scale=(0.7, 1.6), class_weights=True)
+    assert TrainConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"epochs": 0}, "epochs is 1 or more, not 0"),
+        ({"batch": -1}, "batch is 1 or more, not -1"),
+        ({"steps_per_epoch": -1}, "steps_per_epoch is 0 or more, not -1"),
+        ({"learning_rate": 0}, "learning rate lies between 0 and 1, not at 0"),
+        ({"learning_rate": 10}, "learning rate lies between 0 and 1, not at 10"),
+        ({"ema": 1}, "ema lies between 0 and 1, not at 1"),
+        ({"optimizer": "lion"}, "optimizer is one of 'adam', 'adamw', 'sgd', not 'lion'"),
+        ({"schedule": "step"}, "schedule is one of 'constant', 'polynomial', 'cosine', not 'step'"),
+        ({"loss": "focal"}, "loss is one of 'cross_entropy', 'dice', 'cross_entropy_dice', not 'focal'"),
+        ({"augment": "mixup"}, "augment is one of 'none', 'flip', 'voc', 'strong', not 'mixup'"),
+        ({"frozen": "c6"}, "frozen is one of '', 'c1', 'c2', 'c3', 'c4', 'c5', not 'c6'"),
+        ({"epochs": "ten"}, "epochs is a whole number, not 'ten'"),
+        ({"epochs": 1.5}, "epochs is a whole number, not 1.5"),
+        ({"learning_rate": "fast"}, "learning_rate is a number, not 'fast'"),
+        ({"class_weights": "yes"}, "class_weights is true or false, not 'yes'"),
+        ({"options": [1]}, r"options is an object, not \[1\]"),
+        ({"scale": 3}, "scale is two numbers, not 3"),
+        ({"scale": [1]}, r"scale is two numbers, not \(1,\)"),
+        ({"epoch": 3}, "no setting 'epoch': choose from augment, batch, class_weights"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_a_sentence(config, changes, sentence):
+    with pytest.raises(TrainingError, match=sentence):
+        TrainConfig.from_json({**asdict(config), **changes})
+
+
+def test_a_missing_setting_is_named():
+    with pytest.raises(TrainingError, match="setting 'data' is missing"):
+        TrainConfig.from_json({"model": "unet", "dataset": "pets"})
+
+
+def test_an_unknown_architecture_is_refused(config):
+    with pytest.raises(zoo.UnknownModelError, match="no architecture 'resnet'"):
+        replace(config, model="resnet")
+
+
+def test_the_subset_to_learn_from(tmp_path):
+    draw_voc(tmp_path / "voc", VOC)
+    draw_pets(tmp_path / "pets", BREEDS)
+    assert train.default_subset(open_dataset("voc", tmp_path / "voc")) == "train_aug"
+    assert train.default_subset(open_dataset("pets", tmp_path / "pets")) == "train"
+
+
+# --- a run -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(config, tmp_path):
+    train.train(config, tmp_path / "run", verbose=False)
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_everything_it_promises(config, finished, home):
+    status = read(finished)
+    assert status["state"] == "done"
+    assert status["pid"] == os.getpid()
+    assert status["heartbeat"] >= status["started"]
+    assert TrainConfig.from_json(read(finished, "config.json")) == config
+    for kind, keys in (
+        ("epoch", {"epoch", "loss", "val_loss", "mean_iou", "val_mean_iou"}),
+        ("progress", {"step"}),
+    ):
+        assert keys <= events(finished, kind)[0].keys()
+    assert [event["epoch"] for event in events(finished, "epoch")] == [1, 2]
+    with (finished / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert float(rows[1]["val_loss"]) == pytest.approx(events(finished, "epoch")[1]["val_loss"])
+    assert steps_taken(finished) == 2 * STEPS
+    assert status["best"] == pytest.approx(max(e["val_mean_iou"] for e in events(finished, "epoch")))
+    # Pictures: input, truth and prediction side by side, a row a photo.
+    for name in ("epoch_01.png", "epoch_02.png"):
+        with Image.open(finished / "samples" / name) as page:
+            assert page.size == (3 * (256 + 8), 2 * (192 + 8))
+    with Image.open(finished / "curves.png") as curves:
+        assert curves.width > 500
+    for part in ("train", "validation"):
+        log = EventAccumulator(str(finished / "tensorboard" / part)).Reload()
+        assert "epoch_loss" in log.Tags()["tensors"]
+    assert not home.exists()  # a run touches nothing but its folder
+
+
+def test_a_run_is_not_overwritten(config, finished):
+    with pytest.raises(TrainingError, match="already holds a run: pass --resume"):
+        train.train(config, finished, verbose=False)
+    assert read(finished)["state"] == "done"
+
+
+def test_training_learns(config, tmp_path):
+    train.train(replace(config, epochs=12, reduce_lr=0), tmp_path / "run", verbose=False)
+    losses = [event["loss"] for event in events(tmp_path / "run", "epoch")]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_bad_data_fails_the_run_with_a_sentence(config, tmp_path):
+    with pytest.raises(DatasetError, match="There is no folder"):
+        train.train(replace(config, data=str(tmp_path / "nowhere")), tmp_path / "run", verbose=False)
+    status = read(tmp_path / "run")
+    assert status["state"] == "failed"
+    assert status["message"].startswith("There is no folder")
+
+
+class _NotANumber(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(y_pred, (1, 2, 3)) * float("nan")
+
+
+def test_a_loss_that_is_not_a_number_fails_the_run(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(train.LOSSES, "dice", lambda config, weights: _NotANumber())
+    with pytest.raises(TrainingError, match="The loss became nan in epoch 1, step 1: .*lower learning rate"):
+        train.train(replace(config, loss="dice"), tmp_path / "run", verbose=False)
+    status = read(tmp_path / "run")
+    assert status["state"] == "failed"
+    assert "lower learning rate" in status["message"]
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())  # nothing damaged is kept
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "not enough memory: choose a smaller batch"),
+        (OSError(28, "No space left on device"), "The disk is full: free some space, then resume"),
+        (KeyboardInterrupt(), "Stopped from the keyboard"),
+        (RuntimeError("one\ntwo"), "^one$"),
+        (RuntimeError(), "^RuntimeError$"),
+    ],
+)
+def test_what_went_wrong_in_one_sentence(error, sentence):
+    import re
+
+    assert re.search(sentence, train.one_sentence(error))
+
+
+# --- stopping and going on -------------------------------------------------------------------------------
+
+
+def touch_cancel_after(monkeypatch, hook, condition):
+    """Ask the run to stop when ``condition(recorder)`` holds in one of its hooks."""
+    original = getattr(train.Recorder, hook, lambda *_: None)
+
+    def and_cancel(self, *arguments):
+        original(self, *arguments)
+        if condition(self):
+            (self.run.path / "cancel").touch()
+
+    monkeypatch.setattr(train.Recorder, hook, and_cancel)
+
+
+def test_cancel_stops_within_a_step_and_resume_goes_on_from_there(config, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    config = replace(config, epochs=3)
+    with monkeypatch.context() as patch:
+        touch_cancel_after(patch, "on_train_batch_end", lambda r: (r.epoch, r.step) == (1, 3))
+        assert train.train(config, run, verbose=False)["state"] == "cancelled"
+    state = read(run, "checkpoints/state.json")
+    assert (state["epoch"], state["step"]) == (1, 3)
+    assert steps_taken(run) == STEPS + 3
+    assert [event["epoch"] for event in events(run, "epoch")] == [1]  # no scores of half an epoch
+    before = len(events(run, "progress"))
+
+    assert train.train(config, run, resume=True, verbose=False)["state"] == "done"
+    assert not (run / "cancel").exists()
+    assert events(run, "progress")[before]["epoch"] == 1
+    assert events(run, "progress")[before]["step"] == 4
+    assert steps_taken(run) == 3 * STEPS
+    assert [event["epoch"] for event in events(run, "epoch")] == [1, 2, 3]
+    with (run / "log.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_test_begin"])
+def test_a_run_stopped_at_its_last_step_or_in_its_validation_is_validated_later(
+    config, tmp_path, monkeypatch, hook
+):
+    config, run = replace(config, epochs=1), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        touch_cancel_after(patch, hook, lambda recorder: recorder.step == STEPS)
+        assert train.train(config, run, verbose=False)["state"] == "cancelled"
+    assert steps_taken(run) == STEPS
+    assert not (run / "checkpoints" / "best.weights.h5").exists()
+    assert train.train(config, run, resume=True, verbose=False)["state"] == "done"
+    assert (run / "checkpoints" / "best.weights.h5").is_file()
+    assert [event["epoch"] for event in events(run, "epoch")] == [1]
+
+
+def test_a_request_to_stop_that_came_before_a_resumed_run_began_is_kept(config, finished):
+    train.RunFolder(finished).status(state="queued")
+    (finished / "cancel").touch()
+    status = train.train(replace(config, epochs=3), finished, resume=True, verbose=False)
+    assert status["state"] == "cancelled"
+    assert steps_taken(finished) == 2 * STEPS + 1
+
+
+def test_a_finished_run_can_be_made_longer(config, finished):
+    train.train(replace(config, epochs=3), finished, resume=True, verbose=False)
+    assert steps_taken(finished) == 3 * STEPS
+    assert [event["epoch"] for event in events(finished, "epoch")] == [1, 2, 3]
+
+
+def test_resuming_a_finished_run_changes_nothing(config, finished):
+    file = finished / "checkpoints" / read(finished, "checkpoints/state.json")["file"]
+    before = file.read_bytes()
+    assert train.train(config, finished, resume=True, verbose=False)["state"] == "done"
+    assert file.read_bytes() == before
+
+
+def learner_of(config, run):
+    """Model and average of a run's last checkpoint: two lists of arrays."""
+    model = train.build_model(config, len(PETS), pretrained=False)
+    model.compile(train._optimizer(config, 1), "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(run / "checkpoints" / read(run, "checkpoints/state.json")["file"])
+    averages = [v for v in model.optimizer.variables if "average" in v.path]
+    return [[v.numpy() for v in group] for group in (model.trainable_variables, averages)]
+
+
+def test_the_average_is_what_is_kept_and_training_goes_on_from_what_was_trained(
+    config, tmp_path, monkeypatch
+):
+    config, run = replace(config, epochs=1, ema=0.8), tmp_path / "run"
+    train.train(config, run, verbose=False)
+    trained, average = learner_of(config, run)
+    assert any(np.abs(t - a).max() > 1e-4 for t, a in zip(trained, average, strict=True))
+    best = train.build_model(config, len(PETS), pretrained=False)
+    best.load_weights(run / "checkpoints" / "best.weights.h5")
+    for kept, a, t in zip(best.trainable_variables, average, trained, strict=True):
+        np.testing.assert_array_equal(kept.numpy(), a)
+        assert np.abs(t - a).max() > 0 or not np.abs(t).max()
+
+    # One more step moves the trained weights by a step, and the average by a fifth of the way to them.
+    longer = replace(config, epochs=2)
+    with monkeypatch.context() as patch:
+        touch_cancel_after(patch, "on_train_batch_end", lambda recorder: recorder.step == 1)
+        train.train(longer, run, resume=True, verbose=False)
+    trained_on, average_on = learner_of(config, run)
+    for old, new, a, b in zip(trained, trained_on, average, average_on, strict=True):
+        assert np.abs(new - old).max() < 5 * config.learning_rate  # Adam's step
+        np.testing.assert_allclose(b, 0.8 * a + 0.2 * new, atol=1e-6)
+
+    # The rest of the epoch and one more: at no seam does the average take the place of what was trained.
+    train.train(replace(config, epochs=3), run, resume=True, verbose=False)
+    trained, average = learner_of(config, run)
+    assert any(np.abs(t - a).max() > 1e-4 for t, a in zip(trained, average, strict=True))
+    assert steps_taken(run) == 3 * STEPS
+
+
+@pytest.mark.parametrize("schedule", ["polynomial", "cosine"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_every_optimizer_and_schedule_runs(config, tmp_path, optimizer, schedule):
+    changes = {"optimizer": optimizer, "schedule": schedule, "warmup_steps": 2, "weight_decay": 0.01}
+    changes |= {"augment": "strong", "class_weights": True, "loss": "cross_entropy_dice", "loss_stride": 2}
+    changes |= {"copy_paste": 0.5, "epochs": 1, "validation_photos": 1}
+    status = train.train(replace(config, **changes), tmp_path / "run", verbose=False)
+    assert status["state"] == "done"
+
+
+def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    checkpoints = train.Checkpoints(tmp_path)
+    assert checkpoints.state() is None
+    checkpoints.save(model, 1, 5, 0.5)
+    assert checkpoints.state() == {"file": "last-0001-000005.weights.h5", "epoch": 1, "step": 5, "best": 0.5}
+
+    def break_off(path, overwrite):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model, "save_weights", break_off)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(model, 2, 0, 0.6)
+    assert checkpoints.state()["epoch"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last-0001-000005.weights.h5", "state.json"]
+
+
+# --- fine-tuning -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A U-Net of five classes with random weights, and its file of float16 weights."""
+    model = randomise(unet(5, decoder_filters=(8, 8, 8, 8)))
+    export.save_float16(model, tmp_path / "start.weights.h5")
+    return model, tmp_path / "start.weights.h5"
+
+
+def fine_tuning(tmp_path, source, **changes):
+    settings = {
+        "model": "unet",
+        "dataset": "annotations",
+        "data": str(tmp_path / "shapes"),
+        "start_from": source,
+    }
+    return TrainConfig(**settings, options={"decoder_filters": [8, 8, 8, 8]}, **changes)
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(start, tmp_path, home, served):
+    old, path = start
+    source = str(path)
+    if served:
+        folder = home / "models" / "mine"
+        folder.mkdir(parents=True)
+        shutil.copy(path, folder / "mine.weights.h5")
+        entry = {
+            "title": "Mine",
+            "architecture": "unet",
+            "label_set": "pets",
+            "onnx": "-",
+            "onnx_sha256": "-",
+        }
+        entry |= {"long_side": 64, "temperature": 1.0, "weights": "mine.weights.h5"}
+        (folder / "manifest.json").write_text(json.dumps({"models": {"mine": entry}}))
+        source = "mine"
+    new = train.build_model(fine_tuning(tmp_path, source), 3)
+    for layer in old.layers:
+        ours = new.get_layer(layer.name).get_weights()
+        for a, b in zip(layer.get_weights(), ours, strict=True):
+            if layer.name == "logits":
+                assert a.shape != b.shape
+            else:
+                np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+    assert new.output.shape[-1] == 3
+
+
+def test_fine_tuning_on_annotations_runs_and_keeps_frozen_stages(start, tmp_path):
+    old, path = start
+    draw_annotations(tmp_path / "shapes", [f"photo{i}" for i in range(6)])
+    config = fine_tuning(tmp_path, str(path), frozen="c5", epochs=1, batch=2, size=32, learning_rate=1e-3)
+    assert train.train(config, tmp_path / "run", verbose=False)["state"] == "done"
+    new = train.build_model(config, 3, pretrained=False)
+    new.load_weights(tmp_path / "run" / "checkpoints" / "best.weights.h5")
+    for a, b in zip(
+        old.get_layer("mobilenet_v2").get_weights(), new.get_layer("mobilenet_v2").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+    assert (
+        np.abs(
+            old.get_layer("up1_deconv").get_weights()[0] - new.get_layer("up1_deconv").get_weights()[0]
+        ).max()
+        > 1e-4
+    )
+
+
+def test_a_start_of_another_architecture_is_refused(tmp_path):
+    other = randomise(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="other")]))
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(TrainingError, match=r"Nothing in other\.weights\.h5 fits this architecture"):
+        train.build_model(fine_tuning(tmp_path, str(tmp_path / "other.weights.h5")), 3)
+
+
+def test_an_unknown_start_gives_the_list(tmp_path):
+    with pytest.raises(zoo.UnknownModelError, match="no trained model 'nobody'"):
+        train.build_model(fine_tuning(tmp_path, "nobody"), 3)
+
+
+@pytest.mark.parametrize(
+    ("through", "first_learning"), [("", "Conv1"), ("c1", "block_1_depthwise"), ("c4", "block_13_depthwise")]
+)
+def test_freezing_encoder_stages(through, first_learning):
+    encoder = unet(3, decoder_filters=(4, 4, 4, 4), freeze_encoder=False).get_layer("mobilenet_v2")
+    train.freeze(encoder, through, batch_norm=False)
+    learning = [layer.name for layer in encoder.layers if layer.trainable and layer.weights]
+    assert learning[0] == first_learning
+    train.freeze(encoder, through, batch_norm=True)
+    learning = [layer for layer in encoder.layers if layer.trainable and layer.weights]
+    assert learning
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in learning)
+    train.freeze(encoder, "c5", batch_norm=False)
+    assert not encoder.trainable_variables
+
+
+# --- the whole way, through the command line -------------------------------------------------------------
+
+EPOCH = 250  # steps
+# The command line with checkpoints far more often than every two minutes.
+OFTEN = (
+    "import sys; from segdemo import train; train.CHECKPOINT_SECONDS = 0.1;"
+    "from segdemo.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def wait_for_a_step(process, run, seconds=120):
+    """The state of a checkpoint in the middle of the second epoch."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stderr.read()
+        try:
+            state = read(run, "checkpoints/state.json")
+        except FileNotFoundError:
+            state = {"epoch": 0, "step": 0}
+        if state["epoch"] == 1 and 0 < state["step"] < EPOCH - 30:
+            return state
+        time.sleep(0.02)
+    raise AssertionError("The training came to no checkpoint.")
+
+
+@pytest.mark.parametrize("dataset", ["pets", "voc"])
+def test_train_kill_resume_export_predict(dataset, tmp_path, home):
+    data, run, out = tmp_path / "data", tmp_path / "mine", tmp_path / "out"
+    if dataset == "pets":
+        draw_pets(data, BREEDS)
+        label_set, photos = PETS, data / "images"
+    else:
+        draw_voc(data, VOC, train=6, extra=4, val=6)
+        label_set, photos = VOC, data / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    settings = [
+        "--model",
+        "unet_plain",
+        "--dataset",
+        dataset,
+        "--data",
+        data,
+        "--epochs",
+        "2",
+        "--batch",
+        "1",
+    ]
+    settings += ["--size", "32", "--learning-rate", "0.001"]
+    settings += ["--set", f"steps_per_epoch={EPOCH}", "--set", f"options={json.dumps(TINY)}"]
+    settings += ["--set", "ema=0.9"]
+    command = [sys.executable, "-c", OFTEN, "train", *map(str, settings), "--out", str(run), "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as killed:
+        wait_for_a_step(killed, run)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+    assert read(run)["state"] == "running"  # it had no chance to say otherwise
+    state = read(run, "checkpoints/state.json")
+    assert state["epoch"] == 1
+    assert steps_taken(run) == EPOCH + state["step"]
+    seen = len(events(run, "progress"))
+
+    command = [sys.executable, "-m", "segdemo", "train", "--resume", "--out", str(run), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)
+    assert status["state"] == "done"
+    first = events(run, "progress")[seen]
+    assert first["epoch"] == 1
+    assert first["step"] == state["step"] + 1  # from the checkpoint and not from zero
+    assert steps_taken(run) == 2 * EPOCH
+    assert [event["epoch"] for event in events(run, "epoch")] == [1, 2]
+    report = read(run, "report.json")
+    assert report["before"] is None
+    assert report["after"]["mean_iou"] == status["model"]["metrics"]["mean_iou"] > 0.1
+
+    shutil.copytree(run, home / "models" / "mine")
+    command = [sys.executable, "-m", "segdemo", "predict", "--model", "mine", "--out", str(out), str(photos)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    found = 0
+    for photo in photos.iterdir():
+        label_map = masks.decode_png(out / f"{photo.stem}.png", label_set)
+        with Image.open(photo) as image:
+            assert label_map.shape == image.size[::-1]
+        found += len(np.unique(label_map))
+    assert found >= len(list(photos.iterdir()))

@@ -1,0 +1,189 @@
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+from drawn import SHAPES
+from tiny import bright, write_model
+
+from segdemo import zoo
+from segdemo.labels import LABEL_SETS, PETS, VOC
+from segdemo.models.encoders import ENCODERS
+
+SHIPPED = json.loads((zoo.WEIGHTS / "manifest.json").read_text("utf-8"))["models"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SEGDEMO_PRETRAINED", raising=False)
+    return tmp_path / "home"
+
+
+# --- architectures ---------------------------------------------------------------------------------------
+
+
+def test_the_zoo_holds_every_architecture_of_the_sources():
+    assert set(zoo.SPECS) == {
+        "deeplabv3",
+        "deeplabv3_resnet50",
+        "deeplabv3_resnet101",
+        "deeplabv3_resnet152",
+        "unet",
+        "unet_plain",
+        "fcn32s",
+        "fcn16s",
+        "fcn8s",
+        "segnet",
+        "bayesian_segnet",
+    }
+
+
+@pytest.mark.parametrize("name", zoo.SPECS)
+def test_every_spec_names_a_builder_that_takes_its_options(name):
+    spec = zoo.spec(name)
+    assert spec.name == name
+    module, function = spec.builder.split(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    assert {"num_classes", *spec.options} <= parameters.keys()
+    assert spec.label_set in LABEL_SETS
+    assert spec.encoder is None or (spec.encoder in ENCODERS and "weights" in parameters)
+    assert spec.size % 32 == spec.long_side % 32 == 0
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}", spec.paper)
+
+
+def test_build_makes_a_model_with_the_spec_s_classes_or_those_asked_for():
+    options = {"filters": (2, 2, 2), "bottleneck": 4}
+    assert zoo.build("unet_plain", **options).output.shape[-1] == len(PETS)
+    model = zoo.build("unet_plain", 7, **options)
+    assert model.output.shape[-1] == 7
+    assert model.get_layer("bottleneck_conv1").filters == 4  # options override the spec's
+
+
+def test_an_unknown_option_gives_the_list():
+    with pytest.raises(ValueError, match="unet_plain has no option 'depth': choose from bottleneck, dropout"):
+        zoo.build("unet_plain", depth=3)
+
+
+def test_build_hands_encoder_weights_to_architectures_with_an_encoder():
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.weights\.h5"):
+        zoo.build("deeplabv3", encoder_weights="nowhere.weights.h5")
+
+
+@pytest.mark.parametrize("ask", [zoo.spec, zoo.build])
+def test_an_unknown_architecture_gives_the_list(ask):
+    with pytest.raises(zoo.UnknownModelError) as caught:
+        ask("resnet")
+    assert "'resnet'" in str(caught.value)
+    assert all(name in str(caught.value) for name in zoo.SPECS)
+
+
+def test_encoder_weights_come_from_the_folder_if_they_are_there(tmp_path, monkeypatch):
+    assert zoo.encoder_weights("resnet50") == "imagenet"
+    monkeypatch.setenv("SEGDEMO_PRETRAINED", str(tmp_path))
+    assert zoo.encoder_weights("resnet50") == "imagenet"
+    file = tmp_path / "resnet50_notop.weights.h5"
+    file.touch()
+    assert zoo.encoder_weights("resnet50") == str(file)
+    assert zoo.encoder_weights("resnet101") == "imagenet"
+
+
+# --- manifests -------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_is_read(tmp_path):
+    entry = write_model(tmp_path, "mine", PETS, *bright(3, 0, 1), temperature=1.5, knows="pets", extra=[1])
+    assert (entry.name, entry.title, entry.long_side, entry.temperature) == ("mine", "Mine", 64, 1.5)
+    assert entry.label_set == PETS
+    assert entry.path == tmp_path / "mine.onnx"
+    assert entry.data == {"knows": "pets", "extra": [1]}
+
+
+def test_a_manifest_may_carry_its_own_label_set(tmp_path):
+    entry = write_model(tmp_path, "mine", SHAPES, *bright(3, 1, 0))
+    assert entry.label_set == SHAPES
+    assert json.loads(json.dumps(entry.to_json()))["classes"] == ["nothing", "disc", "box"]
+
+
+def test_a_missing_manifest_holds_no_model(tmp_path):
+    assert zoo.read_manifest(tmp_path / "manifest.json") == {}
+
+
+def test_what_is_said_of_a_model(tmp_path):
+    entry = write_model(tmp_path, "mine", VOC, *bright(21, 8, 0), metrics={"mean_iou": 0.5})
+    assert entry.to_json() == {
+        "name": "mine",
+        "title": "Mine",
+        "architecture": "unet",
+        "label_set": "voc",
+        "classes": list(VOC.classes),
+        "long_side": 64,
+        "bytes": entry.path.stat().st_size,
+        "metrics": {"mean_iou": 0.5},
+    }
+
+
+def test_models_of_this_machine_come_after_the_shipped_ones(home):
+    for name in ("b", "a"):
+        write_model(home / "models" / name, name, PETS, *bright(3, 0, 1))
+    assert list(zoo.served_models()) == [*SHIPPED, "a", "b"]
+    assert zoo.served_model("b").folder == home / "models" / "b"
+
+
+def test_an_unknown_model_gives_the_list(home):
+    write_model(home / "models" / "mine", "mine", PETS, *bright(3, 0, 1))
+    with pytest.raises(zoo.UnknownModelError) as caught:
+        zoo.served_model("yours")
+    assert "'yours'" in str(caught.value)
+    assert all(name in str(caught.value) for name in [*SHIPPED, "mine"])
+
+
+def test_an_architecture_that_is_not_trained_is_called_that():
+    with pytest.raises(zoo.UnknownModelError, match="architecture of the zoo that is not trained yet"):
+        zoo.served_model("fcn8s")
+
+
+def test_sha256_of_a_known_text(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert zoo.sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# --- what is shipped -------------------------------------------------------------------------------------
+
+LARGEST = 90_000_000  # bytes; a Git host refuses files over 100 MB
+
+
+def test_the_two_models_of_the_page_are_shipped():
+    assert {"deeplabv3", "unet"} <= SHIPPED.keys()
+    assert zoo.served_model("deeplabv3").label_set == VOC
+    assert zoo.served_model("unet").label_set == PETS
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_files_of_a_shipped_model_are_whole_and_small(name):
+    entry = SHIPPED[name]
+    assert entry["architecture"] in zoo.SPECS
+    for kind in ("onnx", "weights"):
+        path = zoo.WEIGHTS / entry[kind]
+        assert path.parent == zoo.WEIGHTS  # no way out of the folder
+        assert zoo.sha256(path) == entry[f"{kind}_sha256"]
+        assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_tells_how_good_it_is(name):
+    metrics = SHIPPED[name]["metrics"]
+    assert 0.3 < metrics["mean_iou"] < 1
+    assert metrics["images"] > 100
+    label_set = zoo.served_model(name).label_set
+    assert tuple(metrics["class_iou"]) == label_set.classes
+    found = [value for value in metrics["class_iou"].values() if value is not None]
+    assert metrics["mean_iou"] == pytest.approx(sum(found) / len(found), abs=1e-3)
+
+
+def test_nothing_lies_in_the_weights_folder_that_no_manifest_names():
+    named = {entry[kind] for entry in SHIPPED.values() for kind in ("onnx", "weights") if kind in entry}
+    files = {path.name for path in Path(zoo.WEIGHTS).iterdir() if path.suffix in (".onnx", ".h5", ".npz")}
+    assert files == named
