@@ -83,6 +83,9 @@ def _parser():
     command = commands.add_parser("export", help="turn a run's best checkpoint into a served model")
     command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     command.add_argument("--name", help="name of the model (default: the run's folder)")
+    command.add_argument(
+        "--int8", action="store_true", help="serve an int8 graph if it is faster and about as good"
+    )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_export)
 
@@ -281,7 +284,7 @@ def _train_settings(options, recipes):
 def _export(options):
     from segdemo.export import export_run
 
-    entry = export_run(options.run_dir, options.name)
+    entry = export_run(options.run_dir, options.name, int8=options.int8)
     if options.json:
         _print_json(entry)
     else:

@@ -8,6 +8,7 @@ those logits straight to the photo's size, once.
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -25,6 +26,8 @@ from segdemo.store import write_atomic
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17
+INT8_LOSS = 0.005  # of mean IoU in 0..1, at most, for the int8 graph to be served
+CALIBRATION_PHOTOS = 64
 AGREEMENT = 0.999  # least share of pixels on which the exported graph and Keras name the same class
 
 
@@ -153,7 +156,7 @@ def _copy_float16(name, node, target):
         copied.attrs[key] = value
 
 
-def export_run(run_dir, name=None, temperature=1.0):
+def export_run(run_dir, name=None, temperature=1.0, int8=False):
     """Export the best checkpoint of a finished run and measure it.
 
     Writes ``model.onnx``, ``model.weights.h5`` (float16), ``report.json`` (scores of the start and of the result
@@ -163,6 +166,8 @@ def export_run(run_dir, name=None, temperature=1.0):
         run_dir: the run directory.
         name: of the model; by default the run directory's.
         temperature: divides the logits before the softmax.
+        int8: also try an int8 graph, and serve it if it is faster and costs at most ``INT8_LOSS`` mean IoU on the
+            validation subset. Both are written into the manifest.
 
     Returns:
         The manifest entry as a dictionary.
@@ -208,13 +213,51 @@ def export_run(run_dir, name=None, temperature=1.0):
     predictor = Predictor(served)
     for sample in dataset.samples(config.validation)[:3]:
         _compare(model, predictor, read_photo(sample.image_path))
+    if int8:
+        entry["int8"] = _try_int8(config, dataset, served, predictor)
+        if entry["int8"]["served"]:
+            entry["onnx_sha256"] = zoo.sha256(graph)
+            write_atomic(manifest, json.dumps({"models": {name: entry}}, indent=1).encode())
+            served = zoo.read_manifest(manifest)[name]
     after = evaluate_model(served, dataset, config.held_out)
     report = {"before": _before(config, dataset), "after": after}
     write_atomic(run_dir / "report.json", json.dumps(report, indent=1).encode())
     kept = ("dataset", "subset", "images", "mean_iou", "mean_accuracy", "pixel_accuracy", "class_iou")
-    entry["metrics"] = {key: after[key] for key in kept}
+    on = f"--dataset {dataset.kind} --subset {after['subset']} --data DIR"
+    command = f"python -m segdemo evaluate --model {name} {on}"
+    entry["metrics"] = {**{key: after[key] for key in kept}, "command": command}
     write_atomic(manifest, json.dumps({"models": {name: entry}}, indent=1).encode())
     return entry
+
+
+def _try_int8(config, dataset, served, predictor):
+    """Quantise a served float graph; if that pays, it takes the graph's place. Returns what was measured."""
+    from segdemo.quantize import milliseconds, quantise
+    from segdemo.settings import threads
+    from segdemo.train import default_subset
+
+    samples = dataset.samples(config.subset or default_subset(dataset))
+    step = max(1, len(samples) // CALIBRATION_PHOTOS)
+    photos = [predictor.network_input(read_photo(s.image_path)) for s in samples[::step]]
+    candidate = served.path.with_name("candidate.onnx")
+    quantise(served.path, candidate, photos)
+    entry = replace(served, onnx=candidate.name, onnx_sha256=zoo.sha256(candidate))
+    before, after = (evaluate_model(e, dataset, config.validation)["mean_iou"] for e in (served, entry))
+    slow, fast = (milliseconds(path, photos[0], threads()) for path in (served.path, candidate))
+    pays = fast < slow and before - after <= INT8_LOSS
+    result = {
+        "served": pays,
+        "subset": config.validation,
+        "mean_iou_float": before,
+        "mean_iou": after,
+        "times_faster": round(slow / fast, 2),
+        "bytes_float": served.path.stat().st_size,
+    }
+    if pays:
+        candidate.replace(served.path)
+    else:
+        candidate.unlink()
+    return result
 
 
 def _before(config, dataset):

@@ -66,6 +66,7 @@ def agreement(one, other, inputs):
     """Share of pixels of ``inputs`` on which two graphs name the same class."""
     sessions = [onnxruntime.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in (one, other)]
     same = [
-        np.mean(np.equal(*(s.run(None, {"image": image})[0].argmax(-1) for s in sessions))) for image in inputs
+        np.mean(np.equal(*(s.run(None, {"image": image})[0].argmax(-1) for s in sessions)))
+        for image in inputs
     ]
     return float(np.mean(same))

@@ -610,6 +610,7 @@ class Runs:
             return "failed", said[0].removeprefix("segdemo: ")
         if _free(self.root) < FREE_BYTES / 10:
             return "failed", "It stopped because the disk is full: free some space, then resume it."
+        processes.fetch_exit_codes()
         pids = [launch["pid"] for launch in run.record.get("launches", [])[-1:]]
         if any(processes.exit_codes.get(pid) == -signal.SIGKILL for pid in pids):
             cause = "The system killed it, most likely for lack of memory"

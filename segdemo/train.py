@@ -309,6 +309,7 @@ def _fit(config, run, verbose):
         replace(dataset, splits={"watched": tuple(s.id for s in validation)}),
         "watched",
         size=size,
+        mask_size=size // config.loss_stride,
         batch=min(config.batch, len(validation)),
         training=False,
     )

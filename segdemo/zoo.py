@@ -98,7 +98,9 @@ SPECS = {
         _fcn(16),
         _fcn(8),
         ModelSpec("unet_plain", "Plain U-Net", "segdemo.models.unet:unet_plain", "pets", 128, 160, _UNET),
-        ModelSpec("segnet", "SegNet", "segdemo.models.segnet:segnet", "pets", 128, 160, _SEGNET),
+        ModelSpec(
+            "segnet", "SegNet", "segdemo.models.segnet:segnet", "pets", 128, 160, _SEGNET, {"width": 0.5}
+        ),
         ModelSpec(
             "bayesian_segnet",
             "Bayesian SegNet",
@@ -107,6 +109,7 @@ SPECS = {
             128,
             160,
             "Kendall, Badrinarayanan, Cipolla 2017, Bayesian SegNet, arXiv:1511.02680",
+            {"width": 0.25},
         ),
     )
 }

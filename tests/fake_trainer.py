@@ -35,7 +35,7 @@ def main():
         status.update(changes, heartbeat=time.time())
         write_json(folder / "status.json", status)
 
-    print(f"threads {os.environ['OMP_NUM_THREADS']} nice {os.getpriority(os.PRIO_PROCESS, 0)}", flush=True)
+    print(f"threads {os.environ['OMP_NUM_THREADS']}", flush=True)
     print("  1/9 ...\r  9/9 done", flush=True)
     tell(state="running", message="Training.", step=done)
     for step in range(done, steps):

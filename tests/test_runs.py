@@ -100,7 +100,7 @@ def test_a_run_goes_from_start_to_a_served_model(make, config):
     assert not snapshot.can_resume
     assert (snapshot.step, snapshot.steps, snapshot.best, snapshot.epochs) == (4, 4, 0.5, 1)
     assert [path.name for path in snapshot.samples] == ["epoch_01.png"]
-    assert "threads 1 nice 10" in snapshot.log
+    assert "threads 1" in snapshot.log
     assert "9/9 done" in snapshot.log
     assert "1/9" not in snapshot.log
     served = zoo.served_model("my-cats@1")
@@ -115,6 +115,17 @@ def test_a_run_goes_from_start_to_a_served_model(make, config):
         server.resume(ticket.run_id)
     server.cancel(ticket.run_id)  # too late, and no harm
     assert server.follow(ticket.run_id).state == "done"
+
+
+def test_a_trainer_steps_back_behind_everything_else(make, config):
+    server = make()
+    pid = pid_of(server.follow(server.start(config(**SLOW)).run_id))
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+    assert os.getsid(pid) == pid  # what happens to this server's session does not reach it
+    for name, value in (("oom_score_adj", "500"), ("autogroup", "nice 10")):
+        path = Path(f"/proc/{pid}/{name}")
+        if path.exists():
+            assert path.read_text().strip().endswith(value)
 
 
 def test_following_reads_only_what_is_new(make, config):

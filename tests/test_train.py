@@ -188,7 +188,7 @@ class _NotANumber(keras.losses.Loss):
 
 def test_a_loss_that_is_not_a_number_fails_the_run(config, tmp_path, monkeypatch):
     monkeypatch.setitem(train.LOSSES, "dice", lambda config, weights: _NotANumber())
-    with pytest.raises(TrainingError, match="The loss became nan in epoch 1, step 1: .*lower learning rate"):
+    with pytest.raises(TrainingError, match=r"The loss became nan in epoch 1, step 1: .*lower learning rate"):
         train.train(replace(config, loss="dice"), tmp_path / "run", verbose=False)
     status = read(tmp_path / "run")
     assert status["state"] == "failed"
@@ -217,10 +217,10 @@ def test_what_went_wrong_in_one_sentence(error, sentence):
 
 def touch_cancel_after(monkeypatch, hook, condition):
     """Ask the run to stop when ``condition(recorder)`` holds in one of its hooks."""
-    original = getattr(train.Recorder, hook, lambda *_: None)
+    original = getattr(train.Recorder, hook, lambda *_, **__: None)
 
-    def and_cancel(self, *arguments):
-        original(self, *arguments)
+    def and_cancel(self, *arguments, **options):
+        original(self, *arguments, **options)
         if condition(self):
             (self.run.path / "cancel").touch()
 
