@@ -19,10 +19,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (
-        ValueError,
-        FileNotFoundError,
-    ) as error:  # every error of ours that a user can mend is a ValueError
+    except (ValueError, OSError) as error:  # what a user can mend: our own errors, files and folders
         print(f"segdemo: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -31,6 +28,8 @@ def main(arguments=None):
 
 
 def _sentence(error):
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -177,7 +176,9 @@ def _predict(options):
         try:
             image = read_photo(path, limits)
         except IntakeError as error:  # the others are still wanted
-            print(f"segdemo: {path.name}: {_sentence(error)}", file=sys.stderr)
+            sentence = _sentence(error)
+            named = sentence if path.name in sentence else f"{path.name}: {sentence}"
+            print(f"segdemo: {named}", file=sys.stderr)
             failed += 1
             continue
         prediction = predictor(image)

@@ -347,9 +347,8 @@ def _fit(config, run, verbose):
         if done_steps and first < config.epochs:  # the rest of the epoch it was stopped in
             fit(train_data, epochs=first + 1, initial_epoch=first, steps_per_epoch=steps - done_steps)
             first = first + 1
-            learner.load_weights(
-                checkpoints.folder / checkpoints.state()["file"]
-            )  # fit left the average there
+            # fit has left the average where the trained weights were.
+            learner.load_weights(checkpoints.folder / checkpoints.state()["file"])
         if first < config.epochs and not learner.stop_training:
             fit(train_data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps)
     except (_CancelledError, TrainingError) as error:
@@ -396,6 +395,8 @@ def load_start(model, source):
     path = Path(source)
     if not path.is_file():
         entry = zoo.served_model(source)
+        if "weights" not in entry.data:
+            raise TrainingError(f"The model {source!r} carries no weights to train on: start from another one.")
         path = entry.folder / entry.data["weights"]
     before = [np.array(w) for w in model.get_weights()]
     with warnings.catch_warnings():

@@ -9,9 +9,11 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from segdemo import augment, distil
+from segdemo import augment, distil, losses, metrics, zoo
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import VOC, VOID
+from segdemo.models.layers import ResizeLike
+from segdemo.train import TrainConfig, TrainingError, train
 
 CLASSES = 21
 CAT = data.chelsea()  # (300, 451, 3)
@@ -107,7 +109,7 @@ def test_warp_is_what_its_halves_make_of_the_same_window():
 
 def test_the_warped_teacher_stays_on_the_warped_mask():
     teacher, mirrored = FakeTeacher(), 0
-    aside, agreed = {"as it is": (0, 0), "down": (8, 0), "right": (0, 8), "not mirrored": (0, 0)}, {}
+    aside, agreed = {"as it is": (0, 0), "down": (12, 0), "right": (0, 12), "not mirrored": (0, 0)}, {}
     for number in range(30):
         image, mask = scene(number)
         start, step, flip = augment.random_window(
@@ -125,7 +127,7 @@ def test_the_warped_teacher_stays_on_the_warped_mask():
     assert 5 < mirrored < 25
     assert min(agreed["as it is"]) > 0.99
     for wrong in ("down", "right", "not mirrored"):  # what this test would notice
-        assert np.mean(agreed[wrong]) < 0.98
+        assert np.mean(agreed[wrong]) < 0.97
 
 
 @pytest.mark.parametrize("width", [200, 193, 150, 131])
@@ -331,8 +333,6 @@ def targets(valid=1.0):
 
 
 def compiled(model):
-    from segdemo import losses, metrics
-
     model.compile(keras.optimizers.SGD(0.1), losses.CrossEntropy(), metrics=[metrics.PixelAccuracy(3)])
     return model
 
@@ -425,3 +425,86 @@ def test_each_teacher_file_has_its_own_folder(tmp_path, monkeypatch):
     folders = {distil.cache_folder(tmp_path / name) for name in ("a", "b")}
     assert len(folders) == 2
     assert all(folder.parent == tmp_path / "cache" for folder in folders)
+
+
+# --- a whole training -------------------------------------------------------------------------------------
+
+
+def tiny(name, num_classes, encoder_weights=None, **options):
+    """Stands in for ``zoo.build``: a model as DeepLab is one, with logits at stride 4."""
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 128, -1)(images)
+    logits = keras.layers.Conv2D(num_classes, 4, strides=4, name="logits")(x)
+    return keras.Model(images, ResizeLike(name="upsample")(logits, images))
+
+
+@pytest.fixture
+def taught(tmp_path, monkeypatch):
+    """A training with a fake teacher: its configuration and the teacher."""
+    teacher = FakeTeacher()
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(zoo, "build", tiny)
+    monkeypatch.setattr(distil, "Teacher", lambda path: teacher)
+    (tmp_path / "t.tflite").write_bytes(b"a teacher")
+    write_voc(tmp_path / "data")
+    config = {
+        "model": "unet_plain",  # the name of one without an encoder
+        "dataset": "voc",
+        "data": str(tmp_path / "data"),
+        "teacher": str(tmp_path / "t.tflite"),
+        "augment": "strong",
+        "loss_stride": 4,
+        "repeat_threshold": 0.3,
+        "held_out": "val",
+        "size": 32,
+        "batch": 2,
+        "epochs": 1,
+    }
+    return config, teacher
+
+
+def test_a_training_with_a_teacher_runs_and_goes_on(taught, tmp_path):
+    config, teacher = taught
+    status = train(TrainConfig(**config), tmp_path / "run", verbose=False)
+    assert status["state"] == "done"
+    assert teacher.asked == 12
+    assert train(TrainConfig(**{**config, "epochs": 2}), tmp_path / "run", True, False)["state"] == "done"
+    assert teacher.asked == 12
+    lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1"]
+    assert "val_mean_iou" in lines[0]
+    model = tiny("", CLASSES)
+    model.load_weights(tmp_path / "run" / "checkpoints" / "best.weights.h5")
+    assert np.abs(model.get_layer("logits").bias.numpy()).max() > 0  # it began with zeros
+
+
+def test_a_training_is_cancelled_while_the_teacher_is_asked(taught, tmp_path):
+    config, teacher = taught
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "cancel").touch()
+    assert train(TrainConfig(**config), tmp_path / "run", verbose=False)["state"] == "cancelled"
+    assert teacher.asked == 0
+
+
+def test_a_teacher_of_other_classes_is_refused(taught, tmp_path):
+    config, teacher = taught
+    teacher.grid = distil.Grid(129, 4, 7, 0.25, 40)
+    with pytest.raises(TrainingError, match=r"knows 7 classes and .* has 21: use one"):
+        train(TrainConfig(**config), tmp_path / "run", verbose=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"augment": "flip"},
+        {"copy_paste": 0.5},
+        {"teacher_weight": -1.0},
+        {"teacher_weight": 0.0, "truth_weight": 0.0},
+        {"repeat_threshold": 2.0},
+    ],
+)
+def test_settings_that_do_not_go_with_a_teacher_are_refused(wrong):
+    config = {"model": "deeplabv3", "dataset": "voc", "data": "d", "teacher": "t", "augment": "strong"}
+    TrainConfig(**config)
+    with pytest.raises(TrainingError, match=next(iter(wrong)) if "augment" not in wrong else "'strong'"):
+        TrainConfig(**{**config, **wrong})

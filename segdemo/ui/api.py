@@ -7,6 +7,7 @@ import gradio as gr
 
 from segdemo import masks, zoo
 from segdemo.intake import IntakeError
+from segdemo.predict import DamagedModelError
 from segdemo.ui.inputs import PhotoInput
 
 
@@ -32,9 +33,9 @@ def build(services):
                 raise IntakeError("There is no photo: send one as `image`.")
             entry = zoo.served_model(model)
             photo = services.photos.read(image)
-        except (IntakeError, zoo.UnknownModelError) as error:
+            prediction = services.predict(model, photo)
+        except (IntakeError, zoo.UnknownModelError, DamagedModelError) as error:
             raise gr.Error(str(error), print_exception=False) from error
-        prediction = services.predict(model, photo)
         folder = Path(tempfile.mkdtemp(dir=label_map.GRADIO_CACHE))
         path = folder / "label_map.png"
         path.write_bytes(masks.encode_png(prediction.label_map, entry.label_set))

@@ -367,7 +367,7 @@ function makeSmart(e) {
 function makeEditor() {
   const drafts = makeDrafts();
   const e = {
-    tool: "brush", size: 24, tolerance: 18, onlyBackground: false, history: null, map: null, id: 0, only: null,
+    tool: "brush", size: 24, tolerance: 20, onlyBackground: false, history: null, map: null, id: 0, only: null,
     last: null, points: [], clicked: 0, freehand: false, erasing: false, version: 0, savedVersion: 0, saving: false, timers: {},
   };
   const ui = {};

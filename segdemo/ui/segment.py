@@ -9,6 +9,7 @@ import gradio as gr
 
 from segdemo import datasets, masks, zoo
 from segdemo.intake import IntakeError, read_photo
+from segdemo.predict import DamagedModelError
 from segdemo.ui import canvas
 from segdemo.ui.inputs import PhotoInput
 from segdemo.ui.photos import built_in_paths, shown_as_it_is
@@ -80,7 +81,7 @@ def build(services, demo):
             photo = services.photos.read(choice.path)
             payload = _payload(services, choice, photo, model)
             compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other)
-        except (IntakeError, datasets.DatasetError, zoo.UnknownModelError) as error:
+        except (IntakeError, datasets.DatasetError, zoo.UnknownModelError, DamagedModelError) as error:
             sentence = f'<p role="alert">{html.escape(str(error))}</p>'
             return {notice: gr.update(value=sentence, visible=True)}
         comparing = compared is not None

@@ -1,0 +1,267 @@
+"""The real page in headless Chromium: pick or upload a photo, choose a model, see and download the result."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from drawn import draw_voc
+from gradio_client import Client, handle_file
+from PIL import Image
+from playwright.sync_api import expect
+from serving import served_app
+from skimage import data
+from tiny import bright, write_model
+
+from segdemo import zoo
+from segdemo.labels import LABEL_SETS, PETS, VOC
+from segdemo.ui.photos import built_in_paths
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+SECONDS = 30_000  # how long anything may take on a busy machine, in milliseconds
+SHIPPED = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
+BUILT_IN = {photo.name: path for photo, path in built_in_paths().items()}
+STAGE, SECOND = "#stage .sc", "#second-stage .sc"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The application with two more models, and a VOC tree to browse."""
+    folder = tmp_path_factory.mktemp("page")
+    models = folder / "home" / "models"
+    write_model(models / "colours", "colours", PETS, *bright(3, 0, 1))
+    write_model(models / "scenes", "scenes", VOC, *bright(21, 8, 0), stride=4)
+    draw_voc(folder / "data", VOC, size=(120, 80))
+    with served_app(folder, SEGDEMO_DATA=str(folder / "data")) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(app, tmp_path_factory):
+    client = Client(app, verbose=False, download_files=tmp_path_factory.mktemp("answers"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def page(app, open_page):
+    page = open_page(app)
+    page.set_default_timeout(SECONDS)
+    wait_for(page, "chelsea.png", FIRST)
+    return page
+
+
+FIRST = "deeplabv3"  # the model the page opens with
+
+
+def title(model):
+    return {name: entry.title for name, entry in SHIPPED.items()}.get(model, model.title())
+
+
+def wait_for(page, file, model, stage=STAGE):
+    """Wait until the result of a model on a file is drawn."""
+    page.wait_for_selector(f'{stage}[data-ready$="{file}:{model}"]', timeout=SECONDS)
+
+
+def choose(page, model):
+    page.locator("#model").get_by_text(title(model), exact=True).click()
+
+
+def upload(page, name, content):
+    clear = page.locator("#photo-input").get_by_role("button", name=re.compile("clear|remove", re.I))
+    if clear.count():
+        clear.first.click()
+    page.locator("#photo-input input[type=file]").first.set_input_files(
+        {"name": name, "mimeType": "image/jpeg", "buffer": content}
+    )
+
+
+def jpeg(array, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def legend(page, stage=STAGE):
+    """Class id to (name, share as shown)."""
+    rows = page.locator(f"{stage} li.sc-class")
+    return {
+        int(row.get_attribute("data-id")): (
+            row.locator(".sc-nametext").inner_text(),
+            row.locator(".sc-share").inner_text(),
+        )
+        for row in rows.all()
+    }
+
+
+def downloaded(page, stage=STAGE):
+    """The label map a visitor gets: (file name, opened PNG)."""
+    with page.expect_download() as caught:
+        page.locator(stage).get_by_role("button", name="Download the label map").click()
+    picture = Image.open(caught.value.path())
+    picture.load()
+    return caught.value.suggested_filename, picture
+
+
+def assert_is_the_answer(page, client, photo, model):
+    """What the page shows, and lets one download, is what /segment says of the same file."""
+    path, facts = client.predict(handle_file(photo), model, api_name="/segment")
+    _, picture = downloaded(page)
+    assert picture.format == "PNG"
+    assert picture.mode == "P"
+    assert picture.size == (facts["width"], facts["height"])
+    assert picture.getpalette() == LABEL_SETS[facts["label_set"]].palette()
+    with Image.open(path) as answer:
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(answer))
+    shown = legend(page)
+    assert {id_: name for id_, (name, _) in shown.items()} == {
+        row["id"]: row["name"] for row in facts["classes"]
+    }
+    for row in facts["classes"]:
+        share = shown[row["id"]][1]
+        assert share in (f"{100 * row['share']:.1f} %", "< 0.1 %")
+
+
+def test_the_page_opens_with_a_photo_already_segmented(page, client):
+    assert legend(page)[8][0] == "cat"
+    assert_is_the_answer(page, client, BUILT_IN["cat"], FIRST)
+    assert downloaded(page)[0] == f"cat_{FIRST}.png"
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator(SECOND)).to_be_hidden()
+
+
+@pytest.mark.parametrize("model", [*SHIPPED, "colours", "scenes"])
+def test_choosing_a_model_updates_the_result_without_a_button(page, client, model):
+    if model != FIRST:
+        choose(page, model)
+    wait_for(page, "chelsea.png", model)
+    assert_is_the_answer(page, client, BUILT_IN["cat"], model)
+
+
+def test_every_built_in_photo_can_be_picked(page, client):
+    choose(page, "scenes")
+    pictures = page.locator("#photos .gallery-item")
+    assert pictures.count() == len(BUILT_IN)
+    for index, path in enumerate(BUILT_IN.values()):
+        pictures.nth(index).click()
+        wait_for(page, path.name, "scenes")
+    assert_is_the_answer(page, client, path, "scenes")
+
+
+def test_an_uploaded_photo_is_turned_upright_and_segmented(page, client, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = tmp_path / "lying.jpg"
+    photo.write_bytes(jpeg(np.rot90(data.astronaut()[:300]), exif=exif))
+    choose(page, "colours")
+    upload(page, photo.name, photo.read_bytes())
+    wait_for(page, "lying.jpg", "colours")
+    name, picture = downloaded(page)
+    assert name == "lying_colours.png"
+    assert picture.size == (512, 300)
+    assert_is_the_answer(page, client, photo, "colours")
+
+
+def test_two_models_side_by_side(page):
+    page.locator("#compare input").click()
+    page.get_by_role("option", name=title("colours"), exact=True).click()
+    wait_for(page, "chelsea.png", "colours", SECOND)
+    assert {name for name, _ in legend(page, SECOND).values()} <= set(PETS.classes)
+    assert {name for name, _ in legend(page).values()} <= set(VOC.classes)
+    page.locator("#photos .gallery-item").nth(1).click()  # both follow the photo
+    wait_for(page, "astronaut.png", FIRST)
+    wait_for(page, "astronaut.png", "colours", SECOND)
+    page.locator("#compare input").click()
+    page.get_by_role("option", name="nothing", exact=True).click()
+    expect(page.locator(SECOND)).to_be_hidden(timeout=SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("words.jpg", b"these are words and no photo", "words.jpg"),
+        ("half.jpg", jpeg(data.coffee())[:20_000], "half.jpg is cut short or damaged"),
+        ("<b>odd.jpg", b"GIF89a", "odd.jpg"),
+    ],
+)
+def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page, name, content, sentence):
+    upload(page, name, content)
+    notice = page.locator("#notice [role=alert]")
+    expect(notice).to_contain_text(sentence, timeout=SECONDS)
+    assert notice.locator("b").count() == 0  # a file name is no HTML
+    assert legend(page)[8][0] == "cat"  # what was there before stays
+    page.locator("#photos .gallery-item").nth(1).click()
+    wait_for(page, "astronaut.png", FIRST)
+    expect(page.locator("#notice")).to_be_hidden()
+    upload(page, "good.jpg", jpeg(data.coffee()))
+    wait_for(page, "good.jpg", FIRST)
+
+
+def test_a_photo_without_anything_known_is_answered_in_a_sentence(page):
+    choose(page, "scenes")
+    upload(page, "dark.jpg", jpeg(np.zeros((90, 120, 3), np.uint8)))
+    wait_for(page, "dark.jpg", "scenes")
+    note = page.locator(f"{STAGE} .sc-note")
+    expect(note).to_be_visible()
+    expect(note).to_contain_text("Scenes finds nothing it knows in this photo. It knows aeroplane, bicycle")
+
+
+def test_hovering_tells_class_and_confidence(page):
+    box = page.locator(f"{STAGE} .sc-stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    chip = page.locator(f"{STAGE} .sc-chip")
+    expect(chip).to_be_visible()
+    expect(chip).to_have_text(re.compile(r"(cat|background).*\d+ ?%", re.S))
+
+
+def test_a_dataset_photo_comes_with_its_true_mask(page):
+    choose(page, "scenes")
+    wait_for(page, "chelsea.png", "scenes")
+    page.get_by_text("Dataset photos, with their true masks").click()
+    page.locator("#dataset-random").click()
+    page.wait_for_selector(f'{STAGE}[data-ready*="2007_"][data-ready$=":scenes"]', timeout=SECONDS)
+    truth = page.evaluate(f"Array.from(document.querySelector('{STAGE}').maskCanvas.state.maps.truth)")
+    assert len(truth) == 120 * 80
+    assert 255 in truth  # void is shown as such
+    expect(page.locator(f"{STAGE} .sc-iou").first).to_have_text(re.compile(r"IoU \d+"))
+    page.locator(STAGE).get_by_text("Errors", exact=True).click()
+    expect(page.locator(STAGE).get_by_text("Truth", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("compare", [False, True])
+def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, compare):
+    page = open_page(app, **phone)
+    page.set_default_timeout(SECONDS)
+    wait_for(page, "chelsea.png", FIRST)
+    if compare:
+        page.locator("#compare input").click()
+        page.get_by_role("option", name=title("colours"), exact=True).click()
+        wait_for(page, "chelsea.png", "colours", SECOND)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    stage = page.locator(f"{STAGE} .sc-stage").bounding_box()
+    assert stage["x"] >= 0
+    assert stage["x"] + stage["width"] <= 390
+    assert stage["height"] > 150
+    tops = [page.locator(selector).bounding_box()["y"] for selector in ("#stage", "#photos", "#model")]
+    assert tops[0] < min(tops[1:])  # the result comes first
+    # Nothing reaches beyond the right edge unless it can be scrolled in its own box.
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, label, select, p, h1, li")]
+            .filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > 391
+                && !node.closest("[style*=overflow], .overflow-x-auto, .sc-stage"))
+            .map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert wide == []
+
+
+def test_nothing_is_fetched_from_elsewhere(app, browser):
+    context = browser.new_context()
+    addresses = []
+    page = context.new_page()
+    page.on("request", lambda request: addresses.append(request.url))
+    page.goto(app)
+    wait_for(page, "chelsea.png", FIRST)
+    context.close()
+    assert addresses
+    assert [a for a in addresses if not a.startswith((app, "data:", "blob:"))] == []

@@ -1,0 +1,393 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import draw_annotations, draw_pets, draw_voc
+from PIL import Image
+from skimage import data
+from tiny import bright, write_model
+
+from segdemo import masks, zoo
+from segdemo.__main__ import main
+from segdemo.labels import PETS, VOC
+from segdemo.predict import Predictor
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A state root with two models of its own: ``colours`` of Pets and ``scenes`` of VOC."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("SEGDEMO_HOME", str(home))
+    monkeypatch.delenv("SEGDEMO_DATA", raising=False)
+    write_model(home / "models" / "colours", "colours", PETS, *bright(3, 0, 1), metrics={"mean_iou": 0.5})
+    write_model(home / "models" / "scenes", "scenes", VOC, *bright(21, 8, 0))
+    return home
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A cat, an astronaut lying on its side by EXIF, and a photo of one pixel."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(data.chelsea()).save(folder / "cat.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(data.astronaut()[:200, :300]).save(folder / "lying.jpg", exif=exif)
+    Image.new("L", (1, 1), 255).save(folder / "dot.png")
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def call(capsys, *arguments):
+    """Exit code, stdout and stderr of a command run here."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def refused(capsys, *arguments):
+    """The one line on stderr of a command that must end with 2."""
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("segdemo: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+def size_and_palette(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert image.mode == "P"
+        return image.size, image.getpalette()
+
+
+# --- models ----------------------------------------------------------------------------------------------
+
+
+def test_models_as_json(capsys):
+    code, out, err = call(capsys, "models", "--json")
+    assert (code, err) == (0, "")
+    listed = json.loads(out)
+    served = {model["name"]: model for model in listed["models"]}
+    assert served.keys() == zoo.served_models().keys()
+    assert served["colours"]["classes"] == list(PETS.classes)
+    assert served["colours"]["metrics"] == {"mean_iou": 0.5}
+    architectures = {spec["name"]: spec for spec in listed["architectures"]}
+    assert architectures.keys() == zoo.SPECS.keys()
+    assert architectures["unet"]["trained"]
+    assert not architectures["fcn8s"]["trained"]
+
+
+def test_models_for_people(capsys):
+    code, out, _ = call(capsys, "models")
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("colours"))
+    assert "50.0 mean IoU" in line
+    assert "fcn8s" in out.splitlines()[-1]
+
+
+# --- predict ---------------------------------------------------------------------------------------------
+
+
+def test_predict_a_folder(capsys, photos, tmp_path):
+    out = tmp_path / "new" / "out"
+    assert call(capsys, "predict", "--model", "colours", "--out", out, photos) == (0, "", "")
+    assert sorted(path.name for path in out.iterdir()) == ["cat.png", "dot.png", "lying.png"]
+    expected = {"cat": (451, 300), "dot": (1, 1), "lying": (200, 300)}  # upright
+    for name, size in expected.items():
+        assert size_and_palette(out / f"{name}.png") == (size, PETS.palette())
+    prediction = Predictor(zoo.served_model("colours"))(data.chelsea())
+    np.testing.assert_array_equal(masks.decode_png(out / "cat.png", PETS), prediction.label_map)
+
+
+def test_predict_files_with_overlay_and_json(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    files = [photos / "cat.png", photos / "lying.jpg"]
+    code, stdout, err = call(
+        capsys, "predict", "--model", "scenes", "--out", out, "--overlay", "--json", *files
+    )
+    assert (code, err) == (0, "")
+    cat, lying = json.loads(stdout)
+    assert cat.keys() == {
+        "image", "label_map", "model", "label_set", "width", "height", "milliseconds", "classes",
+    }  # fmt: skip
+    assert (cat["image"], cat["label_map"]) == (str(files[0]), str(out / "cat.png"))
+    assert (cat["model"], cat["label_set"]) == ("scenes", "voc")
+    assert (lying["width"], lying["height"]) == (200, 300)
+    label_map = masks.decode_png(out / "cat.png", VOC)
+    assert cat["classes"] == masks.class_table(label_map, VOC)
+    assert sum(row["share"] for row in cat["classes"]) == pytest.approx(1)
+    with Image.open(out / "cat_overlay.png") as overlay:
+        expected = masks.overlay(data.chelsea(), label_map, VOC)
+        np.testing.assert_array_equal(np.asarray(overlay), expected)
+
+
+BAD = {
+    "empty.jpg": b"",
+    "text.png": b"these are words",
+    "half.jpg": None,  # the first half of a photo
+}
+
+
+def test_a_bad_photo_among_good_ones_does_not_stop_them(capsys, photos, tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(data.coffee()).save(buffer, "JPEG")
+    for name, content in BAD.items():
+        half = buffer.getvalue()[: len(buffer.getvalue()) // 2]
+        (photos / name).write_bytes(half if content is None else content)
+    code, out, err = call(
+        capsys,
+        "predict",
+        "--model",
+        "colours",
+        "--json",
+        "--out",
+        tmp_path / "out",
+        photos,
+        photos / "gone.jpg",
+    )
+    assert code == 2
+    assert [Path(row["image"]).name for row in json.loads(out)] == ["cat.png", "dot.png", "lying.jpg"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cat.png", "dot.png", "lying.png"]
+    lines = err.splitlines()
+    assert len(lines) == 4
+    for line, name in zip(lines, [*sorted(BAD), "gone.jpg"], strict=True):
+        assert line.startswith("segdemo: ")
+        assert line.count(name) == 1
+
+
+def test_two_photos_of_one_name_are_refused_before_anything_is_written(capsys, photos, tmp_path):
+    (photos / "cat.jpg").write_bytes((photos / "lying.jpg").read_bytes())
+    err = refused(capsys, "predict", "--model", "colours", "--out", tmp_path / "out", photos)
+    assert "cat.jpg" in err
+    assert "would both be written as cat.png: rename one" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_photos_is_refused(capsys, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    err = refused(capsys, "predict", "--model", "colours", "--out", tmp_path / "out", tmp_path / "nothing")
+    assert "There is no photo in" in err
+
+
+def test_an_unknown_model_gives_the_list(capsys, photos, tmp_path):
+    err = refused(capsys, "predict", "--model", "colors", "--out", tmp_path / "out", photos)
+    assert "There is no trained model 'colors'." in err
+    assert "colours, scenes" in err
+
+
+def test_an_out_that_is_a_file_is_refused(capsys, photos):
+    err = refused(capsys, "predict", "--model", "colours", "--out", photos / "notes.txt", photos / "cat.png")
+    assert "notes.txt" in err
+    assert (photos / "notes.txt").read_text() == "not a photo"
+
+
+def test_a_damaged_model_is_refused(capsys, photos, tmp_path, home):
+    path = home / "models" / "colours" / "colours.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    err = refused(capsys, "predict", "--model", "colours", "--out", tmp_path / "out", photos)
+    assert "colours.onnx is damaged" in err
+
+
+def test_over_a_limit_is_refused(capsys, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_MAX_PIXELS", "1000")
+    err = refused(capsys, "predict", "--model", "colours", "--out", tmp_path / "out", photos / "cat.png")
+    assert "cat.png" in err
+    assert not (tmp_path / "out").exists()
+
+
+# --- evaluate --------------------------------------------------------------------------------------------
+
+
+def test_evaluate_as_json_and_for_people(capsys, tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 6})
+    command = ["evaluate", "--model", "colours", "--dataset", "pets", "--data", tmp_path / "data"]
+    code, out, err = call(capsys, *command, "--subset", "all", "--squashed", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["images"], report["subset"]) == (6, "all")
+    assert 0 < report["mean_iou"] < 1
+    assert report["class_iou"].keys() == set(PETS.classes)
+    assert report["squashed"]["mean_iou"] > 0
+    code, out, _ = call(capsys, *command, "--subset", "all")
+    assert code == 0
+    assert f"{100 * report['mean_iou']:.2f} %" in out
+    assert "6 photos" in out
+
+
+def test_evaluate_on_other_classes_is_refused(capsys, tmp_path):
+    draw_annotations(tmp_path / "data", ["a", "b", "c"])
+    command = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", tmp_path / "data"]
+    assert "not those of Shapes" in refused(capsys, *command)
+
+
+def test_evaluate_without_data_is_refused(capsys, tmp_path):
+    command = ["evaluate", "--model", "colours", "--dataset", "voc", "--data", tmp_path / "nowhere"]
+    assert "There is no folder" in refused(capsys, *command)
+
+
+# --- data ------------------------------------------------------------------------------------------------
+
+
+def test_check_a_good_dataset(capsys, tmp_path):
+    draw_voc(tmp_path / "data", VOC)
+    code, out, err = call(capsys, "data", "check", tmp_path / "data")
+    assert (code, err) == (0, "")
+    assert "no problem" in out
+    code, out, _ = call(capsys, "data", "check", "--json", tmp_path / "data")
+    assert code == 0
+    assert json.loads(out)[0]["subsets"]["train"] == 3
+
+
+def test_check_a_bad_dataset(capsys, tmp_path):
+    folder = draw_voc(tmp_path / "data", VOC)
+    mask = sorted((folder / "SegmentationClass").iterdir())[0]
+    mask.write_bytes(b"no mask")
+    code, out, _ = call(capsys, "data", "check", "--json", tmp_path / "data")
+    assert code == 2
+    (report,) = json.loads(out)
+    assert [problem["path"] for problem in report["problems"]] == [str(mask)]
+
+
+def test_check_where_there_is_no_dataset(capsys, tmp_path):
+    assert "There is no VOC, Pets or annotation dataset in" in refused(capsys, "data", "check", tmp_path)
+
+
+def test_trimaps(capsys, tmp_path):
+    draw_voc(tmp_path / "voc", VOC, train=14)  # the drawn masks' classes are 1, 2, 3 ...: 8 is cat, 12 dog
+    code, out, _ = call(capsys, "data", "trimaps", tmp_path / "voc", "--out", tmp_path / "pets")
+    assert code == 0
+    assert out.startswith("2 photos in ")
+    names = sorted(path.stem for path in (tmp_path / "pets" / "annotations" / "trimaps").iterdir())
+    assert names == ["cat_2007000007", "dog_2007000011"]
+
+
+def test_download_without_a_place_is_refused(capsys):
+    assert "Say where to download to" in refused(capsys, "data", "download", "voc")
+
+
+# --- train and export ------------------------------------------------------------------------------------
+
+
+def test_recipes_are_listed(capsys):
+    code, out, _ = call(capsys, "train", "--list-recipes", "--json")
+    assert code == 0
+    assert "unet-pets" in json.loads(out)
+    assert "unet-pets" in call(capsys, "train", "--list-recipes")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Say where the run goes: --out"),
+        (["--out", "RUN"], "Say which model: --model"),
+        (["--out", "RUN", "--model", "unet", "--dataset", "pets"], "Say which data: --data"),
+        (["--out", "RUN", "--recipe", "cake"], "no recipe 'cake'"),
+        (["--out", "RUN", "--resume"], "There is no run in"),
+        (
+            ["--out", "RUN", "--recipe", "unet-pets", "--data", ".", "--set", "epochs"],
+            "--set takes NAME=VALUE",
+        ),
+        (["--out", "RUN", "--recipe", "unet-pets", "--data", ".", "--set", "epoch=3"], "no setting 'epoch'"),
+        (
+            ["--out", "RUN", "--recipe", "unet-pets", "--data", ".", "--set", "epochs=x"],
+            "epochs is a whole number",
+        ),
+        (["--out", "RUN", "--recipe", "unet-pets", "--data", ".", "--model", "x"], "no architecture 'x'"),
+        (["--out", "RUN", "--recipe", "unet-pets", "--data", "nowhere"], "There is no folder"),
+    ],
+)
+def test_a_wrong_training_is_refused(capsys, tmp_path, arguments, sentence):
+    arguments = [str(tmp_path / "run") if argument == "RUN" else argument for argument in arguments]
+    assert sentence in refused(capsys, "train", *arguments)
+
+
+def test_train_and_export_here(capsys, tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 10})
+    run = tmp_path / "tiny"
+    command = [
+        "train",
+        "--model",
+        "unet_plain",
+        "--dataset",
+        "pets",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        run,
+    ]
+    command += [
+        "--epochs",
+        1,
+        "--batch",
+        2,
+        "--size",
+        32,
+        "--set",
+        'options={"filters":[4,4],"bottleneck":4}',
+    ]
+    code, out, err = call(capsys, *command, "--no-export")
+    assert code == 0
+    assert out == ""  # the progress bar belongs on stderr
+    assert "loss" in err
+    assert not (run / "model.onnx").exists()
+    code, out, _ = call(capsys, "export", run, "--name", "small", "--json")
+    assert code == 0
+    entry = json.loads(out)
+    assert entry["metrics"]["images"] == 2
+    assert zoo.read_manifest(run / "manifest.json")["small"].path.is_file()
+    code, out, _ = call(capsys, "export", run)
+    assert code == 0
+    assert "mean IoU" in out
+    assert "already holds a run" in refused(capsys, *command)
+
+
+def test_export_of_nothing_is_refused(capsys, tmp_path):
+    assert "has no best checkpoint yet" in refused(capsys, "export", tmp_path)
+
+
+# --- as a program ----------------------------------------------------------------------------------------
+
+
+def program(*arguments):
+    command = [sys.executable, "-m", "segdemo", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["segment"], ["predict"], ["predict", "--model"], ["evaluate", "--model", "m", "--dataset", "coco"]],
+)
+def test_bad_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: segdemo" in capsys.readouterr().err
+
+
+def test_the_program_tells_good_from_bad(photos, tmp_path):
+    done = program("predict", "--model", "colours", "--out", tmp_path / "out", photos / "cat.png")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert size_and_palette(tmp_path / "out" / "cat.png")[0] == (451, 300)
+    done = program("predict", "--model", "colours", "--out", tmp_path / "out", photos / "notes.txt")
+    assert done.returncode == 2
+    assert done.stderr.startswith("segdemo: notes.txt")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_internal_error_is_no_bad_input(monkeypatch, photos, tmp_path):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Predictor, "__call__", fail)
+    with pytest.raises(RuntimeError, match="a bug"):  # Python ends with 1 and shows where it happened
+        main(["predict", "--model", "colours", "--out", str(tmp_path), str(photos / "cat.png")])
