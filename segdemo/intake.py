@@ -33,6 +33,8 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
 }
 _SAVE_AS = "save it as JPEG or PNG and try again"
 
+STRIP_BYTES = 8_000_000  # copied at a time
+
 
 class IntakeError(ValueError):
     """A file that cannot be used as a photo. The message is one sentence meant for the person who sent it."""
@@ -100,11 +102,22 @@ def read_photo(source, limits=None, draft_size=None):
             image.draft(image.mode, (height, width) if sideways else (width, height))
         try:
             image.load()
-            return np.array(_upright_rgb(image), order="C")
+            return _pixels(_upright_rgb(image))
         except MemoryError as error:
             raise IntakeError(f"{name} needs more memory than there is: {_shrink(limits)}.") from error
         except Exception as error:  # decoders of hostile bytes raise anything from OSError to KeyError
             raise IntakeError(f"{name} is cut short or damaged: save or download it again.") from error
+
+
+def _pixels(image):
+    """An RGB image as a uint8 array, strip by strip: all at once, Pillow and NumPy would hold it three times."""
+    width, height = image.size
+    array = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP_BYTES // (3 * width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        array[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return array
 
 
 def photo_size(source, limits=None):

@@ -115,6 +115,7 @@ def _sync_folder(folder):
 
 
 def disk_error(error, path):
+    """The DiskError that tells people of the OSError met while writing ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         text = f"The disk is full, so {path.name} was not saved: free some space and try again."
     else:
@@ -171,6 +172,7 @@ def clean_title(text):
 
 
 def read_json(path):
+    """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
     return json.loads(path.read_text("utf-8"))
 
 

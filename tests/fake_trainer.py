@@ -1,7 +1,8 @@
 """A trainer for tests: honours the contract of a run directory, learns nothing, and fails in the ways it is told to.
 
-``config.json`` may hold ``options``: ``steps`` and ``delay`` (seconds per step), and one of ``fault`` (what to do in
-the middle): "hang", "memory", "raise", "full disk", "exit", "deaf" (ignore the request to stop), "no export".
+``config.json`` may hold ``options``: ``steps``, ``delay`` (seconds per step), ``export`` (seconds) and ``fault``:
+"hang", "memory", "raise", "exit" (each in the middle, the first time), "deaf" (ignore the request to stop),
+"bad settings" or "no export".
 """
 
 import hashlib

@@ -10,7 +10,7 @@ from PIL import Image
 
 from segdemo.intake import read_photo
 
-CACHE_BYTES = 150_000_000  # one 8000x6000 photo; the process has to stay small
+CACHE_BYTES = 64_000_000  # one photo of 20 megapixels; the process has to stay small
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ class PhotoCache:
                 return self._photos[key]
         photo = read_photo(path, self._limits)
         photo.setflags(write=False)
+        if photo.nbytes > self._capacity:
+            return photo
         with self._lock:
             self._photos[key] = photo
-            while len(self._photos) > 1 and sum(p.nbytes for p in self._photos.values()) > self._capacity:
+            while sum(p.nbytes for p in self._photos.values()) > self._capacity:
                 self._photos.popitem(last=False)
         return photo

@@ -69,9 +69,10 @@ def choose(page, model):
 
 
 def upload(page, name, content):
-    clear = page.locator("#photo-input").get_by_role("button", name=re.compile("clear|remove", re.I))
+    clear = page.locator("#photo-input").get_by_role("button", name="Remove Image")
     if clear.count():
-        clear.first.click()
+        clear.click()
+        expect(clear).to_have_count(0)
     page.locator("#photo-input input[type=file]").first.set_input_files(
         {"name": name, "mimeType": "image/jpeg", "buffer": content}
     )
@@ -225,8 +226,14 @@ def test_a_dataset_photo_comes_with_its_true_mask(page):
     assert len(truth) == 120 * 80
     assert 255 in truth  # void is shown as such
     expect(page.locator(f"{STAGE} .sc-iou").first).to_have_text(re.compile(r"IoU \d+"))
-    page.locator(STAGE).get_by_text("Errors", exact=True).click()
-    expect(page.locator(STAGE).get_by_text("Truth", exact=True)).to_be_visible()
+    page.locator(f"{STAGE} .sc-segment").get_by_text("Errors", exact=True).click()
+    expect(page.locator(f"{STAGE} li.sc-class").first).to_have_text(
+        re.compile("right|wrong|missed|found", re.I)
+    )
+    page.locator(f"{STAGE} .sc-segment").get_by_text("Truth", exact=True).click()
+    name, picture = downloaded(page)
+    assert name.startswith("2007_")
+    assert picture.size == (120, 80)
 
 
 @pytest.mark.parametrize("compare", [False, True])
