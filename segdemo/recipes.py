@@ -43,6 +43,29 @@ _TUTORIAL = {
     "reduce_lr": 0,
     "early_stopping": 0,
 }
+# Amazing-Semantic-Segmentation (github.com/luyanger1799/Amazing-Semantic-Segmentation), train.py as it is called
+# without options: whole photos squashed to 256x256, batch 5, Adam 3e-4 falling to zero on a cosine over 100
+# epochs, cross-entropy, no augmentation, a VGG-16 that starts from random weights.
+_AMAZING = {
+    "epochs": 100,
+    "batch": 5,
+    "size": 256,
+    "optimizer": "adam",
+    "learning_rate": 3e-4,
+    "schedule": "cosine",
+    "loss": "cross_entropy",
+    "augment": "none",
+    "reduce_lr": 0,
+    "early_stopping": 0,
+    "encoder_weights": "none",
+}
+_AMAZING_FCN = {
+    "dataset": "voc",
+    "subset": "train",
+    "options": {"encoder": "vgg16", "fc_filters": 4096},
+    **_AMAZING,
+}
+_AMAZING_SEGNET = {"dataset": "pets", "options": {"width": 1.0}, **_AMAZING}
 # What suits two CPU cores and a pretrained encoder: strong scale jitter, AdamW, cosine decay, averaged weights.
 _STRONG = {
     "augment": "strong",
@@ -50,7 +73,7 @@ _STRONG = {
     "weight_decay": 0.01,
     "schedule": "cosine",
     "warmup_steps": 100,
-    "ema": 0.995,
+    "ema": 0.98,  # these runs are short: a longer memory would still hold the random decoder
     "reduce_lr": 0,
     "early_stopping": 0,
     "freeze_batch_norm": True,
@@ -70,6 +93,21 @@ _DISTIL = {
     "teacher_weight": 1.0,
     "truth_weight": 0.5,
 }
+# Networks without a pretrained encoder on Pets: larger steps, more of them, and all layers learn.
+_FROM_SCRATCH = {
+    "dataset": "pets",
+    **_STRONG,
+    "freeze_batch_norm": False,
+    "batch": 16,
+    "size": 128,
+    "scale": (0.8, 1.6),
+    "loss": "cross_entropy_dice",
+    "learning_rate": 1e-3,
+}
+_VOC_ANIMALS = {**_FROM_SCRATCH, "epochs": 12}
+_PETS = {**_FROM_SCRATCH, "epochs": 40, "learning_rate": 5e-4}
+# Without BatchNorm the plain U-Net takes smaller steps.
+_PLAIN_RATE = {"learning_rate": 3e-4}
 
 RECIPES = {
     "book-deeplabv3-resnet50": Recipe(
@@ -83,6 +121,20 @@ RECIPES = {
     "plain-unet": Recipe(
         "Plain U-Net from scratch on Pets at 128x128",
         {"model": "unet_plain", **_TUTORIAL, "learning_rate": 1e-4},
+    ),
+    "fcn32s": Recipe(
+        "FCN-32s on VGG-16 with fc6 and fc7 4096 wide, as in Amazing-Semantic-Segmentation, on VOC train",
+        {"model": "fcn32s", **_AMAZING_FCN},
+    ),
+    "fcn16s": Recipe("FCN-16s, otherwise as `fcn32s`", {"model": "fcn16s", **_AMAZING_FCN}),
+    "fcn8s": Recipe("FCN-8s, otherwise as `fcn32s`", {"model": "fcn8s", **_AMAZING_FCN}),
+    "segnet": Recipe(
+        "SegNet at full width, as in Amazing-Semantic-Segmentation, on Pets",
+        {"model": "segnet", **_AMAZING_SEGNET},
+    ),
+    "bayesian-segnet": Recipe(
+        "Bayesian SegNet at full width, otherwise as `segnet`",
+        {"model": "bayesian_segnet", **_AMAZING_SEGNET},
     ),
     "unet-from-voc-animals": Recipe(
         "U-Net first on VOC's cats and dogs turned into trimaps (see `data trimaps`), the start of `unet-pets`",
@@ -127,7 +179,69 @@ RECIPES = {
             "learning_rate": 2e-4,
         },
     ),
+    "fcn8s-voc": Recipe(
+        "FCN-8s MobileNetV2 on VOC with a teacher, for two CPU cores; the shipped `fcn8s`",
+        {
+            **_DISTIL,
+            "model": "fcn8s",
+            "epochs": 8,
+            "size": 256,
+            "scale": (0.4, 1.1),
+            "learning_rate": 5e-4,
+        },
+    ),
+    "segnet-from-voc-animals": Recipe(
+        "Half-width SegNet first on VOC's cats and dogs (see `data trimaps`), to start `segnet-pets` from",
+        {"model": "segnet", **_VOC_ANIMALS},
+    ),
+    "segnet-pets": Recipe(
+        "Half-width SegNet on Pets, the shipped `segnet`; better with --start-from its pre-training",
+        {"model": "segnet", **_PETS},
+    ),
+    "bayesian-segnet-from-voc-animals": Recipe(
+        "Quarter-width Bayesian SegNet first on VOC's cats and dogs, to start `bayesian-segnet-pets` from",
+        {"model": "bayesian_segnet", **_VOC_ANIMALS},
+    ),
+    "bayesian-segnet-pets": Recipe(
+        "Quarter-width Bayesian SegNet on Pets, the shipped `bayesian_segnet`; --start-from as `segnet-pets`",
+        {"model": "bayesian_segnet", **_PETS},
+    ),
+    "unet-plain-from-voc-animals": Recipe(
+        "Plain U-Net first on VOC's cats and dogs, to start `unet-plain-pets` from",
+        {"model": "unet_plain", **_VOC_ANIMALS, **_PLAIN_RATE},
+    ),
+    "unet-plain-pets": Recipe(
+        "Plain U-Net on Pets, the shipped `unet_plain`; --start-from as `segnet-pets`",
+        {"model": "unet_plain", **_PETS, **_PLAIN_RATE},
+    ),
 }
+# The recipe that a person who wants an architecture trained is offered; the others have none of their own.
+SHIPPING = {
+    "deeplabv3": "deeplabv3-distil",
+    "unet": "unet-pets",
+    "deeplabv3_resnet50": "book-deeplabv3-resnet50",
+    "fcn32s": "fcn32s",
+    "fcn16s": "fcn16s",
+    "fcn8s": "fcn8s-voc",
+    "unet_plain": "unet-plain-pets",
+    "segnet": "segnet-pets",
+    "bayesian_segnet": "bayesian-segnet-pets",
+}
+
+
+def training_arguments(architecture):
+    """Arguments of ``python -m segdemo`` that train an architecture of ``zoo.SPECS``, without data and place.
+
+    Args:
+        architecture: a ``zoo.ModelSpec``.
+
+    Returns:
+        A list of strings; ``--data DIR`` and ``--out RUN_DIR`` have to follow. The recipe ``SHIPPING`` names,
+        or the architecture with the default settings of ``TrainConfig``.
+    """
+    if recipe := SHIPPING.get(architecture.name):
+        return ["train", "--recipe", recipe]
+    return ["train", "--model", architecture.name, "--dataset", architecture.label_set]
 
 
 def settings(name):

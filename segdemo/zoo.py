@@ -8,14 +8,17 @@ import hashlib
 import importlib
 import inspect
 import json
+import logging
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from segdemo.labels import LABEL_SETS, LabelSet
 from segdemo.settings import models_dir
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+ARCHITECTURES = Path(__file__).resolve().parent / "architectures.json"
 
 
 class UnknownModelError(ValueError):
@@ -146,6 +149,12 @@ def build(name, num_classes=None, encoder_weights=None, **options):
     return builder(num_classes=num_classes or len(LABEL_SETS[chosen.label_set]), **options)
 
 
+@cache
+def architecture_facts():
+    """Parameters, multiply-adds, FLOPs and diagram of every architecture, as ``facts`` counted them: name to dict."""
+    return json.loads(ARCHITECTURES.read_text("utf-8"))
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A trained model as its manifest describes it.
@@ -217,7 +226,10 @@ def served_models():
     """Every trained model, shipped ones first, then those trained on this machine: name to ModelEntry."""
     entries = read_manifest(WEIGHTS / "manifest.json")
     for manifest in sorted(models_dir().glob("*/manifest.json")):
-        entries.update(read_manifest(manifest))
+        try:
+            entries.update(read_manifest(manifest))
+        except (ValueError, KeyError, TypeError) as error:  # one damaged version must not take the others along
+            logging.getLogger(__name__).warning("Left out %s, which cannot be read: %r", manifest, error)
     return entries
 
 

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdemo.labels import PETS, VOC
+from segdemo.labels import VOC, LabelSet
 from segdemo.ui import canvas
 
 # A gr.Blocks leaves event loops behind for the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (7, 13, 3), dtype=np.uint8)
-LABELS = np.arange(91, dtype=np.uint8).reshape(7, 13)
+LABELS = (np.arange(91) % 21).astype(np.uint8).reshape(7, 13)
+EVERY_ID = LabelSet(
+    "many", "Many", tuple(f"c{i}" for i in range(255)), tuple((i, 255 - i, 7) for i in range(255))
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +56,14 @@ def test_payload_describes_the_photo_and_is_json():
 def test_label_maps_keep_all_values_and_carry_the_palette():
     labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     photo = np.zeros((16, 16, 3), np.uint8)
-    value = canvas.payload("k", photo, PETS, prediction=labels, truth=labels[::-1], yours=labels.T.copy())
+    value = canvas.payload("k", photo, EVERY_ID, prediction=labels, truth=labels[::-1], yours=labels.T.copy())
     image = opened(value["layers"]["prediction"])
     assert image.mode == "P"
-    assert image.getpalette() == PETS.palette()
+    assert image.getpalette() == EVERY_ID.palette()
     np.testing.assert_array_equal(np.asarray(image), labels)
     np.testing.assert_array_equal(pixels(value["layers"]["truth"]), labels[::-1])
     np.testing.assert_array_equal(pixels(value["layers"]["yours"]), labels.T)
-    assert bytes.fromhex(value["labels"]["palette"]) == bytes(PETS.palette())
+    assert bytes.fromhex(value["labels"]["palette"]) == bytes(EVERY_ID.palette())
 
 
 def test_large_photos_are_sent_as_jpeg():
@@ -102,9 +105,16 @@ def test_same_bytes_have_the_same_file():
     assert first == second
 
 
-@pytest.mark.parametrize("bad", [LABELS[:-1], LABELS.astype(np.int64)])
-def test_a_map_that_does_not_fit_is_refused(bad):
-    with pytest.raises(ValueError, match=r"The truth is .* needs a uint8 label map of \(7, 13\)"):
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        (LABELS[:-1], r"The truth is \(6, 13\) but the photo needs a label map of \(7, 13\)"),
+        (LABELS.astype(np.int64), "A label map is a uint8 array"),
+        (LABELS + 1, "The pixel at x=7, y=1 has class id 21"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_refused(bad, sentence):
+    with pytest.raises(ValueError, match=sentence):
         canvas.payload("k", PHOTO, VOC, truth=bad)
 
 

@@ -92,8 +92,12 @@ class Desk:
             try:
                 ids.append(collection.add_photo(path, path.name, self.services.limits))
             except IntakeError as error:
-                sentences.append(str(error))
+                sentences.append(f"{path.name}: {error}")
         return ids, sentences
+
+    def add_photo(self, name, path, title):
+        """Take one photo into a collection under a title; its id. Raises ``intake.IntakeError``."""
+        return self.store.open(name).add_photo(path, title, self.services.limits)
 
     def collection_for(self, model, preferred=None):
         """Name of a collection that a model's prediction can be corrected in; made if there is none.
@@ -200,7 +204,7 @@ class Desk:
         Args:
             name: the collection.
             model: a served model; None takes the photos in the order they came.
-            seen: ids that were offered already; they come again when all others had their turn.
+            seen: ids that were offered already, the last one now; they come again when all had their turn.
             progress: called with (photos looked at, photos to look at).
 
         Returns:
@@ -208,7 +212,7 @@ class Desk:
         """
         collection = self.store.open(name)
         every = collection.photos(annotated=False, sort="created", per_page=1_000_000).photos[::-1]
-        waiting = [photo for photo in every if photo.id not in seen] or list(every)
+        waiting = [p for p in every if p.id not in seen] or [p for p in every if p.id != seen[-1]] or every
         if not waiting:
             return None, 0, 0
         if model is None:
@@ -239,7 +243,7 @@ class Desk:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{collection.name}.zip")
             exchange.export_zip(collection.annotations(), path, formats, self.services.limits, progress)
-            return save_file_to_cache(path, get_upload_folder())
+            return Path(save_file_to_cache(path, get_upload_folder()))
 
     def import_archive(self, path, name=None, progress=None):
         """Take the annotations of a ZIP into a collection.

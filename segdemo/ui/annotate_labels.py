@@ -11,7 +11,7 @@ from segdemo.store import StoreError
 
 _HTML = '<section class="sl" aria-label="Classes"></section>'
 _LEVELS = 12  # of each of red, green and blue among the automatic colours
-_LIGHTNESS = (0.35, 0.9)  # darker ones look like the background, lighter ones like void
+_LIGHTNESS = (0.5, 0.88)  # darker ones look like the background, lighter ones like void
 _CHROMA = 0.06  # greys are for the photo
 
 

@@ -4,11 +4,30 @@
 const codec = makeWorker(makePngCodec);
 const view = makeView();
 const state = {
-  payload: null, width: 0, height: 0, name: "photo", message: null, revision: null,
-  classes: [], byId: new Map(), background: null, palette: null,
-  maps: {}, counts: {}, ious: {}, heat: {},
-  layer: "prediction", show: "classes", hidden: new Set(), solo: null, paintClass: 0, editing: false,
-  options: readOptions(), split: { on: false, at: 0.5, with: "photo" }, pyramid: null, visited: [],
+  payload: null,
+  width: 0,
+  height: 0,
+  name: "photo",
+  message: null,
+  revision: null,
+  classes: [],
+  byId: new Map(),
+  background: null,
+  palette: null,
+  maps: {},
+  counts: {},
+  ious: {},
+  heat: {},
+  layer: "prediction",
+  show: "classes",
+  hidden: new Set(),
+  solo: null,
+  paintClass: 0,
+  editing: false,
+  options: readOptions(),
+  split: { on: false, at: 0.5, with: "photo" },
+  pyramid: null,
+  visited: [],
 };
 let loading = 0; // number of the load under way; an older one that finishes late is dropped
 let wanted = { photo: false, overlay: false, rect: null }; // what the next frame has to draw
@@ -50,32 +69,82 @@ function buildPage() {
   nodes.chip = el("div", { class: "sc-chip", hidden: true });
   nodes.note = el("p", { class: "sc-note", hidden: true });
   nodes.busy = el("p", { class: "sc-busy" }, "No photo yet");
-  nodes.handle = el("div", {
-    class: "sc-split", role: "slider", tabindex: 0, "aria-label": "Position of the split", hidden: true,
-    "aria-valuemin": 0, "aria-valuemax": 100,
-  }, el("span", {}, icon("split")));
-  nodes.splitNames = ["sc-side-name", "sc-side-name sc-right"].map((name) => el("span", { class: name, hidden: true }));
+  nodes.handle = el(
+    "div",
+    {
+      class: "sc-split",
+      role: "slider",
+      tabindex: 0,
+      "aria-label": "Position of the split",
+      hidden: true,
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+    },
+    el("span", {}, icon("split")),
+  );
+  nodes.splitNames = ["sc-side-name", "sc-side-name sc-right"].map((name) =>
+    el("span", { class: name, hidden: true }),
+  );
   nodes.zoom = el("span", { class: "sc-number" }, "100 %");
-  nodes.zoomBar = el("div", { class: "sc-zoombar", role: "group", "aria-label": "Zoom" },
-    iconButton("minus", "Zoom out", () => zoomBy(1 / 1.5), { key: "-" }), nodes.zoom,
+  nodes.zoomBar = el(
+    "div",
+    { class: "sc-zoombar", role: "group", "aria-label": "Zoom" },
+    iconButton("minus", "Zoom out", () => zoomBy(1 / 1.5), { key: "-" }),
+    nodes.zoom,
     iconButton("plus", "Zoom in", () => zoomBy(1.5), { key: "+" }),
     iconButton("fit", "Fit the photo", () => fit(), { key: "W" }),
-    el("button", { type: "button", class: "sc-button", title: "One image pixel per screen pixel (Shift+W)",
-      "aria-label": "Actual size", onclick: () => actualSize() }, el("span", { class: "sc-text" }, "1:1")),
-    nodes.uncertain = iconButton("target", "Jump to the most uncertain region", () => jumpToUncertain(), { key: "U" }),
-    iconButton("expand", "Full screen", () => toggleFullScreen()));
-  nodes.stage = el("div", {
-    class: "sc-stage", tabindex: 0, role: "application",
-    "aria-label": "Photo and mask. Arrow keys move a cursor that reads out the class under it; press ? for all keys.",
-  }, nodes.base, nodes.over, nodes.draft, nodes.ring, nodes.handle, ...nodes.splitNames, nodes.note, nodes.chip, nodes.busy);
+    el(
+      "button",
+      {
+        type: "button",
+        class: "sc-button",
+        title: "One image pixel per screen pixel (Shift+W)",
+        "aria-label": "Actual size",
+        onclick: () => actualSize(),
+      },
+      el("span", { class: "sc-text" }, "1:1"),
+    ),
+    (nodes.uncertain = iconButton("target", "Jump to the most uncertain region", () => jumpToUncertain(), {
+      key: "U",
+    })),
+    iconButton("expand", "Full screen", () => toggleFullScreen()),
+  );
+  nodes.stage = el(
+    "div",
+    {
+      class: "sc-stage",
+      tabindex: 0,
+      role: "application",
+      "aria-label":
+        "Photo and mask. Arrow keys move a cursor that reads out the class under it; press ? for all keys.",
+    },
+    nodes.base,
+    nodes.over,
+    nodes.draft,
+    nodes.ring,
+    nodes.handle,
+    ...nodes.splitNames,
+    nodes.note,
+    nodes.chip,
+    nodes.busy,
+  );
   nodes.banner = el("div", { class: "sc-banner", role: "status", hidden: true });
-  nodes.toolbar = el("div", { class: "sc-toolbar", role: "toolbar", "aria-label": "Editing tools", hidden: true });
+  nodes.toolbar = el("div", {
+    class: "sc-toolbar",
+    role: "toolbar",
+    "aria-label": "Editing tools",
+    hidden: true,
+  });
   nodes.live = el("div", { class: "sc-hidden", "aria-live": "polite" });
   nodes.side = el("div", { class: "sc-side" });
   nodes.dialog = el("dialog", { class: "sc-dialog", "aria-label": "Keyboard shortcuts" });
-  root.append(nodes.toolbar, nodes.banner,
+  root.append(
+    nodes.toolbar,
+    nodes.banner,
     el("div", { class: "sc-body" }, el("div", { class: "sc-main" }, nodes.stage, nodes.zoomBar), nodes.side),
-    nodes.live, nodes.dialog);
+    nodes.live,
+    nodes.dialog,
+  );
 }
 
 function announce(text) {
@@ -88,11 +157,24 @@ function banner(text, kind = "info", ...buttons) {
   nodes.banner.hidden = !text;
   if (!text) return;
   nodes.banner.dataset.kind = kind;
-  nodes.banner.replaceChildren(el("span", {}, text),
-    ...buttons.map(([label, onclick]) => el("button", {
-      type: "button", class: "sc-button sc-plain", onclick: () => { banner(""); onclick(); },
-    }, label)),
-    iconButton("close", "Dismiss this message", () => banner("")));
+  nodes.banner.replaceChildren(
+    el("span", {}, text),
+    ...buttons.map(([label, onclick]) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "sc-button sc-plain",
+          onclick: () => {
+            banner("");
+            onclick();
+          },
+        },
+        label,
+      ),
+    ),
+    iconButton("close", "Dismiss this message", () => banner("")),
+  );
 }
 
 // ---------------------------------------------------------------------------------------------------- side panel
@@ -110,39 +192,87 @@ function showsHere() {
 }
 
 // The map an error map judges: the layer looked at, or the prediction while the truth itself is looked at.
-const judged = () => (state.layer === "truth" ? (state.maps.prediction ? "prediction" : "yours") : state.layer);
+const judged = () =>
+  state.layer === "truth" ? (state.maps.prediction ? "prediction" : "yours") : state.layer;
 
 function buildSide() {
-  const layers = layersHere(), shows = showsHere();
+  const layers = layersHere(),
+    shows = showsHere();
   if (!layers.includes(state.layer)) state.layer = layers[0] || "prediction";
   if (!shows.includes(state.show)) state.show = "classes";
   const parts = [];
   if (layers.length > 1)
-    parts.push(segmented("Mask to look at", layers.map((l) => [l, LAYER_NAMES[l]]), state.layer, setLayer));
+    parts.push(
+      segmented(
+        "Mask to look at",
+        layers.map((l) => [l, LAYER_NAMES[l]]),
+        state.layer,
+        setLayer,
+      ),
+    );
   if (shows.length > 1)
-    parts.push(segmented("What to show", shows.map((s) => [s, SHOW_NAMES[s]]), state.show, setShow));
-  nodes.opacity = slider("Opacity", { min: 0, max: 100, value: Math.round(state.options.opacity * 100) },
-    (v) => `${v} %`, (v) => setOption("opacity", v / 100));
-  nodes.toggles = el("div", { class: "sc-toggles", role: "group", "aria-label": "How the mask is drawn" },
+    parts.push(
+      segmented(
+        "What to show",
+        shows.map((s) => [s, SHOW_NAMES[s]]),
+        state.show,
+        setShow,
+      ),
+    );
+  nodes.opacity = slider(
+    "Opacity",
+    { min: 0, max: 100, value: Math.round(state.options.opacity * 100) },
+    (v) => `${v} %`,
+    (v) => setOption("opacity", v / 100),
+  );
+  nodes.toggles = el(
+    "div",
+    { class: "sc-toggles", role: "group", "aria-label": "How the mask is drawn" },
     toggle("outline", "Outline", state.options.outline, (on) => setOption("outline", on), "O"),
     toggle("pattern", "Patterns", state.options.patterns, (on) => setOption("patterns", on), "T"),
-    layers.length ? toggle("split", "Split", state.split.on, (on) => setSplit(on), "D") : null);
-  nodes.splitWith = el("select", { class: "sc-select", "aria-label": "Right half shows", onchange: (event) => {
-    state.split.with = event.target.value;
-    redraw("overlay");
-  } });
-  nodes.splitRow = el("label", { class: "sc-row", hidden: !state.split.on },
-    el("span", { class: "sc-label" }, "Right half"), nodes.splitWith);
+    layers.length ? toggle("split", "Split", state.split.on, (on) => setSplit(on), "D") : null,
+  );
+  nodes.splitWith = el("select", {
+    class: "sc-select",
+    "aria-label": "Right half shows",
+    onchange: (event) => {
+      state.split.with = event.target.value;
+      redraw("overlay");
+    },
+  });
+  nodes.splitRow = el(
+    "label",
+    { class: "sc-row", hidden: !state.split.on },
+    el("span", { class: "sc-label" }, "Right half"),
+    nodes.splitWith,
+  );
   nodes.legendTitle = el("span", { class: "sc-heading" }, "Classes");
-  nodes.showAll = el("button", { type: "button", class: "sc-button sc-plain", hidden: true, onclick: showAllClasses }, "Show all");
+  nodes.showAll = el(
+    "button",
+    { type: "button", class: "sc-button sc-plain", hidden: true, onclick: showAllClasses },
+    "Show all",
+  );
   nodes.legend = el("ul", { class: "sc-legend", "aria-label": "Legend" });
   nodes.heat = el("div", {});
-  parts.push(nodes.opacity, nodes.toggles, nodes.splitRow, nodes.heat,
-    el("div", { class: "sc-row sc-legendhead" }, nodes.legendTitle, nodes.showAll), nodes.legend,
-    el("div", { class: "sc-toggles" },
-      iconButton("download", "Download the photo with its overlay", () => downloadOverlay(), { text: "Overlay" }),
-      iconButton("download", "Download the label map as a palette PNG", () => downloadLabels(), { text: "Label map" }),
-      state.editing ? null : iconButton("help", "Keyboard shortcuts", () => showHelp(), { key: "?" })));
+  parts.push(
+    nodes.opacity,
+    nodes.toggles,
+    nodes.splitRow,
+    nodes.heat,
+    el("div", { class: "sc-row sc-legendhead" }, nodes.legendTitle, nodes.showAll),
+    nodes.legend,
+    el(
+      "div",
+      { class: "sc-toggles" },
+      iconButton("download", "Download the photo with its overlay", () => downloadOverlay(), {
+        text: "Overlay",
+      }),
+      iconButton("download", "Download the label map as a palette PNG", () => downloadLabels(), {
+        text: "Label map",
+      }),
+      state.editing ? null : iconButton("help", "Keyboard shortcuts", () => showHelp(), { key: "?" }),
+    ),
+  );
   nodes.side.replaceChildren(...parts);
   nodes.uncertain.hidden = !state.heat.uncertainty;
   refreshSplit();
@@ -176,14 +306,16 @@ function setSplit(on) {
 function refreshSplit() {
   const choices = [...layersHere(), "photo"];
   if (!choices.includes(state.split.with)) state.split.with = "photo";
-  nodes.splitWith.replaceChildren(...choices.map((c) =>
-    el("option", { value: c, selected: c === state.split.with }, LAYER_NAMES[c])));
+  nodes.splitWith.replaceChildren(
+    ...choices.map((c) => el("option", { value: c, selected: c === state.split.with }, LAYER_NAMES[c])),
+  );
   nodes.splitRow.hidden = !state.split.on;
 }
 
 function countClasses(name) {
   if (!state.counts[name]) {
-    const counts = new Int32Array(256), map = state.maps[name];
+    const counts = new Int32Array(256),
+      map = state.maps[name];
     for (let i = 0; i < map.length; i++) counts[map[i]]++;
     state.counts[name] = counts;
   }
@@ -191,7 +323,9 @@ function countClasses(name) {
 }
 
 function countErrors() {
-  const counts = new Int32Array(3), map = state.maps[judged()], truth = state.maps.truth;
+  const counts = new Int32Array(3),
+    map = state.maps[judged()],
+    truth = state.maps.truth;
   for (let i = 0; i < map.length; i++) counts[truth[i] === VOID ? 0 : truth[i] === map[i] ? 1 : 2]++;
   return counts;
 }
@@ -200,9 +334,13 @@ function countErrors() {
 function classIous(name) {
   if (!state.maps.truth || name === "truth" || !state.maps[name]) return null;
   if (!state.ious[name]) {
-    const both = new Int32Array(256), either = new Int32Array(256), map = state.maps[name], truth = state.maps.truth;
+    const both = new Int32Array(256),
+      either = new Int32Array(256),
+      map = state.maps[name],
+      truth = state.maps.truth;
     for (let i = 0; i < map.length; i++) {
-      const t = truth[i], p = map[i];
+      const t = truth[i],
+        p = map[i];
       if (t === VOID) continue;
       either[t]++;
       if (t === p) both[t]++;
@@ -219,18 +357,34 @@ function refreshLegend() {
   nodes.heat.replaceChildren(...(heat ? [heatBar(state.show)] : []));
   const ious = state.show === "errors" ? null : classIous(state.layer);
   const counts = state.show === "errors" ? countErrors() : countClasses(state.layer);
-  buildLegend(nodes.legend, state, { toggleClass, solo: soloClass, choose: (id) => editor.choose(id) }, counts, ious);
+  buildLegend(
+    nodes.legend,
+    state,
+    { toggleClass, solo: soloClass, choose: (id) => editor.choose(id) },
+    counts,
+    ious,
+  );
   nodes.showAll.hidden = state.hidden.size === 0 || state.show === "errors";
-  nodes.legendTitle.textContent = state.show === "errors" ? `${LAYER_NAMES[judged()]} against the truth` : "Classes";
+  nodes.legendTitle.textContent =
+    state.show === "errors" ? `${LAYER_NAMES[judged()]} against the truth` : "Classes";
   if (ious && state.show !== "errors") {
     const known = ious.filter((value) => value !== null);
     const mean = known.reduce((sum, value) => sum + value, 0) / Math.max(1, known.length);
-    nodes.legendTitle.append(el("span", { class: "sc-number", title: "Mean of the class IoUs on this photo" },
-      ` mean IoU ${(mean * 100).toFixed(0)}`));
+    nodes.legendTitle.append(
+      el(
+        "span",
+        { class: "sc-number", title: "Mean of the class IoUs on this photo" },
+        ` mean IoU ${(mean * 100).toFixed(0)}`,
+      ),
+    );
   }
-  const found = state.classes.some(({ id }) => id !== state.background && id !== VOID && countClasses(state.layer)[id]);
-  nodes.note.hidden = found || state.editing || state.background === null || state.layer === "truth";
-  nodes.note.textContent = state.message ||
+  const found = state.classes.some(
+    ({ id }) => id !== state.background && id !== VOID && countClasses(state.layer)[id],
+  );
+  nodes.note.hidden =
+    found || state.editing || state.background === null || state.layer === "truth" || state.message === "";
+  nodes.note.textContent =
+    state.message ??
     `Nothing in this photo belongs to a class of ${state.payload.labels.title}, so there is nothing to colour.`;
 }
 
@@ -252,7 +406,9 @@ function toggleClass(id) {
 function soloClass(id) {
   const again = state.solo === id;
   state.solo = again ? null : id;
-  state.hidden = again ? startHidden() : new Set(state.classes.map((c) => c.id).filter((other) => other !== id));
+  state.hidden = again
+    ? startHidden()
+    : new Set(state.classes.map((c) => c.id).filter((other) => other !== id));
   announce(again ? "All classes shown" : `Only ${state.byId.get(id).name} shown`);
   afterHiding();
 }
@@ -281,7 +437,8 @@ function mainLayer() {
   return { map: state.maps[judged()], truth: state.maps.truth, style };
 }
 
-const heatHere = () => (state.show === "confidence" || state.show === "uncertainty") && state.heat[state.show]?.picture;
+const heatHere = () =>
+  (state.show === "confidence" || state.show === "uncertainty") && state.heat[state.show]?.picture;
 
 // Draws the overlay inside a rectangle of device pixels.
 function drawOverlay(x0 = 0, y0 = 0, x1 = view.width, y1 = view.height) {
@@ -304,7 +461,8 @@ function redraw(part) {
 function redrawRect(x0, y0, x1, y1) {
   const old = wanted.rect;
   wanted.rect = old
-    ? [Math.min(old[0], x0), Math.min(old[1], y0), Math.max(old[2], x1), Math.max(old[3], y1)] : [x0, y0, x1, y1];
+    ? [Math.min(old[0], x0), Math.min(old[1], y0), Math.max(old[2], x1), Math.max(old[3], y1)]
+    : [x0, y0, x1, y1];
   redraw();
 }
 
@@ -321,9 +479,14 @@ function drawFrame() {
   }
   if (photo || whole) drawOverlay();
   else if (rect && !heatHere()) {
-    const [x0, y0, x1, y1] = rect, margin = 3 + view.scale;
-    drawOverlay(x0 * view.scale + view.tx - margin, y0 * view.scale + view.ty - margin,
-      x1 * view.scale + view.tx + margin, y1 * view.scale + view.ty + margin);
+    const [x0, y0, x1, y1] = rect,
+      margin = 3 + view.scale;
+    drawOverlay(
+      x0 * view.scale + view.tx - margin,
+      y0 * view.scale + view.ty - margin,
+      x1 * view.scale + view.tx + margin,
+      y1 * view.scale + view.ty + margin,
+    );
   }
   if (state.split.on || !nodes.handle.hidden) placeSplit();
   api.frameMilliseconds = performance.now() - began;
@@ -382,13 +545,27 @@ function moved() {
   const group = state.payload?.sync;
   if (!group) return;
   const [x, y] = view.toImage(view.width / 2, view.height / 2);
-  document.dispatchEvent(new CustomEvent("sc-view", { detail: {
-    group, from: element, x: x / state.width, y: y / state.height, zoom: view.scale / view.fitScale(),
-  } }));
+  document.dispatchEvent(
+    new CustomEvent("sc-view", {
+      detail: {
+        group,
+        from: element,
+        x: x / state.width,
+        y: y / state.height,
+        zoom: view.scale / view.fitScale(),
+      },
+    }),
+  );
 }
 
 function follow({ detail }) {
-  if (!element.isConnected || detail.from === element || detail.group !== state.payload?.sync || !state.pyramid) return;
+  if (
+    !element.isConnected ||
+    detail.from === element ||
+    detail.group !== state.payload?.sync ||
+    !state.pyramid
+  )
+    return;
   view.centre(detail.x * state.width, detail.y * state.height, detail.zoom * view.fitScale());
   redraw("photo");
 }
@@ -424,18 +601,22 @@ function toggleFullScreen() {
 function jumpToUncertain() {
   const map = state.heat.uncertainty?.map;
   if (!map) return announce("This prediction has no uncertainty map.");
-  const n = 24, sums = new Float64Array(n * n), counts = new Float64Array(n * n);
+  const n = 24,
+    sums = new Float64Array(n * n),
+    counts = new Float64Array(n * n);
   for (let y = 0, i = 0; y < map.height; y++)
     for (let x = 0; x < map.width; x++, i++) {
       const cell = Math.floor((y * n) / map.height) * n + Math.floor((x * n) / map.width);
       sums[cell] += map.data[i];
       counts[cell]++;
     }
-  let best = -1, where = 0;
+  let best = -1,
+    where = 0;
   for (let y = 0; y < n - 2; y++)
     for (let x = 0; x < n - 2; x++) {
       if (state.visited.some(([vx, vy]) => Math.abs(vx - x) < 3 && Math.abs(vy - y) < 3)) continue;
-      let sum = 0, count = 0;
+      let sum = 0,
+        count = 0;
       for (let k = 0; k < 9; k++) {
         const cell = (y + Math.floor(k / 3)) * n + x + (k % 3);
         sum += sums[cell];
@@ -447,9 +628,11 @@ function jumpToUncertain() {
     state.visited = [];
     if (best < 0) return fit();
   }
-  const x = where % n, y = Math.floor(where / n);
+  const x = where % n,
+    y = Math.floor(where / n);
   state.visited.push([x, y]);
-  const cw = state.width / n, ch = state.height / n;
+  const cw = state.width / n,
+    ch = state.height / n;
   showRegion((x - 1) * cw, (y - 1) * ch, (x + 4) * cw, (y + 4) * ch);
   announce(`Uncertain region ${state.visited.length}: mean uncertainty ${(best / 255).toFixed(2)}`);
 }
@@ -468,9 +651,11 @@ function describe(x, y) {
   x = Math.floor(x);
   y = Math.floor(y);
   if (x < 0 || y < 0 || x >= state.width || y >= state.height) return null;
-  const at = y * state.width + x, map = state.maps[state.layer];
+  const at = y * state.width + x,
+    map = state.maps[state.layer];
   if (!map) return null;
-  const entry = state.byId.get(map[at]), parts = [];
+  const entry = state.byId.get(map[at]),
+    parts = [];
   const truth = state.maps.truth && state.layer !== "truth" && state.byId.get(state.maps.truth[at]);
   if (truth && truth !== entry) parts.push(`truth: ${truth.name}`);
   const confidence = state.layer === "prediction" ? heatAt("confidence", x, y) : null;
@@ -484,13 +669,19 @@ function showChip(x, y) {
   nodes.chip.hidden = !info;
   if (!info) return;
   const color = info.entry ? `rgb(${info.entry.color.join(",")})` : "transparent";
-  nodes.chip.replaceChildren(el("i", { style: `background:${color}` }), el("b", {}, info.text),
-    el("span", { class: "sc-where" }, info.where));
-  const cx = x / view.dpr, cy = y / view.dpr, box = nodes.stage;
+  nodes.chip.replaceChildren(
+    el("i", { style: `background:${color}` }),
+    el("b", {}, info.text),
+    el("span", { class: "sc-where" }, info.where),
+  );
+  const cx = x / view.dpr,
+    cy = y / view.dpr,
+    box = nodes.stage;
   nodes.chip.classList.toggle("sc-docked", state.editing);
   if (state.editing) return nodes.chip.removeAttribute("style");
   const left = Math.min(Math.max(6, cx + 14), Math.max(6, box.clientWidth - nodes.chip.offsetWidth - 6));
-  const top = cy + 18 + nodes.chip.offsetHeight > box.clientHeight ? cy - nodes.chip.offsetHeight - 12 : cy + 18;
+  const top =
+    cy + 18 + nodes.chip.offsetHeight > box.clientHeight ? cy - nodes.chip.offsetHeight - 12 : cy + 18;
   nodes.chip.style.transform = `translate(${left}px, ${Math.max(4, top)}px)`;
 }
 
@@ -499,7 +690,8 @@ function showChip(x, y) {
 async function fetchBytes(file) {
   const url = typeof file === "string" ? file : file.url;
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`A file of this photo could not be loaded (${response.status}): reload the page.`);
+  if (!response.ok)
+    throw new Error(`A file of this photo could not be loaded (${response.status}): reload the page.`);
   return response.arrayBuffer();
 }
 
@@ -536,8 +728,13 @@ async function load(payload) {
   const { width, height, layers } = payload;
   const sized = (file) => loadMap(file, width, height);
   const [bitmap, prediction, truth, yours, confidence, uncertainty, draft] = await Promise.all([
-    samePhoto ? null : loadPhoto(payload.image), sized(layers.prediction), sized(layers.truth), sized(layers.yours),
-    loadMap(payload.confidence), loadMap(payload.uncertainty), editor.readDraft(payload),
+    samePhoto ? null : loadPhoto(payload.image),
+    sized(layers.prediction),
+    sized(layers.truth),
+    sized(layers.yours),
+    loadMap(payload.confidence),
+    loadMap(payload.uncertainty),
+    editor.readDraft(payload),
   ]);
   if (turn !== loading) return bitmap?.close();
   editor.leave();
@@ -547,9 +744,21 @@ async function load(payload) {
     state.pyramid.grow(() => redraw("photo"));
   }
   Object.assign(state, {
-    payload, width, height, name: payload.name || "photo", message: payload.message, revision: payload.revision ?? null,
-    counts: {}, ious: {}, visited: [], editing: payload.mode === "edit",
-    maps: Object.fromEntries(Object.entries({ prediction, truth, yours }).filter(([, m]) => m).map(([k, m]) => [k, m.data])),
+    payload,
+    width,
+    height,
+    name: payload.name || "photo",
+    message: payload.message,
+    revision: payload.revision ?? null,
+    counts: {},
+    ious: {},
+    visited: [],
+    editing: payload.mode === "edit",
+    maps: Object.fromEntries(
+      Object.entries({ prediction, truth, yours })
+        .filter(([, m]) => m)
+        .map(([k, m]) => [k, m.data]),
+    ),
     heat: {},
   });
   for (const [name, map] of Object.entries({ confidence, uncertainty }))
@@ -601,8 +810,14 @@ async function downloadLabels() {
 async function downloadOverlay() {
   announce("Preparing the overlay");
   const heat = heatHere();
-  const blob = await renderFullSize(state.pyramid, heat ? null : mainLayer(), heat, state.options.opacity,
-    state.width, state.height);
+  const blob = await renderFullSize(
+    state.pyramid,
+    heat ? null : mainLayer(),
+    heat,
+    state.options.opacity,
+    state.width,
+    state.height,
+  );
   saveFile(blob, `${state.name}_overlay.png`);
   announce("Overlay downloaded");
 }
@@ -613,7 +828,11 @@ const editor = makeEditor();
 
 // What tests and the benchmark read; also handy in a browser's console.
 const api = {
-  state, view, editor, loads: 0, frameMilliseconds: 0,
+  state,
+  view,
+  editor,
+  loads: 0,
+  frameMilliseconds: 0,
   encode: encodeMap,
   decode: (bytes) => codec.call("decode", bytes),
   describe,

@@ -17,6 +17,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from segdemo import masks
 from segdemo.labels import VOID_COLOR
 
 # In the order they build on each other: they become one script, so that the page needs no extra request.
@@ -26,6 +27,7 @@ _SCRIPTS = (
     "canvas_regions.js",
     "canvas_panel.js",
     "canvas_input.js",
+    "canvas_history.js",
     "canvas_edit.js",
     "canvas.js",
 )
@@ -99,29 +101,35 @@ def payload(
             probability per pixel; or PNG bytes or path (8-bit grey); or None.
         uncertainty: entropy divided by the logarithm of the number of classes, likewise.
         mode: ``"view"`` or ``"edit"``.
-        message: sentence shown over the photo when it holds nothing but background; None for a standard one.
+        message: sentence shown over the photo when it holds nothing but background; None for a standard one,
+            "" for none.
         revision: of ``yours``, handed back to ``on_save``; any JSON value.
         name: stem of downloaded files.
         sync: canvases with the same name show the same part of the photo; None for an independent one.
         next_photo: whether to offer the "next photo" button.
 
     Raises:
-        ValueError: a map whose size is not the image's, or an unknown mode.
+        ValueError: a map whose size is not the image's or with ids outside the label set, or an unknown mode.
     """
     if mode not in ("view", "edit"):
         raise ValueError(f'The mode is "view" or "edit", not {mode!r}.')
     file, width, height = _image_file(image, name)
     maps = {"prediction": prediction, "truth": truth, "yours": yours}
-    palette = bytes(label_set.palette())
     return {
         "key": key,
         "image": file,
         "width": width,
         "height": height,
-        "layers": {layer: _label_file(data, layer, (height, width), palette) for layer, data in maps.items()},
+        "layers": {
+            layer: _label_file(data, layer, (height, width), label_set) for layer, data in maps.items()
+        },
         "confidence": _grey_file(confidence, "confidence"),
         "uncertainty": _grey_file(uncertainty, "uncertainty"),
-        "labels": {**label_set.to_json(), "palette": palette.hex(), "void_color": list(VOID_COLOR)},
+        "labels": {
+            **label_set.to_json(),
+            "palette": bytes(label_set.palette()).hex(),
+            "void_color": list(VOID_COLOR),
+        },
         "mode": mode,
         "message": message,
         "revision": revision,
@@ -162,20 +170,16 @@ def _image_file(image, name):
     return _served_bytes(buffer.getvalue(), f"{name}.{suffix}"), *picture.size
 
 
-def _label_file(data, layer, shape, palette):
+def _label_file(data, layer, shape, label_set):
     if data is None:
         return None
     if isinstance(data, bytes):
         return _served_bytes(data, f"{layer}.png")
     if isinstance(data, str | Path):
         return _served(data)
-    if data.shape != shape or data.dtype != np.uint8:
-        raise ValueError(
-            f"The {layer} is {data.dtype} {data.shape} but the photo needs a uint8 label map of {shape}."
-        )
-    picture = Image.fromarray(data, "L")
-    picture.putpalette(palette)  # turns the ids into palette indices without touching them
-    return _served_bytes(_png(picture), f"{layer}.png")
+    if data.shape != shape:
+        raise ValueError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
+    return _served_bytes(masks.encode_png(data, label_set), f"{layer}.png")
 
 
 def _grey_file(data, kind):
@@ -187,13 +191,9 @@ def _grey_file(data, kind):
         return _served(data)
     if data.dtype != np.uint8:
         data = np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
-    return _served_bytes(_png(Image.fromarray(data, "L")), f"{kind}.png")
-
-
-def _png(picture):
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # flat maps: level 1 is nearly as small, and quick
-    return buffer.getvalue()
+    Image.fromarray(data).save(buffer, "PNG", compress_level=1)
+    return _served_bytes(buffer.getvalue(), f"{kind}.png")
 
 
 def _decode(text):

@@ -9,8 +9,15 @@ const PATTERN = 16; // side of a pattern tile in screen pixels
 
 // Viridis at 9 points (Smith & van der Walt, matplotlib, CC0): evenly perceived steps, safe for colour-blind eyes.
 const VIRIDIS = [
-  [68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99],
-  [170, 220, 50], [253, 231, 37],
+  [68, 1, 84],
+  [71, 44, 122],
+  [59, 81, 139],
+  [44, 113, 142],
+  [33, 144, 141],
+  [39, 173, 129],
+  [92, 200, 99],
+  [170, 220, 50],
+  [253, 231, 37],
 ];
 
 function viridis(t) {
@@ -35,7 +42,7 @@ const PATTERN_RULES = [
   (x, y) => (x + y) % 16 < 4,
   (x, y) => Math.abs((x % 16) - 8) + Math.abs((y % 16) - 8) < 5,
   (x, y) => (y + Math.abs((x % 16) - 8)) % 8 < 2,
-  (x, y) => (x % 4 < 2) === (y % 4 < 2),
+  (x, y) => x % 4 < 2 === y % 4 < 2,
 ];
 const PATTERN_BANK = new Uint8Array(PATTERN_RULES.length * PATTERN * PATTERN);
 PATTERN_RULES.forEach((rule, p) => {
@@ -118,7 +125,8 @@ function makePyramid(bitmap) {
   return {
     grow,
     // The smallest copy that still has a pixel for every device pixel.
-    level: (scale) => levels[Math.min(levels.length - 1, Math.max(0, Math.floor(Math.log2(1 / scale) + 1e-6)))],
+    level: (scale) =>
+      levels[Math.min(levels.length - 1, Math.max(0, Math.floor(Math.log2(1 / scale) + 1e-6)))],
     close() {
       stopped = true;
       levels.forEach((level) => level.close());
@@ -129,15 +137,19 @@ function makePyramid(bitmap) {
 // Fills per-class tables of packed colours for the overlay. `shown(id)` says which classes are drawn.
 function buildStyle(entries, options, shown) {
   const style = {
-    fill: new Uint32Array(257), ink: new Uint32Array(257), line: new Uint32Array(257), tile: new Uint16Array(257),
-    outline: options.outline, patterns: options.patterns,
+    fill: new Uint32Array(257),
+    ink: new Uint32Array(257),
+    line: new Uint32Array(257),
+    tile: new Uint16Array(257),
+    outline: options.outline,
+    patterns: options.patterns,
   };
   for (const { id, color, pattern, alpha = 1 } of entries) {
     if (!shown(id)) continue;
     const opacity = options.opacity * alpha;
     const ink = luminance(color) > 0.45 ? 0 : 255;
     style.fill[id] = rgba(...color, opacity);
-    style.ink[id] = rgba(ink, ink, ink, opacity && Math.min(1, opacity + 0.15));
+    style.ink[id] = rgba(ink, ink, ink, opacity * 0.85);
     // Dark classes, such as VOC's cat (64, 0, 0), get a lighter outline: it must show on a dark photo.
     const lift = Math.max(0, 0.35 - luminance(color));
     style.line[id] = rgba(...color.map((v) => v + (255 - v) * lift), 1);
@@ -149,7 +161,11 @@ function buildStyle(entries, options, shown) {
 // Draws label maps into a canvas through the view, in rectangles of device pixels.
 function makeOverlay(canvas, view) {
   const context = canvas.getContext("2d");
-  let frame = null, pixels = null, columns = new Int32Array(0), from = 0, to = 0;
+  let frame = null,
+    pixels = null,
+    columns = new Int32Array(0),
+    from = 0,
+    to = 0;
   let ring = [];
 
   function resize() {
@@ -179,7 +195,9 @@ function makeOverlay(canvas, view) {
     const slot = ring[((y % 5) + 5) % 5];
     if (slot.row === y) return slot.labels;
     slot.row = y;
-    const { map, truth } = layer, base = source * view.imageWidth, out = slot.labels;
+    const { map, truth } = layer,
+      base = source * view.imageWidth,
+      out = slot.labels;
     if (truth) {
       for (let x = x0; x < x1; x++) {
         const expected = truth[base + columns[x]];
@@ -191,20 +209,29 @@ function makeOverlay(canvas, view) {
 
   function drawRow(layer, y, x0, x1, reach) {
     const { fill, ink, line, tile, outline, patterns } = layer.style;
-    const lo = Math.max(from, x0 - reach), hi = Math.min(to, x1 + reach);
+    const lo = Math.max(from, x0 - reach),
+      hi = Math.min(to, x1 + reach);
     const labels = sample(layer, y, lo, hi);
-    const start = y * view.width, a = Math.max(from, x0), b = Math.min(to, x1);
+    const start = y * view.width,
+      a = Math.max(from, x0),
+      b = Math.min(to, x1);
     if (!labels || a >= b) return pixels.fill(0, start + x0, start + x1);
     pixels.fill(0, start + x0, start + a);
     pixels.fill(0, start + b, start + x1);
     const up = outline ? sample(layer, y - reach, lo, hi) || labels : labels;
     const down = outline ? sample(layer, y + reach, lo, hi) || labels : labels;
-    const hatch = patterns ? (((y - Math.round(view.ty)) & 15) << 4) : 0;
+    const hatch = patterns ? ((y - Math.round(view.ty)) & 15) << 4 : 0;
     const shift = 16 - (Math.round(view.tx) & 15);
     for (let x = a; x < b; x++) {
       const c = labels[x];
-      if (outline && line[c] && (up[x] !== c || down[x] !== c ||
-          (x - reach >= lo && labels[x - reach] !== c) || (x + reach < hi && labels[x + reach] !== c)))
+      if (
+        outline &&
+        line[c] &&
+        (up[x] !== c ||
+          down[x] !== c ||
+          (x - reach >= lo && labels[x - reach] !== c) ||
+          (x + reach < hi && labels[x + reach] !== c))
+      )
         pixels[start + x] = line[c];
       else if (patterns && PATTERN_BANK[tile[c] + hatch + ((x + shift) & 15)]) pixels[start + x] = ink[c];
       else pixels[start + x] = fill[c];
@@ -246,7 +273,11 @@ function drawPhoto(canvas, view, pyramid) {
   // Past two device pixels per image pixel a person wants to see the pixels themselves.
   context.imageSmoothingEnabled = view.scale < 2;
   context.drawImage(
-    pyramid.level(view.scale), view.tx, view.ty, view.imageWidth * view.scale, view.imageHeight * view.scale,
+    pyramid.level(view.scale),
+    view.tx,
+    view.ty,
+    view.imageWidth * view.scale,
+    view.imageHeight * view.scale,
   );
 }
 
@@ -269,7 +300,8 @@ function drawSwatch(canvas, color, pattern) {
   const out = new Uint32Array(image.data.buffer);
   const ink = luminance(color) > 0.45 ? 0 : 255;
   for (let i = 0; i < out.length; i++) {
-    const x = i % canvas.width, y = Math.floor(i / canvas.width);
+    const x = i % canvas.width,
+      y = Math.floor(i / canvas.width);
     const hit = PATTERN_BANK[pattern * PATTERN * PATTERN + (y % PATTERN) * PATTERN + (x % PATTERN)];
     out[i] = hit ? rgba(ink, ink, ink, 0.8) : rgba(...color, 1);
   }
@@ -292,7 +324,13 @@ async function renderFullSize(pyramid, layer, heat, opacity, width, height) {
   }
   const rows = Math.max(1, Math.min(height, Math.floor(4e6 / width)));
   for (let y = 0; layer && y < height; y += rows) {
-    const view = Object.assign(makeView(), { width, height: rows, imageWidth: width, imageHeight: height, ty: -y });
+    const view = Object.assign(makeView(), {
+      width,
+      height: rows,
+      imageWidth: width,
+      imageHeight: height,
+      ty: -y,
+    });
     const strip = new OffscreenCanvas(width, rows);
     const overlay = makeOverlay(strip, view);
     overlay.resize();

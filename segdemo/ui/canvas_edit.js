@@ -1,185 +1,5 @@
-// Editing: history, tools, autosave, saving. One map is edited, `state.maps.yours`; a pixel has one class by nature.
-
-// ---------------------------------------------------------------------------------------------------- history
-
-// Undo and redo of a label map. A step keeps, for the tiles it touched, the run-length code of old XOR new: XOR takes
-// the map either way, and equal pixels (nearly all) cost nothing. `current` is the live map, `counts` its histogram.
-function makeHistory(current, width, height, counts, changed) {
-  const TILE = 128, columns = Math.ceil(width / TILE);
-  const MOST_STEPS = 1000, MOST_BYTES = 128e6, LEAST_STEPS = 100;
-  const settled = current.slice(); // the map as of the last step
-  const touched = new Set();
-  const done = [], undone = [];
-  let buffer = new Uint8Array(65536);
-
-  function mark(x0, y0, x1, y1) {
-    for (let ty = Math.floor(y0 / TILE); ty <= Math.floor((y1 - 1) / TILE); ty++)
-      for (let tx = Math.floor(x0 / TILE); tx <= Math.floor((x1 - 1) / TILE); tx++) touched.add(ty * columns + tx);
-    changed(x0, y0, x1, y1);
-  }
-
-  // Calls visit(start, end) with the flat range of each row of each tile.
-  function eachRow(tiles, visit) {
-    for (const tile of tiles) {
-      const x0 = (tile % columns) * TILE, y0 = Math.floor(tile / columns) * TILE;
-      const x1 = Math.min(width, x0 + TILE), y1 = Math.min(height, y0 + TILE);
-      for (let y = y0; y < y1; y++) visit(y * width + x0, y * width + x1, tile);
-    }
-  }
-
-  function encode(tiles) {
-    let size = 0, run = 0, value = -1, any = false;
-    const flush = () => {
-      if (!run) return;
-      if (size + 8 > buffer.length) {
-        const bigger = new Uint8Array(buffer.length * 2);
-        bigger.set(buffer);
-        buffer = bigger;
-      }
-      while (run > 127) {
-        buffer[size++] = (run & 127) | 128;
-        run >>>= 7;
-      }
-      buffer[size++] = run;
-      buffer[size++] = value;
-    };
-    eachRow(tiles, (start, end) => {
-      for (let i = start; i < end; i++) {
-        const was = settled[i], now = current[i], diff = was ^ now;
-        if (diff) {
-          any = true;
-          counts[was]--;
-          counts[now]++;
-          settled[i] = now;
-        }
-        if (diff === value) run++;
-        else {
-          flush();
-          run = 1;
-          value = diff;
-        }
-      }
-    });
-    flush();
-    return any ? { tiles, code: buffer.slice(0, size) } : null;
-  }
-
-  function apply({ tiles, code }) {
-    let at = 0, left = 0, value = 0;
-    eachRow(tiles, (start, end) => {
-      for (let i = start; i < end; ) {
-        if (!left) {
-          for (let shift = 0; ; shift += 7) {
-            left += (code[at] & 127) << shift;
-            if (code[at++] < 128) break;
-          }
-          value = code[at++];
-        }
-        const stop = Math.min(end, i + left);
-        left -= stop - i;
-        if (!value) {
-          i = stop;
-          continue;
-        }
-        for (; i < stop; i++) {
-          counts[settled[i]]--;
-          settled[i] ^= value;
-          counts[settled[i]]++;
-          current[i] = settled[i];
-        }
-      }
-    });
-    for (const tile of tiles) {
-      const x0 = (tile % columns) * TILE, y0 = Math.floor(tile / columns) * TILE;
-      changed(x0, y0, Math.min(width, x0 + TILE), Math.min(height, y0 + TILE));
-    }
-  }
-
-  function trim() {
-    let bytes = done.reduce((sum, step) => sum + step.code.length, 0);
-    while (done.length > MOST_STEPS || (bytes > MOST_BYTES && done.length > LEAST_STEPS)) bytes -= done.shift().code.length;
-  }
-
-  return {
-    mark,
-    // Ends a step. False if nothing changed.
-    commit(label) {
-      const step = touched.size ? encode([...touched]) : null;
-      touched.clear();
-      if (!step) return false;
-      step.label = label;
-      done.push(step);
-      undone.length = 0;
-      trim();
-      return true;
-    },
-    // Forgets what was painted since the last step.
-    cancel() {
-      eachRow(touched, (start, end) => current.set(settled.subarray(start, end), start));
-      for (const tile of touched) {
-        const x0 = (tile % columns) * TILE, y0 = Math.floor(tile / columns) * TILE;
-        changed(x0, y0, Math.min(width, x0 + TILE), Math.min(height, y0 + TILE));
-      }
-      touched.clear();
-    },
-    undo() {
-      const step = done.pop();
-      if (!step) return null;
-      apply(step);
-      undone.push(step);
-      return step.label;
-    },
-    redo() {
-      const step = undone.pop();
-      if (!step) return null;
-      apply(step);
-      done.push(step);
-      return step.label;
-    },
-    dropRedo: () => undone.pop(),
-    top: () => done.at(-1),
-    steps: () => done.length,
-    canRedo: () => undone.length > 0,
-  };
-}
-
-// ---------------------------------------------------------------------------------------------------- drafts
-
-// Unsaved work, kept in the browser's own database: a refresh, a crash or a lost connection costs nothing.
-function makeDrafts() {
-  const MOST = 200; // photos with unsaved work that are remembered
-  let opening = null;
-
-  function open() {
-    opening ??= new Promise((resolve, reject) => {
-      const request = indexedDB.open("segdemo-canvas", 1);
-      request.onupgradeneeded = () => request.result.createObjectStore("drafts", { keyPath: "key" }).createIndex("when", "when");
-      request.onsuccess = () => resolve(request.result);
-      request.onerror = () => reject(request.error);
-    });
-    return opening;
-  }
-
-  async function run(mode, work) {
-    const transaction = (await open()).transaction("drafts", mode, { durability: "strict" });
-    const request = work(transaction.objectStore("drafts"));
-    return new Promise((resolve, reject) => {
-      transaction.oncomplete = () => resolve(request?.result);
-      transaction.onerror = transaction.onabort = () => reject(transaction.error);
-    });
-  }
-
-  async function prune() {
-    const keys = await run("readonly", (store) => store.index("when").getAllKeys());
-    for (const key of keys.slice(0, Math.max(0, keys.length - MOST))) await run("readwrite", (store) => store.delete(key));
-  }
-
-  return {
-    get: (key) => run("readonly", (store) => store.get(key)),
-    put: (draft) => run("readwrite", (store) => store.put(draft)).then(prune),
-    remove: (key) => run("readwrite", (store) => store.delete(key)),
-  };
-}
+// Editing: tools, smart select, toolbar, saving. One map is edited, `state.maps.yours`; a pixel has one class
+// by nature.
 
 // ---------------------------------------------------------------------------------------------------- tools
 
@@ -187,12 +7,25 @@ const TOOLS = {
   hand: { icon: "hand", label: "Move and look", key: "H" },
   brush: { icon: "brush", label: "Brush", key: "B", sized: true },
   eraser: { icon: "eraser", label: "Eraser", key: "E", sized: true },
-  polygon: { icon: "polygon", label: "Polygon or lasso", key: "P",
-    hint: "Click corners or draw freehand; double-click, Enter or the first corner closes; Backspace takes one back." },
+  polygon: {
+    icon: "polygon",
+    label: "Polygon or lasso",
+    key: "P",
+    hint: "Click corners or draw freehand; double-click, Enter or the first corner closes; Backspace takes one back.",
+  },
   rectangle: { icon: "rectangle", label: "Rectangle", key: "R", hint: "Drag from corner to corner." },
-  fill: { icon: "fill", label: "Fill a region", key: "F", hint: "Gives the whole connected region the chosen class." },
-  smart: { icon: "smart", label: "Smart select", key: "S",
-    hint: "Click or scribble on a thing. [ and ] reach less or further, Shift adds, Alt leaves out." },
+  fill: {
+    icon: "fill",
+    label: "Fill a region",
+    key: "F",
+    hint: "Gives the whole connected region the chosen class.",
+  },
+  smart: {
+    icon: "smart",
+    label: "Smart select",
+    key: "S",
+    hint: "Click or scribble on a thing. [ and ] reach less or further, Shift adds, Alt leaves out.",
+  },
   pick: { icon: "pick", label: "Pick a class from the mask", key: "I" },
 };
 
@@ -224,7 +57,8 @@ const TOOL_ACTIONS = {
   },
   polygon: {
     down(e, point) {
-      const reach = 8 * view.dpr / view.scale, near = (p) => p && Math.hypot(p[0] - point[0], p[1] - point[1]) < reach;
+      const reach = (8 * view.dpr) / view.scale,
+        near = (p) => p && Math.hypot(p[0] - point[0], p[1] - point[1]) < reach;
       const now = performance.now();
       const twice = near(e.points.at(-1)) && now - e.clicked < 400;
       e.clicked = now;
@@ -268,43 +102,56 @@ const TOOL_ACTIONS = {
 
 // Smart select: seeds -> superpixels -> pixels. The last selection stays adjustable until the next one begins.
 function makeSmart(e) {
-  const LONGEST = 640, PIECE = 110; // pixels: longest side of the copy worked on, mean superpixel
+  const LONGEST = 640,
+    PIECE = 110; // pixels: longest side of the copy worked on, mean superpixel
   const worker = makeWorker(makeSuperpixels);
-  let graph = null, building = null, session = null, tile = null;
+  let graph = null,
+    building = null,
+    session = null,
+    tile = null;
 
   // Superpixels are found once per photo, in a Worker, when the tool is first taken up.
   function prepare() {
     if (graph || building) return building;
     const photo = state.pyramid;
     const shrink = Math.min(1, LONGEST / Math.max(state.width, state.height));
-    const width = Math.max(1, Math.round(state.width * shrink)), height = Math.max(1, Math.round(state.height * shrink));
+    const width = Math.max(1, Math.round(state.width * shrink)),
+      height = Math.max(1, Math.round(state.height * shrink));
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
     context.imageSmoothingQuality = "high";
     context.drawImage(photo.level(shrink), 0, 0, width, height);
     const { data } = context.getImageData(0, 0, width, height);
-    building = worker.call("build", data, width, height, Math.max(2, Math.round((width * height) / PIECE))).then((built) => {
-      if (photo === state.pyramid) graph = { ...built, rgba: data };
-      building = null;
-      return graph;
-    });
+    building = worker
+      .call("build", data, width, height, Math.max(2, Math.round((width * height) / PIECE)))
+      .then((built) => {
+        if (photo === state.pyramid) graph = { ...built, rgba: data };
+        building = null;
+        return graph;
+      });
     return building;
   }
 
   function readTile(x, y, width, height) {
     if (!tile || tile.canvas.width < width || tile.canvas.height < height)
-      tile = new OffscreenCanvas(Math.max(width, 512), Math.max(height, 512)).getContext("2d", { willReadFrequently: true });
+      tile = new OffscreenCanvas(Math.max(width, 512), Math.max(height, 512)).getContext("2d", {
+        willReadFrequently: true,
+      });
     tile.drawImage(state.pyramid.level(1), x, y, width, height, 0, 0, width, height);
     return tile.getImageData(0, 0, width, height).data;
   }
 
   function pieceAt([x, y]) {
-    const gx = Math.floor((x * graph.width) / state.width), gy = Math.floor((y * graph.height) / state.height);
+    const gx = Math.floor((x * graph.width) / state.width),
+      gy = Math.floor((y * graph.height) / state.height);
     const inside = gx >= 0 && gy >= 0 && gx < graph.width && gy < graph.height;
     return inside ? graph.labels[gy * graph.width + gx] : -1;
   }
 
   function addSeeds(from, to) {
-    const steps = Math.max(1, Math.ceil((Math.hypot(to[0] - from[0], to[1] - from[1]) * graph.width) / state.width / 3));
+    const steps = Math.max(
+      1,
+      Math.ceil((Math.hypot(to[0] - from[0], to[1] - from[1]) * graph.width) / state.width / 3),
+    );
     for (let k = 0; k <= steps; k++) {
       const piece = pieceAt([0, 1].map((c) => from[c] + ((to[c] - from[c]) * k) / steps));
       if (piece < 0) continue;
@@ -316,7 +163,17 @@ function makeSmart(e) {
   function paint(paintWith) {
     e.history.cancel();
     const picked = growSelection(graph, [...session.wanted], [...session.unwanted], e.tolerance);
-    paintWith(graph, picked, e.map, state.width, state.height, session.id, session.only, e.history.mark, readTile);
+    paintWith(
+      graph,
+      picked,
+      e.map,
+      state.width,
+      state.height,
+      session.id,
+      session.only,
+      e.history.mark,
+      readTile,
+    );
   }
 
   // Takes the session's own step back, so that a new version can replace it.
@@ -343,7 +200,10 @@ function makeSmart(e) {
     },
     begin(point, { shiftKey, altKey }) {
       e.waiting = !graph;
-      if (!graph) return void prepare().then(() => graph && e.waiting && this.begin(point, { shiftKey, altKey }) === undefined && finish());
+      if (!graph)
+        return void prepare().then(
+          () => graph && e.waiting && this.begin(point, { shiftKey, altKey }) === undefined && finish(),
+        );
       const more = (shiftKey || altKey) && session && reopen();
       if (!more) session = { wanted: new Set(), unwanted: new Set(), id: e.id, only: e.only };
       session.without = altKey;
@@ -367,20 +227,38 @@ function makeSmart(e) {
 function makeEditor() {
   const drafts = makeDrafts();
   const e = {
-    tool: "brush", size: 24, tolerance: 20, onlyBackground: false, history: null, map: null, id: 0, only: null,
-    last: null, points: [], clicked: 0, freehand: false, erasing: false, version: 0, savedVersion: 0, saving: false, timers: {},
+    tool: "brush",
+    size: 24,
+    tolerance: 20,
+    onlyBackground: false,
+    history: null,
+    map: null,
+    id: 0,
+    only: null,
+    last: null,
+    points: [],
+    clicked: 0,
+    freehand: false,
+    erasing: false,
+    version: 0,
+    savedVersion: 0,
+    saving: false,
+    timers: {},
   };
   const ui = {};
-  let digits = "", digitTimer = 0, draftTimer = 0;
+  let digits = "",
+    digitTimer = 0,
+    draftTimer = 0;
   e.smart = makeSmart(e);
 
   // Once per frame at most, the latest request wins.
   e.later = (name, work) => {
-    if (!e.timers[name]) requestAnimationFrame(() => {
-      const run = e.timers[name];
-      e.timers[name] = null;
-      run();
-    });
+    if (!e.timers[name])
+      requestAnimationFrame(() => {
+        const run = e.timers[name];
+        e.timers[name] = null;
+        run();
+      });
     e.timers[name] = work;
   };
 
@@ -402,7 +280,17 @@ function makeEditor() {
 
   e.stroke = (from, to) => {
     const id = e.erasing ? blank() : e.id;
-    paintCapsule(e.map, state.width, state.height, snap(from), snap(to), e.size / 2, id, e.erasing ? null : e.only, e.history.mark);
+    paintCapsule(
+      e.map,
+      state.width,
+      state.height,
+      snap(from),
+      snap(to),
+      e.size / 2,
+      id,
+      e.erasing ? null : e.only,
+      e.history.mark,
+    );
   };
 
   e.commit = (label) => {
@@ -484,7 +372,9 @@ function makeEditor() {
   async function writeDraft(map = e.map) {
     clearTimeout(draftTimer);
     if (!map || !dirty() || !state.payload) return;
-    const { key } = state.payload, { width, height, revision, palette } = state, labels = state.payload.labels.name;
+    const { key } = state.payload,
+      { width, height, revision, palette } = state,
+      labels = state.payload.labels.name;
     const version = e.version;
     try {
       const png = await codec.call("encode", width, height, map, palette);
@@ -499,7 +389,12 @@ function makeEditor() {
     if (payload.mode !== "edit") return null;
     try {
       const draft = await drafts.get(payload.key);
-      if (!draft || draft.width !== payload.width || draft.height !== payload.height || draft.labels !== payload.labels.name)
+      if (
+        !draft ||
+        draft.width !== payload.width ||
+        draft.height !== payload.height ||
+        draft.labels !== payload.labels.name
+      )
         return null;
       return { ...draft, map: (await codec.call("decode", draft.png)).data };
     } catch {
@@ -507,18 +402,20 @@ function makeEditor() {
     }
   }
 
-  const toBase64 = (bytes) => new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(new Blob([bytes]));
-  });
+  const toBase64 = (bytes) =>
+    new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+      reader.onerror = () => reject(reader.error);
+      reader.readAsDataURL(new Blob([bytes]));
+    });
 
   async function save() {
     if (e.saving || !e.history || !server.save_mask) return;
     e.saving = true;
     refreshButtons();
-    const { key } = state.payload, version = e.version;
+    const { key } = state.payload,
+      version = e.version;
     try {
       const png = await toBase64(await encodeMap("yours"));
       const answer = await server.save_mask({ key, png, revision: state.revision });
@@ -533,7 +430,10 @@ function makeEditor() {
       nodes.root.dataset.saved = String(answer.revision);
       trigger("saved", { key, revision: answer.revision });
     } catch {
-      banner("The server could not be reached. Your work is kept in this browser.", "error", ["Try again", save]);
+      banner("The server could not be reached. Your work is kept in this browser.", "error", [
+        "Try again",
+        save,
+      ]);
     } finally {
       e.saving = false;
       refreshButtons();
@@ -542,16 +442,25 @@ function makeEditor() {
 
   // Two tabs, one photo: nobody's work is overwritten without being asked.
   function askAboutConflict(answer) {
-    banner(answer.conflict, "warning",
-      ["Save mine as the newest", () => {
-        state.revision = answer.revision ?? null;
-        save();
-      }],
-      ["Load the other one", async () => {
-        await drafts.remove(state.payload.key).catch(() => {});
-        e.savedVersion = e.version; // leaving this photo must not write the draft again
-        trigger("reload", { key: state.payload.key });
-      }]);
+    banner(
+      answer.conflict,
+      "warning",
+      [
+        "Save mine as the newest",
+        () => {
+          state.revision = answer.revision ?? null;
+          save();
+        },
+      ],
+      [
+        "Load the other one",
+        async () => {
+          await drafts.remove(state.payload.key).catch(() => {});
+          e.savedVersion = e.version; // leaving this photo must not write the draft again
+          trigger("reload", { key: state.payload.key });
+        },
+      ],
+    );
     announce(answer.conflict);
   }
 
@@ -576,26 +485,71 @@ function makeEditor() {
   function buildToolbar() {
     const button = (name, label, action, options) => iconButton(name, label, action, options);
     ui.tools = Object.entries(TOOLS).map(([name, { icon: i, label, key }]) =>
-      button(i, label, () => setTool(name), { key, "data-tool": name, "aria-pressed": "false" }));
+      button(i, label, () => setTool(name), { key, "data-tool": name, "aria-pressed": "false" }),
+    );
     ui.undo = button("undo", "Undo", undo, { key: "Ctrl+Z" });
     ui.redo = button("redo", "Redo", redo, { key: "Ctrl+Shift+Z" });
-    ui.save = button("save", "Save this mask", save, { key: "Ctrl+S", text: "Save", class: "sc-button sc-primary" });
-    ui.next = button("next", "Next photo to label", () => trigger("next", { key: state.payload.key }), { key: "N", text: "Next" });
+    ui.save = button("save", "Save this mask", save, {
+      key: "Ctrl+S",
+      text: "Save",
+      class: "sc-button sc-primary",
+    });
+    ui.next = button("next", "Next photo to label", () => trigger("next", { key: state.payload.key }), {
+      key: "N",
+      text: "Next",
+    });
     ui.save.hidden = !server.save_mask;
     ui.next.hidden = !state.payload.next_photo;
-    ui.size = slider("Size", { min: 0, max: 100, value: toSlider(e.size) }, (v) => `${fromSlider(v)} px`, (v) => setSize(fromSlider(v)));
-    ui.tolerance = slider("Reach", { min: 2, max: 60, value: e.tolerance }, (v) => String(v), (v) => setTolerance(v));
+    ui.size = slider(
+      "Size",
+      { min: 0, max: 100, value: toSlider(e.size) },
+      (v) => `${fromSlider(v)} px`,
+      (v) => setSize(fromSlider(v)),
+    );
+    ui.tolerance = slider(
+      "Reach",
+      { min: 2, max: 60, value: e.tolerance },
+      (v) => String(v),
+      (v) => setTolerance(v),
+    );
     ui.hint = el("span", { class: "sc-hint" });
     ui.swatch = el("canvas", { width: 22, height: 22, class: "sc-swatch", "aria-hidden": "true" });
-    ui.classes = el("select", { class: "sc-select", "aria-label": "Class to paint", onchange: (event) => e.choose(Number(event.target.value)) },
-      ...state.classes.map((c) => el("option", { value: c.id }, c.name)));
+    ui.classes = el(
+      "select",
+      {
+        class: "sc-select",
+        "aria-label": "Class to paint",
+        onchange: (event) => e.choose(Number(event.target.value)),
+      },
+      ...state.classes.map((c) => el("option", { value: c.id }, c.name)),
+    );
     ui.only = toggle("under", "Only over background", e.onlyBackground, (on) => (e.onlyBackground = on));
     nodes.toolbar.replaceChildren(
-      el("div", { class: "sc-tools", role: "group", "aria-label": "Tools" }, ...ui.tools, el("i", { class: "sc-gap" }), ui.undo, ui.redo,
-        el("i", { class: "sc-gap" }), cleanMenu(), startMenu(),
-        button("help", "Keyboard shortcuts", () => showHelp(), { key: "?" }), el("i", { class: "sc-gap sc-stretch" }), ui.next, ui.save),
-      el("div", { class: "sc-settings" }, el("label", { class: "sc-row sc-classpick" }, ui.swatch, ui.classes), ui.size, ui.tolerance,
-        ui.only, ui.hint));
+      el(
+        "div",
+        { class: "sc-tools", role: "group", "aria-label": "Tools" },
+        ...ui.tools,
+        el("i", { class: "sc-gap" }),
+        ui.undo,
+        ui.redo,
+        el("i", { class: "sc-gap" }),
+        cleanMenu(),
+        startMenu(),
+        button("help", "Keyboard shortcuts", () => showHelp(), { key: "?" }),
+        el("i", { class: "sc-gap sc-stretch" }),
+        ui.next,
+        ui.save,
+      ),
+      el(
+        "div",
+        { class: "sc-settings" },
+        el("label", { class: "sc-row sc-classpick" }, ui.swatch, ui.classes),
+        ui.size,
+        ui.tolerance,
+        ui.only,
+        ui.hint,
+      ),
+    );
     nodes.toolbar.hidden = false;
     setTool(e.tool);
     refreshButtons();
@@ -606,8 +560,17 @@ function makeEditor() {
   const fromSlider = (v) => Math.max(1, Math.round(400 ** (v / 100)));
 
   function menu(name, label, ...items) {
-    const node = el("details", { class: "sc-menu" }, el("summary", { class: "sc-button", title: label, "aria-label": label }, icon(name), el("span", { class: "sc-text" }, label)),
-      el("div", { class: "sc-pop" }, ...items));
+    const node = el(
+      "details",
+      { class: "sc-menu" },
+      el(
+        "summary",
+        { class: "sc-button", title: label, "aria-label": label },
+        icon(name),
+        el("span", { class: "sc-text" }, label),
+      ),
+      el("div", { class: "sc-pop" }, ...items),
+    );
     const close = () => node.removeAttribute("open");
     node.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !node.open) return;
@@ -615,63 +578,139 @@ function makeEditor() {
       node.firstChild.focus();
       event.stopPropagation();
     });
-    node.addEventListener("focusout", (event) => event.relatedTarget && !node.contains(event.relatedTarget) && close());
+    node.addEventListener(
+      "focusout",
+      (event) => event.relatedTarget && !node.contains(event.relatedTarget) && close(),
+    );
     node.addEventListener("toggle", () => node.open && placePop(node));
     return node;
   }
 
   // Keeps an open menu inside the component, however narrow it is.
   function placePop(node) {
-    const pop = node.lastChild, box = nodes.root.getBoundingClientRect(), at = node.getBoundingClientRect();
+    const pop = node.lastChild,
+      box = nodes.root.getBoundingClientRect(),
+      at = node.getBoundingClientRect();
     pop.style.left = "0px";
     pop.style.left = `${Math.min(0, box.right - at.left - pop.offsetWidth - 8)}px`;
   }
 
-  const classSelect = (label, value) => el("select", { class: "sc-select", "aria-label": label },
-    ...state.classes.map((c) => el("option", { value: c.id, selected: c.id === value }, c.name)));
-  const numberInput = (label, value, most) => el("input", { type: "number", class: "sc-input", "aria-label": label, min: 1, max: most, value });
+  const classSelect = (label, value) =>
+    el(
+      "select",
+      { class: "sc-select", "aria-label": label },
+      ...state.classes.map((c) => el("option", { value: c.id, selected: c.id === value }, c.name)),
+    );
+  const numberInput = (label, value, most) =>
+    el("input", { type: "number", class: "sc-input", "aria-label": label, min: 1, max: most, value });
   const numberOf = (input, most) => Math.min(most, Math.max(1, Math.round(Number(input.value)) || 1));
 
   function cleanMenu() {
-    const { width: w, height: h } = state, name = () => state.byId.get(state.paintClass).name;
-    const steps = numberInput("Pixels to grow or shrink by", 3, 200), limit = numberInput("Smallest piece kept, in pixels", 64, 1e7);
-    const from = classSelect("Class to change", state.paintClass), to = classSelect("Class it becomes", blank());
-    const plain = (text, action) => el("button", { type: "button", class: "sc-button sc-plain", onclick: action }, text);
-    const grow = (outwards) => operate(`${outwards ? "Grew" : "Shrank"} ${name()}`, (mark) =>
-      growClass(e.map, w, h, state.paintClass, numberOf(steps, 200), outwards, mark));
-    const specks = (all) => operate(all ? "Removed specks" : `Removed specks of ${name()}`, (mark) => {
-      const chosen = new Uint8Array(256).fill(all ? 1 : 0);
-      chosen[VOID] = 0;
-      chosen[state.paintClass] = 1;
-      removeSpecks(e.map, w, h, numberOf(limit, 1e7), chosen, mark);
-    });
-    return menu("clean", "Clean up",
+    const { width: w, height: h } = state,
+      name = () => state.byId.get(state.paintClass).name;
+    const steps = numberInput("Pixels to grow or shrink by", 3, 200),
+      limit = numberInput("Smallest piece kept, in pixels", 64, 1e7);
+    const from = classSelect("Class to change", state.paintClass),
+      to = classSelect("Class it becomes", blank());
+    const plain = (text, action) =>
+      el("button", { type: "button", class: "sc-button sc-plain", onclick: action }, text);
+    const grow = (outwards) =>
+      operate(`${outwards ? "Grew" : "Shrank"} ${name()}`, (mark) =>
+        growClass(e.map, w, h, state.paintClass, numberOf(steps, 200), outwards, mark),
+      );
+    const specks = (all) =>
+      operate(all ? "Removed specks" : `Removed specks of ${name()}`, (mark) => {
+        const chosen = new Uint8Array(256).fill(all ? 1 : 0);
+        chosen[VOID] = 0;
+        chosen[state.paintClass] = 1;
+        removeSpecks(e.map, w, h, numberOf(limit, 1e7), chosen, mark);
+      });
+    return menu(
+      "clean",
+      "Clean up",
       el("p", { class: "sc-heading" }, "The chosen class"),
-      el("div", { class: "sc-row" }, plain("Fill its holes", () => operate(`Filled holes of ${name()}`, (mark) => fillHoles(e.map, w, h, state.paintClass, mark)))),
-      el("div", { class: "sc-row" }, plain("Grow", () => grow(true)), plain("Shrink", () => grow(false)), "by", steps, "px"),
+      el(
+        "div",
+        { class: "sc-row" },
+        plain("Fill its holes", () =>
+          operate(`Filled holes of ${name()}`, (mark) => fillHoles(e.map, w, h, state.paintClass, mark)),
+        ),
+      ),
+      el(
+        "div",
+        { class: "sc-row" },
+        plain("Grow", () => grow(true)),
+        plain("Shrink", () => grow(false)),
+        "by",
+        steps,
+        "px",
+      ),
       el("p", { class: "sc-heading" }, "Specks"),
-      el("div", { class: "sc-row" }, "under", limit, "px:", plain("chosen class", () => specks(false)), plain("all", () => specks(true))),
+      el(
+        "div",
+        { class: "sc-row" },
+        "under",
+        limit,
+        "px:",
+        plain("chosen class", () => specks(false)),
+        plain("all", () => specks(true)),
+      ),
       el("p", { class: "sc-heading" }, "Change a class everywhere"),
-      el("div", { class: "sc-row" }, from, "→", to, plain("Change", () => {
-        const [a, b] = [Number(from.value), Number(to.value)];
-        operate(`Made ${state.byId.get(a).name} ${state.byId.get(b).name}`, (mark) => a !== b && replaceClass(e.map, w, h, a, b, mark));
-      })));
+      el(
+        "div",
+        { class: "sc-row" },
+        from,
+        "→",
+        to,
+        plain("Change", () => {
+          const [a, b] = [Number(from.value), Number(to.value)];
+          operate(
+            `Made ${state.byId.get(a).name} ${state.byId.get(b).name}`,
+            (mark) => a !== b && replaceClass(e.map, w, h, a, b, mark),
+          );
+        }),
+      ),
+    );
   }
 
   function startMenu() {
-    const plain = (text, action) => el("button", { type: "button", class: "sc-button sc-plain", onclick: (event) => {
-      event.target.closest("details").removeAttribute("open");
-      action();
-    } }, text);
-    const file = el("input", { type: "file", accept: "image/*", class: "sc-hidden", tabindex: -1, "aria-label": "Mask file",
-      onchange: () => { importFile(file.files[0]); file.value = ""; } });
-    return menu("start", "Start from",
-      state.maps.prediction && plain("The prediction", () => replaceMap("Started from the prediction", state.maps.prediction)),
-      state.maps.truth && plain("The true mask", () => replaceMap("Started from the true mask", state.maps.truth)),
+    const plain = (text, action) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: "sc-button sc-plain",
+          onclick: (event) => {
+            event.target.closest("details").removeAttribute("open");
+            action();
+          },
+        },
+        text,
+      );
+    const file = el("input", {
+      type: "file",
+      accept: "image/*",
+      class: "sc-hidden",
+      tabindex: -1,
+      "aria-label": "Mask file",
+      onchange: () => {
+        importFile(file.files[0]);
+        file.value = "";
+      },
+    });
+    return menu(
+      "start",
+      "Start from",
+      state.maps.prediction &&
+        plain("The prediction", () => replaceMap("Started from the prediction", state.maps.prediction)),
+      state.maps.truth &&
+        plain("The true mask", () => replaceMap("Started from the true mask", state.maps.truth)),
       e.saved && plain("The saved mask", () => replaceMap("Back to the saved mask", e.saved)),
       plain("An empty mask", () => replaceMap("Emptied", new Uint8Array(e.map.length).fill(blank()))),
       plain("All void", () => replaceMap("Made everything void", new Uint8Array(e.map.length).fill(VOID))),
-      server.import_mask && plain("A mask file…", () => file.click()), server.import_mask && file);
+      server.import_mask && plain("A mask file…", () => file.click()),
+      server.import_mask && file,
+    );
   }
 
   function refreshButtons() {
@@ -680,7 +719,11 @@ function makeEditor() {
     ui.redo.disabled = !e.history?.canRedo();
     ui.save.disabled = e.saving;
     ui.save.classList.toggle("sc-dirty", dirty());
-    ui.save.lastChild.textContent = e.saving ? "Saving…" : dirty() || state.revision === null ? "Save" : "Saved";
+    ui.save.lastChild.textContent = e.saving
+      ? "Saving…"
+      : dirty() || state.revision === null
+        ? "Save"
+        : "Saved";
   }
 
   function refreshClass() {
@@ -733,10 +776,11 @@ function makeEditor() {
     const show = ringAt && state.editing && TOOLS[e.tool].sized;
     nodes.ring.hidden = !show;
     if (!show) return;
-    const [x, y] = snap(ringAt), size = (e.size * view.scale) / view.dpr;
+    const [x, y] = snap(ringAt),
+      size = (e.size * view.scale) / view.dpr;
     nodes.ring.style.width = nodes.ring.style.height = `${Math.max(3, size)}px`;
-    nodes.ring.style.transform =
-      `translate(${(x * view.scale + view.tx) / view.dpr}px, ${(y * view.scale + view.ty) / view.dpr}px) translate(-50%, -50%)`;
+    const [left, top] = [(x * view.scale + view.tx) / view.dpr, (y * view.scale + view.ty) / view.dpr];
+    nodes.ring.style.transform = `translate(${left}px, ${top}px) translate(-50%, -50%)`;
   }
 
   // The polygon or rectangle being drawn, in the colour of its class, over a dark halo.
@@ -747,19 +791,30 @@ function makeEditor() {
     let corners = e.points;
     if (e.tool === "rectangle") {
       const [[ax, ay], [bx, by]] = e.points;
-      corners = [[ax, ay], [bx, ay], [bx, by], [ax, by]];
+      corners = [
+        [ax, ay],
+        [bx, ay],
+        [bx, by],
+        [ax, by],
+      ];
     }
-    const at = corners.map(([x, y]) => [(x * view.scale + view.tx) / view.dpr, (y * view.scale + view.ty) / view.dpr]);
+    const at = corners.map(([x, y]) => [
+      (x * view.scale + view.tx) / view.dpr,
+      (y * view.scale + view.ty) / view.dpr,
+    ]);
     const shape = (name, attributes) => {
       const node = document.createElementNS("http://www.w3.org/2000/svg", name);
       for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
       nodes.draft.append(node);
     };
-    const color = `rgb(${state.byId.get(e.id).color.join(",")})`, points = at.map((p) => p.join(",")).join(" ");
+    const color = `rgb(${state.byId.get(e.id).color.join(",")})`,
+      points = at.map((p) => p.join(",")).join(" ");
     shape("polygon", { points, fill: color, "fill-opacity": 0.25, stroke: "#000", "stroke-width": 3 });
     shape("polygon", { points, fill: "none", stroke: "#fff", "stroke-width": 1.5 });
     if (e.tool === "polygon" && !e.freehand)
-      at.forEach(([x, y], i) => shape("circle", { cx: x, cy: y, r: i ? 3.5 : 6, fill: i ? "#fff" : color, stroke: "#000" }));
+      at.forEach(([x, y], i) =>
+        shape("circle", { cx: x, cy: y, r: i ? 3.5 : 6, fill: i ? "#fff" : color, stroke: "#000" }),
+      );
   };
 
   // ------------------------------------------------------------------------------------------------ events
@@ -769,7 +824,8 @@ function makeEditor() {
     e.erasing = e.tool === "eraser" || event.button === 2;
     e.id = state.paintClass;
     e.only = e.onlyBackground ? overBackground() : null;
-    const actions = TOOL_ACTIONS[e.tool === "eraser" ? "brush" : event.altKey && e.tool === "brush" ? "pick" : e.tool];
+    const actions =
+      TOOL_ACTIONS[e.tool === "eraser" ? "brush" : event.altKey && e.tool === "brush" ? "pick" : e.tool];
     e.active = actions;
     actions.down(e, point, event);
     e.last = point;
@@ -784,13 +840,15 @@ function makeEditor() {
       return;
     }
     e.saved = state.maps.yours?.slice() ?? null;
-    e.map = state.maps.yours ??= state.maps.prediction?.slice() ?? new Uint8Array(state.width * state.height).fill(blank());
+    e.map = state.maps.yours ??=
+      state.maps.prediction?.slice() ?? new Uint8Array(state.width * state.height).fill(blank());
     state.layer = "yours";
     e.history = makeHistory(e.map, state.width, state.height, countClasses("yours"), redrawRect);
     e.version = e.savedVersion = 0;
     banner("");
     if (draft && draft.map.some((id, i) => id !== e.map[i])) restore(draft);
-    if (!state.byId.has(state.paintClass) || state.paintClass === state.background) state.paintClass = firstClass();
+    if (!state.byId.has(state.paintClass) || state.paintClass === state.background)
+      state.paintClass = firstClass();
     buildToolbar();
     if (e.tool === "smart") e.smart.prepare();
   }
@@ -803,14 +861,20 @@ function makeEditor() {
     e.version = 1;
     const stale = draft.revision !== state.revision;
     const when = new Date(draft.when).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-    banner(`Your unsaved work from ${when} is back.${stale ? " A newer version was saved meanwhile." : ""}`, "info",
-      ["Discard it", async () => {
-        undo();
-        await drafts.remove(state.payload.key).catch(() => {});
-        e.savedVersion = e.version;
-        clearTimeout(draftTimer);
-        refreshButtons();
-      }]);
+    banner(
+      `Your unsaved work from ${when} is back.${stale ? " A newer version was saved meanwhile." : ""}`,
+      "info",
+      [
+        "Discard it",
+        async () => {
+          undo();
+          await drafts.remove(state.payload.key).catch(() => {});
+          e.savedVersion = e.version;
+          clearTimeout(draftTimer);
+          refreshButtons();
+        },
+      ],
+    );
   }
 
   function firstClass() {
@@ -830,7 +894,8 @@ function makeEditor() {
 
   function key(event, onStage) {
     if (!state.editing) return false;
-    const control = event.ctrlKey || event.metaKey, name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const control = event.ctrlKey || event.metaKey,
+      name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (control) {
       if (name === "z") event.shiftKey ? redo() : undo();
       else if (name === "y") redo();
@@ -845,8 +910,8 @@ function makeEditor() {
     else if (name === "x") e.choose(VOID);
     else if (name === "[" || name === "]") step(name === "]");
     else if (name === "n" && state.payload.next_photo) trigger("next", { key: state.payload.key });
-    else if (name === "Escape" && e.points.length) e.points = [], e.place();
-    else if (name === "Backspace" && e.tool === "polygon" && e.points.length) e.points.pop(), e.place();
+    else if (name === "Escape" && e.points.length) ((e.points = []), e.place());
+    else if (name === "Backspace" && e.tool === "polygon" && e.points.length) (e.points.pop(), e.place());
     else if (name === "Enter" && onStage) pressAt(cursor);
     else return false;
     return true;
@@ -855,14 +920,19 @@ function makeEditor() {
   // Enter uses the tool at the keyboard cursor: rectangles take two presses, polygons close on a repeated corner.
   function pressAt(at) {
     if (!at) return e.tool === "polygon" && e.points.length ? e.closePolygon() : undefined;
-    const point = [at[0] + 0.5, at[1] + 0.5], event = { button: 0 };
+    const point = [at[0] + 0.5, at[1] + 0.5],
+      event = { button: 0 };
     if (e.tool === "hand") return;
     if (e.tool === "rectangle" && e.points.length) {
       const [[x, y]] = e.points;
-      e.points = [[Math.min(x, point[0]) - 0.5, Math.min(y, point[1]) - 0.5], [Math.max(x, point[0]) + 0.5, Math.max(y, point[1]) + 0.5]];
+      e.points = [
+        [Math.min(x, point[0]) - 0.5, Math.min(y, point[1]) - 0.5],
+        [Math.max(x, point[0]) + 0.5, Math.max(y, point[1]) + 0.5],
+      ];
       return TOOL_ACTIONS.rectangle.up(e);
     }
-    if (e.tool === "polygon" && e.points.length > 2 && String(e.points.at(-1)) === String(point)) return e.closePolygon();
+    if (e.tool === "polygon" && e.points.length > 2 && String(e.points.at(-1)) === String(point))
+      return e.closePolygon();
     e.clicked = 0;
     down(point, event);
     if (e.tool !== "rectangle" && e.tool !== "polygon") e.active.up?.(e);
@@ -872,7 +942,19 @@ function makeEditor() {
   addEventListener("pagehide", () => element.isConnected && writeDraft());
 
   return {
-    e, enter, readDraft, writeDraft: () => writeDraft(), key, down, choose: e.choose, place: e.place, save, undo, redo, setTool, setSize,
+    e,
+    enter,
+    readDraft,
+    writeDraft: () => writeDraft(),
+    key,
+    down,
+    choose: e.choose,
+    place: e.place,
+    save,
+    undo,
+    redo,
+    setTool,
+    setSize,
     paints: () => state.editing && e.tool !== "hand",
     leave: () => (e.waiting = false),
     move(point, event) {
@@ -895,10 +977,17 @@ function makeEditor() {
     },
     help: () => [
       ...Object.values(TOOLS).map(({ key: k, label }) => [k, label]),
-      ["0 – 9", "Choose a class by its number (two digits in a row work)"], ["X", "Choose void"],
-      ["[ ]", "Brush size, or reach of smart select"], ["Right drag", "Erase"], ["Alt click", "Pick the class under the brush"],
-      ["Ctrl Z", "Undo"], ["Ctrl Shift Z", "Redo"], ["Ctrl S", "Save"], ["Enter", "Use the tool at the keyboard cursor; close a polygon"],
-      ["Esc", "Give up a polygon"], ...(state.payload.next_photo ? [["N", "Next photo to label"]] : []),
+      ["0 – 9", "Choose a class by its number (two digits in a row work)"],
+      ["X", "Choose void"],
+      ["[ ]", "Brush size, or reach of smart select"],
+      ["Right drag", "Erase"],
+      ["Alt click", "Pick the class under the brush"],
+      ["Ctrl Z", "Undo"],
+      ["Ctrl Shift Z", "Redo"],
+      ["Ctrl S", "Save"],
+      ["Enter", "Use the tool at the keyboard cursor; close a polygon"],
+      ["Esc", "Give up a polygon"],
+      ...(state.payload.next_photo ? [["N", "Next photo to label"]] : []),
     ],
   };
 }

@@ -2,13 +2,18 @@
 
 const pointers = new Map(); // pointers down on the stage: id -> [x, y] in device pixels
 let gesture = null; // "pan", "pinch", "tool" or null
-let spaceDown = false, penSeen = false, last = [0, 0], travel = 0;
+let spaceDown = false,
+  penSeen = false,
+  last = [0, 0],
+  travel = 0;
 let cursor = null; // keyboard cursor in image pixels
 
 function devicePoint(event) {
   const box = nodes.stage.getBoundingClientRect();
-  return [(event.clientX - box.left - nodes.stage.clientLeft) * view.dpr,
-    (event.clientY - box.top - nodes.stage.clientTop) * view.dpr];
+  return [
+    (event.clientX - box.left - nodes.stage.clientLeft) * view.dpr,
+    (event.clientY - box.top - nodes.stage.clientTop) * view.dpr,
+  ];
 }
 
 function pinchState() {
@@ -69,7 +74,8 @@ function onPointerMove(event) {
 function onPointerUp(event) {
   const point = pointers.get(event.pointerId);
   if (!pointers.delete(event.pointerId)) return;
-  if (gesture === "tool") event.type === "pointercancel" ? editor.cancel() : editor.up(view.toImage(...point), event);
+  if (gesture === "tool")
+    event.type === "pointercancel" ? editor.cancel() : editor.up(view.toImage(...point), event);
   else if (gesture === "pan" && travel < 6 * view.dpr && event.type === "pointerup") {
     showChip(...point); // a tap reads the pixel
     const info = describe(...view.toImage(...point));
@@ -119,14 +125,19 @@ function placeCursor() {
   nodes.cross ??= nodes.stage.appendChild(el("div", { class: "sc-cross", "aria-hidden": "true" }));
   nodes.cross.hidden = !cursor;
   if (!cursor) return;
-  const x = ((cursor[0] + 0.5) * view.scale + view.tx) / view.dpr, y = ((cursor[1] + 0.5) * view.scale + view.ty) / view.dpr;
+  const x = ((cursor[0] + 0.5) * view.scale + view.tx) / view.dpr,
+    y = ((cursor[1] + 0.5) * view.scale + view.ty) / view.dpr;
   nodes.cross.style.transform = `translate(${x}px, ${y}px)`;
 }
 
 function moveCursor(dx, dy) {
   const [x, y] = cursor ?? view.toImage(view.width / 2, view.height / 2).map(Math.floor);
-  const next = [Math.min(Math.max(x + dx, 0), state.width - 1), Math.min(Math.max(y + dy, 0), state.height - 1)];
-  const sx = next[0] * view.scale + view.tx, sy = next[1] * view.scale + view.ty;
+  const next = [
+    Math.min(Math.max(x + dx, 0), state.width - 1),
+    Math.min(Math.max(y + dy, 0), state.height - 1),
+  ];
+  const sx = next[0] * view.scale + view.tx,
+    sy = next[1] * view.scale + view.ty;
   if (sx < 0 || sy < 0 || sx > view.width || sy > view.height) {
     view.centre(...next, view.scale);
     moved();
@@ -181,7 +192,12 @@ function onKeyDown(event) {
     nodes.stage.classList.add("sc-panning");
   } else if (editor.key(event, onStage)) handled = true;
   else if (onStage && event.key === "Escape" && cursor) setCursor(null);
-  else if (!event.ctrlKey && !event.metaKey && !event.altKey && VIEW_KEYS[event.key === "=" ? "+" : event.key])
+  else if (
+    !event.ctrlKey &&
+    !event.metaKey &&
+    !event.altKey &&
+    VIEW_KEYS[event.key === "=" ? "+" : event.key]
+  )
     VIEW_KEYS[event.key === "=" ? "+" : event.key][1]();
   else handled = false;
   if (handled) event.preventDefault();
@@ -197,14 +213,27 @@ function onKeyUp(event) {
 function showHelp() {
   const keys = [
     ...(state.editing ? editor.help() : []),
-    ...Object.entries(VIEW_KEYS).map(([key, [what]]) => [key.length === 1 && key !== key.toLowerCase() ? `Shift ${key}` : key.toUpperCase(), what]),
-    ["Wheel, pinch", "Zoom to the cursor"], ["Space or middle drag", "Pan"],
+    ...Object.entries(VIEW_KEYS).map(([key, [what]]) => [
+      key.length === 1 && key !== key.toLowerCase() ? `Shift ${key}` : key.toUpperCase(),
+      what,
+    ]),
+    ["Wheel, pinch", "Zoom to the cursor"],
+    ["Space or middle drag", "Pan"],
     ["Arrow keys", "Move a cursor over the photo; Shift moves ten pixels"],
   ];
   nodes.dialog.replaceChildren(
-    el("div", { class: "sc-row sc-legendhead" }, el("span", { class: "sc-heading" }, "Keyboard shortcuts"),
-      iconButton("close", "Close", () => nodes.dialog.close())),
-    el("dl", { class: "sc-keys" }, ...keys.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))));
+    el(
+      "div",
+      { class: "sc-row sc-legendhead" },
+      el("span", { class: "sc-heading" }, "Keyboard shortcuts"),
+      iconButton("close", "Close", () => nodes.dialog.close()),
+    ),
+    el(
+      "dl",
+      { class: "sc-keys" },
+      ...keys.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what))),
+    ),
+  );
   nodes.dialog.showModal();
 }
 
@@ -220,7 +249,9 @@ function listen() {
   nodes.stage.addEventListener("contextmenu", (event) => state.editing && event.preventDefault());
   // Two fingers belong to the picture even where one finger scrolls the page.
   for (const name of ["touchstart", "touchmove"])
-    nodes.stage.addEventListener(name, (e) => e.touches.length > 1 && e.cancelable && e.preventDefault(), { passive: false });
+    nodes.stage.addEventListener(name, (e) => e.touches.length > 1 && e.cancelable && e.preventDefault(), {
+      passive: false,
+    });
   nodes.handle.addEventListener("pointerdown", (event) => {
     nodes.handle.setPointerCapture(event.pointerId);
     nodes.handle.onpointermove = onSplitDrag;

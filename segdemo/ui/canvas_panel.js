@@ -4,12 +4,15 @@
 // 24x24 line icons drawn for this component.
 const ICONS = {
   hand: "M8 12V6.5a1.5 1.5 0 0 1 3 0V11V4.5a1.5 1.5 0 0 1 3 0V11V6a1.5 1.5 0 0 1 3 0v6V9a1.5 1.5 0 0 1 3 0v5a7 7 0 0 1-7 7h-1a7 7 0 0 1-5.6-2.8L4 14a1.6 1.6 0 0 1 2.4-2.1L8 13.5",
-  brush: "M20 4c-4 1.5-8.500 5.500-10.500 9L12 15.500c3.500-2 7-6.500 8-11.500zM9 13.500c-2 0-3.500 1.500-3.500 3.500 0 1.500-.8 2.500-2 3 4.500 1 8-1 8-4",
-  eraser: "M9.500 20 4 14.500a1.500 1.500 0 0 1 0-2.100l8.400-8.400a1.500 1.500 0 0 1 2.100 0l5.500 5.500a1.500 1.500 0 0 1 0 2.100L11.600 20zM8 8.500l7.500 7.500M9.500 20H20",
+  brush:
+    "M20 4c-4 1.5-8.500 5.500-10.500 9L12 15.500c3.500-2 7-6.500 8-11.500zM9 13.500c-2 0-3.500 1.500-3.500 3.500 0 1.500-.8 2.500-2 3 4.500 1 8-1 8-4",
+  eraser:
+    "M9.500 20 4 14.500a1.500 1.500 0 0 1 0-2.100l8.400-8.400a1.500 1.500 0 0 1 2.100 0l5.500 5.500a1.500 1.500 0 0 1 0 2.100L11.600 20zM8 8.500l7.500 7.500M9.500 20H20",
   polygon: "M12 4 20 10l-3 9H7L4 10zM12 4h.01M20 10h.01M17 19h.01M7 19h.01M4 10h.01",
   rectangle: "M4 6h16v12H4z",
   fill: "M11 4 4.500 10.500a1.500 1.500 0 0 0 0 2.100l5.900 5.900a1.500 1.500 0 0 0 2.100 0L19 12zM8 4l3 0M5 12h13M20.500 15.500c1 1.500 1.500 2.300 1.500 3a1.500 1.500 0 0 1-3 0c0-.7.5-1.500 1.500-3z",
-  smart: "M5 19 15 9M14 5.500V3M14 15v-2.500M9.500 9H7M21 9h-2.500M17.500 5.500 19 4M10.500 5.500 9 4M17.500 12.500 19 14",
+  smart:
+    "M5 19 15 9M14 5.500V3M14 15v-2.500M9.500 9H7M21 9h-2.500M17.500 5.500 19 4M10.500 5.500 9 4M17.500 12.500 19 14",
   pick: "M14 6l4 4M16.500 3.500a2.500 2.500 0 0 1 4 4L17 11l-4-4zM13.500 7.500 5 16v3h3l8.500-8.500",
   undo: "M8 5 4 9l4 4M4 9h10a5.500 5.500 0 0 1 0 11H9",
   redo: "M16 5l4 4-4 4M20 9H10a5.500 5.500 0 0 0 0 11h5",
@@ -61,8 +64,17 @@ function iconButton(name, label, onclick, { key, text, ...more } = {}) {
   const tip = key ? `${label} (${key})` : label;
   return el(
     "button",
-    { type: "button", class: "sc-button", "aria-label": label, title: tip, "aria-keyshortcuts": key, onclick, ...more },
-    icon(name), text && el("span", { class: "sc-text" }, text),
+    {
+      type: "button",
+      class: "sc-button",
+      "aria-label": label,
+      title: tip,
+      "aria-keyshortcuts": key,
+      onclick,
+      ...more,
+    },
+    icon(name),
+    text && el("span", { class: "sc-text" }, text),
   );
 }
 
@@ -71,20 +83,34 @@ let groups = 0;
 function segmented(label, choices, value, onchange) {
   const name = `sc-${Math.random().toString(36).slice(2)}-${groups++}`;
   return el(
-    "fieldset", { class: "sc-segments" }, el("legend", { class: "sc-hidden" }, label),
+    "fieldset",
+    { class: "sc-segments" },
+    el("legend", { class: "sc-hidden" }, label),
     ...choices.map(([id, text]) =>
-      el("label", { class: "sc-segment" },
+      el(
+        "label",
+        { class: "sc-segment" },
         el("input", {
-          type: "radio", name, value: id, checked: id === value, class: "sc-hidden", onchange: () => onchange(id),
+          type: "radio",
+          name,
+          value: id,
+          checked: id === value,
+          class: "sc-hidden",
+          onchange: () => onchange(id),
         }),
-        el("span", {}, text))),
+        el("span", {}, text),
+      ),
+    ),
   );
 }
 
 function slider(label, attributes, format, oninput) {
   const output = el("output", { class: "sc-number" }, format(attributes.value));
   const input = el("input", {
-    type: "range", class: "sc-range", "aria-label": label, ...attributes,
+    type: "range",
+    class: "sc-range",
+    "aria-label": label,
+    ...attributes,
     oninput: () => {
       output.textContent = format(input.value);
       oninput(Number(input.value));
@@ -99,11 +125,16 @@ function slider(label, attributes, format, oninput) {
 }
 
 function toggle(name, label, pressed, onclick, key) {
-  const button = iconButton(name, label, () => {
-    const now = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", now);
-    onclick(now);
-  }, { key, text: label, class: "sc-button sc-toggle", "aria-pressed": String(pressed) });
+  const button = iconButton(
+    name,
+    label,
+    () => {
+      const now = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", now);
+      onclick(now);
+    },
+    { key, text: label, class: "sc-button sc-toggle", "aria-pressed": String(pressed) },
+  );
   return button;
 }
 
@@ -113,45 +144,86 @@ function percent(share) {
 }
 
 const LAYER_NAMES = { prediction: "Prediction", truth: "Truth", yours: "Your mask", photo: "Photo only" };
-const SHOW_NAMES = { classes: "Classes", confidence: "Confidence", uncertainty: "Uncertainty", errors: "Errors" };
+const SHOW_NAMES = {
+  classes: "Classes",
+  confidence: "Confidence",
+  uncertainty: "Uncertainty",
+  errors: "Errors",
+};
 
 function heatBar(show) {
   const stops = VIRIDIS.map((c) => `rgb(${c.join(",")})`).join(",");
   const [low, high] = show === "confidence" ? ["unsure", "sure"] : ["sure", "unsure"];
-  return el("div", { class: "sc-heat" },
+  return el(
+    "div",
+    { class: "sc-heat" },
     el("div", { class: "sc-heatbar", style: `background:linear-gradient(90deg,${stops})` }),
     el("div", { class: "sc-heatends" }, el("span", {}, `0 · ${low}`), el("span", {}, `${high} · 1`)),
-    el("p", { class: "sc-hint" }, show === "confidence"
-      ? "Probability of the most likely class at each pixel."
-      : "Entropy over the classes at each pixel: 1 means every class is equally likely."));
+    el(
+      "p",
+      { class: "sc-hint" },
+      show === "confidence"
+        ? "Probability of the most likely class at each pixel."
+        : "Entropy over the classes at each pixel: 1 means every class is equally likely.",
+    ),
+  );
 }
 
 // One legend row. In edit mode the name chooses the class to paint with.
 function legendRow(entry, row, state, actions) {
   const swatch = el("canvas", { width: 22, height: 22, class: "sc-swatch", "aria-hidden": "true" });
   drawSwatch(swatch, entry.color, entry.pattern);
-  const hidden = state.hidden.has(entry.id), chosen = state.editing && state.paintClass === entry.id;
+  const hidden = state.hidden.has(entry.id),
+    chosen = state.editing && state.paintClass === entry.id;
   const numbers = el("span", { class: "sc-share" }, row.share ? percent(row.share) : "");
-  const iou = row.iou === undefined || row.iou === null ? null
-    : el("span", { class: "sc-iou", title: "Intersection over union with the true mask, on this photo" },
-        `IoU ${(row.iou * 100).toFixed(0)}`);
-  const name = state.editing && !row.fixed
-    ? el("button", {
-        type: "button", class: "sc-name", "aria-pressed": String(chosen), title: `Paint with ${entry.name}`,
-        onclick: () => actions.choose(entry.id),
-      }, el("span", { class: "sc-nametext" }, entry.name), row.key && el("kbd", {}, row.key))
-    : el("span", { class: "sc-name" }, el("span", { class: "sc-nametext" }, entry.name));
-  const item = el("li", { class: `sc-class${hidden ? " sc-off" : ""}${chosen ? " sc-chosen" : ""}`, "data-id": entry.id });
+  const iou =
+    row.iou === undefined || row.iou === null
+      ? null
+      : el(
+          "span",
+          { class: "sc-iou", title: "Intersection over union with the true mask, on this photo" },
+          `IoU ${(row.iou * 100).toFixed(0)}`,
+        );
+  const name =
+    state.editing && !row.fixed
+      ? el(
+          "button",
+          {
+            type: "button",
+            class: "sc-name",
+            "aria-pressed": String(chosen),
+            title: `Paint with ${entry.name}`,
+            onclick: () => actions.choose(entry.id),
+          },
+          el("span", { class: "sc-nametext" }, entry.name),
+          row.key && el("kbd", {}, row.key),
+        )
+      : el("span", { class: "sc-name" }, el("span", { class: "sc-nametext" }, entry.name));
+  const item = el("li", {
+    class: `sc-class${hidden ? " sc-off" : ""}${chosen ? " sc-chosen" : ""}`,
+    "data-id": entry.id,
+  });
   if (row.fixed) item.append(swatch, name, numbers);
   else
     item.append(
-      el("button", {
-        type: "button", class: "sc-eye", "aria-pressed": String(!hidden), "aria-label": `Show ${entry.name}`,
-        title: hidden ? "Show" : "Hide", onclick: () => actions.toggleClass(entry.id),
-      }, swatch),
-      name, ...(iou ? [iou] : []), numbers,
+      el(
+        "button",
+        {
+          type: "button",
+          class: "sc-eye",
+          "aria-pressed": String(!hidden),
+          "aria-label": `Show ${entry.name}`,
+          title: hidden ? "Show" : "Hide",
+          onclick: () => actions.toggleClass(entry.id),
+        },
+        swatch,
+      ),
+      name,
+      ...(iou ? [iou] : []),
+      numbers,
       iconButton("solo", `Show only ${entry.name}`, () => actions.solo(entry.id), {
-        class: "sc-button sc-solo", "aria-pressed": String(state.solo === entry.id),
+        class: "sc-button sc-solo",
+        "aria-pressed": String(state.solo === entry.id),
       }),
     );
   return item;
@@ -159,11 +231,18 @@ function legendRow(entry, row, state, actions) {
 
 // The rows the legend shows: classes present, largest first, background last; while editing, every class by id.
 function legendRows(state, counts, ious) {
-  const total = Math.max(1, counts.reduce((sum, n) => sum + n, 0));
+  const total = Math.max(
+    1,
+    counts.reduce((sum, n) => sum + n, 0),
+  );
   const rows = state.classes
-    .filter(({ id }) => state.editing || counts[id] > 0 || (ious && ious[id] !== undefined && ious[id] !== null))
+    .filter(
+      ({ id }) => state.editing || counts[id] > 0 || (ious && ious[id] !== undefined && ious[id] !== null),
+    )
     .map((entry) => ({
-      entry, share: counts[entry.id] / total, iou: ious ? (entry.id === VOID ? undefined : ious[entry.id] ?? null) : undefined,
+      entry,
+      share: counts[entry.id] / total,
+      iou: ious ? (entry.id === VOID ? undefined : (ious[entry.id] ?? null)) : undefined,
       key: state.editing ? (entry.id === VOID ? "X" : entry.id < 100 ? String(entry.id) : "") : "",
     }));
   if (state.editing) return rows;
@@ -177,8 +256,13 @@ function buildLegend(list, state, actions, counts, ious) {
   const top = list.scrollTop;
   let rows;
   if (state.show === "errors") {
-    const total = Math.max(1, counts.reduce((sum, n) => sum + n, 0));
-    rows = ERROR_CODES.map((e) => legendRow({ id: e.code, ...e }, { fixed: true, share: counts[e.code] / total }, state, actions));
+    const total = Math.max(
+      1,
+      counts.reduce((sum, n) => sum + n, 0),
+    );
+    rows = ERROR_CODES.map((e) =>
+      legendRow({ id: e.code, ...e }, { fixed: true, share: counts[e.code] / total }, state, actions),
+    );
   } else rows = legendRows(state, counts, ious).map((row) => legendRow(row.entry, row, state, actions));
   list.replaceChildren(...rows);
   list.scrollTop = top;

@@ -22,7 +22,7 @@ function makePngCodec() {
     if (SIGNATURE.some((v, i) => bytes[i] !== v)) throw new Error("This file is not a PNG image.");
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const found = { data: [], palette: null, header: null, ended: false };
-    for (let at = 8; at + 12 <= bytes.length && !found.ended; ) {
+    for (let at = 8; at + 12 <= bytes.length && !found.ended;) {
       const length = view.getUint32(at);
       const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
       const body = at + 8;
@@ -31,8 +31,11 @@ function makePngCodec() {
         throw new Error(`This PNG is damaged: the checksum of its ${type} part is wrong.`);
       if (type === "IHDR")
         found.header = {
-          width: view.getUint32(body), height: view.getUint32(body + 4), depth: bytes[body + 8],
-          colour: bytes[body + 9], interlace: bytes[body + 12],
+          width: view.getUint32(body),
+          height: view.getUint32(body + 4),
+          depth: bytes[body + 8],
+          colour: bytes[body + 9],
+          interlace: bytes[body + 12],
         };
       else if (type === "PLTE") found.palette = bytes.slice(body, body + length);
       else if (type === "IDAT") found.data.push(bytes.subarray(body, body + length));
@@ -60,7 +63,9 @@ function makePngCodec() {
   }
 
   function paeth(a, b, c) {
-    const pa = Math.abs(b - c), pb = Math.abs(a - c), pc = Math.abs(a + b - 2 * c);
+    const pa = Math.abs(b - c),
+      pb = Math.abs(a - c),
+      pc = Math.abs(a + b - 2 * c);
     return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
   }
 
@@ -78,7 +83,8 @@ function makePngCodec() {
   }
 
   function unpackRow(row, depth, out, at, width) {
-    const perByte = 8 / depth, mask = (1 << depth) - 1;
+    const perByte = 8 / depth,
+      mask = (1 << depth) - 1;
     for (let x = 0; x < width; x++)
       out[at + x] = (row[(x / perByte) | 0] >> (8 - depth * ((x % perByte) + 1))) & mask;
   }
@@ -145,8 +151,11 @@ function makePngCodec() {
     view.setUint32(4, height);
     header.set([8, 3, 0, 0, 0], 8);
     const parts = [
-      Uint8Array.from(SIGNATURE), chunk("IHDR", header), chunk("PLTE", palette),
-      chunk("IDAT", await deflateRows(data, width, height)), chunk("IEND"),
+      Uint8Array.from(SIGNATURE),
+      chunk("IHDR", header),
+      chunk("PLTE", palette),
+      chunk("IDAT", await deflateRows(data, width, height)),
+      chunk("IEND"),
     ];
     const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
@@ -172,12 +181,16 @@ function makeWorker(factory) {
       } catch (error) { postMessage({ id, error: error.message }); }
     };`;
   const waiting = new Map();
-  let worker = null, local = null, count = 0;
+  let worker = null,
+    local = null,
+    count = 0;
 
   function runHere() {
     local = factory();
     for (const { name, args, resolve, reject } of waiting.values())
-      Promise.resolve().then(() => local[name](...args)).then(resolve, reject);
+      Promise.resolve()
+        .then(() => local[name](...args))
+        .then(resolve, reject);
     waiting.clear();
   }
 

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from segdemo import __version__
-from segdemo.ui import api, segment
+from segdemo.ui import annotate, annotate_layout, api, segment
 from segdemo.ui.services import Services
 
 THEME = gr.themes.Default(
@@ -24,7 +24,7 @@ HEADER = f"""
 </header>
 """
 CSS = """
-.gradio-container { max-width: 1560px !important; margin: 0 auto; }
+.gradio-container { width: 100%; max-width: 1560px !important; margin: 0 auto; }
 .segdemo-header { display: flex; align-items: center; gap: 16px; padding: 4px 2px; flex-wrap: wrap; }
 .segdemo-header h1 { display: flex; align-items: center; gap: 10px; font-size: 22px; font-weight: 700; margin: 0; }
 .segdemo-header p { color: var(--body-text-color-subdued); margin: 0; flex: 1; }
@@ -57,8 +57,11 @@ def build():
         title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as demo:
         gr.HTML(HEADER)
-        with gr.Tab("Segment"):
-            segment.build(services, demo)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Segment", id="segment"):
+                shown = segment.build(services, demo)
+            with gr.Tab("Annotate", id=annotate.TAB) as tab:
+                annotate.build(services, tab, tabs, shown)
         api.build(services)
     return demo
 
@@ -68,7 +71,7 @@ def launch_options():
     limits = Services.start().limits
     return {
         "theme": THEME,
-        "css": CSS,
+        "css": CSS + annotate_layout.CSS,
         "max_file_size": limits.max_bytes,
         "footer_links": ["api", "settings"],
     }

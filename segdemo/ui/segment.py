@@ -30,8 +30,17 @@ class Choice:
     sample: str = ""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Components that other tabs listen to: what is looked at, and the wish to correct it."""
+
+    choice: gr.State
+    model: gr.Radio
+    correct: gr.Button
+
+
 def build(services, demo):
-    """Add the tab to the Blocks being built."""
+    """Add the tab to the Blocks being built; returns its ``Shown``."""
     built_in = built_in_paths()
     first = Choice(str(next(iter(built_in.values()))), next(iter(built_in)).name)
     titles = {name: entry.title for name, entry in zoo.served_models().items()}
@@ -74,6 +83,7 @@ def build(services, demo):
                 with gr.Column(min_width=300, visible=False) as second_column:
                     second_title = gr.HTML(elem_classes="segdemo-title")
                     second = canvas.mask_canvas(elem_id="second-stage")
+            correct = gr.Button("Correct this mask", size="sm", elem_id="correct")
 
     def show(choice, model, other):
         """The canvases for a photo, or a sentence and what was there before."""
@@ -95,18 +105,21 @@ def build(services, demo):
             notice: gr.update(visible=False),
         }
 
-    shown = {
-        "fn": show,
-        "inputs": [chosen, model, other],
-        "outputs": [stage, title, second_column, second_title, second, card, notice],
-        "api_visibility": "private",
-        "concurrency_limit": 2,
-        "concurrency_id": "predict",
-        "show_progress": "hidden",
-    }
-    private = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    demo.load(**shown)
-    gr.on([model.change, other.change], **shown)
+    # One event for every reason to show something else: while it runs, later choices collapse into one more run,
+    # so the last choice wins and no answer overtakes a newer one.
+    gr.on(
+        [demo.load, chosen.change, model.change, other.change],
+        show,
+        [chosen, model, other],
+        [stage, title, second_column, second_title, second, card, notice],
+        trigger_mode="always_last",
+        api_visibility="private",
+        concurrency_limit=2,
+        concurrency_id="predict",
+        show_progress="hidden",
+    )
+    # Not with queue=False: only the queue tells the page that a state has changed.
+    private = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
 
     def pick(index):
         photo, path = list(built_in.items())[index]
@@ -115,10 +128,11 @@ def build(services, demo):
     def upload(path):
         return Choice(path, Path(path).name) if path else gr.skip()
 
-    photos.click(pick, photos, chosen, **private).then(**shown)
-    photo_input.input(upload, photo_input, chosen, **private).then(**shown)
+    photos.click(pick, photos, chosen, **private)
+    photo_input.input(upload, photo_input, chosen, **private)
     if browser:
-        browser.connect(chosen, shown)
+        browser.connect(chosen)
+    return Shown(chosen, model, correct)
 
 
 def _payload(services, choice, photo, model):
@@ -168,7 +182,7 @@ class _Browser:
     page: gr.State
     more: gr.Button
 
-    def connect(self, chosen, shown):
+    def connect(self, chosen):
         """Wire the components: a class fills the gallery, a photo of it becomes the one that is segmented."""
         private = {"api_visibility": "private", "show_progress": "minimal"}
         listing = [self.gallery, self.page]
@@ -181,12 +195,12 @@ class _Browser:
         self.accordion.expand(self._first_page, [self.dataset, self.class_name], listing, **private)
         self.class_name.input(self._first_page, [self.dataset, self.class_name], listing, **private)
         self.more.click(self._next_page, [self.dataset, self.class_name, self.page], listing, **private)
-        self.random.click(self._random, [self.dataset, self.class_name], chosen, **private).then(**shown)
+        self.random.click(self._random, [self.dataset, self.class_name], chosen, **private)
 
         def pick(title, group, page, event: gr.SelectData):
             return self._choice(title, _ids(self.services.datasets[title], group)[page * PAGE + event.index])
 
-        self.gallery.select(pick, [self.dataset, self.class_name, self.page], chosen, **private).then(**shown)
+        self.gallery.select(pick, [self.dataset, self.class_name, self.page], chosen, **private)
 
     def _choice(self, title, id_):
         path = self.services.datasets[title].sample(id_).image_path
