@@ -114,6 +114,9 @@ def _print_json(data):
     print(json.dumps(data, indent=1))
 
 
+_FACTS = ("parameters", "input", "multiply_adds", "flops")  # of one photo of the size `input`
+
+
 def _models(options):
     from segdemo import zoo
 
@@ -127,6 +130,7 @@ def _models(options):
                 "encoder": spec.encoder,
                 "paper": spec.paper,
                 "trained": any(model["architecture"] == spec.name for model in served),
+                **{key: zoo.architecture_facts()[spec.name][key] for key in _FACTS},
             }
             for spec in zoo.SPECS.values()
         ]

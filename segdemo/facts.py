@@ -126,7 +126,7 @@ def facts(model, size):
 # Layer names, matched from their beginning, to (key of the block, its label); of the layers outside encoders.
 _BLOCKS = (
     (r"preprocess|pad$", "image", "in"),
-    (r"aspp_1x1", "aspp_1x1", "1×1"),
+    (r"aspp_1x1", "aspp_1x1", "1x1"),
     (r"aspp_rate(\d+)", r"aspp_rate\1", r"r \1"),
     (r"aspp_pool", "aspp_pool", "pool"),
     (r"aspp_(?:concat|project|dropout)", "aspp_project", "proj"),
@@ -267,10 +267,11 @@ def _places(graph, columns, level):
     stacks = {}
     for key in graph:
         stacks.setdefault((columns[key], level[key]), []).append(key)
-    joined = [source for block in graph.values() for source, _ in block.sources]
+    taken = {source: None for block in graph.values() for source, _ in block.sources}
+    order = {key: i for i, key in enumerate([*taken, *(graph.keys() - taken.keys())])}
     places = {}
     for (column, row), keys in stacks.items():
-        keys.sort(key=joined.index)  # parallel branches in the order in which they are concatenated
+        keys.sort(key=order.get)  # parallel branches in the order in which they are concatenated
         for i, key in enumerate(keys):
             y = TOP + row * ROW + (i - (len(keys) - 1) / 2) * (TALL + 4)
             places[key] = (LEFT + column * (BOX + GAP) + BOX / 2, y)
@@ -309,8 +310,8 @@ def _box(place, block, height):
     color = "currentColor" if block.encoder else "var(--diagram-accent, currentColor)"
     opacity = ".1" if block.encoder else ".22"
     rate = height / tall
-    size = "H × W" if rate == 1 else f"H/{rate:g} × W/{rate:g}"
-    title = f"{block.label}: {size} × {channels} ({tall} × {wide} here). {', '.join(block.layers)}"
+    size = "H x W" if rate == 1 else f"H/{rate:g} x W/{rate:g}"
+    title = f"{block.label}: {size} x {channels} ({tall} x {wide} here). {', '.join(block.layers)}"
     shape = f'x="{x - BOX / 2:g}" y="{y - TALL / 2:g}" width="{BOX}" height="{TALL}" rx="4"'
     return (
         f"<g><title>{escape(title)}</title>"

@@ -228,7 +228,11 @@ def served_models():
     for manifest in sorted(models_dir().glob("*/manifest.json")):
         try:
             entries.update(read_manifest(manifest))
-        except (ValueError, KeyError, TypeError) as error:  # one damaged version must not take the others along
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:  # one damaged version must not take the others along
             logging.getLogger(__name__).warning("Left out %s, which cannot be read: %r", manifest, error)
     return entries
 

@@ -261,7 +261,7 @@ def test_mask_files_are_read_in_the_collection_s_classes(desk, shades):
     wanted = np.zeros((32, 64), np.uint8)
     wanted[:, 7:30] = 1
     out = io.BytesIO()
-    Image.fromarray(masks.colorize(wanted, SHADES)).save(out, "PNG")
+    Image.fromarray(masks.colourise(wanted, SHADES)).save(out, "PNG")
     found = desk.read_mask(key, out.getvalue(), 64, 32, {"classes": "whatever"})
     np.testing.assert_array_equal(masks.decode_png(found), wanted)
     with pytest.raises(MaskError, match="not a PNG"):

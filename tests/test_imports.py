@@ -11,7 +11,18 @@ ROOT = Path(__file__).resolve().parent.parent
 # Every module belongs to one layer, and imports its own or a lower one. The Keras side is a world apart.
 DATA = {"labels", "masks", "intake", "settings"}
 UI = {"ui"}
-KERAS = {"augment", "distil", "pipeline", "models", "losses", "metrics", "train", "evaluate", "export"}
+KERAS = {
+    "augment",
+    "distil",
+    "facts",
+    "pipeline",
+    "models",
+    "losses",
+    "metrics",
+    "train",
+    "evaluate",
+    "export",
+}
 ENTRANCE = {"__main__"}  # the command line: loads what a command needs when it runs
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch", "tensorflow_datasets", "tf2onnx"}
 

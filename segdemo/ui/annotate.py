@@ -64,7 +64,8 @@ class _Tab(Layout):
         on(self.add_shown.click, self._add_shown)
         on(self.shown.correct.click, self._correct)
         gr.on(
-            [self.search.input, self.which.input, self.class_.input, self.sort.input],
+            # Not search.input: a paste does not fire it.
+            [self.search.change, self.which.input, self.class_.input, self.sort.input],
             **self._event(lambda asked: self._listing(asked, asked[self.collection], page=1)),
             trigger_mode="always_last",
         )

@@ -8,12 +8,12 @@ import gradio as gr
 from segdemo import masks, zoo
 from segdemo.intake import IntakeError
 from segdemo.predict import DamagedModelError
-from segdemo.ui.inputs import PhotoInput
+from segdemo.ui.inputs import photo_input
 
 
 def build(services):
     """Add the endpoints to the Blocks being built; their components are not shown."""
-    image = PhotoInput(type="filepath", visible=False)
+    image = photo_input(visible=False)
     model = gr.Textbox(visible=False)
     call = gr.Button(visible=False)  # an endpoint hangs on an event
     label_map, facts, models = gr.File(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from segdemo import __version__
-from segdemo.ui import annotate, annotate_layout, api, segment
+from segdemo.ui import annotate, annotate_layout, api, segment, zoo_tab
 from segdemo.ui.services import Services
 
 THEME = gr.themes.Default(
@@ -62,6 +62,8 @@ def build():
                 shown = segment.build(services, demo)
             with gr.Tab("Annotate", id=annotate.TAB) as tab:
                 annotate.build(services, tab, tabs, shown)
+            with gr.Tab("Zoo", id="zoo"):
+                zoo_tab.build(services)
         api.build(services)
     return demo
 
@@ -71,7 +73,7 @@ def launch_options():
     limits = Services.start().limits
     return {
         "theme": THEME,
-        "css": CSS + annotate_layout.CSS,
+        "css": CSS + annotate_layout.CSS + zoo_tab.CSS,
         "max_file_size": limits.max_bytes,
         "footer_links": ["api", "settings"],
     }

@@ -55,7 +55,8 @@ def shown_as_it_is(path):
     """
     with Image.open(path) as image:
         still = not getattr(image, "is_animated", False)
-        return image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("RGB", "L") and still
+        opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
+        return image.format in ("JPEG", "PNG", "WEBP") and opaque and still
 
 
 class PhotoCache:

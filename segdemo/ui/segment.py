@@ -11,7 +11,7 @@ from segdemo import datasets, masks, zoo
 from segdemo.intake import IntakeError, read_photo
 from segdemo.predict import DamagedModelError
 from segdemo.ui import canvas
-from segdemo.ui.inputs import PhotoInput
+from segdemo.ui.inputs import photo_input
 from segdemo.ui.photos import built_in_paths, shown_as_it_is
 
 FIRST_MODEL = "deeplabv3"
@@ -58,8 +58,7 @@ def build(services, demo):
                 elem_classes="segdemo-photos",
                 elem_id="photos",
             )
-            photo_input = PhotoInput(
-                type="filepath",
+            own_photo = photo_input(
                 label="Your photo: drop, paste, pick or take one",
                 sources=["upload", "webcam", "clipboard"],
                 height=170,
@@ -129,7 +128,7 @@ def build(services, demo):
         return Choice(path, Path(path).name) if path else gr.skip()
 
     photos.click(pick, photos, chosen, **private)
-    photo_input.input(upload, photo_input, chosen, **private)
+    own_photo.input(upload, own_photo, chosen, **private)
     if browser:
         browser.connect(chosen)
     return Shown(chosen, model, correct)

@@ -1,6 +1,9 @@
 """Headless Chromium for the browser tests. CHROMIUM names another executable than the system's own."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,13 +19,23 @@ PHONE = {
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def _executable(playwright):
+    """The Chromium that CHROMIUM names, else the system's, else Playwright's own, fetched if it is not there yet."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    if found:
+        return found
+    if not Path(playwright.chromium.executable_path).exists():
+        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
+    return playwright.chromium.executable_path
+
+
 @pytest.fixture(scope="session")
 def browser():
-    executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     with sync_playwright() as playwright:
-        # Without a system Chromium, Playwright's own (python -m playwright install chromium) is used.
-        path = executable if Path(executable).exists() else None
-        chromium = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        chromium = playwright.chromium.launch(executable_path=_executable(playwright), args=_ARGUMENTS)
         yield chromium
         chromium.close()
 

@@ -1,0 +1,274 @@
+"""The Zoo tab: a card for each architecture, and all trained models side by side on one photo."""
+
+import base64
+import html
+import io
+import re
+import shlex
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from segdemo import agreement, masks, recipes, settings, zoo
+from segdemo.intake import IntakeError
+from segdemo.predict import DamagedModelError
+from segdemo.ui.inputs import photo_input
+from segdemo.ui.photos import built_in_paths
+
+SIDE = 560  # pixels, the longer side of the pictures in the grid
+CSS = """
+.zoo { --diagram-accent: var(--color-accent); --diagram-ground: var(--background-fill-primary);
+  color: var(--body-text-color); }
+.zoo h2 { font-size: 18px; font-weight: 650; margin: 6px 2px 4px; }
+.zoo .zoo-note { color: var(--body-text-color-subdued); font-size: 13px; margin: 0 2px 12px; max-width: 78ch; }
+.zoo-cards, .zoo-tiles { display: grid; gap: 14px; align-items: start; }
+.zoo-cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 410px), 1fr)); align-items: stretch; }
+.zoo-tiles { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
+.zoo-card { display: flex; flex-direction: column; gap: 8px; padding: 14px 16px; min-width: 0;
+  border: 1px solid var(--border-color-primary); border-radius: 12px;
+  background: var(--background-fill-primary); }
+.zoo-card header { display: flex; align-items: baseline; justify-content: space-between; gap: 8px; }
+.zoo-card h3, .zoo-tile h3 { font-size: 15px; font-weight: 650; margin: 0; }
+.zoo-state { font-size: 12px; padding: 1px 9px; border-radius: 99px; white-space: nowrap;
+  border: 1px solid var(--border-color-primary); color: var(--body-text-color-subdued); }
+.zoo-state.trained { color: var(--body-text-color); border-color: var(--color-accent);
+  background: color-mix(in srgb, var(--color-accent) 14%, transparent); }
+.zoo-diagram { display: grid; place-items: center; min-height: 236px; }
+.zoo-diagram svg { display: block; max-width: 100%; height: auto; }
+.zoo-facts { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 0; font-size: 13px; }
+.zoo-facts div { display: flex; flex-direction: column; }
+.zoo-facts dt { color: var(--body-text-color-subdued); font-size: 12px; }
+.zoo-facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
+.zoo-card p { font-size: 13px; line-height: 1.45; margin: 0; color: var(--body-text-color-subdued); }
+.zoo-card p b { color: var(--body-text-color); }
+.zoo a { color: inherit; text-decoration: underline; text-underline-offset: 2px; }
+.zoo-start { margin-top: auto; }
+.zoo-start pre { margin: 4px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 12px; line-height: 1.5;
+  background: var(--background-fill-secondary); color: var(--body-text-color);
+  white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
+.zoo-start pre code { background: none; border: 0; padding: 0; font: inherit;
+  font-family: var(--font-mono); color: inherit; }
+.zoo-tile { margin: 0; min-width: 0; }
+.zoo-tile img { width: 100%; display: block; border-radius: 10px; }
+.zoo-tile figcaption { padding: 6px 2px 0; font-size: 13px; line-height: 1.45;
+  color: var(--body-text-color-subdued); }
+.zoo-tile h3 { color: var(--body-text-color); font-size: 14px; }
+.zoo-key { display: inline-flex; align-items: center; gap: 5px; margin-right: 10px; white-space: nowrap; }
+.zoo-key i { width: 11px; height: 11px; border-radius: 3px; border: 1px solid var(--border-color-primary); }
+.zoo-tiles + h2 { margin-top: 18px; }
+.zoo p[role=alert] { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
+  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
+"""
+_LEGEND = (
+    "Each box is a block of layers with its number of channels; the scale on the left is its height and width "
+    "as a share of the input's. Tinted boxes are the way back up, dashed lines skip connections. Point at a box "
+    "to see its shape and layers. One multiply-add is two FLOPs."
+)
+_HINT = '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
+
+
+def build(services):
+    """Add the tab to the Blocks being built.
+
+    Args:
+        services: the page's ``Services``.
+    """
+    # A function, so that each visit shows the models there are by then.
+    gr.HTML(lambda: cards(services), elem_id="zoo-cards", padding=False)
+    gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
+    built_in = built_in_paths()
+    with gr.Row():
+        with gr.Column(scale=1, min_width=290):
+            photos = gr.Dataset(
+                components=[gr.Image(visible=False)],
+                samples=[[str(path)] for path in built_in.values()],
+                type="index",
+                label="Photos",
+                elem_classes="segdemo-photos",
+                elem_id="zoo-photos",
+            )
+            own_photo = photo_input(
+                label="Your photo: drop, paste, pick or take one",
+                sources=["upload", "webcam", "clipboard"],
+                height=170,
+                elem_id="zoo-photo-input",
+            )
+        with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
+            grid = gr.HTML(f'<div class="zoo">{_HINT}</div>', elem_id="zoo-grid", padding=False)
+
+    paths = list(built_in.values())
+    event = {
+        "api_visibility": "private",
+        "concurrency_limit": 2,
+        "concurrency_id": "predict",
+        "show_progress": "minimal",
+        "trigger_mode": "always_last",
+    }
+    photos.click(lambda index: all_models(services, paths[index]), photos, grid, **event)
+    own_photo.input(
+        lambda path: all_models(services, path) if path else gr.skip(), own_photo, grid, **event
+    )
+
+
+# --- cards -----------------------------------------------------------------------------------------------
+
+
+def cards(services):
+    """HTML of a card for every architecture."""
+    served = zoo.served_models()
+    shown = "".join(
+        _card(services, spec, [entry for entry in served.values() if entry.architecture == spec.name])
+        for spec in zoo.SPECS.values()
+    )
+    return (
+        f'<div class="zoo"><h2>Architectures</h2><p class="zoo-note">{_LEGEND}</p>'
+        f'<div class="zoo-cards">{shown}</div></div>'
+    )
+
+
+def _card(services, spec, trained):
+    facts = zoo.architecture_facts()[spec.name]
+    side = facts["input"][0]
+    numbers = {
+        "Parameters": f"{facts['parameters'] / 1e6:.1f} M",
+        f"FLOPs at {side} x {side}": f"{facts['flops'] / 1e9:.1f} G",
+        "Encoder": (spec.encoder or "its own").replace("_", " "),
+        "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
+    }
+    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items())
+    state = '<span class="zoo-state trained">trained</span>' if trained else _NOT_TRAINED
+    below = "".join(
+        f"<p><b>{html.escape(entry.title)}</b>: {services.card(entry.name)}</p>" for entry in trained
+    )
+    return (
+        f'<article class="zoo-card" id="zoo-{spec.name}">'
+        f"<header><h3>{html.escape(spec.title)}</h3>{state}</header>"
+        f'<div class="zoo-diagram">{facts["diagram"]}</div>'
+        f'<dl class="zoo-facts">{rows}</dl><p>{paper(spec.paper)}</p>'
+        f"{below or _how_to_train(services, spec)}</article>"
+    )
+
+
+_NOT_TRAINED = '<span class="zoo-state">not trained yet</span>'
+
+
+def paper(text):
+    """A citation as HTML, its arXiv number a link."""
+    link = r'<a href="https://arxiv.org/abs/\1" target="_blank" rel="noopener">arXiv:\1</a>'
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", link, html.escape(text))
+
+
+def training_commands(services, spec):
+    """The shell commands that train an architecture so that it is served here afterwards.
+
+    Args:
+        services: the page's ``Services``, for the datasets at hand.
+        spec: a ``zoo.ModelSpec``.
+
+    Returns:
+        A list of one command, or of two if its dataset has to be downloaded first.
+    """
+    folders = [d.root for d in services.datasets.values() if d.kind == spec.label_set]
+    before = [] if folders else [["data", "download", spec.label_set, "--out", "data"]]
+    data = str(folders[0]) if folders else "data"
+    place = ["--data", data, "--out", str(settings.models_dir() / spec.name)]
+    commands = [*before, [*recipes.training_arguments(spec), *place]]
+    return [shlex.join(["python", "-m", "segdemo", *command]) for command in commands]
+
+
+def _how_to_train(services, spec):
+    lines = "\n".join(html.escape(command) for command in training_commands(services, spec))
+    return (
+        f'<div class="zoo-start" data-architecture="{spec.name}"><p>Train it with</p>'
+        f"<pre><code>{lines}</code></pre></div>"
+    )
+
+
+# --- all models on one photo -----------------------------------------------------------------------------
+
+
+def all_models(services, path):
+    """HTML of one photo as every served model sees it, and of where they agree.
+
+    Models with the same classes are compared class by class, and all of them by foreground and background. One
+    that cannot be used shows why in its place.
+    """
+    try:
+        photo = services.photos.read(path)
+    except IntakeError as error:
+        return f'<div class="zoo">{_alert(error)}</div>'
+    height, width = photo.shape[:2]
+    scale = min(1, SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+    groups, failed = {}, []  # label set to [(entry, label map, milliseconds)]
+    for entry in zoo.served_models().values():
+        try:
+            prediction = services.predict(entry.name, photo)
+        except (DamagedModelError, zoo.UnknownModelError) as error:
+            failed.append(
+                f'<figure class="zoo-tile"><h3>{html.escape(entry.title)}</h3>{_alert(error)}</figure>'
+            )
+            continue
+        label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
+        groups.setdefault(entry.label_set, []).append((entry, label_map, prediction.milliseconds))
+
+    parts = []
+    for label_set, found in groups.items():
+        tiles = [_model_tile(small, *one) for one in found]
+        if len(found) > 1:
+            maps = [label_map for _, label_map, _ in found]
+            tiles.append(_agreement_tile(small, maps, f"Agreement of {len(maps)} models", "the same class"))
+        parts.append(f'<h2>{html.escape(label_set.title)}</h2><div class="zoo-tiles">{"".join(tiles)}</div>')
+    if failed:
+        parts.append(f'<h2>Not shown</h2><div class="zoo-tiles">{"".join(failed)}</div>')
+    if len(groups) > 1:
+        comparable = [
+            agreement.foreground(label_map, label_set)
+            for label_set, found in groups.items()
+            if label_set.background is not None
+            for _, label_map, _ in found
+        ]
+        if len(comparable) > 1:
+            title = f"Foreground or background, {len(comparable)} models"
+            tile = _agreement_tile(small, comparable, title, "whether there is something or background")
+            parts.append(f'<h2>Across the classes they know</h2><div class="zoo-tiles">{tile}</div>')
+    return f'<div class="zoo">{"".join(parts)}</div>'
+
+
+def _alert(error):
+    return f'<p role="alert">{html.escape(str(error))}</p>'
+
+
+def _model_tile(photo, entry, label_map, milliseconds):
+    rows = masks.class_table(label_map, entry.label_set)
+    keys = "".join(
+        f'<span class="zoo-key"><i style="background: rgb{tuple(row["color"])}"></i>'
+        f"{html.escape(row['name'])} {100 * row['share']:.0f} %</span>"
+        for row in rows
+        if row["id"] not in (None, entry.label_set.background)
+    )
+    title = html.escape(entry.title)
+    picture = masks.overlay(photo, label_map, entry.label_set)
+    caption = f"<h3>{title}</h3>{keys or 'nothing it knows'} <span>{milliseconds:.0f} ms</span>"
+    return _tile(picture, f"{title} on the photo", caption)
+
+
+def _agreement_tile(photo, label_maps, title, about):
+    shares = agreement.agreement(label_maps)
+    whole = 100 * float((shares == 1).mean())
+    caption = (
+        f"<h3>{title}</h3>On {whole:.1f} % of the pixels all say {about}. "
+        f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>they differ</span>'
+    )
+    return _tile(agreement.picture(photo, shares), f"{title}: orange where they differ", caption)
+
+
+def _tile(picture, alt, caption):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "WEBP", quality=82, method=2)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    source = f"data:image/webp;base64,{data}"
+    return f'<figure class="zoo-tile"><img src="{source}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'

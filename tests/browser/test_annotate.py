@@ -1,0 +1,392 @@
+"""The Annotate tab of the real page in headless Chromium: from an empty page to a dataset, and nothing is lost."""
+
+import io
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+from serving import served_app
+from skimage import data
+from tiny import bright, write_model
+
+from segdemo.labels import LabelSet
+from segdemo.store import AnnotationStore
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+SECONDS = 30_000  # how long anything may take on a busy machine, in milliseconds
+LIGHT = LabelSet("light", "Light", ("dark", "light"), ((0, 0, 0), (250, 200, 0)))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(url, AnnotationStore) of the application with one more model, which finds what is bright."""
+    folder = tmp_path_factory.mktemp("annotate")
+    write_model(folder / "home" / "models" / "light", "light", LIGHT, *bright(2, 1, 0))
+    with served_app(folder, SPACE_ID="") as (url, _):
+        yield url, AnnotationStore(folder / "home" / "annotations")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Photo name to file: a dark one, a bright one, one in between, and one that is no photo."""
+    folder = tmp_path_factory.mktemp("photos")
+    cat = data.chelsea()[:120, :200]
+    for name, picture in (("dark", cat // 4), ("bright", 200 + cat // 5), ("cat", cat)):
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0nothing")
+    return {path.stem: path for path in folder.iterdir()}
+
+
+class Tab:
+    """The Annotate tab, and how a person and a test reach into it."""
+
+    def __init__(self, page, store):
+        self.page, self.store = page, store
+        page.set_default_timeout(SECONDS)
+        self.canvas = page.locator("#annotate-canvas .sc")
+        self.notice = page.locator("#annotate-notice")
+        self.title = page.locator("#annotate-title")
+        self.enter()
+
+    def enter(self):
+        self.page.get_by_role("tab", name="Annotate").click()
+        self.page.locator("#collection").wait_for()
+        return self
+
+    def create(self, title, *classes):
+        """Make a collection with own classes (none: those of VOC); returns its Collection."""
+        if not self.page.locator("#new-title").is_visible():
+            self.page.locator("#collection-new").click()
+        self.page.locator("#new-title").get_by_role("textbox").fill(title)
+        if classes:
+            self.page.locator("#new-labels").get_by_label("My own").check()
+            for i, name in enumerate(classes, 1):
+                self.page.locator("#new-table").get_by_label(f"Name of class {i}").fill(name)
+        self.page.locator("#collection-create").click()
+        self.page.locator("#new-title").wait_for(state="hidden")
+        return next(c for c in self.store.collections() if c.title == title)
+
+    def add(self, *files):
+        self.page.locator("#add-photos input[type=file]").set_input_files(list(files))
+
+    def pick(self, name):
+        self.page.locator("#photo-list").get_by_role("button", name=name).click()
+        return self.wait(name)
+
+    def wait(self, name):
+        """Wait until a photo is open and drawn; returns its id."""
+        expect(self.title).to_contain_text(name, timeout=SECONDS)
+        ids = [
+            p.id for c in self.store.collections() for p in c.photos(per_page=999).photos if p.source == name
+        ]
+        self.page.wait_for_function(
+            "(ids) => { const sc = document.querySelector('#annotate-canvas .sc');"
+            " return ids.includes(sc?.dataset.ready?.split('/')[1]) && !sc.hasAttribute('aria-busy'); }",
+            arg=ids,
+        )
+        return self.canvas.get_attribute("data-ready").split("/")[1]
+
+    def labels(self):
+        width, height, flat = self.canvas.evaluate(
+            "({ maskCanvas: { state } }) => [state.width, state.height, [...state.maps.yours]]"
+        )
+        return np.array(flat, np.uint8).reshape(height, width)
+
+    def at(self, x, y):
+        """Page coordinates of the centre of image pixel (x, y)."""
+        stage = self.canvas.locator(".sc-stage")
+        stage.scroll_into_view_if_needed()
+        box = stage.bounding_box()
+        scale, tx, ty, dpr = self.canvas.evaluate(
+            "({ maskCanvas: { view } }) => [view.scale, view.tx, view.ty, view.dpr]"
+        )
+        return box["x"] + 1 + ((x + 0.5) * scale + tx) / dpr, box["y"] + 1 + ((y + 0.5) * scale + ty) / dpr
+
+    def drag(self, *points):
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=4)
+        self.page.mouse.up()
+
+    def press(self, *keys):
+        self.canvas.locator(".sc-stage").focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def rectangle(self, class_id, corner, opposite):
+        self.press("r", str(class_id))
+        self.drag(corner, opposite)
+
+    def save(self, revision):
+        self.press("Control+s")
+        expect(self.canvas).to_have_attribute("data-saved", str(revision), timeout=SECONDS)
+        expect(self.title).to_contain_text(f"revision {revision}", timeout=SECONDS)
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def open_section(self, name):
+        self.page.get_by_role("button", name=re.compile(name)).click()
+
+
+@pytest.fixture
+def tab(served, open_page):
+    url, store = served
+    return Tab(open_page(url), store)
+
+
+def test_from_nothing_to_a_dataset_and_back(tab, photos, tmp_path):
+    collection = tab.create("Leaves", "leaf", "stone")
+    assert collection.label_set.classes == ("background", "leaf", "stone")
+    assert collection.label_set.background == 0
+    tab.add(photos["cat"], photos["broken"], photos["dark"])
+    id_ = tab.wait("cat.png")
+    expect(tab.notice).to_contain_text("2 photos are in the collection.")
+    expect(tab.notice).to_contain_text("broken.jpg: ")
+    tab.rectangle(1, (20, 30), (90, 80))
+    painted = tab.labels()
+    assert set(np.unique(painted)) == {0, 1}
+    assert painted[50, 50] == 1
+    tab.press("f", "2")  # fill what is around it
+    tab.page.mouse.click(*tab.at(150, 10))
+    filled = tab.labels()
+    np.testing.assert_array_equal(filled, np.where(painted == 1, 1, 2))
+    tab.press("Control+z")
+    np.testing.assert_array_equal(tab.labels(), painted)
+    tab.save(1)
+    np.testing.assert_array_equal(collection.load(id_), painted)
+    expect(tab.page.locator("#photo-list").get_by_role("button", name="cat.png, labelled")).to_be_visible()
+
+    tab.page.reload()
+    tab.enter()
+    assert tab.wait("cat.png") == id_
+    np.testing.assert_array_equal(tab.labels(), painted)
+
+    tab.open_section("Export and import")
+    tab.page.locator("#export").click()
+    with tab.page.expect_download() as download:
+        tab.page.locator("#export-download").click()
+    path = tmp_path / "leaves.zip"
+    download.value.save_as(path)
+    assert download.value.suggested_filename == "leaves.zip"
+    with zipfile.ZipFile(path) as archive:
+        with Image.open(io.BytesIO(archive.read(f"SegmentationClass/{id_}.png"))) as mask:
+            np.testing.assert_array_equal(np.array(mask), painted)
+        assert json.loads(archive.read("labels.json"))["classes"][1]["name"] == "leaf"
+        assert {"coco/instances_rle.json", "yolo/data.yaml", f"overlays/{id_}.png"} <= set(archive.namelist())
+
+    tab.page.get_by_label("a new collection").check()
+    tab.page.locator("#import-archive input[type=file]").set_input_files(path)
+    expect(tab.notice).to_contain_text("1 labelled photo was imported.", timeout=SECONDS)
+    fresh = next(c for c in tab.store.collections() if c.title == "leaves")
+    assert fresh.name != collection.name
+    (photo,) = fresh.photos().photos
+    np.testing.assert_array_equal(fresh.load(photo.id), painted)
+    expect(tab.page.locator("#collection input")).to_have_value("leaves")
+    tab.pick("cat.png")
+    np.testing.assert_array_equal(tab.labels(), painted)
+
+
+def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
+    collection = tab.create("Shared", "leaf", "stone")
+    tab.add(photos["cat"])
+    id_ = tab.wait("cat.png")
+    other = Tab(open_page(served[0]), served[1])
+    other.page.locator("#collection input").click()
+    other.page.get_by_role("option", name="Shared").click()
+    other.pick("cat.png")
+    tab.rectangle(1, (20, 30), (90, 80))
+    mine = tab.labels()
+    tab.save(1)
+    other.rectangle(2, (5, 5), (30, 30))
+    theirs = other.labels()
+    other.press("Control+s")
+    banner = other.canvas.locator(".sc-banner")
+    expect(banner).to_contain_text("was saved elsewhere in the meantime", timeout=SECONDS)
+    np.testing.assert_array_equal(collection.load(id_), mine)
+    np.testing.assert_array_equal(collection.load(id_, 2), theirs)  # the refused one is kept, too
+    banner.get_by_role("button", name="Load the other one").click()
+    expect(other.title).to_contain_text("revision 1", timeout=SECONDS)
+    other.page.wait_for_function(
+        "() => document.querySelector('#annotate-canvas .sc').maskCanvas.state.revision === 1"
+    )
+    np.testing.assert_array_equal(other.labels(), mine)
+    other.open_section("Earlier masks of this photo")
+    other.page.locator("#revisions").get_by_text("kept beside").click()
+    expect(other.notice).to_contain_text("This is revision 2", timeout=SECONDS)
+    other.page.locator("#revision-restore").click()
+    expect(other.notice).to_contain_text(
+        "Revision 2 is the photo's mask again, as revision 3.", timeout=SECONDS
+    )
+    np.testing.assert_array_equal(collection.load(id_), theirs)
+
+
+def test_delete_and_undo(tab, photos):
+    collection = tab.create("Short lived", "leaf", "stone")
+    tab.add(photos["cat"], photos["dark"])
+    id_ = tab.wait("cat.png")
+    tab.rectangle(1, (20, 30), (90, 80))
+    painted = tab.labels()
+    tab.save(1)
+    tab.page.locator("#photo-delete").click()
+    expect(tab.page.locator("#undo-bar")).to_contain_text("cat.png is in the trash.")
+    expect(tab.page.locator("#photo-count")).to_have_text("1 photo")
+    assert collection.photo(id_).deleted
+    tab.page.locator("#undo").click()
+    assert tab.wait("cat.png") == id_
+    expect(tab.page.locator("#photo-count")).to_have_text("2 photos")
+    np.testing.assert_array_equal(tab.labels(), painted)
+    assert not collection.photo(id_).deleted
+
+    tab.open_section("Name and classes")
+    tab.page.locator("#collection-delete").click()
+    expect(tab.page.locator("#undo-bar")).to_contain_text("The collection Short lived is in the trash.")
+    assert "Short lived" not in [c.title for c in tab.store.collections()]
+    tab.page.locator("#undo").click()
+    expect(tab.page.locator("#collection input")).to_have_value("Short lived", timeout=SECONDS)
+    np.testing.assert_array_equal(collection.load(id_), painted)
+
+
+def test_search_filters_and_the_trash(tab, photos):
+    collection = tab.create("Mixed", "leaf", "stone")
+    tab.add(photos["cat"], photos["dark"], photos["bright"])
+    tab.wait("cat.png")
+    tab.rectangle(2, (20, 30), (90, 80))
+    tab.save(1)
+    names = tab.page.locator("#photo-list button")
+    expect(names).to_have_count(3)
+    tab.page.locator("#photo-search").get_by_role("textbox").fill("RK")
+    expect(names).to_have_text(["dark.png"], timeout=SECONDS)
+    tab.page.locator("#photo-search").get_by_role("textbox").fill("")
+    expect(names).to_have_count(3, timeout=SECONDS)
+    choose(tab, "#photo-which", "Still to label")
+    expect(names).to_have_text(["bright.png", "dark.png"], timeout=SECONDS)
+    choose(tab, "#photo-which", "All photos")
+    choose(tab, "#photo-class", "stone")
+    expect(names).to_have_count(1, timeout=SECONDS)
+    choose(tab, "#photo-class", "leaf")
+    expect(tab.page.locator("#photo-list")).to_have_text(
+        "No photo fits: add some, or look for others.", timeout=SECONDS
+    )
+    choose(tab, "#photo-class", "any class")
+    expect(names).to_have_count(3, timeout=SECONDS)
+    collection.delete(next(p.id for p in collection.photos().photos if p.source == "dark.png"))
+    choose(tab, "#photo-which", "In the trash")
+    expect(names).to_have_text(["dark.png"], timeout=SECONDS)
+    names.click()
+    tab.page.get_by_role("button", name="Take it out").click()
+    tab.wait("dark.png")
+    expect(names).to_have_count(3)
+
+
+def choose(tab, selector, text):
+    tab.page.locator(f"{selector} input").click()
+    tab.page.get_by_role("option", name=text).click()
+
+
+def test_what_is_wrong_is_said_and_nothing_is_lost(tab):
+    before = len(tab.store.collections())
+    if not tab.page.locator("#new-title").is_visible():
+        tab.page.locator("#collection-new").click()
+    tab.page.locator("#collection-create").click()
+    expect(tab.notice).to_have_text("Give it a name first.")
+    tab.page.locator("#new-title").get_by_role("textbox").fill("Wrong")
+    tab.page.locator("#new-labels").get_by_label("My own").check()
+    table = tab.page.locator("#new-table")
+    table.get_by_label("Name of class 1").fill("leaf")
+    tab.page.locator("#collection-create").click()
+    expect(tab.notice).to_have_text("Every class needs a name.")
+    table.get_by_label("Name of class 2").fill("Leaf")
+    tab.page.locator("#collection-create").click()
+    expect(tab.notice).to_have_text("Two classes are called 'leaf': give each its own name.")
+    table.get_by_label("Remove class 2").click()
+    table.get_by_role("button", name="Add a class").click()
+    table.get_by_label("Name of class 2").fill("stone")
+    table.get_by_label("Name of class 2").press("Enter")
+    table.get_by_label("Name of class 3").fill("soil")
+    table.get_by_label("Background class").select_option("none")
+    table.get_by_label("Colour of class 1").fill("#123456")
+    assert len(tab.store.collections()) == before
+    tab.page.locator("#collection-create").click()
+    table.wait_for(state="hidden")
+    made = next(c for c in tab.store.collections() if c.title == "Wrong").label_set
+    assert made.classes == ("background", "leaf", "stone", "soil")
+    assert made.background is None
+    assert made.colors[1] == (0x12, 0x34, 0x56)
+
+
+def test_correct_a_prediction_and_go_on_with_the_least_certain_photo(served, open_page, photos):
+    url, store = served
+    page = open_page(url)
+    page.set_default_timeout(SECONDS)
+    page.locator("#model").get_by_text("Light", exact=True).click()
+    page.locator("#photo-input input[type=file]").set_input_files(photos["cat"])
+    page.wait_for_selector('#stage .sc[data-ready$="cat.png:light"]')
+    predicted = page.evaluate(
+        "() => [...document.querySelector('#stage .sc').maskCanvas.state.maps.prediction]"
+    )
+    page.locator("#correct").click()
+    page.locator("#annotate-canvas").wait_for()
+    tab = Tab(page, store)
+    id_ = tab.wait("cat.png")
+    collection = next(c for c in store.collections() if c.label_set.classes == LIGHT.classes)
+    np.testing.assert_array_equal(tab.labels().ravel(), predicted)
+    tab.add(photos["dark"], photos["bright"])
+    tab.wait("dark.png")
+    tab.pick("cat.png")
+    tab.rectangle(1, (20, 30), (90, 80))
+    tab.save(1)
+    assert collection.photo(id_).model == "light"
+    # The dark photo is darker than the threshold by more than the bright one is brighter.
+    tab.press("n")
+    tab.wait("bright.png")
+    tab.press("n")
+    tab.wait("dark.png")
+    tab.press("n")
+    tab.wait("bright.png")
+    for name in ("bright.png", "dark.png"):
+        tab.pick(name)
+        tab.save(1)
+    tab.press("n")
+    expect(tab.notice).to_have_text("Every photo of this collection has a mask.", timeout=SECONDS)
+
+
+def test_a_phone_shows_everything_without_sideways_scrolling(served, open_page, phone, photos):
+    tab = Tab(open_page(served[0], **phone), served[1])
+    tab.create("Pocket", "leaf", "stone")
+    tab.add(photos["cat"])
+    tab.wait("cat.png")
+    tab.open_section("Export and import")
+    tab.open_section("Name and classes")
+    tab.page.locator("#collection-new").click()
+    tab.page.locator("#new-labels").get_by_label("My own").check()
+    tab.page.locator("#new-table").get_by_label("Name of class 1").wait_for()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
+    for selector in (
+        "#collection-new",
+        "#new-table section",
+        "#photo-list",
+        "#collection-delete",
+        "#photo-delete",
+    ):
+        box = tab.page.locator(selector).bounding_box()
+        assert box["x"] >= 0, selector
+        assert box["x"] + box["width"] <= 390, selector
+
+
+def test_a_shared_page_says_so(served, open_page, tmp_path):
+    words = "Everybody who visits this page sees and can change these collections"
+    page = open_page(served[0])
+    page.get_by_role("tab", name="Annotate").click()
+    page.locator("#collection").wait_for()
+    expect(page.get_by_text(words)).to_have_count(0)
+    with served_app(tmp_path, SPACE_ID="someone/segdemo") as (url, _):
+        page = open_page(url)
+        page.get_by_role("tab", name="Annotate").click()
+        expect(page.get_by_text(words)).to_be_visible(timeout=SECONDS)
