@@ -239,7 +239,7 @@ def _train(options):
         if options.json:
             _print_json(shown)
         else:
-            print("\n".join(f"{name:28} {summary}" for name, summary in shown.items()))
+            print("\n".join(f"{name:33} {summary}" for name, summary in shown.items()))
         return None
     if options.out is None:
         raise ValueError("Say where the run goes: --out RUN_DIR.")

@@ -20,6 +20,7 @@ from html import escape
 import keras
 
 from segdemo import zoo
+from segdemo.models.encoders import encoder_spec
 from segdemo.models.layers import CropLike, ResizeLike
 from segdemo.store import write_atomic
 
@@ -132,7 +133,7 @@ _BLOCKS = (
     (r"aspp_(?:concat|project|dropout)", "aspp_project", "proj"),
     (r"block(\d+)_", r"block\1", r"enc\1"),
     (r"decoder(\d+)_", r"decoder\1", r"dec\1"),
-    (r"down(\d+)_", r"down\1", r"down\1"),
+    (r"down(\d+)_", r"down\1", r"enc\1"),
     (r"up(\d+)_", r"up\1", r"up\1"),
     (r"bottleneck", "bottleneck", "mid"),
     (r"(fc\d)", r"\1", r"\1"),
@@ -179,8 +180,9 @@ def blocks(steps):
         encoder = bool(stage) or re.match("image|block|down", key) is not None
         block = found.setdefault(key, Block(label, shape, encoder))
         # An encoder stage is known by its feature map, another block by its finest one: before it pools,
-        # after it upsamples.
-        if len(shape) == 3 and (stage or shape[0] >= block.shape[0]):
+        # after it upsamples. What joins it from elsewhere is not of its making.
+        joins = isinstance(step.layer, keras.layers.Concatenate)
+        if len(shape) == 3 and (stage or (shape[0] >= block.shape[0] and not joins)):
             block.shape = shape
         kind = type(step.layer).__name__
         if kind not in block.layers:
@@ -203,8 +205,6 @@ def _stages(steps):
     inside = [step for step in steps if step.group]
     if not inside:
         return {}
-    from segdemo.models.encoders import encoder_spec
-
     taps = dict(zip(encoder_spec(inside[0].group).taps, ("c1", "c2", "c3", "c4", "c5"), strict=True))
     names, stage = {}, "c5"  # layers behind the last tap, if any, end the last stage
     for step in reversed(inside):
@@ -222,7 +222,7 @@ def _block_of(name):
 
 # --- drawing ---------------------------------------------------------------------------------------------
 
-BOX, GAP, TALL, ROW, LEFT, TOP = 29, 8, 25, 40, 27, 14  # pixels: box width and height, distances, margins
+BOX, GAP, TALL, ROW, LEFT, TOP = 29, 9, 25, 40, 27, 14  # pixels: box width and height, distances, margins
 
 
 def diagram(steps, name):
@@ -248,8 +248,10 @@ def diagram(steps, name):
     parts = [_scale(row, full_width) for row in range(depth + 1)]
     for key, block in graph.items():
         for source, tall in block.sources:
+            y = TOP + _level(height, tall) * ROW
+            climbs = level[key] != level[source]
             skip = columns[key] - columns[source] > 1
-            parts.append(_line(places[source], places[key], TOP + _level(height, tall) * ROW, skip))
+            parts.append(_line(places[source], places[key], y, climbs, skip))
     parts += [_box(places[key], block, height) for key, block in graph.items()]
     return (
         f'<svg class="diagram" viewBox="0 0 {full_width:g} {full_height:g}" width="{full_width:g}" '
@@ -287,19 +289,16 @@ def _scale(row, width):
     )
 
 
-def _line(start, end, y, skip):
-    """From the right, the top or the bottom of a box to another, over the height y where the tensor lives."""
+def _line(start, end, y, climbs, skip):
+    """From one box to another, whose levels differ if it climbs; the tensor lives at the height y."""
     (x1, y1), (x2, y2) = start, end
-    middle = x2 - BOX / 2 - GAP / 2
     if y > max(y1, y2) + TALL:  # pooled, then unpooled: a way through a level that has no box
         path = f"M{x1:g} {y1 + TALL / 2:g}V{y:g}H{x2:g}V{y2 + TALL / 2:g}"
-    elif skip or abs(y1 - y2) < 1:
-        path = f"M{x1 + BOX / 2:g} {y1:g}H{middle:g}V{y2:g}H{x2 - BOX / 2:g}"
-    elif abs(y1 - y2) >= ROW - 1 and x2 - x1 < 2 * BOX:
+    elif climbs and not skip:
         edge = TALL / 2 if y2 > y1 else -TALL / 2
         path = f"M{x1:g} {y1 + edge:g}V{y2:g}H{x2 - BOX / 2:g}"
     else:
-        path = f"M{x1 + BOX / 2:g} {y1:g}H{middle:g}V{y2:g}H{x2 - BOX / 2:g}"
+        path = f"M{x1 + BOX / 2:g} {y1:g}H{x2 - BOX / 2 - GAP / 2:g}V{y2:g}H{x2 - BOX / 2:g}"
     dashes = ' stroke-dasharray="3 3"' if skip else ""
     return f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".65"{dashes}/>'
 
@@ -327,7 +326,8 @@ def write(path=zoo.ARCHITECTURES):
     found = {}
     for spec in zoo.SPECS.values():
         keras.utils.clear_session()
-        found[spec.name] = facts(zoo.build(spec.name), spec.size)
+        encoder = encoder_spec(spec.encoder).application if spec.encoder else None
+        found[spec.name] = {"encoder": encoder, **facts(zoo.build(spec.name), spec.size)}
     write_atomic(path, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
 
 

@@ -373,16 +373,17 @@ def build_model(config, num_classes, pretrained=True):
         num_classes: channels of the logits.
         pretrained: load ``start_from`` or the encoder weights, and freeze what is to be frozen.
     """
-    spec = zoo.spec(config.model)
+    encoder = config.options.get("encoder", zoo.spec(config.model).encoder)
     weights = None
-    if pretrained and not config.start_from and spec.encoder and config.encoder_weights != "none":
+    if pretrained and not config.start_from and encoder and config.encoder_weights != "none":
         weights = config.encoder_weights
-        weights = zoo.encoder_weights(spec.encoder) if weights == "auto" else weights
+        weights = zoo.encoder_weights(encoder) if weights == "auto" else weights
     model = zoo.build(config.model, num_classes, weights, **config.options)
     if pretrained and config.start_from:
         load_start(model, config.start_from)
-    if spec.encoder:
-        freeze(model.get_layer(spec.encoder), config.frozen, config.freeze_batch_norm)
+    # SegNet's encoder is part of the network itself, not a layer.
+    if encoder and any(layer.name == encoder for layer in model.layers):
+        freeze(model.get_layer(encoder), config.frozen, config.freeze_batch_norm)
     return model
 
 

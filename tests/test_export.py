@@ -181,8 +181,9 @@ def test_a_shipped_graph_agrees_with_the_shipped_weights(name):
     assert image.shape[1] % MULTIPLE == 0
     got = predictor.session.run(None, {"image": image})[0]
     expected = in_keras(model, image)
-    assert (got.argmax(-1) == expected.argmax(-1)).mean() > 0.99
+    int8 = entry.data.get("int8", {}).get("served", False)
+    assert (got.argmax(-1) == expected.argmax(-1)).mean() > (0.97 if int8 else 0.99)
     assert got.shape[-1] == len(entry.label_set)
-    if "int8" not in entry.onnx:
+    if not int8:
         np.testing.assert_allclose(got, expected, atol=1e-2 * np.abs(expected).max())
     assert LABEL_SETS[entry.label_set.name] == entry.label_set

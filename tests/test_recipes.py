@@ -1,3 +1,6 @@
+import importlib
+import inspect
+
 import pytest
 
 from segdemo import recipes, zoo
@@ -22,7 +25,14 @@ def test_the_book_s_training():
 
 def test_the_tutorial_s_training():
     settings = recipes.settings("tutorial-unet")
-    expected = {"model": "unet", "dataset": "pets", "batch": 64, "size": 128, "augment": "flip", "frozen": "c5"}
+    expected = {
+        "model": "unet",
+        "dataset": "pets",
+        "batch": 64,
+        "size": 128,
+        "augment": "flip",
+        "frozen": "c5",
+    }
     assert expected.items() <= settings.items()
 
 
@@ -34,3 +44,60 @@ def test_settings_are_a_copy():
 def test_an_unknown_recipe_gives_the_list():
     with pytest.raises(ValueError, match="no recipe 'cake': choose one of book-deeplabv3-resnet50"):
         recipes.settings("cake")
+
+
+AMAZING = {
+    "epochs": 100,
+    "batch": 5,
+    "size": 256,
+    "learning_rate": 3e-4,
+    "schedule": "cosine",
+    "augment": "none",
+}
+
+
+@pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s", "segnet", "bayesian-segnet"])
+def test_the_trainings_of_amazing_semantic_segmentation(name):
+    settings = recipes.settings(name)
+    expected = {**AMAZING, "optimizer": "adam", "loss": "cross_entropy", "encoder_weights": "none"}
+    assert expected.items() <= settings.items()
+    assert settings["early_stopping"] == settings["reduce_lr"] == 0
+    if name.startswith("fcn"):
+        assert settings["options"] == {"encoder": "vgg16", "fc_filters": 4096}
+    else:
+        assert settings["options"] == {"width": 1.0}
+
+
+def test_the_plain_u_net_s_training():
+    settings = recipes.settings("plain-unet")
+    expected = {"model": "unet_plain", "dataset": "pets", "batch": 64, "size": 128, "augment": "flip"}
+    assert expected.items() <= settings.items()
+    assert "options" not in settings  # 64-128-256, bottleneck 512, dropout 0.5 are the builder's own
+
+
+@pytest.mark.parametrize("name", [n for n, r in recipes.RECIPES.items() if "options" in r.settings])
+def test_options_are_those_of_the_architecture(name):
+    settings = recipes.RECIPES[name].settings
+    module, function = zoo.spec(settings["model"]).builder.split(":")
+    known = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    assert settings["options"].keys() <= known.keys()
+
+
+def test_every_architecture_says_how_it_is_trained():
+    for spec in zoo.SPECS.values():
+        command, option, value, *rest = recipes.training_arguments(spec)
+        assert command == "train"
+        if option == "--recipe":
+            assert recipes.settings(value)["model"] == spec.name
+        else:
+            assert (option, value, rest) == ("--model", spec.name, ["--dataset", spec.label_set])
+
+
+@pytest.mark.parametrize("model", ["segnet", "bayesian_segnet", "unet_plain"])
+def test_pre_training_on_voc_s_animals_fits_what_follows(model):
+    name = model.replace("_", "-")
+    first, then = (recipes.settings(f"{name}-{stage}") for stage in ("from-voc-animals", "pets"))
+    assert first["model"] == then["model"] == model
+    assert first["size"] == then["size"] == zoo.spec(model).size
+    assert first.get("options") == then.get("options")  # else the weights would not fit
+    assert not then["freeze_batch_norm"]

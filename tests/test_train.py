@@ -538,3 +538,19 @@ def test_train_kill_resume_export_predict(dataset, tmp_path, home):
             assert label_map.shape == image.size[::-1]
         found += len(np.unique(label_map))
     assert found >= len(list(photos.iterdir()))
+
+
+def test_another_encoder_than_the_architectures_own_can_be_chosen_and_frozen():
+    config = TrainConfig(
+        model="fcn8s",
+        dataset="voc",
+        data="nowhere",
+        encoder_weights="none",
+        options={"encoder": "vgg16", "fc_filters": 8},
+        frozen="c2",
+    )
+    encoder = train.build_model(config, num_classes=3).get_layer("vgg16")
+    learning = {layer.name: layer.trainable for layer in encoder.layers if layer.weights}
+    assert not learning["block1_conv1"]
+    assert not learning["block2_conv2"]
+    assert learning["block3_conv1"]

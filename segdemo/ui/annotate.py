@@ -127,9 +127,11 @@ class _Tab(Layout):
             return {**self._collections(None), self.creator: gr.update(visible=True)}
         photo = last["photo"] if name == last["collection"] else None
         try:
-            return self._show_collection(asked, name, photo)
+            done = self._show_collection(asked, name, photo)
         except EXPECTED:  # it was deleted meanwhile
-            return self._show_collection(asked, name)
+            done = self._show_collection(asked, name)
+        del done[self.creator]  # a quick visitor may have opened it by now
+        return done
 
     def _collections(self, name):
         """The choice of collections, ``name`` being the chosen one or None."""

@@ -1,4 +1,5 @@
-// The table of classes. Gradio runs this once per component with `element`, `props` and `watch` in scope;
+// The table of classes. Gradio runs this once per component with `element`, `props` and `watch` in scope, and
+// annotate_labels.py puts `facts` in front: { colors: automatic ones as "#rrggbb", most: classes there can be };
 // `props.value` is { rows: [{ name, color }], background: index or null, fixed: rows that cannot be removed }.
 
 const root = element.querySelector(".sl");
@@ -22,11 +23,11 @@ function publish() {
 // The first automatic colour that no class has; they are ordered so that the first ones differ most.
 function freshColor() {
   const taken = new Set(table.rows.map((row) => row.color.toLowerCase()));
-  return props.colors.find((color) => !taken.has(color)) ?? "#808080";
+  return facts.colors.find((color) => !taken.has(color)) ?? "#808080";
 }
 
 function add(names, at = table.rows.length) {
-  for (const name of names.slice(0, props.most - table.rows.length))
+  for (const name of names.slice(0, facts.most - table.rows.length))
     table.rows.splice(at++, 0, { name, color: freshColor() });
   draw();
   publish();
@@ -84,7 +85,7 @@ function draw() {
   root.replaceChildren(
     make("ol", {}, ...table.rows.map(drawRow)),
     make("div", { class: "sl-foot" },
-      make("button", { type: "button", class: "sl-add", disabled: table.rows.length >= props.most,
+      make("button", { type: "button", class: "sl-add", disabled: table.rows.length >= facts.most,
         onclick: () => add([""]) }, "Add a class"),
       make("label", {}, "Background",
         make("select", { "aria-label": "Background class",

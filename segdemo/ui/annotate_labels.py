@@ -1,5 +1,6 @@
 """The table in which a visitor writes a label set: names, colours, which class is the background."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -18,14 +19,13 @@ _CHROMA = 0.06  # greys are for the photo
 def label_table(value=None, **kwargs):
     """The component; as an input or output of events it is what ``to_table`` returns."""
     folder = Path(__file__).parent
+    facts = {"colors": [_hex(color) for color in distinct_colors()], "most": MAX_CLASSES}
     return gr.HTML(
         value,
         html_template=_HTML,
         css_template=(folder / "annotate_labels.css").read_text("utf-8"),
-        js_on_load=(folder / "annotate_labels.js").read_text("utf-8"),
+        js_on_load=f"const facts = {json.dumps(facts)};\n{(folder / 'annotate_labels.js').read_text('utf-8')}",
         apply_default_css=False,
-        colors=[_hex(color) for color in distinct_colors()],
-        most=MAX_CLASSES,
         **kwargs,
     )
 

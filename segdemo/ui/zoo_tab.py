@@ -17,6 +17,7 @@ from segdemo.ui.inputs import photo_input
 from segdemo.ui.photos import built_in_paths
 
 SIDE = 560  # pixels, the longer side of the pictures in the grid
+LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
 CSS = """
 .zoo { --diagram-accent: var(--color-accent); --diagram-ground: var(--background-fill-primary);
   color: var(--body-text-color); }
@@ -42,11 +43,12 @@ CSS = """
 .zoo-facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
 .zoo-card p { font-size: 13px; line-height: 1.45; margin: 0; color: var(--body-text-color-subdued); }
 .zoo-card p b { color: var(--body-text-color); }
-.zoo a { color: inherit; text-decoration: underline; text-underline-offset: 2px; }
+.zoo a { margin: 0; padding: 0; color: inherit; text-decoration: underline; text-underline-offset: 2px; }
 .zoo-start { margin-top: auto; }
 .zoo-start pre { margin: 4px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 12px; line-height: 1.5;
   background: var(--background-fill-secondary); color: var(--body-text-color);
   white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
+.zoo-start pre span { display: inline-block; max-width: 100%; }
 .zoo-start pre code { background: none; border: 0; padding: 0; font: inherit;
   font-family: var(--font-mono); color: inherit; }
 .zoo-tile { margin: 0; min-width: 0; }
@@ -54,11 +56,12 @@ CSS = """
 .zoo-tile figcaption { padding: 6px 2px 0; font-size: 13px; line-height: 1.45;
   color: var(--body-text-color-subdued); }
 .zoo-tile h3 { color: var(--body-text-color); font-size: 14px; }
+.zoo-tile figcaption span { color: inherit; }
 .zoo-key { display: inline-flex; align-items: center; gap: 5px; margin-right: 10px; white-space: nowrap; }
 .zoo-key i { width: 11px; height: 11px; border-radius: 3px; border: 1px solid var(--border-color-primary); }
-.zoo-tiles + h2 { margin-top: 18px; }
 .zoo p[role=alert] { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
   color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
+@media (max-width: 800px) { .zoo-diagram { min-height: 0; padding: 8px 0; } }
 """
 _LEGEND = (
     "Each box is a block of layers with its number of channels; the scale on the left is its height and width "
@@ -94,7 +97,7 @@ def build(services):
                 height=170,
                 elem_id="zoo-photo-input",
             )
-        with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
+        with gr.Column(scale=3, min_width=320):
             grid = gr.HTML(f'<div class="zoo">{_HINT}</div>', elem_id="zoo-grid", padding=False)
 
     paths = list(built_in.values())
@@ -106,9 +109,7 @@ def build(services):
         "trigger_mode": "always_last",
     }
     photos.click(lambda index: all_models(services, paths[index]), photos, grid, **event)
-    own_photo.input(
-        lambda path: all_models(services, path) if path else gr.skip(), own_photo, grid, **event
-    )
+    own_photo.input(lambda path: all_models(services, path) if path else gr.skip(), own_photo, grid, **event)
 
 
 # --- cards -----------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def _card(services, spec, trained):
     numbers = {
         "Parameters": f"{facts['parameters'] / 1e6:.1f} M",
         f"FLOPs at {side} x {side}": f"{facts['flops'] / 1e9:.1f} G",
-        "Encoder": (spec.encoder or "its own").replace("_", " "),
+        "Encoder": facts["encoder"] or "its own",
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items())
@@ -178,7 +179,11 @@ def training_commands(services, spec):
 
 
 def _how_to_train(services, spec):
-    lines = "\n".join(html.escape(command) for command in training_commands(services, spec))
+    # Lines break between the options, not between one and its value nor at a hyphen.
+    lines = "\n".join(
+        re.sub(r"(--\S+ \S+)", r"<span>\1</span>", html.escape(command))
+        for command in training_commands(services, spec)
+    )
     return (
         f'<div class="zoo-start" data-architecture="{spec.name}"><p>Train it with</p>'
         f"<pre><code>{lines}</code></pre></div>"
@@ -191,8 +196,8 @@ def _how_to_train(services, spec):
 def all_models(services, path):
     """HTML of one photo as every served model sees it, and of where they agree.
 
-    Models with the same classes are compared class by class, and all of them by foreground and background. One
-    that cannot be used shows why in its place.
+    Models with the same classes are compared class by class, all of them by foreground and background. One that
+    cannot be used shows why in its place.
     """
     try:
         photo = services.photos.read(path)
@@ -203,39 +208,19 @@ def all_models(services, path):
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
-    groups, failed = {}, []  # label set to [(entry, label map, milliseconds)]
+    found, tiles = [], []  # (entry, label map) of each model that answered
     for entry in zoo.served_models().values():
         try:
             prediction = services.predict(entry.name, photo)
         except (DamagedModelError, zoo.UnknownModelError) as error:
-            failed.append(
-                f'<figure class="zoo-tile"><h3>{html.escape(entry.title)}</h3>{_alert(error)}</figure>'
-            )
+            title = html.escape(entry.title)
+            tiles.append(f'<figure class="zoo-tile"><h3>{title}</h3>{_alert(error)}</figure>')
             continue
         label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
-        groups.setdefault(entry.label_set, []).append((entry, label_map, prediction.milliseconds))
-
-    parts = []
-    for label_set, found in groups.items():
-        tiles = [_model_tile(small, *one) for one in found]
-        if len(found) > 1:
-            maps = [label_map for _, label_map, _ in found]
-            tiles.append(_agreement_tile(small, maps, f"Agreement of {len(maps)} models", "the same class"))
-        parts.append(f'<h2>{html.escape(label_set.title)}</h2><div class="zoo-tiles">{"".join(tiles)}</div>')
-    if failed:
-        parts.append(f'<h2>Not shown</h2><div class="zoo-tiles">{"".join(failed)}</div>')
-    if len(groups) > 1:
-        comparable = [
-            agreement.foreground(label_map, label_set)
-            for label_set, found in groups.items()
-            if label_set.background is not None
-            for _, label_map, _ in found
-        ]
-        if len(comparable) > 1:
-            title = f"Foreground or background, {len(comparable)} models"
-            tile = _agreement_tile(small, comparable, title, "whether there is something or background")
-            parts.append(f'<h2>Across the classes they know</h2><div class="zoo-tiles">{tile}</div>')
-    return f'<div class="zoo">{"".join(parts)}</div>'
+        found.append((entry, label_map))
+        tiles.append(_model_tile(small, entry, label_map, prediction.milliseconds))
+    tiles += _agreement_tiles(small, found)
+    return f'<div class="zoo"><div class="zoo-tiles">{"".join(tiles)}</div></div>'
 
 
 def _alert(error):
@@ -248,22 +233,48 @@ def _model_tile(photo, entry, label_map, milliseconds):
         f'<span class="zoo-key"><i style="background: rgb{tuple(row["color"])}"></i>'
         f"{html.escape(row['name'])} {100 * row['share']:.0f} %</span>"
         for row in rows
-        if row["id"] not in (None, entry.label_set.background)
+        if row["id"] != entry.label_set.background and row["share"] >= LEAST
     )
     title = html.escape(entry.title)
     picture = masks.overlay(photo, label_map, entry.label_set)
-    caption = f"<h3>{title}</h3>{keys or 'nothing it knows'} <span>{milliseconds:.0f} ms</span>"
+    caption = (
+        f"<h3>{title}</h3>{keys or 'nothing it knows'} "
+        f"<span>· {html.escape(entry.label_set.title)}, {milliseconds:.0f} ms</span>"
+    )
     return _tile(picture, f"{title} on the photo", caption)
 
 
-def _agreement_tile(photo, label_maps, title, about):
+def _agreement_tiles(photo, found):
+    """Agreement class by class in each label set, and of all models in what is background."""
+    groups = {}
+    for entry, label_map in found:
+        groups.setdefault(entry.label_set, []).append(label_map)
+    tiles = [
+        _agreement_tile(photo, maps, f"{len(maps)} models of {label_set.title}", "the same class")
+        for label_set, maps in groups.items()
+        if len(maps) > 1
+    ]
+    comparable = [
+        agreement.foreground(label_map, label_set)
+        for label_set, maps in groups.items()
+        if label_set.background is not None
+        for label_map in maps
+    ]
+    if len(groups) > 1 and len(comparable) > 1:
+        title = f"{len(comparable)} models, foreground or background"
+        tiles.append(_agreement_tile(photo, comparable, title, "the same, whatever the class"))
+    return tiles
+
+
+def _agreement_tile(photo, label_maps, title, same):
     shares = agreement.agreement(label_maps)
     whole = 100 * float((shares == 1).mean())
+    title = html.escape(f"Agreement: {title}")
     caption = (
-        f"<h3>{title}</h3>On {whole:.1f} % of the pixels all say {about}. "
+        f"<h3>{title}</h3>On {whole:.1f} % of the pixels all say {same}. "
         f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>they differ</span>'
     )
-    return _tile(agreement.picture(photo, shares), f"{title}: orange where they differ", caption)
+    return _tile(agreement.picture(photo, shares), f"{title}; orange where they differ", caption)
 
 
 def _tile(picture, alt, caption):

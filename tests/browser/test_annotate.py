@@ -55,7 +55,9 @@ class Tab:
 
     def enter(self):
         self.page.get_by_role("tab", name="Annotate").click()
-        self.page.locator("#collection").wait_for()
+        self.page.wait_for_function(  # either what was open last, or the wish for a first collection
+            "() => document.querySelector('#collection input')?.value || document.querySelector('#new-title')"
+        )
         return self
 
     def create(self, title, *classes):
@@ -198,8 +200,7 @@ def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
     tab.add(photos["cat"])
     id_ = tab.wait("cat.png")
     other = Tab(open_page(served[0]), served[1])
-    other.page.locator("#collection input").click()
-    other.page.get_by_role("option", name="Shared").click()
+    choose(other, "#collection", "Shared")
     other.pick("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
     mine = tab.labels()
@@ -287,7 +288,7 @@ def test_search_filters_and_the_trash(tab, photos):
 
 def choose(tab, selector, text):
     tab.page.locator(f"{selector} input").click()
-    tab.page.get_by_role("option", name=text).click()
+    tab.page.locator("li").and_(tab.page.get_by_role("option", name=text, exact=True)).click()
 
 
 def test_what_is_wrong_is_said_and_nothing_is_lost(tab):

@@ -1,0 +1,93 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from segdemo.quantize import agreement, milliseconds, quantise
+
+CLASSES = 4
+
+
+@pytest.fixture
+def photos():
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 256, (6, 1, 4, 6, 3))
+    return list(
+        np.kron(coarse, np.ones((1, 1, 8, 8, 1))).astype(np.uint8)
+    )  # blocks: most pixels are clear cut
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """uint8 (1, H, W, 3) through two convolutions to logits (1, H, W, 4)."""
+    rng = np.random.default_rng(3)
+    weights = {
+        "w1": rng.normal(0, 0.05, (8, 3, 3, 3)) / 10,
+        "w2": rng.normal(0, 1, (CLASSES, 8, 1, 1)),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["nchw", "w1"], ["hidden"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["hidden"], ["relu"]),
+        helper.make_node("Conv", ["relu", "w2"], ["scores"]),
+        helper.make_node("Transpose", ["scores"], ["logits"], perm=[0, 2, 3, 1]),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "tiny",
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "h", "w", 3])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, "h", "w", CLASSES])],
+            [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=10,
+    )
+    path = tmp_path / "float.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_an_int8_graph_says_nearly_the_same_with_int8_weights(graph, photos, tmp_path):
+    target = tmp_path / "int8.onnx"
+    quantise(graph, target, photos)
+    assert agreement(graph, target, photos) > 0.95
+    proto = onnx.load(target)
+    kernels = [w for w in proto.graph.initializer if w.data_type == TensorProto.INT8 and len(w.dims) == 4]
+    assert sorted(tuple(w.dims) for w in kernels) == [(4, 8, 1, 1), (8, 3, 3, 3)]
+    scales = [node for node in proto.graph.node if node.op_type == "DequantizeLinear"]
+    sizes = {tuple(w.dims) for w in proto.graph.initializer if w.name in {node.input[1] for node in scales}}
+    assert {(8,), (4,)} <= sizes  # one scale a channel
+    signature = onnxruntime.InferenceSession(target).get_inputs()[0]
+    assert (signature.name, signature.type) == ("image", "tensor(uint8)")
+
+
+def test_a_node_can_stay_in_float(graph, photos, tmp_path):
+    last = [node.name for node in onnx.load(graph).graph.node]
+    assert last == [""] * 6  # unnamed: the quantiser names them while it prepares the graph
+    proto = onnx.load(graph)
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"node{number}"
+    onnx.save(proto, graph)
+    target = tmp_path / "int8.onnx"
+    quantise(graph, target, photos, keep_float=["node4"])
+    kernels = [
+        w for w in onnx.load(target).graph.initializer if w.data_type == TensorProto.INT8 and len(w.dims) == 4
+    ]
+    assert [tuple(w.dims) for w in kernels] == [(8, 3, 3, 3)]
+
+
+def test_agreement_is_a_share_of_pixels(graph, photos, tmp_path):
+    proto = onnx.load(graph)
+    kernel = next(w for w in proto.graph.initializer if w.name == "w2")
+    kernel.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(kernel), "w2"))
+    opposite = tmp_path / "opposite.onnx"
+    onnx.save(proto, opposite)
+    assert agreement(graph, graph, photos) == 1
+    assert agreement(graph, opposite, photos) < 0.5
+
+
+def test_milliseconds_are_positive(graph, photos):
+    assert 0 < milliseconds(graph, photos[0], threads=1, repeats=3) < 10_000
