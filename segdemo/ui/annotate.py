@@ -66,13 +66,15 @@ class _Tab(Layout):
         gr.on(
             # Not search.input: a paste does not fire it.
             [self.search.change, self.which.input, self.class_.input, self.sort.input],
-            **self._event(lambda asked: self._listing(asked, asked[self.collection], page=1)),
+            **self._event(self._search),
             trigger_mode="always_last",
         )
         on(self.previous.click, lambda asked: self._turn(asked, -1))
         on(self.following.click, lambda asked: self._turn(asked, +1))
-        on(self.photos.pick, self._pick).then(None, js=_SEE_CANVAS, api_visibility="private")
+        see_canvas = {"fn": None, "js": _SEE_CANVAS, "api_visibility": "private"}
+        on(self.photos.pick, self._pick).then(**see_canvas)  # on a phone the list is far below
         on(self.model.input, lambda asked: self._open(asked, asked[self.collection], asked[self.opened]))
+        self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved)
         on(self.canvas.reload, self._reload)
         on(self.canvas.next, self._next, progress_on=self.photo_title)
@@ -218,6 +220,13 @@ class _Tab(Layout):
             self.following: gr.update(visible=found.pages > 1, interactive=found.page < found.pages),
         }
 
+    def _search(self, asked):
+        """Also runs when the page or another event writes into the box, so what was said must stay."""
+        quiet = {self.notice: gr.skip()}
+        if not asked[self.collection]:
+            return quiet
+        return {**quiet, **self._listing(asked, asked[self.collection], page=1)}
+
     def _turn(self, asked, step):
         return self._listing(asked, asked[self.collection], page=asked[self.page] + step)
 
@@ -247,7 +256,10 @@ class _Tab(Layout):
         name = self.desk.collection_for(model, asked[self.collection] or asked[self.remembered]["collection"])
         id_ = self.desk.add_photo(name, choice.path, choice.name)
         asked.form[self.model] = model
-        return {self.tabs: gr.Tabs(selected=TAB), **self._show_collection(asked, name, id_)}
+        done = {self.tabs: gr.Tabs(selected=TAB), **self._show_collection(asked, name, id_)}
+        if self.desk.store.open(name).photo(id_).revision:
+            done |= self._say("This photo has a mask already; the prediction is under Start from.")
+        return done
 
     def _pick(self, asked):
         id_, name = asked.event.id, asked[self.collection]

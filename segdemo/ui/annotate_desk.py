@@ -100,20 +100,17 @@ class Desk:
         return self.store.open(name).add_photo(path, title, self.services.limits)
 
     def collection_for(self, model, preferred=None):
-        """Name of a collection that a model's prediction can be corrected in; made if there is none.
+        """Name of a collection with a model's own classes, so that all of a prediction can be corrected in it.
 
         Args:
             model: a served model.
-            preferred: name of the collection to take if the model knows any of its classes, or None.
+            preferred: name of the collection to take if there are several, or None. None at all: it is made.
         """
         label_set = zoo.served_model(model).label_set
-        names = [name for _, name in self.collections()]
-        if preferred in names and lookup(label_set, self.store.open(preferred).label_set) is not None:
+        names = [c.name for c in self.store.collections() if c.label_set.classes == label_set.classes]
+        if preferred in names:
             return preferred
-        for name in names:
-            if self.store.open(name).label_set.classes == label_set.classes:
-                return name
-        return self.store.create(f"{label_set.title} corrections", label_set).name
+        return names[0] if names else self.store.create(f"{label_set.title} corrections", label_set).name
 
     # --- the canvas ---
 

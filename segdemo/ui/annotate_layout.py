@@ -11,6 +11,7 @@ from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
+ARCHIVE_BYTES = 2_000_000_000  # of one archive to import; what a photo may have, intake says
 CSS = """
 .segdemo-said p { padding: 10px 14px; border-radius: 10px; margin: 0; overflow-wrap: anywhere;
   background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
@@ -26,7 +27,10 @@ CSS = """
 .segdemo-hint { display: grid; place-items: center; min-height: 320px; text-align: center;
   padding: 20px; border-radius: 12px; border: 1px dashed var(--border-color-primary);
   color: var(--body-text-color-subdued); }
-@media (max-width: 800px) { #annotate-hint { display: none; } }
+@media (max-width: 800px) {
+  #annotate-hint { display: none; }
+  #annotate-title { flex: 1 1 100%; }
+}
 """
 _SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."
 
@@ -176,9 +180,7 @@ class Layout:
         )
         with gr.Column(visible=False) as self.desktop:
             with gr.Row(elem_classes="segdemo-bar"):
-                self.photo_title = gr.HTML(
-                    min_width=220, elem_classes="segdemo-photo-title", elem_id="annotate-title"
-                )
+                self.photo_title = gr.HTML(elem_classes="segdemo-photo-title", elem_id="annotate-title")
                 self.model = gr.Dropdown(
                     [("no model", NOTHING)],
                     value=NOTHING,

@@ -63,7 +63,7 @@ def build():
             with gr.Tab("Annotate", id=annotate.TAB) as tab:
                 annotate.build(services, tab, tabs, shown)
             with gr.Tab("Zoo", id="zoo"):
-                zoo_tab.build(services)
+                zoo_tab.build(services, demo)
         api.build(services)
     return demo
 
@@ -74,6 +74,6 @@ def launch_options():
     return {
         "theme": THEME,
         "css": CSS + annotate_layout.CSS + zoo_tab.CSS,
-        "max_file_size": limits.max_bytes,
+        "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],
     }

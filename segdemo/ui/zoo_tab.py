@@ -71,14 +71,16 @@ _LEGEND = (
 _HINT = '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
 
 
-def build(services):
+def build(services, demo):
     """Add the tab to the Blocks being built.
 
     Args:
         services: the page's ``Services``.
+        demo: the Blocks.
     """
     # A function, so that each visit shows the models there are by then.
-    gr.HTML(lambda: cards(services), elem_id="zoo-cards", padding=False)
+    shown = gr.HTML(elem_id="zoo-cards", padding=False)
+    demo.load(lambda: cards(services), None, shown, api_visibility="private", show_progress="hidden")
     gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
     built_in = built_in_paths()
     with gr.Row():

@@ -168,6 +168,7 @@ def test_from_nothing_to_a_dataset_and_back(tab, photos, tmp_path):
     tab.page.reload()
     tab.enter()
     assert tab.wait("cat.png") == id_
+    expect(tab.notice).to_be_hidden()
     np.testing.assert_array_equal(tab.labels(), painted)
 
     tab.open_section("Export and import")
@@ -363,6 +364,8 @@ def test_a_phone_shows_everything_without_sideways_scrolling(served, open_page, 
     tab.create("Pocket", "leaf", "stone")
     tab.add(photos["cat"])
     tab.wait("cat.png")
+    tab.pick("cat.png")  # the list is far below the canvas
+    expect(tab.title).to_be_in_viewport()
     tab.open_section("Export and import")
     tab.open_section("Name and classes")
     tab.page.locator("#collection-new").click()
