@@ -721,6 +721,7 @@ const urlOf = (file) => (typeof file === "string" ? file : file?.url);
 async function load(payload) {
   const turn = ++loading;
   const samePhoto = state.pyramid && state.payload && urlOf(payload.image) === urlOf(state.payload.image);
+  const sameClasses = state.payload && JSON.stringify(payload.labels) === JSON.stringify(state.payload.labels);
   nodes.busy.hidden = false;
   nodes.busy.textContent = "Loading…";
   nodes.root.setAttribute("aria-busy", "true");
@@ -764,7 +765,7 @@ async function load(payload) {
   for (const [name, map] of Object.entries({ confidence, uncertainty }))
     if (map) state.heat[name] = { map, picture: colourHeat(map) };
   readLabels(payload.labels);
-  if (!samePhoto || !state.hidden.size) [state.hidden, state.solo] = [startHidden(), null];
+  if (!samePhoto || !sameClasses || !state.hidden.size) [state.hidden, state.solo] = [startHidden(), null];
   editor.enter(draft);
   buildSide();
   nodes.busy.hidden = true;

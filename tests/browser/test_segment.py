@@ -194,6 +194,17 @@ def test_two_models_side_by_side(page):
     expect(page.locator(SECOND)).to_be_hidden(timeout=SECONDS)
 
 
+def test_the_background_of_each_models_own_classes_starts_hidden(page):
+    def hidden():
+        return page.locator(STAGE).evaluate("node => [...node.maskCanvas.state.hidden]")
+
+    assert hidden() == [VOC.background]
+    for model, label_set in (("unet", PETS), (FIRST, VOC)):
+        choose(page, model)
+        wait_for(page, "chelsea.png", model)
+        assert hidden() == [label_set.background]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
