@@ -397,7 +397,9 @@ def load_start(model, source):
     if not path.is_file():
         entry = zoo.served_model(source)
         if "weights" not in entry.data:
-            raise TrainingError(f"The model {source!r} carries no weights to train on: start from another one.")
+            raise TrainingError(
+                f"The model {source!r} carries no weights to train on: start from another one."
+            )
         path = entry.folder / entry.data["weights"]
     before = [np.array(w) for w in model.get_weights()]
     with warnings.catch_warnings():

@@ -3,6 +3,8 @@
 import gradio as gr
 from gradio import processing_utils
 
+from segdemo.ui.photos import built_in_paths
+
 
 def photo_input(**kwargs):
     """A ``gr.Image`` that gives the path of the raw file: upload, drop, paste or webcam.
@@ -26,3 +28,30 @@ def photo_input(**kwargs):
 
     component.preprocess = raw_file
     return component
+
+
+def photo_picker(prefix=""):
+    """The built-in photos as thumbnails, and below them a place for one's own.
+
+    Args:
+        prefix: of the elements' ids ``photos`` and ``photo-input``.
+
+    Returns:
+        ``built_in_paths()``, the thumbnails (their value is the index of the one clicked) and the ``photo_input``.
+    """
+    built_in = built_in_paths()
+    photos = gr.Dataset(
+        components=[gr.Image(visible=False)],
+        samples=[[str(path)] for path in built_in.values()],
+        type="index",
+        label="Photos",
+        elem_classes="segdemo-photos",
+        elem_id=f"{prefix}photos",
+    )
+    own_photo = photo_input(
+        label="Your photo: drop, paste, pick or take one",
+        sources=["upload", "webcam", "clipboard"],
+        height=170,
+        elem_id=f"{prefix}photo-input",
+    )
+    return built_in, photos, own_photo

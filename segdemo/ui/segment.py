@@ -11,7 +11,7 @@ from segdemo import datasets, masks, zoo
 from segdemo.intake import IntakeError, read_photo
 from segdemo.predict import DamagedModelError
 from segdemo.ui import canvas
-from segdemo.ui.inputs import photo_input
+from segdemo.ui.inputs import photo_picker
 from segdemo.ui.photos import built_in_paths, shown_as_it_is
 
 FIRST_MODEL = "deeplabv3"
@@ -50,20 +50,7 @@ def build(services, demo):
 
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
-            photos = gr.Dataset(
-                components=[gr.Image(visible=False)],
-                samples=[[str(path)] for path in built_in.values()],
-                type="index",
-                label="Photos",
-                elem_classes="segdemo-photos",
-                elem_id="photos",
-            )
-            own_photo = photo_input(
-                label="Your photo: drop, paste, pick or take one",
-                sources=["upload", "webcam", "clipboard"],
-                height=170,
-                elem_id="photo-input",
-            )
+            _, photos, own_photo = photo_picker()
             model = gr.Radio(models, value=start, label="Model", elem_id="model")
             card = gr.HTML(services.card(start), elem_classes="segdemo-card")
             other = gr.Dropdown(

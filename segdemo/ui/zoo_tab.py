@@ -13,8 +13,7 @@ from PIL import Image
 from segdemo import agreement, masks, recipes, settings, zoo
 from segdemo.intake import IntakeError
 from segdemo.predict import DamagedModelError
-from segdemo.ui.inputs import photo_input
-from segdemo.ui.photos import built_in_paths
+from segdemo.ui.inputs import photo_picker
 
 SIDE = 560  # pixels, the longer side of the pictures in the grid
 LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
@@ -82,23 +81,9 @@ def build(services, demo):
     shown = gr.HTML(elem_id="zoo-cards", padding=False)
     demo.load(lambda: cards(services), None, shown, api_visibility="private", show_progress="hidden")
     gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
-    built_in = built_in_paths()
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
-            photos = gr.Dataset(
-                components=[gr.Image(visible=False)],
-                samples=[[str(path)] for path in built_in.values()],
-                type="index",
-                label="Photos",
-                elem_classes="segdemo-photos",
-                elem_id="zoo-photos",
-            )
-            own_photo = photo_input(
-                label="Your photo: drop, paste, pick or take one",
-                sources=["upload", "webcam", "clipboard"],
-                height=170,
-                elem_id="zoo-photo-input",
-            )
+            built_in, photos, own_photo = photo_picker("zoo-")
         with gr.Column(scale=3, min_width=320):
             grid = gr.HTML(f'<div class="zoo">{_HINT}</div>', elem_id="zoo-grid", padding=False)
 
