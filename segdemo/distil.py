@@ -337,8 +337,8 @@ def batches(
         DatasetError: no such subset or an empty one.
     """
     samples, grid, small = dataset.samples(subset), labels.grid, (size // stride,) * 2
-    records, load = pipeline._source(dataset, subset)
-    records = pipeline._shuffled(
+    records, load = pipeline.source(dataset, subset)
+    records = pipeline.shuffled(
         records, count=len(samples), buffer=None, probabilities=probabilities, seed=seed, dataset=dataset
     )
 

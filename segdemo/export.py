@@ -22,7 +22,7 @@ from segdemo.datasets import open_dataset
 from segdemo.evaluate import evaluate_model
 from segdemo.intake import read_photo
 from segdemo.predict import Predictor
-from segdemo.store import write_atomic
+from segdemo.store import write_json
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17
@@ -209,7 +209,7 @@ def export_run(run_dir, name=None, temperature=1.0, int8=False):
         "version": __version__,
     }
     manifest = run_dir / "manifest.json"
-    write_atomic(manifest, json.dumps({"models": {name: entry}}, indent=1).encode())
+    write_json(manifest, {"models": {name: entry}})
     served = zoo.read_manifest(manifest)[name]
     predictor = Predictor(served)
     for sample in dataset.samples(config.validation)[:3]:
@@ -218,16 +218,16 @@ def export_run(run_dir, name=None, temperature=1.0, int8=False):
         entry["int8"] = _try_int8(config, dataset, served, predictor)
         if entry["int8"]["served"]:
             entry["onnx_sha256"] = zoo.sha256(graph)
-            write_atomic(manifest, json.dumps({"models": {name: entry}}, indent=1).encode())
+            write_json(manifest, {"models": {name: entry}})
             served = zoo.read_manifest(manifest)[name]
     after = evaluate_model(served, dataset, config.held_out)
     report = {"before": _before(config, dataset), "after": after}
-    write_atomic(run_dir / "report.json", json.dumps(report, indent=1).encode())
+    write_json(run_dir / "report.json", report)
     kept = ("dataset", "subset", "images", "mean_iou", "mean_accuracy", "pixel_accuracy", "class_iou")
     on = f"--dataset {dataset.kind} --subset {after['subset']} --data DIR"
     command = f"python -m segdemo evaluate --model {name} {on}"
     entry["metrics"] = {**{key: after[key] for key in kept}, "command": command}
-    write_atomic(manifest, json.dumps({"models": {name: entry}}, indent=1).encode())
+    write_json(manifest, {"models": {name: entry}})
     return entry
 
 

@@ -106,9 +106,9 @@ def build(
             f"There are {len(dataset.label_set)} classes and {len(class_weights)} weights: give one a class."
         )
 
-    records, load = _source(dataset, subset)  # a record is all a sample is before it is decoded
+    records, load = source(dataset, subset)  # a record is all a sample is before it is decoded
     shuffle = partial(
-        _shuffled, count=count, buffer=shuffle_buffer, probabilities=probabilities, seed=seed, dataset=dataset
+        shuffled, count=count, buffer=shuffle_buffer, probabilities=probabilities, seed=seed, dataset=dataset
     )
     in_memory = cache == "memory"
     if training and not in_memory:
@@ -341,7 +341,7 @@ def _decode_pet(record):
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _source(dataset, subset):
+def source(dataset, subset):
     """A subset's records, and the function from one to ``(image uint8 (H, W, 3), mask uint8 (H, W))``."""
     if isinstance(dataset, TFDSPets):
         return dataset.encoded(subset), _decode_pet
@@ -382,7 +382,7 @@ def _source(dataset, subset):
     return tf.data.Dataset.range(len(samples)), load
 
 
-def _shuffled(records, *, count, buffer, probabilities, seed, dataset):
+def shuffled(records, *, count, buffer, probabilities, seed, dataset):
     if probabilities is None:
         # TFDS's records are whole files, not ids: its buffer is kept to what the tutorial uses.
         buffer = buffer or (min(count, 1000) if isinstance(dataset, TFDSPets) else count)

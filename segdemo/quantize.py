@@ -10,7 +10,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-# Kept in float: what touches the classes directly, and resizing, whose rounding shows at outlines.
+# Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
 
 

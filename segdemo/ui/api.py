@@ -1,9 +1,7 @@
 """The HTTP API: ``/segment`` and ``/models``, for ``gradio_client`` and curl."""
 
-import tempfile
-from pathlib import Path
-
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
 from segdemo import masks, zoo
 from segdemo.intake import IntakeError
@@ -36,10 +34,8 @@ def build(services):
             prediction = services.predict(model, photo)
         except (IntakeError, zoo.UnknownModelError, DamagedModelError) as error:
             raise gr.Error(str(error), print_exception=False) from error
-        folder = Path(tempfile.mkdtemp(dir=label_map.GRADIO_CACHE))
-        path = folder / "label_map.png"
-        path.write_bytes(masks.encode_png(prediction.label_map, entry.label_set))
-        return str(path), {
+        png = masks.encode_png(prediction.label_map, entry.label_set)
+        return save_bytes_to_cache(png, "label_map.png", label_map.GRADIO_CACHE), {
             "model": model,
             "label_set": entry.label_set.name,
             "width": photo.shape[1],

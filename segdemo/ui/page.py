@@ -3,6 +3,7 @@
 import gradio as gr
 
 from segdemo import __version__
+from segdemo.intake import Limits
 from segdemo.ui import annotate, annotate_layout, api, segment, zoo_tab
 from segdemo.ui.services import Services
 
@@ -70,7 +71,7 @@ def build():
 
 def launch_options():
     """Arguments of ``demo.launch``: looks, limits, and room for long queues."""
-    limits = Services.start().limits
+    limits = Limits.from_env()
     return {
         "theme": THEME,
         "css": CSS + annotate_layout.CSS + zoo_tab.CSS,

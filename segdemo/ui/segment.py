@@ -12,7 +12,7 @@ from segdemo.intake import IntakeError, read_photo
 from segdemo.predict import DamagedModelError
 from segdemo.ui import canvas
 from segdemo.ui.inputs import photo_picker
-from segdemo.ui.photos import built_in_paths, shown_as_it_is
+from segdemo.ui.photos import shown_as_it_is
 
 FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
@@ -41,16 +41,15 @@ class Shown:
 
 def build(services, demo):
     """Add the tab to the Blocks being built; returns its ``Shown``."""
-    built_in = built_in_paths()
-    first = Choice(str(next(iter(built_in.values()))), next(iter(built_in)).name)
     titles = {name: entry.title for name, entry in zoo.served_models().items()}
     models = [(title, name) for name, title in titles.items()]
     start = FIRST_MODEL if FIRST_MODEL in dict(map(reversed, models)) else models[0][1]
-    chosen = gr.State(first)
 
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
-            _, photos, own_photo = photo_picker()
+            built_in, photos, own_photo = photo_picker()
+            first, path = next(iter(built_in.items()))
+            chosen = gr.State(Choice(str(path), first.name))
             model = gr.Radio(models, value=start, label="Model", elem_id="model")
             card = gr.HTML(services.card(start), elem_classes="segdemo-card")
             other = gr.Dropdown(
