@@ -46,6 +46,7 @@ def _parser():
     command.add_argument("--model", required=True)
     command.add_argument("--out", required=True, type=Path, help="folder for <stem>.png")
     command.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
+    _add_passes(command)
     command.add_argument("--json", action="store_true")
     command.add_argument("photos", nargs="+", type=Path, metavar="IMAGE_OR_DIR")
     command.set_defaults(run=_predict)
@@ -57,8 +58,16 @@ def _parser():
     command.add_argument(
         "--squashed", action="store_true", help="also score masks and predictions squashed to 384x384"
     )
+    _add_passes(command)
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("calibrate", help="measure how far a model's confidence can be trusted")
+    command.add_argument("--model", required=True)
+    _add_dataset(command)
+    command.add_argument("--write", action="store_true", help="keep the result in the model's manifest")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_calibrate)
 
     command = commands.add_parser("train", help="train or fine-tune a model")
     command.add_argument("--model", help="an architecture; see `models`")
@@ -76,6 +85,11 @@ def _parser():
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting, as JSON"
     )
     command.add_argument("--no-export", action="store_true", help="do not export at the end")
+    command.add_argument(
+        "--estimate",
+        action="store_true",
+        help="time a few steps and say how long it would take; needs no --out",
+    )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_train)
 
@@ -108,6 +122,20 @@ def _parser():
 def _add_dataset(command, required=True):
     command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
     command.add_argument("--data", required=required, type=Path, metavar="DIR")
+
+
+def _add_passes(command):
+    command.add_argument(
+        "--flip", action="store_true", help="average with the mirrored photo: twice the time"
+    )
+    command.add_argument(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="S",
+        help="average over these multiples of the model's size (default: 1)",
+    )
 
 
 def _print_json(data):
@@ -173,7 +201,7 @@ def _predict(options):
 
     photos = _photos(options.photos)
     entry = served_model(options.model)
-    predictor = Predictor(entry)
+    predictor = Predictor(entry, options.scales, options.flip)
     limits = Limits.from_env()
     results, failed = [], 0
     for path in _progress(photos, "photos"):
@@ -219,7 +247,13 @@ def _evaluate(options):
     entry = served_model(options.model)
     dataset = open_dataset(options.dataset, options.data)
     report = evaluate_model(
-        entry, dataset, options.subset, squashed=options.squashed, wrap=lambda s: _progress(s, "photos")
+        entry,
+        dataset,
+        options.subset,
+        squashed=options.squashed,
+        scales=options.scales,
+        flip=options.flip,
+        wrap=lambda s: _progress(s, "photos"),
     )
     if options.json:
         _print_json(report)
@@ -227,8 +261,38 @@ def _evaluate(options):
     print(f"{report['model']} on {report['dataset']} {report['subset']}, {report['images']} photos")
     for key in ("mean_iou", "mean_accuracy", "pixel_accuracy"):
         print(f"{key.replace('_', ' '):16} {100 * report[key]:6.2f} %")
+    print(f"{'median time':16} {report['milliseconds']:6.1f} ms")
     for name, value in report["class_iou"].items():
         print(f"  {name:14} {'   -' if value is None else f'{100 * value:6.2f}'}")
+
+
+def _calibrate(options):
+    from segdemo import calibrate
+    from segdemo.datasets import open_dataset
+    from segdemo.zoo import served_model
+
+    entry = served_model(options.model)
+    dataset = open_dataset(options.dataset, options.data)
+    result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"))
+    if options.write:
+        calibrate.write(entry, result)
+    if options.json:
+        _print_json(result)
+        return
+    print(f"temperature {result['temperature']}")
+    if measured := result["calibration"]:
+        before, after = (100 * measured[key] for key in ("ece_before", "ece"))
+        print(f"expected calibration error on {measured['subset']} {before:.2f} %, with it {after:.2f} %")
+    if domain := result["domain"]:
+        print(
+            f"of {domain['photos']} photos of what it knows, {100 * domain['false_alarms']:.1f} % are called "
+            "unknown"
+            + (
+                f", of {domain['windows']} that show none of it {100 * domain['noticed']:.1f} %"
+                if domain["windows"]
+                else ""
+            )
+        )
 
 
 def _train(options):
@@ -241,12 +305,22 @@ def _train(options):
         else:
             print("\n".join(f"{name:33} {summary}" for name, summary in shown.items()))
         return None
-    if options.out is None:
+    if options.out is None and not options.estimate:
         raise ValueError("Say where the run goes: --out RUN_DIR.")
     settings = _train_settings(options, recipes)
     from segdemo import train
 
     config = train.TrainConfig.from_json(settings)
+    if options.estimate:
+        from segdemo.estimates import Estimate
+
+        with contextlib.redirect_stdout(sys.stderr):
+            measured = train.estimate(config)
+        if options.json:
+            _print_json(measured)
+        else:
+            print(Estimate("done", measured).sentence(config.epochs))
+        return None
     with contextlib.redirect_stdout(sys.stderr):  # Keras draws its progress bar on stdout
         status = train.train(
             config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json
@@ -262,6 +336,8 @@ def _train(options):
 
 def _train_settings(options, recipes):
     if options.resume:
+        if options.out is None:
+            raise ValueError("Say which run to go on with: --out RUN_DIR.")
         path = options.out / "config.json"
         if not path.is_file():
             raise ValueError(f"There is no run in {options.out} to go on with: leave out --resume.")

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from segdemo.files import write_json
 from segdemo.intake import read_photo
 from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.settings import home
@@ -592,7 +592,7 @@ def by_class(dataset, subset="all", cache_dir=None):
                 if id_ in index:
                     index[id_].append(sample.id)
     with contextlib.suppress(OSError):  # a full or read-only disk makes it slower, not wrong
-        _write_atomically(cache, json.dumps(index))
+        write_json(cache, index)
     return index
 
 
@@ -609,15 +609,3 @@ def _stamp(path):
     except (AttributeError, OSError):
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _write_atomically(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise

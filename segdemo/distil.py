@@ -24,9 +24,9 @@ from keras import ops
 from PIL import Image
 
 from segdemo import augment, datasets, pipeline, zoo
+from segdemo.files import write_atomic
 from segdemo.labels import VOID
 from segdemo.settings import home, threads
-from segdemo.store import write_atomic
 
 PADDING = 128  # grey level around a photo that is not square, as the teacher was trained with
 DESCRIPTION = "teacher.json"

@@ -1,6 +1,7 @@
 """Scores of a label-map predictor on a dataset: one confusion matrix, original resolution, void excluded."""
 
 import math
+import statistics
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from segdemo import masks
 from segdemo.datasets import read_label_map
 from segdemo.intake import read_photo
-from segdemo.predict import Predictor, argmax_at
+from segdemo.predict import Predictor
 
 SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
 
@@ -63,7 +64,7 @@ def evaluate(predict, samples, label_set, progress=None):
     }
 
 
-def evaluate_model(entry, dataset, subset, squashed=False, wrap=iter):
+def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=False, wrap=iter):
     """Score a served model.
 
     Args:
@@ -71,11 +72,12 @@ def evaluate_model(entry, dataset, subset, squashed=False, wrap=iter):
         dataset: a ``datasets.Dataset`` in the same label set.
         subset: one of its subsets.
         squashed: also score photos, masks and predictions squashed to 384x384, for comparison only.
+        scales, flip: of ``predict.Predictor``.
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        The report of ``evaluate`` with ``model``, ``onnx_sha256``, ``dataset`` and ``subset``, and with ``squashed``
-        scores under that name.
+        The report of ``evaluate`` with ``model``, ``onnx_sha256``, ``dataset`` and ``subset``, the median
+        ``milliseconds`` of a prediction, ``scales`` and ``flip``, and with ``squashed`` scores under that name.
 
     Raises:
         ValueError: the model's classes are not the dataset's. DatasetError: no such subset.
@@ -85,21 +87,31 @@ def evaluate_model(entry, dataset, subset, squashed=False, wrap=iter):
             f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
             "choose a model or a dataset to match."
         )
-    predictor = Predictor(entry)
+    predictor = Predictor(entry, scales, flip)
     samples = dataset.samples(subset)
+    times = []
+
+    def predict(image):
+        prediction = predictor(image)
+        times.append(prediction.milliseconds)
+        return prediction.label_map
+
     report = {
         "model": entry.name,
         "onnx_sha256": entry.onnx_sha256,
         "dataset": dataset.kind,
         "subset": subset,
-        **evaluate(lambda image: predictor(image).label_map, wrap(samples), dataset.label_set),
+        "scales": list(scales),
+        "flip": flip,
+        **evaluate(predict, wrap(samples), dataset.label_set),
+        "milliseconds": round(statistics.median(times), 1) if times else None,
     }
     if squashed:
         confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
         for sample in wrap(samples):
             image = Image.fromarray(read_photo(sample.image_path)).resize(SQUASHED, Image.Resampling.BILINEAR)
             truth = Image.fromarray(read_label_map(sample)).resize(SQUASHED, Image.Resampling.NEAREST)
-            label_map = argmax_at(predictor.logits(np.asarray(image)), *SQUASHED)
+            label_map = predictor(np.asarray(image)).label_map
             confusion += masks.confusion(np.asarray(truth), label_map, len(dataset.label_set))
         report["squashed"] = scores(confusion, dataset.label_set)
     return report

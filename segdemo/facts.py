@@ -20,9 +20,9 @@ from html import escape
 import keras
 
 from segdemo import zoo
+from segdemo.files import write_atomic
 from segdemo.models.encoders import encoder_spec
 from segdemo.models.layers import CropLike, ResizeLike
-from segdemo.store import write_atomic
 
 
 @dataclass(frozen=True)

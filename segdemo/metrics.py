@@ -1,81 +1,18 @@
-"""Segmentation metrics over one confusion matrix.
+"""Segmentation metrics over one confusion matrix, for Keras to keep while it trains.
 
 A confusion matrix is (K, K): rows are the truth, columns the prediction, entries are pixels. Void pixels are
 never counted. The matrix is summed over the whole set before anything is divided, and means run over the
 classes that have truth. Definitions: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015), section 5; Everingham
-et al., "The PASCAL Visual Object Classes Challenge: A Retrospective" (2015).
+et al., "The PASCAL Visual Object Classes Challenge: A Retrospective" (2015). Without Keras the same comes from
+``masks.confusion`` and ``evaluate.scores``.
 """
 
 import keras
-import numpy as np
 from keras import ops
 
 from segdemo.labels import VOID
 
 SERIAL = "segdemo"
-
-
-def confusion_matrix(truth, prediction, num_classes, void=VOID):
-    """The confusion matrix of two label maps.
-
-    Args:
-        truth: integers of any shape, 0..K-1 or void.
-        prediction: integers of the same shape, 0..K-1 wherever the truth is not void.
-        num_classes: K.
-        void: the void id.
-
-    Returns:
-        int64 (K, K).
-
-    Raises:
-        ValueError: different shapes, or an id that is neither a class nor void.
-    """
-    truth, prediction = np.asarray(truth), np.asarray(prediction)
-    if truth.shape != prediction.shape:
-        raise ValueError(
-            f"The truth is {truth.shape} and the prediction {prediction.shape}: they must have the same size."
-        )
-    valid = truth != void
-    truth, prediction = truth[valid].astype(np.int64), prediction[valid].astype(np.int64)
-    for what, ids in (("truth", truth), ("prediction", prediction)):
-        if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
-            stray = ids[(ids < 0) | (ids >= num_classes)][0]
-            raise ValueError(f"The {what} holds the id {stray}, which is none of the {num_classes} classes.")
-    cells = np.bincount(truth * num_classes + prediction, minlength=num_classes**2)
-    return cells.reshape(num_classes, num_classes)
-
-
-def scores(matrix):
-    """All scores of a confusion matrix, as plain data.
-
-    Args:
-        matrix: (K, K), rows the truth.
-
-    Returns:
-        A dictionary of floats in 0..1: ``pixel_accuracy``, ``mean_accuracy``, ``mean_iou``, and two
-        lists of K entries, ``accuracy`` and ``iou``, with None for a class without truth. A score without
-        any pixel behind it is None.
-    """
-    matrix = np.asarray(matrix, np.float64)
-    truth, predicted, right = matrix.sum(1), matrix.sum(0), np.diag(matrix)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        accuracy = np.where(truth > 0, right / truth, np.nan)
-        iou = np.where(truth > 0, right / (truth + predicted - right), np.nan)
-
-    def mean(values):
-        values = values[~np.isnan(values)]
-        return float(values.mean()) if values.size else None
-
-    def plain(values):
-        return [None if np.isnan(value) else float(value) for value in values]
-
-    return {
-        "pixel_accuracy": float(right.sum() / matrix.sum()) if matrix.sum() else None,
-        "mean_accuracy": mean(accuracy),
-        "mean_iou": mean(iou),
-        "accuracy": plain(accuracy),
-        "iou": plain(iou),
-    }
 
 
 @keras.saving.register_keras_serializable(SERIAL)

@@ -5,10 +5,10 @@ nothing is kept in memory but a few batches. Images stay RGB 0..255, since prepr
 model.
 """
 
+import contextlib
 import hashlib
-import os
 import re
-import tempfile
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +25,12 @@ from segdemo.datasets import (
     read_image,
     read_label_map,
 )
+from segdemo.files import write_atomic
 from segdemo.labels import PETS, VOID, LabelSet
 
 MEMORY_LIMIT = 2**31  # bytes that cache="memory" may take
+DISK_RESERVE = 2**31  # bytes that a cache folder leaves free on its disk
+SHAPE_BYTES = 8  # at the start of a file of it: height and width, int32
 PREFETCH = 2  # batches; a deeper queue costs memory and hides nothing
 
 
@@ -146,7 +149,7 @@ def build(
     return batches.prefetch(PREFETCH)
 
 
-def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, **options):
+def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, cache=None, **options):
     """The pipeline of *TensorFlow in Action*, chapter 8, for DeepLabv3 on VOC.
 
     Photos and masks are resized to ``size``, or, for training with ``enlarge``, to that side and randomly
@@ -154,19 +157,24 @@ def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, 
 
     Args:
         enlarge: side in pixels before the crop, 444 in the book, or None to resize straight to ``size``.
+        cache: of the resized photos, see ``build``.
         options: further arguments of ``build``.
 
     Returns and raises as ``build``.
     """
-    crop = [partial(aug.random_crop, size=_pair(size))] if enlarge else []
+    side = _pair(enlarge if enlarge and training else size)
+    resize, crop = partial(aug.resize, size=side), partial(aug.random_crop, size=_pair(size))
+    # Mirrored first, as the bytes that were decoded: the floats of the crop would take four times as long.
+    steps = [aug.random_flip, *([] if cache else [resize]), *([crop] if enlarge else []), aug.random_color]
     return build(
         dataset,
         subset,
         size=size,
         batch=batch,
         training=training,
-        prepare=partial(aug.resize, size=_pair(enlarge if enlarge and training else size)),
-        augment=aug.compose(*crop, aug.random_flip, aug.random_color),
+        prepare=resize if cache else None,
+        augment=aug.compose(*steps),
+        cache=cache,
         **options,
     )
 
@@ -452,48 +460,58 @@ def _kept_on_disk(prepared, prepare, folder, dataset, subset):
         raise DatasetError(
             "Pets of TensorFlow Datasets are already one file: cache them in memory or not at all."
         )
-    samples = dataset.samples(subset)
     step = _describe(prepare)
     folder.mkdir(parents=True, exist_ok=True)
 
-    def file_of(index):
-        sample = samples[index]
+    def file_of(sample):
         try:
             stamps = [
                 (str(p), p.stat().st_size, p.stat().st_mtime_ns)
                 for p in (sample.image_path, sample.mask_path)
             ]
         except OSError:
-            return None  # reading it will say what is missing
-        return folder / f"{hashlib.sha256(repr((step, stamps)).encode()).hexdigest()[:40]}.npy"
+            return ""  # reading it will say what is missing
+        return str(folder / f"{hashlib.sha256(repr((step, stamps)).encode()).hexdigest()[:40]}.u8")
 
-    def recall(index):
-        file = file_of(index)
-        try:
-            return np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, TypeError):
-            return np.empty((0, 0, 4), np.uint8)
+    files = [file_of(sample) for sample in dataset.samples(subset)]
+    patterns = tf.constant([re.sub(r"([*?\[])", r"[\1]", file) for file in files])  # that match just the file
+    files = tf.constant(files)
 
-    def keep(index, image, mask):
-        file = file_of(index)
-        handle, part = tempfile.mkstemp(dir=folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.save(stream, np.concatenate([image, mask[..., None]], axis=-1))
-            Path(part).replace(file)
-        except OSError:  # a full disk makes it slower, not wrong
-            Path(part).unlink(missing_ok=True)
+    def keep(file, image, mask):
+        with contextlib.suppress(OSError):  # a full disk makes it slower, not wrong
+            if file and shutil.disk_usage(folder).free > DISK_RESERVE:
+                shape = np.array(mask.shape, "<i4")
+                data = shape.tobytes() + image.tobytes() + mask.tobytes()
+                write_atomic(file.decode(), data, durable=False)
         return image, mask
 
     def load(index):
-        kept = tf.ensure_shape(tf.numpy_function(recall, [index], tf.uint8), (None, None, 4))
+        file = files[index]
+        # Python's lock is not needed to look for a file and to read it.
+        found = tf.size(tf.io.matching_files(patterns[index])) > 0
+        data = tf.cond(found, lambda: tf.io.read_file(file), lambda: tf.constant(b""))
+        shape = tf.cond(
+            tf.strings.length(data) > SHAPE_BYTES,
+            lambda: tf.io.decode_raw(tf.strings.substr(data, 0, SHAPE_BYTES), tf.int32),
+            lambda: tf.zeros(2, tf.int32),
+        )
+        area = tf.reduce_prod(tf.cast(shape, tf.int64))
+        whole = (area > 0) & (tf.cast(tf.strings.length(data), tf.int64) == SHAPE_BYTES + 4 * area)
+
+        def recall():
+            values = tf.io.decode_raw(data, tf.uint8)[SHAPE_BYTES:]
+            image = tf.reshape(values[: 3 * area], (shape[0], shape[1], 3))
+            return image, tf.reshape(values[3 * area :], shape)
 
         def make():
             image, mask = _as_uint8(prepared)(index)
-            return tf.numpy_function(keep, [index, image, mask], [tf.uint8, tf.uint8])
+            return tuple(tf.numpy_function(keep, [file, image, mask], [tf.uint8, tf.uint8]))
 
-        image, mask = tf.cond(tf.size(kept) > 0, lambda: [kept[..., :3], kept[..., 3]], make)
-        return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(mask, (None, None))
+        image, mask = tf.cond(whole, recall, make)
+        # With the size that a resize always gives, what follows can be compiled.
+        resized = isinstance(prepare, partial) and prepare.func is aug.resize and "size" in prepare.keywords
+        size = _pair(prepare.keywords["size"]) if resized else (None, None)
+        return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
 
     return load
 

@@ -1,9 +1,11 @@
 """ONNX Runtime predictor: an RGB photo in, a label map of the photo's own size out."""
 
+import copy
 import threading
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import onnxruntime
@@ -12,6 +14,12 @@ from PIL import Image
 from segdemo import zoo
 from segdemo.settings import threads
 
+# What a person may choose between, and what ``Predictor.seeing`` makes of it.
+PASSES = {
+    "once": {"scales": (1.0,), "flip": False},
+    "mirrored": {"scales": (1.0,), "flip": True},
+    "scales": {"scales": (0.75, 1.0, 1.25), "flip": True},
+}
 MULTIPLE = 32  # both sides of the network's input are multiples of it
 
 
@@ -25,13 +33,20 @@ class Prediction:
 
     Attributes:
         label_map: uint8 (H, W), class ids, the photo's own size.
-        probabilities: float32 (h, w, K), softmax at the resolution the network answered in.
+        probabilities: float32 (h, w, K), softmax at the resolution the network answered in; their mean if it
+            was asked several times.
         milliseconds: from the photo as an array to the label map.
+        variance: float32 (h, w), of a stochastic network's softmax over its passes, averaged over the classes
+            (Kendall et al., arXiv:1511.02680, section 3), 0..1/4; None for the others.
+        out_of_domain: whether the photo probably shows nothing the model knows, see ``evidence``; None if the
+            model has no measured threshold.
     """
 
     label_map: np.ndarray
     probabilities: np.ndarray
     milliseconds: float
+    variance: np.ndarray | None = None
+    out_of_domain: bool | None = None
 
     @cached_property
     def confidence(self):
@@ -40,7 +55,10 @@ class Prediction:
 
     @cached_property
     def uncertainty(self):
-        """uint8 (h, w): entropy over its maximum log K, 0..255 for 0..1."""
+        """uint8 (h, w), 0..255 for 0..1: twice the standard deviation over the passes of a stochastic network,
+        else the entropy over its maximum log K."""
+        if self.variance is not None:
+            return np.rint(2 * np.sqrt(self.variance) * 255).astype(np.uint8)
         p = self.probabilities
         entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(-1) / np.log(max(p.shape[-1], 2))
         return np.rint(np.clip(entropy, 0, 1) * 255).astype(np.uint8)
@@ -51,12 +69,16 @@ class Predictor:
 
     Args:
         entry: its ``zoo.ModelEntry``. The file's checksum is verified first.
+        scales: the photo is seen at each of these multiples of the model's own size,
+        flip: and each time mirrored too. The label map is the argmax of the mean of the softmaxes, as DeepLab's
+            multi-scale inference (arXiv:1706.05587, section 4.1). Costs a pass for each.
 
     Raises:
-        DamagedModelError: there is no such file, or its checksum differs.
+        DamagedModelError: there is no such file, or its checksum differs. ValueError: no scale, or one outside
+            1/4..4.
     """
 
-    def __init__(self, entry):
+    def __init__(self, entry, scales=(1.0,), flip=False):
         if not entry.path.is_file():
             raise DamagedModelError(f"{entry.path.name} is missing: fetch it again.")
         if zoo.sha256(entry.path) != entry.onnx_sha256:
@@ -68,19 +90,42 @@ class Predictor:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.entry = entry
         self.session = onnxruntime.InferenceSession(entry.path, options, providers=["CPUExecutionProvider"])
+        self._set_passes(scales, flip)
 
-    def network_input(self, image):
+    def _set_passes(self, scales, flip):
+        if not scales or not all(0.25 <= scale <= 4 for scale in scales):
+            raise ValueError("Give one scale or more, each between 0.25 and 4.")
+        # A stochastic network is asked several times: its entry says how often.
+        self.passes = list(product(scales, (False, True) if flip else (False,))) * self.entry.samples
+
+    def seeing(self, scales=(1.0,), flip=False):
+        """The same loaded model with other passes, see the class. Raises ValueError."""
+        other = copy.copy(self)
+        other._set_passes(scales, flip)
+        return other
+
+    def network_input(self, image, scale=1.0):
         """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3)."""
         height, width = image.shape[:2]
-        scale = self.entry.long_side / max(height, width)
+        scale = scale * self.entry.long_side / max(height, width)
         size = [max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (width, height)]
         resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(resized)[None]
 
-    def logits(self, image):
-        """Run the network on a photo uint8 (H, W, 3): float32 (h, w, K), divided by the temperature."""
-        (logits,) = self.session.run(None, {"image": self.network_input(image)})
-        return logits[0] / np.float32(self.entry.temperature)
+    def logits(self, image, scale=1.0, mirrored=False):
+        """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), divided by the temperature.
+
+        Args:
+            image: the photo.
+            scale: of the model's own size.
+            mirrored: show it the mirror image, and mirror the answer back.
+        """
+        pixels = self.network_input(image, scale)
+        (logits,) = self.session.run(
+            None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
+        )
+        logits = logits[0] / np.float32(self.entry.temperature)
+        return logits[:, ::-1] if mirrored else logits
 
     def __call__(self, image):
         """Segment a photo.
@@ -92,9 +137,56 @@ class Predictor:
             A ``Prediction``.
         """
         start = time.perf_counter()
-        logits = self.logits(image)
-        label_map = argmax_at(logits, *image.shape[:2])
-        return Prediction(label_map, softmax(logits), (time.perf_counter() - start) * 1000)
+        variance = None
+        if len(self.passes) == 1:
+            logits = self.logits(image, *self.passes[0])
+            label_map, probabilities = argmax_at(logits, *image.shape[:2]), softmax(logits)
+        else:
+            probabilities, variance = self._average(image)
+            label_map = argmax_at(probabilities, *image.shape[:2])
+        milliseconds = (time.perf_counter() - start) * 1000
+        return Prediction(
+            label_map,
+            probabilities,
+            milliseconds,
+            variance if self.entry.samples > 1 else None,
+            self._out_of_domain(probabilities),
+        )
+
+    def _average(self, image):
+        """Mean float32 (h, w, K) of the softmax over all passes, and its variance (h, w) averaged over classes."""
+        total = squares = None
+        for scale, mirrored in sorted(self.passes, reverse=True):  # the finest grid first: it is kept
+            probabilities = softmax(self.logits(image, scale, mirrored))
+            if total is None:
+                total = np.zeros(probabilities.shape, np.float64)
+                squares = np.zeros(probabilities.shape, np.float64)
+            probabilities = resize_bilinear(probabilities, *total.shape[:2])
+            total += probabilities
+            squares += np.square(probabilities, dtype=np.float64)
+        mean = total / len(self.passes)
+        variance = np.maximum(squares / len(self.passes) - mean**2, 0).mean(-1)
+        return mean.astype(np.float32), variance.astype(np.float32)
+
+    def _out_of_domain(self, probabilities):
+        domain, background = self.entry.data.get("domain"), self.entry.label_set.background
+        if domain is None or background is None:
+            return None
+        return evidence(probabilities, background) < domain["threshold"]
+
+
+def evidence(probabilities, background):
+    """How surely some part of a photo is not background: the mean of 1 - P(background) over its surest hundredth.
+
+    Args:
+        probabilities: float32 (h, w, K).
+        background: the class id.
+
+    Returns:
+        A float in 0..1.
+    """
+    foreground = np.sort(1 - probabilities[..., background], axis=None)
+    return float(foreground[-max(1, foreground.size // 100) :].mean())
 
 
 def softmax(logits):
@@ -130,6 +222,16 @@ def argmax_at(logits, height, width):
             between = columns[top, open_columns] * (1 - w) + columns[bottom, open_columns] * w
             label_map[start:stop, open_columns] = between.argmax(-1)
     return label_map
+
+
+def resize_bilinear(values, height, width):
+    """Resize a grid float32 (h, w, K) with half-pixel centres: float32 (height, width, K)."""
+    if values.shape[:2] == (height, width):
+        return values
+    left, right, weight = _lerp(values.shape[1], width)
+    values = values[:, left] * (1 - weight)[:, None] + values[:, right] * weight[:, None]
+    above, below, weight = _lerp(values.shape[0], height)
+    return values[above] * (1 - weight)[:, None, None] + values[below] * weight[:, None, None]
 
 
 def _lerp(size, new_size):

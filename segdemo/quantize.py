@@ -5,7 +5,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -60,13 +59,3 @@ def milliseconds(path, image, threads, repeats=20):
         session.run(None, {"image": image})
         times.append((time.perf_counter() - start) * 1000)
     return statistics.median(times)
-
-
-def agreement(one, other, inputs):
-    """Share of pixels of ``inputs`` on which two graphs name the same class."""
-    sessions = [onnxruntime.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in (one, other)]
-    same = [
-        np.mean(np.equal(*(s.run(None, {"image": image})[0].argmax(-1) for s in sessions)))
-        for image in inputs
-    ]
-    return float(np.mean(same))

@@ -9,6 +9,7 @@ Nothing here imports Keras. A trainer that runs out of memory or crashes takes n
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -22,11 +23,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 from segdemo import processes, zoo
 from segdemo import settings as places
 from segdemo.datasets import open_dataset
+from segdemo.estimates import Estimates
 from segdemo.store import (
     AnnotationStore,
     DiskError,
@@ -48,6 +51,8 @@ MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on
 CANCEL_SECONDS = 60  # for a trainer to end by itself once it is asked to
 LOG_TAIL = 8000  # characters
 FREE_BYTES = 300_000_000  # a run is not started, and is stopped, when less than this is left on the disk
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LAUNCHED = "=== trainer started"  # begins a line of the log
 ENDED = ("done", "failed", "cancelled")
 
 _log = logging.getLogger(__name__)
@@ -188,6 +193,7 @@ class Snapshot:
         cancelling: it has been asked to stop.
         can_resume: whether ``resume`` would be accepted.
         model: the version it was installed as, such as ``"cats@2"``; "" before.
+        lineage: parent, data set hash, settings and code version, once it has begun.
         report: scores before and after, once measured; else None.
         samples: paths of the pictures after each epoch, oldest first.
         events: what happened since the cursor given to ``follow``.
@@ -216,6 +222,7 @@ class Snapshot:
     cancelling: bool
     can_resume: bool
     model: str
+    lineage: dict
     report: dict | None
     samples: tuple[Path, ...]
     events: tuple[dict, ...]
@@ -254,6 +261,7 @@ class Runs:
         self._signs = {}  # run id -> (heartbeat, CPU seconds, when these last changed)
         self._disk = (0.0, 0)  # when it was last measured, bytes
         self._stop = threading.Event()
+        self._estimates = Estimates(self.root / ".estimates", self._command)
 
     # --- the interface: start, follow, cancel, resume ---
 
@@ -360,6 +368,26 @@ class Runs:
                 self._write_status(run, state="queued", message="Waiting for its turn.", eta_seconds=None)
         self._try_to_start()
 
+    def estimate(self, settings, user="", token="", begin=True):
+        """How long a run with these settings would take here; measured in the background, so ask again.
+
+        Args:
+            settings, user, token: as of ``start``.
+            begin: False to say only what is known already.
+
+        Returns:
+            An ``estimates.Estimate``.
+
+        Raises:
+            As ``start``.
+        """
+        self.policy.permit(token, user)
+        settings, _ = self._checked(settings)
+        with self._lock():
+            busy = any(self._state(run)["state"] in ("queued", "running") for run in self._runs())
+            reason = "How long it takes is measured when no run is in progress." if busy else None
+            return self._estimates.ask(settings, self._environment(), reason if begin or busy else "")
+
     # --- looking after them ---
 
     def list(self):
@@ -401,6 +429,7 @@ class Runs:
                 if number < too_many or (self.policy.keep_days and age < limit):
                     remove_folder(run.folder)
             sweep(self.root, days=0)
+            self._estimates.tidy()
 
     def watch(self, seconds=1.0):
         """Keep the queue going from a thread of its own, until ``close``."""
@@ -424,6 +453,7 @@ class Runs:
         if not self.root.is_dir():
             return
         with self._lock():
+            self._estimates.look_after(self.policy.memory_bytes)
             busy, queued = False, []
             for run in self._runs():
                 try:
@@ -452,6 +482,7 @@ class Runs:
 
     def _launch(self, run):
         lineage = self._lineage(run)
+        self._estimates.stop()
         handle = processes.hold(run.folder / "alive")
         if handle is None:
             return
@@ -459,6 +490,9 @@ class Runs:
             (run.folder / "cancel").unlink(missing_ok=True)
             self._write_status(run, state="running", message="Starting.", pid=None, heartbeat=time.time())
             with (run.folder / "train.log").open("ab") as log:
+                with contextlib.suppress(OSError):
+                    log.write(f"{LAUNCHED} {now()}\n".encode())
+                    log.flush()
                 process = subprocess.Popen(
                     [*self._command, "--out", str(run.folder), "--resume", "--json"],
                     stdin=subprocess.DEVNULL,
@@ -508,12 +542,14 @@ class Runs:
         except (ValueError, OSError):
             digest = None  # the trainer will say what is wrong with it
         parent = config.get("start_from") or None
+        earlier = (run.record.get("lineage") or {}).get("dataset_hash")
         return {
             "run": run.id,
             "parent": parent,
             "dataset_hash": digest,
+            "dataset_changed": earlier is not None and earlier != digest,
             "settings": config,
-            "code": __version__,
+            "code": f"{__version__}+{source_hash()[:8]}",
         }
 
     def _alive(self, run):
@@ -526,7 +562,8 @@ class Runs:
         """End a run that asks too much of the machine or does not do what it is told."""
         pid = _pid_of(run)
         cancel = run.folder / "cancel"
-        if cancel.exists() and time.time() - cancel.stat().st_mtime > self.cancel_seconds:
+        exporting = run.status().get("state") == "done"  # which nothing interrupts, and nothing is lost by
+        if cancel.exists() and (exporting or time.time() - cancel.stat().st_mtime > self.cancel_seconds):
             self._kill(run, pid)
             return
         launches = run.record.get("launches")
@@ -605,11 +642,13 @@ class Runs:
             return stopped["state"], stopped["message"]
         if (run.folder / "cancel").exists():
             return "cancelled", "Cancelled; the last checkpoint is kept."
-        said = _tail(run.folder / "train.log").strip().splitlines()[-1:]
+        log = _tail(run.folder / "train.log")
+        said = log.strip().splitlines()[-1:]
         if said and said[0].startswith("segdemo: "):
             return "failed", said[0].removeprefix("segdemo: ")
-        if _free(self.root) < FREE_BYTES / 10:
-            return "failed", "It stopped because the disk is full: free some space, then resume it."
+        last = log.rpartition(LAUNCHED)[2]
+        if _free(self.root) < FREE_BYTES / 10 or any(os.strerror(e) in last for e in DISK_FULL):
+            return "failed", "The disk is full: free some space, then resume the run."
         processes.fetch_exit_codes()
         pids = [launch["pid"] for launch in run.record.get("launches", [])[-1:]]
         if any(processes.exit_codes.get(pid) == -signal.SIGKILL for pid in pids):
@@ -626,9 +665,12 @@ class Runs:
             write_json(run.folder / "status.json", state)
         if state["state"] == "done" and not run.record.get("model"):
             try:
-                lineage = run.record.get("lineage") or self._lineage(run)
+                now_ = self._lineage(run)  # the data may have changed while it ran
+                lineage = {**now_, **(run.record.get("lineage") or {})}
+                lineage["dataset_changed"] |= lineage["dataset_hash"] != now_["dataset_hash"]
                 version = self.models.install(run.folder, run.name, run.title, lineage)
-                write_json(run.folder / "run.json", {**run.record, "model": version.served_as})
+                installed = {"model": version.served_as, "lineage": lineage}
+                write_json(run.folder / "run.json", {**run.record, **installed})
             except DiskError:
                 raise  # tried again at the next look
             except StoreError as error:
@@ -665,6 +707,7 @@ class Runs:
             cancelling=state["state"] == "running" and (run.folder / "cancel").exists(),
             can_resume=state["state"] in ("failed", "cancelled"),
             model=run.record.get("model", ""),
+            lineage=run.record.get("lineage") or {},
             report=_json_or(run.folder / "report.json", None),
             samples=tuple(sorted((run.folder / "samples").glob("epoch_*.png"))),
             events=tuple(events),
@@ -711,6 +754,9 @@ class Runs:
                 raise RunError(f"Say which {key} first.")
         zoo.spec(settings["model"])
         settings["data"] = str(Path(str(settings["data"])).expanduser().resolve())
+        if start := zoo.served_models().get(settings.get("start_from")):
+            # What a promoted name stands for may change until the run is measured against its start.
+            settings["start_from"] = start.data.get("alias_of", start.name)
         dataset = open_dataset(settings["dataset"], settings["data"])
         epochs = settings.get("epochs", 1)
         if not isinstance(epochs, int) or epochs < 1:
@@ -799,6 +845,16 @@ def dataset_hash(dataset):
         mask = dataset.sample(id_).mask_path
         size = mask.stat().st_size if mask is not None and mask.is_file() else None
         digest.update(f"{id_} {size}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def source_hash():
+    """Hexadecimal SHA-256 of this program's Python files: which code it was, also between two versions."""
+    package = Path(zoo.__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -1,13 +1,13 @@
-"""What is kept on disk: files that are never half written, and annotations with all their revisions.
+"""Annotations on disk, with all their revisions.
 
 Two promises hold whatever happens, a full disk or a kill -9 included. A file is either the old one or the new
-one, never half of each (``write_atomic``). And a change that takes several files has one whose replacement is
-the change: the photo's side-car. The other files follow from it; should the process die before they do, a
-marker left behind says whose files are to be put in order, and the next one to open the collection does that.
+one, never half of each (``files.write_atomic``). And a change that takes several files has one whose
+replacement is the change: the photo's side-car. The other files follow from it; should the process die before
+they do, a marker left behind says whose files are to be put in order, and the next one to open the collection
+does that.
 """
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -23,15 +23,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from segdemo import intake, masks, settings
 from segdemo.datasets import open_dataset
 from segdemo.exchange import Annotation
+from segdemo.files import (
+    DiskError,
+    StoreError,
+    disk_error,
+    locked,
+    read_json,
+    remove_folder,  # noqa: F401 (runs takes it from here)
+    sweep,
+    sync_folder,
+    write_atomic,
+    write_json,
+)
 from segdemo.labels import LabelSet
 
-LOCK_SECONDS = 30
 KEEP_REVISIONS = 50  # of each photo, and the first one
 TRASH_DAYS = 30
 THUMBNAIL_SIDE = 256  # pixels, long side
@@ -40,16 +50,8 @@ SPLITS = ("train", "val", "test")
 _log = logging.getLogger(__name__)
 
 
-class StoreError(ValueError):
-    """Something cannot be kept or found. The message is one sentence meant for the person who asked."""
-
-
 class NotFoundError(StoreError):
     """No such collection, photo, revision or model."""
-
-
-class DiskError(StoreError, OSError):
-    """The disk is full or cannot be written; ``errno`` says which. What was there before is still there."""
 
 
 class ConflictError(StoreError):
@@ -64,92 +66,6 @@ class ConflictError(StoreError):
         super().__init__(message)
         self.current = current
         self.kept = kept
-
-
-# ------------------------------------------------------------------------------------------------ files
-
-
-def write_atomic(path, data):
-    """Replace a file, or make it, so that whoever looks sees all of the old bytes or all of the new ones.
-
-    Args:
-        path: the file; missing folders above it are made.
-        data: bytes.
-
-    Raises:
-        DiskError: the disk is full or the file may not be written. The old file is then still there.
-    """
-    path = Path(path)
-    # In the same folder, because only there a rename is atomic; hidden, because readers of folders skip it.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise disk_error(error, path) from error
-
-
-def write_json(path, data):
-    """``write_atomic`` of plain data as UTF-8 JSON."""
-    write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False).encode())
-
-
-def _sync_folder(folder):
-    """Make a rename in ``folder`` survive a power cut, on systems where a folder can be synchronised."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def disk_error(error, path):
-    """The DiskError that tells people of the OSError met while writing ``path``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        text = f"The disk is full, so {path.name} was not saved: free some space and try again."
-    else:
-        reason = error.strerror or type(error).__name__
-        text = f"{path} cannot be written ({reason}): check the folder and its permissions."
-    found = DiskError(text)
-    found.errno = error.errno
-    return found
-
-
-@contextlib.contextmanager
-def locked(path, timeout=LOCK_SECONDS):
-    """Hold a lock file against every other thread and process on this machine, for a short while.
-
-    Args:
-        path: the lock file; it is made, and stays.
-        timeout: seconds to wait for it.
-
-    Raises:
-        StoreError: it was not free in time. DiskError: it cannot be made.
-    """
-    path = Path(path)
-    lock = FileLock(path, timeout=timeout)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise StoreError(f"{path.stem} has been busy for {timeout} seconds: try again in a moment.") from None
-    except OSError as error:
-        raise disk_error(error, path) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def now():
@@ -169,37 +85,6 @@ def clean_title(text):
     if not text:
         raise StoreError("Give it a name first.")
     return text[:100]
-
-
-def read_json(path):
-    """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
-    return json.loads(path.read_text("utf-8"))
-
-
-def remove_folder(folder):
-    """Delete a folder so that it is gone at once under its name, however long the deleting takes."""
-    doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")
-    try:
-        folder.rename(doomed)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise disk_error(error, folder) from error
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def sweep(folder, days):
-    """Delete what has lain in a trash folder for ``days``, and what an interrupted process left half done."""
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        left_over = path.name.startswith(".") and path.suffix in (".part", ".gone", ".new")
-        age = time.time() - path.lstat().st_mtime
-        if (left_over and age > 3600) or (folder.name == ".trash" and age > days * 86400):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------- annotations
@@ -861,7 +746,7 @@ class Collection:
             (self.folder / ".pending" / id_).touch()
         except OSError as error:
             raise disk_error(error, self.folder / ".pending" / id_) from error
-        _sync_folder(self.folder / ".pending")
+        sync_folder(self.folder / ".pending")
 
     def _pending(self):
         folder = self.folder / ".pending"

@@ -34,6 +34,7 @@ class ModelSpec:
         title: what a person calls it.
         builder: ``"module:function"``, called with ``num_classes`` and ``options``; returns logits.
         options: keyword arguments of the builder.
+        samples: passes that are averaged for a prediction; more than 1 for a stochastic network.
         label_set: name of the label set it is trained on.
         size: side of the square training crop, pixels.
         long_side: length the longer side of a photo is scaled to at prediction, pixels.
@@ -48,6 +49,7 @@ class ModelSpec:
     long_side: int
     paper: str
     options: dict = field(default_factory=dict)
+    samples: int = 1
 
     @property
     def encoder(self):
@@ -113,6 +115,7 @@ SPECS = {
             160,
             "Kendall, Badrinarayanan, Cipolla 2017, Bayesian SegNet, arXiv:1511.02680",
             {"width": 0.25},
+            samples=12,
         ),
     )
 }
@@ -168,7 +171,7 @@ class ModelEntry:
         onnx: file name of the serving graph; ``onnx_sha256`` its checksum.
         long_side: the longer side of a photo at prediction, pixels; both sides become multiples of 32.
         temperature: divides the logits before the softmax.
-        data: the rest of the manifest entry: ``knows``, ``metrics``, ``parameters``, ``trained``, ...
+        data: the rest of the manifest entry: ``knows``, ``metrics``, ``parameters``, ``samples``, ...
     """
 
     name: str
@@ -181,6 +184,11 @@ class ModelEntry:
     long_side: int
     temperature: float
     data: dict
+
+    @property
+    def samples(self):
+        """How many passes make a prediction: 1, and more for a stochastic network."""
+        return self.data.get("samples", 1)
 
     @property
     def path(self):

@@ -2,7 +2,8 @@
 
 ``config.json`` may hold ``options``: ``steps``, ``delay`` (seconds per step), ``export`` (seconds) and ``fault``:
 "hang", "memory", "raise", "exit" (each in the middle, the first time), "deaf" (ignore the request to stop),
-"bad settings" or "no export".
+"bad settings" or "no export". FAKE_STEPS and FAKE_DELAY are the defaults of two of them, and
+FAKE_SCORE is the mean IoU in the end.
 """
 
 import hashlib
@@ -20,11 +21,13 @@ from segdemo.store import write_atomic, write_json  # noqa: E402
 
 
 def main():
+    if "--estimate" in sys.argv:
+        return estimate()
     folder = Path(sys.argv[sys.argv.index("--out") + 1])
     assert "--resume" in sys.argv
     config = json.loads((folder / "config.json").read_text())
     options = config.get("options", {})
-    steps, fault = options.get("steps", 4), options.get("fault")
+    steps, fault = options.get("steps", int(os.environ.get("FAKE_STEPS", "4"))), options.get("fault")
     if fault == "bad settings":
         print("segdemo: There is no setting 'x': choose another.", file=sys.stderr)
         return 2
@@ -40,7 +43,7 @@ def main():
     print("  1/9 ...\r  9/9 done", flush=True)
     tell(state="running", message="Training.", step=done)
     for step in range(done, steps):
-        time.sleep(options.get("delay", 0.02))
+        time.sleep(options.get("delay", float(os.environ.get("FAKE_DELAY", "0.02"))))
         tell(step=step + 1, epoch=0, images_per_second=8.0, eta_seconds=steps - step, rss_mb=20, best=0.5)
         with (folder / "events.jsonl").open("a") as file:
             file.write(json.dumps({"time": time.time(), "kind": "progress", "step": step + 1}) + "\n")
@@ -54,6 +57,21 @@ def main():
     if fault == "no export" and done == 0:
         os._exit(1)
     export(folder, options)
+    return 0
+
+
+def estimate():
+    """What ``train --estimate --json`` says, after as long as the option ``export`` wants."""
+    options = next((json.loads(a.partition("=")[2]) for a in sys.argv if a.startswith("options=")), {})
+    if options.get("fault") == "bad settings":
+        print("segdemo: There is no setting 'x': choose another.", file=sys.stderr)
+        return 2
+    if options.get("fault") == "memory":
+        misbehave("memory")
+    time.sleep(options.get("export", 0))
+    seconds = {"seconds_per_step": 0.5, "seconds_to_start": 10, "seconds_per_validation": 2}
+    measured = {"steps": 7, "images_per_second": 8.0, "seconds_to_finish": 20, "rss_mb": 1200, **seconds}
+    print(json.dumps(measured))
     return 0
 
 
@@ -89,7 +107,8 @@ def export(folder, options):
     }
     write_json(folder / "manifest.json", {"models": {folder.name: entry}})
     time.sleep(options.get("export", 0))
-    write_json(folder / "report.json", {"before": {"mean_iou": 0.6}, "after": {"mean_iou": 0.7}})
+    after = float(os.environ.get("FAKE_SCORE", "0.7"))
+    write_json(folder / "report.json", {"before": {"mean_iou": 0.6}, "after": {"mean_iou": after}})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def served_app(folder, seconds=120, **environment):
+def served_app(folder, seconds=120, script="app.py", **environment):
     """Run ``python app.py`` with its state and its temporary files below ``folder``: yields (url, process)."""
     folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder / "app.log"
@@ -36,7 +36,7 @@ def served_app(folder, seconds=120, **environment):
     url = f"http://127.0.0.1:{port}/"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, script], cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         end = time.monotonic() + seconds

@@ -36,7 +36,7 @@ def is_paired(image, mask):
 # --- crops -----------------------------------------------------------------------------------------------
 
 
-def test_row_4_random_crop_takes_the_same_window_of_image_and_mask():
+def test_random_crop_takes_the_same_window_of_image_and_mask():
     image, mask = coordinates(40, 50)
     corners = set()
     for number in range(40):
@@ -49,20 +49,20 @@ def test_row_4_random_crop_takes_the_same_window_of_image_and_mask():
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_mistake_7_random_crop_reaches_the_last_row_and_column(number):
+def test_mistake_crop_offsets_off_by_one(number):
     image, mask = coordinates(9, 9)
     crops = [aug.random_crop(image, mask, (8, 8), seed(100 * number + i))[0][0, 0, :2] for i in range(40)]
     assert {tuple(corner.numpy()) for corner in crops} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
-def test_mistake_14_random_crop_works_when_the_crop_is_the_image():
+def test_mistake_crop_fails_when_it_is_the_image():
     image, mask = coordinates(16, 20)
     crop, cut = aug.random_crop(image, mask, (16, 20), seed(1))
     np.testing.assert_array_equal(crop, image)
     np.testing.assert_array_equal(cut, mask)
 
 
-def test_mistake_7_padding_is_void_in_the_mask_and_the_mean_in_the_image():
+def test_mistake_mask_padded_with_background_instead_of_void():
     image, mask = coordinates(10, 30)
     padded, filled = aug.pad(image, mask, (16, 20))
     assert padded.shape == (16, 30, 3)
@@ -83,7 +83,7 @@ def test_random_crop_pads_what_is_too_small():
 # --- resizing --------------------------------------------------------------------------------------------
 
 
-def test_mistake_7_and_14_masks_are_resized_by_nearest_neighbour_to_height_width():
+def test_mistake_masks_resized_bilinearly_or_to_width_height():
     mask = np.where(np.arange(40)[None] < 20, 3, 17).astype(np.uint8).repeat(30, axis=0)
     image, resized = aug.resize(np.repeat(mask[..., None], 3, axis=-1).astype(np.float32), mask, (45, 77))
     assert image.shape == (45, 77, 3)  # height first
@@ -175,7 +175,7 @@ def test_warp_of_very_small_photos(shape):
     assert set(np.unique(mask)) <= {4, VOID}
 
 
-def test_row_4_scale_jitter_pads_with_mean_and_void_and_keeps_pairs():
+def test_scale_jitter_pads_with_mean_and_void_and_keeps_pairs():
     image, mask = coordinates(60, 90)
     scales, flips, padded = [], 0, 0
     for number in range(60):
@@ -213,7 +213,7 @@ def test_warp_reference_makes_resolution_irrelevant():
 # --- flips and colours -----------------------------------------------------------------------------------
 
 
-def test_mistake_14_flips_happen_and_are_paired():
+def test_mistake_flip_option_ignored():
     image, mask = coordinates(12, 20)
     flipped = 0
     for number in range(60):
@@ -223,7 +223,7 @@ def test_mistake_14_flips_happen_and_are_paired():
     assert 15 < flipped < 45
 
 
-def test_row_4_colour_changes_stay_within_their_limits_and_leave_the_mask():
+def test_colour_changes_stay_within_their_limits_and_leave_the_mask():
     mask = ids(100, 151)
     hues, shifts = [], []
     for number in range(25):

@@ -391,3 +391,17 @@ def test_an_internal_error_is_no_bad_input(monkeypatch, photos, tmp_path):
     monkeypatch.setattr(Predictor, "__call__", fail)
     with pytest.raises(RuntimeError, match="a bug"):  # Python ends with 1 and shows where it happened
         main(["predict", "--model", "colours", "--out", str(tmp_path), str(photos / "cat.png")])
+
+
+def test_how_long_a_training_would_take_here(capsys, tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 10})
+    tiny = json.dumps({"filters": [4, 6], "bottleneck": 8})
+    arguments = ["train", "--model", "unet_plain", "--dataset", "pets", "--data", str(tmp_path / "data")]
+    arguments += ["--size", "32", "--batch", "2", "--epochs", "3", "--set", f"options={tiny}", "--estimate"]
+    code, out, _ = call(capsys, *arguments, "--json")
+    measured = json.loads(out)
+    assert (code, measured["steps"]) == (0, 3)
+    assert measured["seconds_per_step"] > 0
+    assert call(capsys, *arguments)[1].startswith("About ")
+    assert "no folder" in refused(capsys, *arguments[:6], str(tmp_path / "nowhere"), "--estimate")
+    assert "which run to go on with" in refused(capsys, "train", "--resume", "--estimate")

@@ -32,7 +32,7 @@ def test_voc_root_may_be_any_of_three_folders(tmp_path, below):
     assert dataset.label_set is VOC
 
 
-def test_row_1_and_3_voc_masks_are_indices_with_void(voc):
+def test_voc_masks_are_indices_with_void(voc):
     sample = voc.samples("train")[1]
     label_map = read_label_map(sample, VOC)
     assert label_map.dtype == np.uint8
@@ -41,7 +41,7 @@ def test_row_1_and_3_voc_masks_are_indices_with_void(voc):
     assert (label_map == scene(1, foreground=2, border=255)[1]).all()
 
 
-def test_row_4_voc_val_list_is_shuffled_once_and_halved(tmp_path):
+def test_voc_val_list_is_shuffled_once_and_halved(tmp_path):
     draw_voc(tmp_path, VOC, val=7)
     voc = open_dataset("voc", tmp_path)
     ids = [f"2007_{i:06d}" for i in range(5, 12)]
@@ -145,7 +145,7 @@ def test_id_outside_the_label_set(voc):
 # --- Pets -------------------------------------------------------------------------------------------------
 
 
-def test_mistake_9_pets_trimap_is_foreground_background_border(tmp_path):
+def test_mistake_pets_trimap_read_as_foreground_border_background(tmp_path):
     draw_pets(tmp_path, {"pug": 6})
     dataset = open_dataset("pets", tmp_path)
     sample = dataset.samples("all")[0]

@@ -131,7 +131,7 @@ def tar_of(folder, names, compression=""):
 # --- one file ---------------------------------------------------------------------------------------------
 
 
-def test_row_2_download_streams_with_progress(server, tmp_path):
+def test_download_streams_with_progress(server, tmp_path):
     steps = []
     file = get(offer(server), tmp_path, progress=lambda *step: steps.append(step))
     assert file.read_bytes() == NOISE
@@ -347,7 +347,7 @@ def voc_release(server, tmp_path):
     return Release((archive,), "VOCdevkit/VOC2012", "VOCdevkit/VOC2012")
 
 
-def test_row_2_voc_is_downloaded_once_and_usable(server, tmp_path, voc_release):
+def test_voc_is_downloaded_once_and_usable(server, tmp_path, voc_release):
     target = tmp_path / "data"
     root = download("voc", target, release=voc_release, wait=0)
     assert root == target / "VOCdevkit" / "VOC2012"

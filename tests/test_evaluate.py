@@ -57,7 +57,7 @@ def test_no_truth_at_all_has_no_score():
 
 
 def test_an_all_background_predictor_is_not_flattered():
-    # Mistake 6: averaged per batch with smoothing it scores 0.95; in truth a third of the classes is right.
+    # Averaged per batch with smoothing it scores 0.95; in truth a third of the classes is right.
     got = scores(np.array([[90, 0, 0], [6, 0, 0], [4, 0, 0]]), ABC)
     assert got["pixel_accuracy"] == 0.9
     assert got["mean_accuracy"] == pytest.approx(1 / 3)

@@ -14,6 +14,7 @@ from segdemo import zoo
 from segdemo.export import ExportError, _compare, export_run, save_float16, serving_model, to_onnx
 from segdemo.labels import LABEL_SETS
 from segdemo.models.deeplab import deeplabv3
+from segdemo.models.segnet import predict_bayesian
 from segdemo.models.unet import unet, unet_plain
 from segdemo.predict import MULTIPLE, Predictor
 
@@ -158,12 +159,12 @@ def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path):
     entry |= {"onnx_sha256": zoo.sha256(tmp_path / "model.onnx"), "long_side": 64, "temperature": 1.0}
     (tmp_path / "manifest.json").write_text(json.dumps({"models": {"m": entry}}))
     predictor = Predictor(zoo.read_manifest(tmp_path / "manifest.json")["m"])
-    photo = data.astronaut()
-    _compare(model, predictor, photo)
+    photos = [data.astronaut()]
+    _compare(model, predictor, photos)
     layer = model.get_layer("logits")
     layer.set_weights([-w for w in layer.get_weights()])
     with pytest.raises(ExportError, match="agrees with Keras on"):
-        _compare(model, predictor, photo)
+        _compare(model, predictor, photos)
 
 
 # --- what is shipped -------------------------------------------------------------------------------------
@@ -179,6 +180,11 @@ def test_a_shipped_graph_agrees_with_the_shipped_weights(name):
     predictor = Predictor(entry)
     image = predictor.network_input(data.chelsea())
     assert image.shape[1] % MULTIPLE == 0
+    if entry.samples > 1:
+        mean, _ = predict_bayesian(model, image, entry.samples)
+        likeliest = predictor(data.chelsea()).probabilities.argmax(-1)
+        assert (likeliest == mean[0].argmax(-1)).mean() > 0.95  # both are means of a few passes
+        return
     got = predictor.session.run(None, {"image": image})[0]
     expected = in_keras(model, image)
     int8 = entry.data.get("int8", {}).get("served", False)

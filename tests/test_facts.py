@@ -63,7 +63,7 @@ def test_mobilenet_v2_needs_the_300_million_multiply_adds_of_its_paper():
 
 
 def plain_unet_by_hand(side, widths=(64, 128, 256), bottom=512, classes=3):
-    """(parameters, multiply-adds) of row 12's U-Net."""
+    """(parameters, multiply-adds) of the plain U-Net."""
     parameters = macs = 0
 
     def conv(size, pixels, before, after):

@@ -86,7 +86,7 @@ def test_dice_by_hand():
     assert float(Dice(smooth=0)(np.array([[[1, 0]]]), sure)) == pytest.approx(1)  # worst
 
 
-def test_row_07_losses_match_a_loop_over_pixels():
+def test_losses_match_a_loop_over_pixels():
     class_weights = np.array([1.0, 2.0, 0.5, 4.0])
     sample_weight = RNG.uniform(0.5, 2, LABELS.shape)
     weights = sample_weight * class_weights[np.where(LABELS == 255, 0, LABELS)]
@@ -99,7 +99,7 @@ def test_row_07_losses_match_a_loop_over_pixels():
     assert float(both(LABELS, LOGITS, sample_weight)) == pytest.approx(cross_entropy + 0.5 * dice, rel=1e-5)
 
 
-def test_row_07_rarer_classes_weigh_more():
+def test_rarer_classes_weigh_more_in_the_loss():
     weights = median_frequency_weights([1000, 100, 10, 0])
     np.testing.assert_allclose(weights, [0.1, 1.0, 10.0, 1.0])  # median 100; 100 / 10 = 10 is the limit too
     assert median_frequency_weights([1000, 1000, 1])[2] == 10
@@ -110,7 +110,7 @@ def test_row_07_rarer_classes_weigh_more():
     assert float(CrossEntropy(batch_balanced=True)(labels, logits)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_mistake_09_class_weights_boost_the_border_of_pets():
+def test_mistake_swapped_trimap_boosts_the_wrong_class():
     trimap = np.full((60, 60), 2)  # 2 is background
     trimap[10:40, 15:45] = 3  # 3 is the border
     trimap[12:38, 17:43] = 1  # 1 is the animal
@@ -122,7 +122,7 @@ def test_mistake_09_class_weights_boost_the_border_of_pets():
     assert PETS.classes[wrong.argmax()] == "background"
 
 
-def test_row_07_sample_weights_are_the_third_element_of_a_dataset():
+def test_sample_weights_are_the_third_element_of_a_dataset():
     import tensorflow as tf
 
     images = RNG.normal(size=(4, 4, 4, 1)).astype(np.float32)
@@ -147,7 +147,7 @@ def test_row_07_sample_weights_are_the_third_element_of_a_dataset():
 
 
 @pytest.mark.parametrize("loss", ALL, ids=NAMES)
-def test_mistake_05_void_counts_for_nothing(loss):
+def test_mistake_void_in_the_loss(loss):
     value = float(loss(LABELS, LOGITS))
     other = LOGITS.copy()
     other[:, 0] = 1000 * RNG.normal(size=other[:, 0].shape)  # what is predicted on void is free
@@ -160,14 +160,14 @@ def test_mistake_05_void_counts_for_nothing(loss):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=NAMES)
-def test_mistake_05_nothing_but_void_is_zero_not_nan(loss):
+def test_nothing_but_void_has_a_loss_of_zero_not_nan(loss):
     void = np.full_like(LABELS, 255)
     assert float(loss(void, LOGITS)) == 0
     assert not gradient(loss, void, LOGITS).any()
 
 
 @pytest.mark.parametrize("loss", ALL, ids=NAMES)
-def test_mistake_05_an_image_of_one_class_gives_a_gradient(loss):
+def test_mistake_an_image_of_one_class_gives_no_gradient(loss):
     labels = np.full_like(LABELS, 2)
     assert np.abs(gradient(loss, labels, LOGITS)).max() > 1e-4
     # The source's batch weights, one minus the share, are zero here and give none.
@@ -175,7 +175,7 @@ def test_mistake_05_an_image_of_one_class_gives_a_gradient(loss):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=NAMES)
-def test_mistake_14_the_loss_does_not_grow_with_the_image(loss):
+def test_mistake_loss_summed_over_pixels(loss):
     # Dice's smoothing counts in pixels and borders in their neighbours, hence not exactly equal.
     twice = np.concatenate([LABELS, LABELS], 2), np.concatenate([LOGITS, LOGITS], 2)
     assert float(loss(*twice)) == pytest.approx(float(loss(LABELS, LOGITS)), rel=0.1)
@@ -192,7 +192,7 @@ def test_scale_of_weights_and_trailing_axis_change_nothing(loss):
     )
 
 
-def test_mistake_07_a_batch_of_one_keeps_its_axis():
+def test_mistake_squeeze_drops_a_batch_of_one_in_the_loss():
     labels, logits = np.zeros((1, 1, 1, 1), np.uint8), np.zeros((1, 1, 1, 3), np.float32)
     assert float(CrossEntropy()(labels, logits)) == pytest.approx(np.log(3))
 

@@ -34,12 +34,12 @@ def aspp_in_numpy(model, x, project=True, activate=True, convolve_pool=True):
 
 
 @pytest.mark.parametrize("size", [(9, 11), (24, 24), (3, 2)])
-def test_row_05_aspp_against_numpy(small_aspp, size):
+def test_aspp_against_numpy(small_aspp, size):
     x = RNG.normal(size=(2, *size, 5)).astype(np.float32)
     assert close(small_aspp(x, training=False), aspp_in_numpy(small_aspp, x.astype(np.float64)))
 
 
-def test_mistake_03_image_pooling_is_convolved_and_the_branches_projected(small_aspp):
+def test_mistake_aspp_without_convolved_image_pooling_or_projection(small_aspp):
     x = RNG.normal(size=(2, 9, 11, 5)).astype(np.float32)  # not 24 x 24
     got = small_aspp(x, training=False)
     assert got.shape == (2, 9, 11, 4)
@@ -50,14 +50,14 @@ def test_mistake_03_image_pooling_is_convolved_and_the_branches_projected(small_
     assert names.index("aspp_concat") < names.index("aspp_project_conv") < names.index("aspp_project_bn")
 
 
-def test_mistake_13_every_branch_has_batch_norm_and_relu(small_aspp):
+def test_mistake_aspp_branches_without_batch_norm_and_relu(small_aspp):
     x = RNG.normal(size=(2, 9, 11, 5)).astype(np.float32)
     assert not close(small_aspp(x, training=False), aspp_in_numpy(small_aspp, x, activate=False), 1e-2)
     for name in ("1x1", "rate2", "rate3", "rate5", "pool", "project"):
         small_aspp.get_layer(f"aspp_{name}_bn"), small_aspp.get_layer(f"aspp_{name}_relu")
 
 
-def test_row_05_deeplabv3_resnet50():
+def test_deeplabv3_resnet50():
     model = deeplabv3(num_classes=21, encoder="resnet50")
     branches = 2048 * 256 * (1 + 3 * 9 + 1) + 6 * 4 * 256  # 1x1, three 3x3, pooling; six BatchNorms
     assert model.count_params() == 23_587_712 + branches + 5 * 256 * 256 + 256 * 21 + 21
@@ -72,7 +72,7 @@ def test_row_05_deeplabv3_resnet50():
 
 
 @pytest.mark.parametrize("num_classes", [1, 21])
-def test_mistake_08_as_many_logits_as_classes(num_classes):
+def test_mistake_22_logits_for_21_classes(num_classes):
     assert deeplabv3(num_classes, aspp_filters=4).output.shape[-1] == num_classes
 
 

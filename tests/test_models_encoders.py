@@ -43,7 +43,7 @@ def application_features(model, name):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_row_06_encoders_are_those_of_the_papers(name):
+def test_encoders_are_those_of_the_papers(name):
     encoder = build_encoder(name)
     assert encoder.count_params() == PARAMETERS[name]
     shapes = [tuple(encoder.output[f"c{i}"].shape) for i in range(1, 6)]
@@ -54,7 +54,7 @@ def test_row_06_encoders_are_those_of_the_papers(name):
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vgg16"])
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_row_06_output_strides(weights_files, name, output_stride):
+def test_encoder_stages_c1_to_c5_have_their_output_strides(weights_files, name, output_stride):
     path, _ = weights_files[name]
     features = build_encoder(name, path, output_stride)(IMAGES, training=False)
     for i in range(1, 6):
@@ -63,7 +63,7 @@ def test_row_06_output_strides(weights_files, name, output_stride):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vgg16"])
-def test_mistake_02_with_rate_1_the_backbone_is_that_of_keras(weights_files, name):
+def test_with_rate_1_the_backbone_is_that_of_keras(weights_files, name):
     path, application = weights_files[name]
     expected = application_features(application, name)
     ours = build_encoder(name, path)(IMAGES, training=False)
@@ -79,9 +79,7 @@ def test_mistake_02_with_rate_1_the_backbone_is_that_of_keras(weights_files, nam
 
 @pytest.mark.parametrize(("name", "offset"), [("resnet50", 0), ("mobilenet_v2", 1)])
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_mistake_02_atrous_stages_hold_the_weights_of_all_their_blocks(
-    weights_files, name, offset, output_stride
-):
+def test_mistake_only_the_first_block_of_conv5_gets_its_weights(weights_files, name, offset, output_stride):
     """An atrous network, sampled at the strided network's pixels, gives the strided network's features.
 
     ResNet strides in 1x1 convolutions, so those pixels are 0, 2, 4...; MobileNetV2 pads below and to the
@@ -123,7 +121,7 @@ def conv5_in_numpy(encoder, x, unit_rates, identity_before_relu=False):
 
 
 @pytest.mark.parametrize("multi_grid", [(1, 1, 1), (1, 2, 4)])
-def test_row_05_atrous_conv5_against_numpy(weights_files, multi_grid):
+def test_resnet_conv5_rebuilt_atrous_against_numpy(weights_files, multi_grid):
     encoder = build_encoder("resnet50", weights_files["resnet50"][0], 16, multi_grid)
     features = encoder(IMAGES, training=False)
     c4 = np.asarray(features["c4"], np.float64)
@@ -132,7 +130,7 @@ def test_row_05_atrous_conv5_against_numpy(weights_files, multi_grid):
     assert rates == [2 * unit for unit in multi_grid]
 
 
-def test_mistake_04_the_identity_shortcut_is_taken_behind_the_relu(weights_files):
+def test_mistake_identity_shortcut_before_the_relu(weights_files):
     encoder = build_encoder("resnet50", weights_files["resnet50"][0], 16)
     features = encoder(IMAGES, training=False)
     c4 = np.asarray(features["c4"], np.float64)

@@ -18,7 +18,7 @@ def head_parameters(width, stride, classes=21):
 
 
 @pytest.mark.parametrize("stride", [32, 16, 8])
-def test_row_15_parameters(stride):
+def test_fcn_parameters(stride):
     model = fcn(21, "vgg16", stride=stride, fc_filters=16)
     assert model.count_params() == 14_714_688 + head_parameters(16, stride)
     assert model.name == f"fcn{stride}s"
@@ -29,7 +29,7 @@ def test_row_15_parameters(stride):
 
 
 @pytest.mark.parametrize(("stride", "skips"), [(32, []), (16, ["c4"]), (8, ["c4", "c3"])])
-def test_row_15_layers(stride, skips):
+def test_fcn_layers(stride, skips):
     model = fcn(5, "mobilenet_v2", stride=stride, fc_filters=16)
     fc6, fc7 = model.get_layer("fc6"), model.get_layer("fc7")
     assert fc6.kernel_size == (7, 7) and fc7.kernel_size == (1, 1)
@@ -44,7 +44,7 @@ def test_row_15_layers(stride, skips):
     assert model(PHOTO).shape == (1, 64, 96, 5)
 
 
-def test_row_15_the_width_is_a_parameter_and_4096_the_default():
+def test_fcn_width_is_a_parameter_and_4096_the_default():
     import inspect
 
     assert inspect.signature(fcn).parameters["fc_filters"].default == 4096
@@ -52,7 +52,7 @@ def test_row_15_the_width_is_a_parameter_and_4096_the_default():
 
 
 @pytest.mark.parametrize("stride", [32, 16, 8])
-def test_mistake_12_an_untrained_fcn_resizes_its_coarse_scores_bilinearly(stride):
+def test_an_untrained_fcn_resizes_its_coarse_scores_bilinearly(stride):
     import tensorflow as tf
 
     model = fcn(4, "mobilenet_v2", stride=stride, fc_filters=16)

@@ -30,7 +30,7 @@ def features(*shape):
     ("style", "application"),
     [("tf", keras.applications.mobilenet_v2), ("caffe", keras.applications.resnet)],
 )
-def test_mistake_01_each_encoder_gets_its_own_preprocessing(style, application):
+def test_mistake_every_encoder_fed_0_to_1(style, application):
     images = RNG.integers(0, 256, (2, 5, 6, 3)).astype(np.uint8)
     got = np.asarray(Preprocess(style)(images))
     expected = application.preprocess_input(images.astype(np.float32))
@@ -91,7 +91,7 @@ def test_padding_to_a_multiple_and_cropping_back(size):
 
 
 @pytest.mark.parametrize("stride", [2, 8, 16, 32])
-def test_mistake_12_deconvolution_starts_as_bilinear_resize(stride):
+def test_mistake_deconvolution_starts_from_random_kernels(stride):
     import tensorflow as tf
 
     x = features(2, 4, 6, 3)

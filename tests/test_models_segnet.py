@@ -30,7 +30,7 @@ def parameters(encoder, decoder, classes):
     return total + 9 * channels * classes + classes
 
 
-def test_row_16_segnet():
+def test_segnet():
     model = segnet(3)
     assert convolutions(model, "block") == VGG16
     assert convolutions(model, "decoder") == ROW_16
@@ -39,7 +39,7 @@ def test_row_16_segnet():
     assert [type(layer) for layer in model.layers].count(MaxUnpool) == 5
 
 
-def test_row_16_the_papers_decoder_has_the_papers_parameters():
+def test_segnet_with_the_papers_decoder_has_the_papers_parameters():
     model = segnet(12, decoder_stages=PAPER_DECODER_STAGES)
     widths = convolutions(model, "block") + convolutions(model, "decoder")
     assert widths == [*VGG16, 512, 512, 512, 512, 512, 256, 256, 256, 128, 128, 64, 64]
@@ -82,7 +82,7 @@ def small():
     return randomise(segnet(3, width=1 / 16))
 
 
-def test_mistake_11_pooling_indices_steer_the_unpooling(small):
+def test_mistake_segnet_without_pooling_indices(small):
     x = PHOTO[..., ::-1] - np.array([103.939, 116.779, 123.68])
     got = small(PHOTO, training=False)
     assert close(got, segnet_in_numpy(small, x), 1e-4)
@@ -92,7 +92,7 @@ def test_mistake_11_pooling_indices_steer_the_unpooling(small):
         assert indices is small.get_layer(f"block{i}_pool").output[1]
 
 
-def test_mistake_11_no_batch_norm_on_the_logits(small):
+def test_mistake_segnet_with_batch_norm_on_the_logits(small):
     logits = small.get_layer("logits")
     assert isinstance(logits, keras.layers.Conv2D)
     (crop,) = [layer for layer in small.layers if layer.name == "crop"]
@@ -100,7 +100,7 @@ def test_mistake_11_no_batch_norm_on_the_logits(small):
     assert logits.activation is keras.activations.linear
 
 
-def test_mistake_11_bayesian_dropout_stays_active_at_prediction():
+def test_mistake_bayesian_dropout_off_at_prediction():
     keras.utils.set_random_seed(0)
     model = randomise(bayesian_segnet(3, width=1 / 16))
     names = [layer.name for layer in model.layers if isinstance(layer, MonteCarloDropout)]
@@ -113,7 +113,7 @@ def test_mistake_11_bayesian_dropout_stays_active_at_prediction():
     assert close(plain(PHOTO, training=False), plain.predict(PHOTO, verbose=0))
 
 
-def test_row_16_bayesian_segnet_averages_stochastic_passes():
+def test_bayesian_segnet_averages_stochastic_passes():
     model = randomise(bayesian_segnet(3, width=1 / 16))
     keras.utils.set_random_seed(1)
     mean, variance = predict_bayesian(model, PHOTO, samples=4)

@@ -22,7 +22,7 @@ def plain_unet_parameters(filters, bottleneck, classes):
     return total + channels * classes + classes
 
 
-def test_row_12_plain_unet():
+def test_plain_unet():
     model = unet_plain()
     assert model.count_params() == plain_unet_parameters((64, 128, 256), 512, 3) == 7_697_475
     assert model.output.shape == (None, None, None, 3)
@@ -54,7 +54,7 @@ def test_plain_unet_against_numpy():
     assert close(model(image, training=False), conv2d(x, *model.get_layer("logits").get_weights()))
 
 
-def test_row_13_modified_unet_is_the_tutorials():
+def test_modified_unet_is_the_tutorials():
     model = unet()
     # What the tutorial's own model.summary() says with three output channels.
     assert model.count_params() == 6_504_227
@@ -81,7 +81,7 @@ def test_row_13_modified_unet_is_the_tutorials():
     assert isinstance(last, keras.layers.Conv2DTranspose) and last.filters == 3 and last.strides == (2, 2)
 
 
-def test_row_13_dropout_is_optional():
+def test_modified_unet_dropout_is_optional():
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in unet().layers)
     model = unet(decoder_filters=(8, 8, 4, 4), dropout=0.5)
     names = [layer.name for layer in model.layers]
@@ -89,7 +89,7 @@ def test_row_13_dropout_is_optional():
 
 
 @pytest.mark.parametrize("encoder", ["mobilenet_v2", "resnet50", "vgg16"])
-def test_mistake_01_any_encoder_with_its_own_preprocessing(encoder):
+def test_any_encoder_comes_with_its_own_preprocessing(encoder):
     model = unet(4, encoder, decoder_filters=(8, 8, 4, 4), freeze_encoder=False, refine=True)
     assert model.get_layer("preprocess").style == ("tf" if encoder == "mobilenet_v2" else "caffe")
     assert model.get_layer(encoder).trainable

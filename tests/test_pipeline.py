@@ -42,11 +42,11 @@ def same(first, second):
     )
 
 
-# --- row 4: VOC ------------------------------------------------------------------------------------------
+# --- VOC -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("enlarge", [None, 56])
-def test_row_4_voc_pipeline_for_training(voc, enlarge):
+def test_voc_pipeline_for_training(voc, enlarge):
     data = voc_batches(voc, "train_aug", training=True, size=48, enlarge=enlarge, batch=4)
     batches = run(data)
     assert [len(images) for images, _ in batches] == [4, 3]
@@ -63,13 +63,13 @@ def test_row_4_voc_pipeline_for_training(voc, enlarge):
     assert sorted(classes(data)) == list(range(1, 8))
 
 
-def test_row_4_enlarges_to_444_and_crops_384_by_default(voc):
+def test_voc_pipeline_enlarges_to_444_and_crops_384_by_default(voc):
     (images, masks), *_ = voc_batches(voc, "train", training=True, enlarge=444).take(1)
     assert images.shape == (5, 384, 384, 3)
     assert masks.shape == (5, 384, 384)
 
 
-def test_row_4_validation_is_neither_shuffled_nor_augmented(voc):
+def test_voc_pipeline_for_validation_is_neither_shuffled_nor_augmented(voc):
     data = voc_batches(voc, "all", training=False, size=40, batch=3, enlarge=48)
     first, again = run(data), run(data)
     assert same(first, again)
@@ -80,14 +80,14 @@ def test_row_4_validation_is_neither_shuffled_nor_augmented(voc):
     np.testing.assert_array_equal(first[0][1][0], expected[1])
 
 
-def test_row_4_optional_output_size_of_the_mask(voc):
+def test_voc_pipeline_has_an_optional_output_size_of_the_mask(voc):
     images, masks = run(build(voc, "train", size=(40, 60), batch=2, training=False, mask_size=(10, 15)))[0]
     assert images.shape == (2, 40, 60, 3)
     assert masks.shape == (2, 10, 15)
     assert set(np.unique(masks)) <= {0, 1, 2, VOID}
 
 
-def test_row_4_repeat_goes_on(voc):
+def test_voc_pipeline_repeats(voc):
     data = voc_batches(voc, "train", training=True, size=32, batch=4, repeat=True)
     sizes = [len(images) for images, _ in data.take(6)]
     assert sizes == [4, 1] * 3
@@ -105,10 +105,10 @@ def test_scale_jitter_pipeline(voc):
     assert run(jitter_batches(voc, "val", training=False, size=32, batch=7))[0][0].shape == (2, 32, 32, 3)
 
 
-# --- row 11: Pets ----------------------------------------------------------------------------------------
+# --- Pets ------------------------------------------------------------------------------------------------
 
 
-def test_row_11_pets_pipeline(pets):
+def test_pets_pipeline(pets):
     data = pets_batches(pets, "train", training=True, batch=8)
     batches = [[part.numpy() for part in batch] for batch in data.take(4)]
     assert [len(images) for images, _ in batches] == [8, 6, 8, 6]  # fourteen photos, then again
@@ -174,7 +174,7 @@ def write_tfds(folder, version):
 
 
 @pytest.mark.parametrize("version", ["3.2.0", "4.0.0"])
-def test_row_11_pets_through_tensorflow_datasets(tmp_path, version):
+def test_pets_through_tensorflow_datasets(tmp_path, version):
     written = write_tfds(tmp_path, version)
     dataset = open_data("pets", tmp_path)
     assert dataset.root.name == version
@@ -226,14 +226,14 @@ def test_tfds_that_is_not_there(tmp_path):
 # --- order, caches, weights ------------------------------------------------------------------------------
 
 
-def test_mistake_7_a_batch_of_one_keeps_its_dimension(voc):
+def test_mistake_squeeze_drops_a_batch_of_one(voc):
     for images, masks in run(voc_batches(voc, "train", training=True, size=32, batch=1)):
         assert images.shape == (1, 32, 32, 3)
         assert masks.shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
-def test_mistake_7_every_epoch_is_shuffled_and_augmented_anew_cached_or_not(voc, cache, tmp_path):
+def test_mistake_a_cache_freezes_shuffle_or_augmentation(voc, cache, tmp_path):
     cache = str(tmp_path / "cache") if cache == "folder" else cache
     data = voc_batches(voc, "train_aug", training=True, size=32, batch=7, cache=cache)
     first, second, third = run(data, 3)
@@ -246,7 +246,7 @@ def test_mistake_7_every_epoch_is_shuffled_and_augmented_anew_cached_or_not(voc,
     assert mean(first) != mean(second) != mean(third)  # colours are drawn again
 
 
-def test_mistake_7_the_shuffle_spans_the_whole_subset_before_anything_is_decoded(voc, monkeypatch):
+def test_mistake_shuffle_of_decoded_photos_with_a_small_buffer(voc, monkeypatch):
     read = []
     original = read_label_map
 
@@ -275,25 +275,58 @@ def test_the_same_seed_gives_the_same_batches_with_any_number_of_workers(voc, ca
 
 
 def test_cache_folder_is_used_refreshed_and_repaired(voc, tmp_path, monkeypatch):
-    folder = tmp_path / "cache"
+    folder = tmp_path / "cache [1]*"
     make = lambda: build(voc, "train", size=32, batch=5, training=False, cache=str(folder))  # noqa: E731
     expected = run(build(voc, "train", size=32, batch=5, training=False))
     first = run(make())
     np.testing.assert_allclose(first[0][0], expected[0][0], atol=0.5)  # kept as whole numbers
     np.testing.assert_array_equal(first[0][1], expected[0][1])
-    assert len(list(folder.glob("*.npy"))) == 5
+    assert len(list(folder.glob("*.u8"))) == 5
     assert not list(folder.glob("*.part"))
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "read_label_map", lambda *_: pytest.fail("read again"))
         assert same(first, run(make()))
-    damaged = next(folder.glob("*.npy"))
-    damaged.write_bytes(damaged.read_bytes()[:200])
-    assert same(first, run(make()))
+    damaged = next(folder.glob("*.u8"))
+    whole = damaged.read_bytes()
+    for data in (whole[:200], whole[:5], b"", bytes(len(whole))):
+        damaged.write_bytes(data)
+        assert same(first, run(make()))
+        assert damaged.read_bytes() == whole
     save_mask(voc.samples("train")[0].mask_path, np.full((40, 60), 20, np.uint8), VOC)
     assert (run(make())[0][1][0] == 20).all()  # the mask changed, so it is read
     other = run(build(voc, "train", size=16, batch=5, training=False, cache=str(folder)))
     assert other[0][0].shape == (5, 16, 16, 3)
+
+
+def test_cache_folder_leaves_room_on_the_disk(voc, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "DISK_RESERVE", 2**63)
+    folder = tmp_path / "cache"
+    data = build(voc, "train", size=32, batch=5, training=False, cache=str(folder))
+    assert same(run(data), run(data))
+    assert not list(folder.iterdir())
+
+
+def test_voc_crops_of_cached_photos_are_those_of_the_photos_themselves(voc, tmp_path):
+    still = {"hue": 1e-9, "brightness": 1e-9, "contrast": (1.0, 1.0000001)}
+    color = partial(aug.random_color, **still)
+    for cache in (None, "memory", str(tmp_path / "cache")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aug, "random_color", color)
+            data = voc_batches(voc, "train", training=True, size=32, enlarge=48, batch=1, cache=cache)
+            for images, masks in run(data, 2):
+                object_id = int(masks[(masks > 0) & (masks != VOID)].max())  # tells which photo it is
+                sample = voc.samples("train")[object_id - 1]
+                image, mask = aug.resize(read_image(sample), read_label_map(sample), (48, 48))
+                windows = [
+                    (both[y : y + 32, x : x + 32, :3], both[y : y + 32, x : x + 32, 3])
+                    for both in (np.dstack([image, mask]), np.dstack([image, mask])[:, ::-1])
+                    for y in range(17)
+                    for x in range(17)
+                ]
+                found = min(windows, key=lambda pair: np.abs(pair[0] - images[0]).mean())
+                np.testing.assert_allclose(images[0], found[0], atol=2)
+                np.testing.assert_array_equal(masks[0], found[1])
 
 
 def test_cache_folder_needs_a_step_with_a_name(voc, tmp_path):
@@ -317,7 +350,7 @@ def test_memory_is_not_filled_beyond_its_limit(voc, monkeypatch):
     voc_batches(voc, "train_aug", training=True, size=32, cache="memory")
 
 
-def test_row_7_and_mistake_5_pixel_weights_are_the_third_element_and_zero_for_void(voc):
+def test_pixel_weights_are_the_third_element_of_a_batch_and_zero_for_void(voc):
     weights = np.arange(1, 22) / 10
     for images, masks, pixel_weights in run(
         voc_batches(voc, "train", training=True, size=32, batch=2, class_weights=weights, mask_size=16)
@@ -329,7 +362,7 @@ def test_row_7_and_mistake_5_pixel_weights_are_the_third_element_and_zero_for_vo
         np.testing.assert_allclose(pixel_weights, np.append(weights, np.zeros(235))[masks], rtol=1e-6)
 
 
-def test_mistake_8_there_are_21_classes(voc):
+def test_mistake_22_class_weights_for_21_classes(voc):
     with pytest.raises(ValueError, match="21 classes and 22 weights"):
         build(voc, "train", size=8, batch=1, training=True, class_weights=[1.0] * 22)
 

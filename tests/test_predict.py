@@ -150,6 +150,94 @@ def test_temperature_divides_the_logits(tmp_path):
         assert (prediction.label_map == 1).all()
 
 
+# --- several passes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(7, 5), (16, 12), (40, 3), (1, 1)])
+def test_resize_bilinear_is_that_of_the_definition(size):
+    grid = RNG.normal(size=(9, 7, 3)).astype(np.float32)
+    np.testing.assert_allclose(predict.resize_bilinear(grid, *size), resized(grid, *size), atol=1e-5)
+
+
+def test_several_scales_and_the_mirror_image_are_averaged(tmp_path):
+    entry = write_model(tmp_path, "random", VOC, RNG.normal(size=(21, 3)) / 20, RNG.normal(size=21), 8)
+    photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    predictor = Predictor(entry, scales=(0.5, 1.5), flip=True)
+    parts = [
+        (scale, mirrored, predictor.logits(photo, scale, mirrored))
+        for scale in (0.5, 1.5)
+        for mirrored in (False, True)
+    ]
+    grid = parts[-1][2].shape[:2]
+    expected = np.mean([resized(softmax(logits), *grid) for *_, logits in parts], axis=0)
+    prediction = predictor(photo)
+    np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+    assert_is_argmax(prediction.label_map, resized(expected, *photo.shape[:2]))
+    assert prediction.variance is None
+    assert (prediction.label_map != Predictor(entry)(photo).label_map).any()
+
+
+def test_the_mirrored_answer_is_mirrored_back(pets):
+    photo = np.zeros((64, 64, 3), np.uint8)
+    photo[:, :16] = 255
+    predictor = Predictor(pets)
+    np.testing.assert_allclose(predictor.logits(photo, mirrored=True), predictor.logits(photo), atol=1e-4)
+    assert (Predictor(pets, flip=True)(photo).label_map == predictor(photo).label_map).all()
+
+
+@pytest.mark.parametrize("scales", [(), (0.1,), (1.0, 5.0), (float("nan"),)])
+def test_senseless_scales_are_refused(pets, scales):
+    with pytest.raises(ValueError, match=r"between 0\.25 and 4"):
+        Predictor(pets, scales=scales)
+
+
+class Dice:
+    """A session that answers differently each time: logits for class 0 of +1, then -1, and so on."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def run(self, _, feeds):
+        self.calls += 1
+        logits = np.zeros((1, *feeds["image"].shape[1:3], 2), np.float32)
+        logits[..., 0] = 1 if self.calls % 2 else -1
+        return [logits]
+
+
+def test_a_stochastic_network_is_asked_as_often_as_its_entry_says(tmp_path):
+    entry = write_model(tmp_path, "two", TWO, np.zeros((2, 3)), [0, 1], samples=4)
+    predictor = Predictor(entry)
+    predictor.session = Dice()
+    prediction = predictor(np.zeros((32, 32, 3), np.uint8))
+    assert predictor.session.calls == 4
+    high = 1 / (1 + np.exp(-1))
+    np.testing.assert_allclose(prediction.probabilities, 0.5, atol=1e-6)
+    np.testing.assert_allclose(prediction.variance, (high - 0.5) ** 2, atol=1e-6)
+    assert (prediction.uncertainty == round(2 * (high - 0.5) * 255)).all()
+
+
+# --- photos of nothing it knows --------------------------------------------------------------------------
+
+
+def test_evidence_is_the_mean_of_the_surest_hundredth():
+    background = np.linspace(0, 1, 1000).reshape(25, 40)
+    probabilities = np.stack([background, 1 - background], -1)
+    expected = np.sort(1 - background.ravel())[-10:].mean()
+    assert predict.evidence(probabilities, 0) == pytest.approx(expected)
+    assert predict.evidence(np.ones((1, 1, 1)), 0) == 0
+
+
+def test_a_photo_of_nothing_known_is_noticed(tmp_path):
+    weights, bias = bright(3, 0, 1)
+    entry = write_model(tmp_path, "colours", PETS, weights, bias, domain={"threshold": 0.5})
+    photo = np.zeros((64, 64, 3), np.uint8)
+    assert Predictor(entry)(photo).out_of_domain
+    photo[20:40, 20:40] = 255
+    assert not Predictor(entry)(photo).out_of_domain
+    unmeasured = replace(entry, data={})
+    assert Predictor(unmeasured)(photo).out_of_domain is None
+
+
 @pytest.mark.parametrize("damage", [b"", b"x", None])
 def test_a_damaged_or_missing_file_is_refused(pets, damage):
     if damage is None:

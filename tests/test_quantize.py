@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from segdemo.quantize import agreement, milliseconds, quantise
+from segdemo.quantize import milliseconds, quantise
 
 CLASSES = 4
 
@@ -53,7 +53,11 @@ def graph(tmp_path):
 def test_an_int8_graph_says_nearly_the_same_with_int8_weights(graph, photos, tmp_path):
     target = tmp_path / "int8.onnx"
     quantise(graph, target, photos)
-    assert agreement(graph, target, photos) > 0.95
+    sessions = [onnxruntime.InferenceSession(p, providers=["CPUExecutionProvider"]) for p in (graph, target)]
+    same = [
+        np.equal(*(s.run(None, {"image": image})[0].argmax(-1) for s in sessions)).mean() for image in photos
+    ]
+    assert np.mean(same) > 0.95
     proto = onnx.load(target)
     kernels = [w for w in proto.graph.initializer if w.data_type == TensorProto.INT8 and len(w.dims) == 4]
     assert sorted(tuple(w.dims) for w in kernels) == [(4, 8, 1, 1), (8, 3, 3, 3)]
@@ -77,16 +81,6 @@ def test_a_node_can_stay_in_float(graph, photos, tmp_path):
         w for w in onnx.load(target).graph.initializer if w.data_type == TensorProto.INT8 and len(w.dims) == 4
     ]
     assert [tuple(w.dims) for w in kernels] == [(8, 3, 3, 3)]
-
-
-def test_agreement_is_a_share_of_pixels(graph, photos, tmp_path):
-    proto = onnx.load(graph)
-    kernel = next(w for w in proto.graph.initializer if w.name == "w2")
-    kernel.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(kernel), "w2"))
-    opposite = tmp_path / "opposite.onnx"
-    onnx.save(proto, opposite)
-    assert agreement(graph, graph, photos) == 1
-    assert agreement(graph, opposite, photos) < 0.5
 
 
 def test_milliseconds_are_positive(graph, photos):

@@ -377,6 +377,30 @@ def test_a_trainer_that_does_not_listen_is_killed_and_keeps_its_checkpoints(make
     assert (snapshot.folder / "checkpoints" / "state.json").is_file()
 
 
+def test_cancelling_while_the_model_is_exported_does_not_wait_for_it(make, config):
+    server = make()
+    run_id = server.start(config(export=60)).run_id
+    until(server, run_id, lambda s: "Exporting" in s.message)
+    server.cancel(run_id)
+    until(server, run_id, "cancelled", seconds=20)
+    assert ModelStore().names() == []
+
+
+def test_a_trainer_that_broke_down_on_a_full_disk_says_so_and_only_of_its_last_start(make, config):
+    server = make()
+    run_id = server.start(config(fault="exit")).run_id
+    folder = until(server, run_id, "failed").folder
+    assert "stopped unexpectedly" in server.follow(run_id).message
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "state": "running"}))
+    log = (folder / "train.log").read_text()
+    assert log.startswith("=== trainer started 20")
+    (folder / "train.log").write_text(log + "file write failed: error message = 'No space left on device'\n")
+    assert make().follow(run_id).message == "The disk is full: free some space, then resume the run."
+    (folder / "train.log").write_text("No space left on device\n" + log)
+    assert "stopped unexpectedly" in make().follow(run_id).message
+
+
 def test_a_run_is_stopped_at_its_time_limit(make, config):
     server = make(limits={"max_hours": 0.2 / 3600})
     run_id = server.start(config(**SLOW)).run_id
@@ -457,6 +481,36 @@ def test_what_cannot_be_installed_is_done_and_says_why(make, config, home):
     snapshot = until(server, run_id, lambda s: "not installed" in s.message)
     assert snapshot.state == "done"
     assert "by hand" in snapshot.message
+
+
+# --- where a model comes from ---
+
+
+def test_a_promoted_start_is_kept_as_the_version_it_stands_for(make, config):
+    server, models = make(), ModelStore()
+    first = server.start(config(), title="cats").run_id
+    until(server, first, lambda s: s.model)
+    models.promote("cats", 1)
+    second = server.start({**config(), "start_from": "cats"}, title="cats").run_id
+    assert server.settings_of(second)["start_from"] == "cats@1"  # whatever is promoted meanwhile
+    done = until(server, second, lambda s: s.model)
+    assert (done.model, done.lineage["parent"]) == ("cats@2", "cats@1")
+    assert server.start({**config(), "start_from": "cats@1"}, title="cats").new  # the last one has ended
+    code = zoo.served_model("cats@2").data["lineage"]["code"]
+    assert len(code.partition("+")[2]) == 8
+
+
+def test_data_that_change_while_a_run_goes_on_leave_a_trace_in_its_lineage(make, config, home):
+    server = make()
+    same = server.start(config(epochs=2)).run_id
+    assert not until(server, same, lambda s: s.model).lineage["dataset_changed"]
+    run_id = server.start(config(steps=40)).run_id
+    until(server, run_id, step(2))
+    draw_annotations(home / "data", ["a", "b", "c", "d", "e", "f"])
+    done = until(server, run_id, lambda s: s.model)
+    assert done.lineage["dataset_changed"]
+    name, _, number = done.model.partition("@")
+    assert ModelStore().version(name, int(number)).lineage["dataset_changed"]
 
 
 # --- looking after runs ---

@@ -22,6 +22,7 @@ from segdemo import export, masks, train, zoo
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import PETS, VOC
 from segdemo.models.unet import unet
+from segdemo.predict import Predictor
 from segdemo.train import TrainConfig, TrainingError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,7 +153,7 @@ def test_a_run_leaves_everything_it_promises(config, finished, home):
     # Pictures: input, truth and prediction side by side, a row a photo.
     for name in ("epoch_01.png", "epoch_02.png"):
         with Image.open(finished / "samples" / name) as page:
-            assert page.size == (3 * (256 + 8), 2 * (192 + 8))
+            assert page.size == (3 * 256 + 2 * 8, 2 * 192 + 8)
     with Image.open(finished / "curves.png") as curves:
         assert curves.width > 500
     for part in ("train", "validation"):
@@ -341,7 +342,8 @@ def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
     checkpoints = train.Checkpoints(tmp_path)
     assert checkpoints.state() is None
     checkpoints.save(model, 1, 5, 0.5)
-    assert checkpoints.state() == {"file": "last-0001-000005.weights.h5", "epoch": 1, "step": 5, "best": 0.5}
+    kept = {"file": "last-0001-000005.weights.h5", "epoch": 1, "step": 5, "best": 0.5}
+    assert checkpoints.state() == {**kept, "classes": None, "patience": {}}
 
     def break_off(path, overwrite):
         Path(path).write_bytes(b"half")
@@ -554,3 +556,35 @@ def test_another_encoder_than_the_architectures_own_can_be_chosen_and_frozen():
     assert not learning["block1_conv1"]
     assert not learning["block2_conv2"]
     assert learning["block3_conv1"]
+
+
+def test_half_precision_computes_in_bfloat16_and_is_served_in_float32(config, tmp_path):
+    config = replace(config, precision="mixed_bfloat16", epochs=1)
+    model = train.build_model(config, 3)
+    assert {w.dtype for w in model.weights} == {"float32"}
+    assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+    assert model.output.dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    run = tmp_path / "run"
+    assert train.train(config, run, verbose=False)["state"] == "done"
+    entry = export.export_run(run, "half")
+    model = train.build_model(replace(config, precision="float32"), 3, pretrained=False)
+    model.load_weights(run / entry["weights"])
+    session = Predictor(zoo.read_manifest(run / "manifest.json")["half"])
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    logits = keras.ops.convert_to_numpy(model(session.network_input(image), training=False))[0]
+    np.testing.assert_allclose(session.logits(image) * session.entry.temperature, logits, atol=1e-3)
+
+
+def test_a_stochastic_network_is_exported_with_its_passes(config, tmp_path):
+    options = {"width": 1 / 64}
+    config = replace(config, model="bayesian_segnet", options=options, epochs=1)
+    run = tmp_path / "run"
+    train.train(config, run, verbose=False)
+    entry = export.export_run(run, "dice")
+    assert entry["samples"] == zoo.spec("bayesian_segnet").samples
+    assert entry["temperature"] == 1
+    predictor = Predictor(zoo.read_manifest(run / "manifest.json")["dice"])
+    prediction = predictor(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    assert prediction.variance.shape == prediction.probabilities.shape[:2]
+    assert 0 < prediction.variance.max() <= 0.25

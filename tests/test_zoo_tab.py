@@ -1,3 +1,7 @@
+import base64
+import io
+import itertools
+import os
 import re
 import shlex
 
@@ -10,6 +14,7 @@ from tiny import bright, write_model
 
 from segdemo import __main__, recipes, zoo
 from segdemo.labels import PETS, VOC
+from segdemo.predict import Predictor
 from segdemo.train import TrainConfig
 from segdemo.ui import zoo_tab
 from segdemo.ui.services import Services
@@ -43,6 +48,11 @@ def tiles(page):
     return re.findall(r"<figure.*?</figure>", page, re.DOTALL)
 
 
+def picture_of(tile):
+    encoded = re.search(r"base64,([^\"]+)", tile)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+
+
 # --- cards -----------------------------------------------------------------------------------------------
 
 
@@ -63,7 +73,7 @@ def test_a_trained_architecture_shows_its_score_and_size_and_an_untrained_one_ho
     )
     page = zoo_tab.cards(Services.start())
     trained = card(page, "segnet")
-    assert ">trained<" in trained
+    assert ">trained: 65.4 mean IoU<" in trained
     assert "&lt;Mine&gt;" in trained
     assert "<b>65.4</b> mean IoU on pets test" in trained
     assert f"{entry.path.stat().st_size / 1e6:.1f} MB" in trained
@@ -72,6 +82,10 @@ def test_a_trained_architecture_shows_its_score_and_size_and_an_untrained_one_ho
     assert "not trained yet" in untrained
     assert "train <span>--recipe fcn8s-voc</span>" in untrained
     assert 'data-architecture="fcn8s"' in untrained
+    assert "<button" not in page  # where there is nothing to lead to
+    page = zoo_tab.cards(Services.start(), startable=True)
+    assert '<button type="button" data-architecture="fcn8s">' in card(page, "fcn8s")
+    assert "<button" not in card(page, "segnet")
 
 
 @pytest.mark.parametrize("name", zoo.SPECS)
@@ -79,7 +93,8 @@ def test_the_command_shown_trains_that_architecture(home, tmp_path, name):
     draw_pets(tmp_path / "data" / "some pets", {"Abyssinian": 2, "beagle": 2})
     draw_voc(tmp_path / "data", VOC)
     (command,) = zoo_tab.training_commands(Services.start(), zoo.spec(name))
-    python, m, package, *arguments = shlex.split(command)
+    assert str(tmp_path) not in command  # nothing of this machine
+    python, m, package, *arguments = map(os.path.expandvars, shlex.split(command))
     assert (python, m, package) == ("python", "-m", "segdemo")
     options = __main__._parser().parse_args(arguments)
     config = TrainConfig.from_json(__main__._train_settings(options, recipes))
@@ -93,6 +108,17 @@ def test_without_its_dataset_the_download_comes_first(home):
     assert download == "python -m segdemo data download pets --out data"
     assert "--data data " in train
     __main__._parser().parse_args(shlex.split(download)[3:])
+
+
+def test_the_place_of_a_run_is_written_as_a_shell_takes_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("SEGDEMO_HOME", raising=False)
+    monkeypatch.delenv("SEGDEMO_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert zoo_tab._in_shell(tmp_path / "me" / "a b" / "c") == "~/'a b/c'"
+    assert zoo_tab._in_shell(tmp_path / "else") == str(tmp_path / "else")
+    monkeypatch.setenv("SEGDEMO_DATA", str(tmp_path / "me" / "data"))
+    assert zoo_tab._in_shell(tmp_path / "me" / "data") == "$SEGDEMO_DATA"
+    assert zoo_tab._in_shell(tmp_path / "me" / "data" / "VOC2012") == "$SEGDEMO_DATA/VOC2012"
 
 
 def test_a_citation_is_escaped_and_linked():
@@ -133,6 +159,30 @@ def test_one_model_has_nobody_to_agree_with(home, photo):
     serve(home, "a", PETS, *bright(3, 0, 1))
     (tile,) = tiles(zoo_tab.all_models(Services.start(), photo))
     assert "<h3>A</h3>" in tile
+
+
+def test_a_model_that_is_asked_several_times_shows_its_uncertainty(home, photo, monkeypatch):
+    serve(home, "sure", PETS, *bright(3, 0, 1))
+    serve(home, "unsure", PETS, *bright(3, 0, 1), samples=3)
+    says = itertools.cycle((200, -200))
+    steady = Predictor.logits
+
+    def stochastic(self, image, *how):  # the right half changes from pass to pass
+        logits = steady(self, image, *how)
+        if self.entry.samples > 1:
+            logits[:, logits.shape[1] // 2 :] += (next(says), 0, 0)
+        return logits
+
+    monkeypatch.setattr(Predictor, "logits", stochastic)
+    sure, unsure, shown, _agreement = tiles(zoo_tab.all_models(Services.start(), photo))
+    assert "uncertainty" not in sure + unsure
+    assert "Unsure: uncertainty" in shown
+    assert "Asked 3 times" in shown
+    picture = picture_of(shown).astype(int)
+    orange = picture[..., 0] - picture[..., 2] > 40
+    half = picture.shape[1] // 2
+    assert orange[:, half + 10 :].mean() > 0.3
+    assert orange[:, : half - 10].mean() < 0.01
 
 
 def test_a_damaged_model_says_so_and_the_others_are_shown(home, photo):

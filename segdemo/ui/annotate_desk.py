@@ -117,7 +117,7 @@ class Desk:
     def models(self, name):
         """(title, name) of the served models that know a class of the collection."""
         label_set = self.store.open(name).label_set
-        served = zoo.served_models().items()
+        served = self.services.models().items()
         return [(e.title, model) for model, e in served if lookup(e.label_set, label_set) is not None]
 
     def payload(self, name, id_, model=None, revision=None):

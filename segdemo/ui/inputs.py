@@ -30,6 +30,16 @@ def photo_input(**kwargs):
     return component
 
 
+def unchecked(menu):
+    """A Radio or Dropdown whose choices change while pages are open; whoever uses its value looks it up anyway.
+
+    Gradio refuses a value that is not among the choices it remembers, which are those of the start after the
+    server was started again.
+    """
+    menu.preprocess = lambda value: value
+    return menu
+
+
 def photo_picker(prefix=""):
     """The built-in photos as thumbnails, and below them a place for one's own.
 

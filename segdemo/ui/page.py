@@ -1,10 +1,12 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
+import os
+
 import gradio as gr
 
 from segdemo import __version__
 from segdemo.intake import Limits
-from segdemo.ui import annotate, annotate_layout, api, segment, zoo_tab
+from segdemo.ui import annotate, annotate_layout, api, segment, train, train_layout, zoo_tab
 from segdemo.ui.services import Services
 
 THEME = gr.themes.Default(
@@ -59,13 +61,16 @@ def build():
     ) as demo:
         gr.HTML(HEADER)
         with gr.Tabs() as tabs:
-            with gr.Tab("Segment", id="segment"):
-                shown = segment.build(services, demo)
+            with gr.Tab("Segment", id="segment") as tab:
+                shown = segment.build(services, demo, tab)
             with gr.Tab("Annotate", id=annotate.TAB) as tab:
                 annotate.build(services, tab, tabs, shown)
+            with gr.Tab("Train", id=train.TAB) as tab:
+                entrance = train.build(services, tab, tabs, shown)
             with gr.Tab("Zoo", id="zoo"):
-                zoo_tab.build(services, demo)
+                zoo_tab.build(services, demo, entrance)
         api.build(services)
+    services.look_after()
     return demo
 
 
@@ -74,7 +79,20 @@ def launch_options():
     limits = Limits.from_env()
     return {
         "theme": THEME,
-        "css": CSS + annotate_layout.CSS + zoo_tab.CSS,
+        "css": CSS + annotate_layout.CSS + train_layout.CSS + zoo_tab.CSS,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],
+        "auth": accounts(os.environ.get("SEGDEMO_USERS", "")),
     }
+
+
+def accounts(text):
+    """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
+
+    Raises:
+        ValueError: something else.
+    """
+    pairs = [tuple(part.strip().split(":", 1)) for part in text.split(",") if part.strip()]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
+    return pairs or None

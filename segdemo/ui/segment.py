@@ -11,7 +11,7 @@ from segdemo import datasets, masks, zoo
 from segdemo.intake import IntakeError, read_photo
 from segdemo.predict import DamagedModelError
 from segdemo.ui import canvas
-from segdemo.ui.inputs import photo_picker
+from segdemo.ui.inputs import photo_picker, unchecked
 from segdemo.ui.photos import shown_as_it_is
 
 FIRST_MODEL = "deeplabv3"
@@ -32,17 +32,42 @@ class Choice:
 
 @dataclass(frozen=True)
 class Shown:
-    """Components that other tabs listen to: what is looked at, and the wish to correct it."""
+    """Components that other tabs listen to: what is looked at, with which models, and the wish to correct it."""
 
     choice: gr.State
     model: gr.Radio
+    other: gr.Dropdown
     correct: gr.Button
 
+    def menus(self, services, model, other):
+        """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
+        served = services.models()
+        names = {entry.data.get("alias_of", name): name for name, entry in served.items()}
 
-def build(services, demo):
-    """Add the tab to the Blocks being built; returns its ``Shown``."""
-    titles = {name: entry.title for name, entry in zoo.served_models().items()}
-    models = [(title, name) for name, title in titles.items()]
+        def kept(chosen, otherwise):
+            return names.get(chosen, chosen if chosen in served else otherwise)
+
+        choices = services.choices()
+        return {
+            self.model: _menu(choices, model, kept(model, choices[0][1])),
+            self.other: _menu([("nothing", NO_COMPARISON), *choices], other, kept(other, NO_COMPARISON)),
+        }
+
+
+def _menu(choices, chosen, value):
+    # Without the value if it stays, since the visitor may just be choosing another.
+    return gr.update(choices=choices) if value == chosen else gr.update(choices=choices, value=value)
+
+
+def build(services, demo, tab):
+    """Add the tab to the Blocks being built; returns its ``Shown``.
+
+    Args:
+        services: the page's ``Services``.
+        demo: the Blocks.
+        tab: the ``gr.Tab`` it is in.
+    """
+    models = services.choices()
     start = FIRST_MODEL if FIRST_MODEL in dict(map(reversed, models)) else models[0][1]
 
     with gr.Row():
@@ -50,13 +75,22 @@ def build(services, demo):
             built_in, photos, own_photo = photo_picker()
             first, path = next(iter(built_in.items()))
             chosen = gr.State(Choice(str(path), first.name))
-            model = gr.Radio(models, value=start, label="Model", elem_id="model")
+            model = unchecked(gr.Radio(models, value=start, label="Model", elem_id="model"))
             card = gr.HTML(services.card(start), elem_classes="segdemo-card")
-            other = gr.Dropdown(
-                [("nothing", NO_COMPARISON), *models],
-                value=NO_COMPARISON,
-                label="Compare with",
-                elem_id="compare",
+            other = unchecked(
+                gr.Dropdown(
+                    [("nothing", NO_COMPARISON), *models],
+                    value=NO_COMPARISON,
+                    label="Compare with",
+                    elem_id="compare",
+                )
+            )
+            passes = gr.Radio(
+                [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
+                value="once",
+                label="Look at the photo",
+                info="More looks are averaged: a better mask for 2 or 6 times the time.",
+                elem_id="passes",
             )
             browser = _dataset_browser(services)
         with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
@@ -70,32 +104,33 @@ def build(services, demo):
                     second = canvas.mask_canvas(elem_id="second-stage")
             correct = gr.Button("Correct this mask", size="sm", elem_id="correct")
 
-    def show(choice, model, other):
+    def show(choice, model, other, passes):
         """The canvases for a photo, or a sentence and what was there before."""
         try:
             photo = services.photos.read(choice.path)
-            payload = _payload(services, choice, photo, model)
-            compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other)
+            payload = _payload(services, choice, photo, model, passes)
+            compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other, passes)
         except (IntakeError, datasets.DatasetError, zoo.UnknownModelError, DamagedModelError) as error:
             sentence = f'<p role="alert">{html.escape(str(error))}</p>'
             return {notice: gr.update(value=sentence, visible=True)}
         comparing = compared is not None
+        titles = {name: html.escape(entry.title) for name, entry in zoo.served_models().items()}
         return {
             stage: payload,
             title: gr.update(value=f"<span>{titles[model]}</span>", visible=comparing),
             second_column: gr.update(visible=comparing),
             second_title: f"<span>{titles[other]}</span>" if comparing else gr.skip(),
             second: compared if comparing else gr.skip(),
-            card: services.card(model),
+            card: services.card(model, passes),
             notice: gr.update(visible=False),
         }
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
     # so the last choice wins and no answer overtakes a newer one.
     gr.on(
-        [demo.load, chosen.change, model.change, other.change],
+        [demo.load, chosen.change, model.change, other.change, passes.change],
         show,
-        [chosen, model, other],
+        [chosen, model, other, passes],
         [stage, title, second_column, second_title, second, card, notice],
         trigger_mode="always_last",
         api_visibility="private",
@@ -117,20 +152,28 @@ def build(services, demo):
     own_photo.input(upload, own_photo, chosen, **private)
     if browser:
         browser.connect(chosen)
-    return Shown(chosen, model, correct)
+    shown = Shown(chosen, model, other, correct)
+    gr.on(  # there may be new models since the page was made
+        [demo.load, tab.select],
+        lambda model, other: shown.menus(services, model, other),
+        [model, other],
+        [model, other],
+        **private,
+    )
+    return shown
 
 
-def _payload(services, choice, photo, model):
+def _payload(services, choice, photo, model, passes):
     """What the canvas shows of a photo and a model's prediction."""
     entry = zoo.served_model(model)
-    prediction = services.predict(model, photo)
+    prediction = services.predict(model, photo, passes)
     truth = None
     if choice.sample:
         dataset = services.datasets[choice.dataset]
         if dataset.label_set.classes == entry.label_set.classes:
             truth = datasets.read_label_map(dataset.sample(choice.sample))
     return canvas.payload(
-        key=f"{choice.path}:{model}",
+        key=f"{choice.path}:{model}" + ("" if passes == "once" else f":{passes}"),
         image=choice.path if shown_as_it_is(choice.path) else photo,
         label_set=entry.label_set,
         name=f"{Path(choice.name).stem}_{model}",
@@ -139,7 +182,7 @@ def _payload(services, choice, photo, model):
         truth=truth,
         confidence=prediction.confidence,
         uncertainty=prediction.uncertainty,
-        message=nothing_found(prediction.label_map, entry),
+        message=nothing_found(prediction.label_map, entry) or unfamiliar(prediction, entry),
     )
 
 
@@ -151,9 +194,22 @@ def nothing_found(label_map, entry):
         row["id"] != background for row in masks.class_table(label_map, label_set) if row["id"] is not None
     ):
         return None
-    known = [name for i, name in enumerate(label_set.classes) if i != background]
-    listed = ", ".join(known[:-1]) + f" and {known[-1]}" if len(known) > 1 else known[0]
-    return f"{entry.title} finds nothing it knows in this photo. It knows {listed}."
+    return f"{entry.title} finds nothing it knows in this photo. It knows {_known(label_set)}."
+
+
+def unfamiliar(prediction, entry):
+    """A sentence for a photo that probably shows nothing the model knows, else None."""
+    if not prediction.out_of_domain:
+        return None
+    return (
+        f"{entry.title} is unsure about everything here: the photo may show nothing it knows. "
+        f"It knows {_known(entry.label_set)}."
+    )
+
+
+def _known(label_set):
+    known = [name for i, name in enumerate(label_set.classes) if i != label_set.background]
+    return ", ".join(known[:-1]) + f" and {known[-1]}" if len(known) > 1 else known[0]
 
 
 @dataclass

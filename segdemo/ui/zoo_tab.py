@@ -3,8 +3,10 @@
 import base64
 import html
 import io
+import os
 import re
 import shlex
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -19,9 +21,9 @@ SIDE = 560  # pixels, the longer side of the pictures in the grid
 LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
 CSS = """
 .zoo { --diagram-accent: var(--color-accent); --diagram-ground: var(--background-fill-primary);
-  color: var(--body-text-color); }
+  --zoo-soft: color-mix(in srgb, var(--body-text-color) 72%, transparent); color: var(--body-text-color); }
 .zoo h2 { font-size: 18px; font-weight: 650; margin: 6px 2px 4px; }
-.zoo .zoo-note { color: var(--body-text-color-subdued); font-size: 13px; margin: 0 2px 12px; max-width: 78ch; }
+.zoo .zoo-note { color: var(--zoo-soft); font-size: 13px; margin: 0 2px 12px; max-width: 78ch; }
 .zoo-cards, .zoo-tiles { display: grid; gap: 14px; align-items: start; }
 .zoo-cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 410px), 1fr)); align-items: stretch; }
 .zoo-tiles { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
@@ -31,20 +33,26 @@ CSS = """
 .zoo-card header { display: flex; align-items: baseline; justify-content: space-between; gap: 8px; }
 .zoo-card h3, .zoo-tile h3 { font-size: 15px; font-weight: 650; margin: 0; }
 .zoo-state { font-size: 12px; padding: 1px 9px; border-radius: 99px; white-space: nowrap;
-  border: 1px solid var(--border-color-primary); color: var(--body-text-color-subdued); }
+  border: 1px solid var(--border-color-primary); color: var(--zoo-soft); }
 .zoo-state.trained { color: var(--body-text-color); border-color: var(--color-accent);
   background: color-mix(in srgb, var(--color-accent) 14%, transparent); }
 .zoo-diagram { display: grid; place-items: center; min-height: 236px; }
 .zoo-diagram svg { display: block; max-width: 100%; height: auto; }
 .zoo-facts { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 0; font-size: 13px; }
 .zoo-facts div { display: flex; flex-direction: column; }
-.zoo-facts dt { color: var(--body-text-color-subdued); font-size: 12px; }
+.zoo-facts dt { color: var(--zoo-soft); font-size: 12px; }
 .zoo-facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
-.zoo-card p { font-size: 13px; line-height: 1.45; margin: 0; color: var(--body-text-color-subdued); }
+.zoo-card p { font-size: 13px; line-height: 1.45; margin: 0; color: var(--zoo-soft); }
 .zoo-card p b { color: var(--body-text-color); }
 .zoo a { margin: 0; padding: 0; color: inherit; text-decoration: underline; text-underline-offset: 2px; }
 .zoo-start { margin-top: auto; }
-.zoo-start pre { margin: 4px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 12px; line-height: 1.5;
+.zoo-start button { font: inherit; font-size: 13px; font-weight: 600; padding: 7px 16px; margin-bottom: 8px;
+  border-radius: 8px; border: 1px solid var(--color-accent); cursor: pointer;
+  color: var(--button-primary-text-color); background: var(--button-primary-background-fill); }
+.zoo-start button:hover { background: var(--button-primary-background-fill-hover); }
+.zoo-start button:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+.zoo-start summary { cursor: pointer; font-size: 13px; color: var(--zoo-soft); }
+.zoo-start pre { margin: 6px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 12px; line-height: 1.5;
   background: var(--background-fill-secondary); color: var(--body-text-color);
   white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
 .zoo-start pre span { display: inline-block; max-width: 100%; }
@@ -53,11 +61,11 @@ CSS = """
 .zoo-tile { margin: 0; min-width: 0; }
 .zoo-tile img { width: 100%; display: block; border-radius: 10px; }
 .zoo-tile figcaption { padding: 6px 2px 0; font-size: 13px; line-height: 1.45;
-  color: var(--body-text-color-subdued); }
+  color: var(--zoo-soft); }
 .zoo-tile h3 { color: var(--body-text-color); font-size: 14px; }
-.zoo-tile figcaption span { color: inherit; }
-.zoo-key { display: inline-flex; align-items: center; gap: 5px; margin-right: 10px; white-space: nowrap; }
-.zoo-key i { width: 11px; height: 11px; border-radius: 3px; border: 1px solid var(--border-color-primary); }
+.zoo-key { margin-right: 10px; white-space: nowrap; }
+.zoo-key i { display: inline-block; width: 11px; height: 11px; margin-right: 5px; vertical-align: -1px;
+  border-radius: 3px; border: 1px solid var(--border-color-primary); }
 .zoo p[role=alert] { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
   color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
 @media (max-width: 800px) { .zoo-diagram { min-height: 0; padding: 8px 0; } }
@@ -70,22 +78,40 @@ _LEGEND = (
 _HINT = '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
 
 
-def build(services, demo):
+# The cards are HTML; a click on one's button is the event "start" with the architecture's name.
+_START = """
+element.addEventListener("click", (event) => {
+  const { architecture } = event.target.closest("button[data-architecture]")?.dataset ?? {};
+  if (architecture) trigger("start", { architecture });
+});
+"""
+
+
+def build(services, demo, train=None):
     """Add the tab to the Blocks being built.
 
     Args:
         services: the page's ``Services``.
         demo: the Blocks.
+        train: the ``train.Entrance`` that buttons on the cards lead to; without it there are none.
     """
-    # A function, so that each visit shows the models there are by then.
-    shown = gr.HTML(elem_id="zoo-cards", padding=False)
-    demo.load(lambda: cards(services), None, shown, api_visibility="private", show_progress="hidden")
     gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             built_in, photos, own_photo = photo_picker("zoo-")
         with gr.Column(scale=3, min_width=320):
             grid = gr.HTML(f'<div class="zoo">{_HINT}</div>', elem_id="zoo-grid", padding=False)
+    shown = gr.HTML(elem_id="zoo-cards", padding=False, js_on_load=_START)
+    # On load, so that each visit shows the models there are by then.
+    demo.load(
+        lambda: cards(services, train is not None),
+        None,
+        shown,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    if train is not None:
+        train.start_from(shown.start)
 
     paths = list(built_in.values())
     event = {
@@ -102,11 +128,16 @@ def build(services, demo):
 # --- cards -----------------------------------------------------------------------------------------------
 
 
-def cards(services):
-    """HTML of a card for every architecture."""
-    served = zoo.served_models()
+def cards(services, startable=False):
+    """HTML of a card for every architecture.
+
+    Args:
+        services: the page's ``Services``.
+        startable: whether those without a trained model get a button that starts a training.
+    """
+    served = services.models()
     shown = "".join(
-        _card(services, spec, [entry for entry in served.values() if entry.architecture == spec.name])
+        _card(services, spec, [e for e in served.values() if e.architecture == spec.name], startable)
         for spec in zoo.SPECS.values()
     )
     return (
@@ -115,7 +146,7 @@ def cards(services):
     )
 
 
-def _card(services, spec, trained):
+def _card(services, spec, trained, startable):
     facts = zoo.architecture_facts()[spec.name]
     side = facts["input"][0]
     numbers = {
@@ -125,7 +156,9 @@ def _card(services, spec, trained):
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items())
-    state = '<span class="zoo-state trained">trained</span>' if trained else _NOT_TRAINED
+    scores = [100 * e.data["metrics"]["mean_iou"] for e in trained if e.data.get("metrics")]
+    said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
+    state = f'<span class="zoo-state trained">{said}</span>' if trained else _NOT_TRAINED
     below = "".join(
         f"<p><b>{html.escape(entry.title)}</b>: {services.card(entry.name)}</p>" for entry in trained
     )
@@ -134,7 +167,7 @@ def _card(services, spec, trained):
         f"<header><h3>{html.escape(spec.title)}</h3>{state}</header>"
         f'<div class="zoo-diagram">{facts["diagram"]}</div>'
         f'<dl class="zoo-facts">{rows}</dl><p>{paper(spec.paper)}</p>'
-        f"{below or _how_to_train(services, spec)}</article>"
+        f"{below or _how_to_train(services, spec, startable)}</article>"
     )
 
 
@@ -155,25 +188,39 @@ def training_commands(services, spec):
         spec: a ``zoo.ModelSpec``.
 
     Returns:
-        A list of one command, or of two if its dataset has to be downloaded first.
+        A list of one command, or of two if its dataset has to be downloaded first. Paths are written with the
+        environment's variables or ``~``, so that they tell nothing of this machine.
     """
     folders = [d.root for d in services.datasets.values() if d.kind == spec.label_set]
-    before = [] if folders else [["data", "download", spec.label_set, "--out", "data"]]
-    data = str(folders[0]) if folders else "data"
-    place = ["--data", data, "--out", str(settings.models_dir() / spec.name)]
-    commands = [*before, [*recipes.training_arguments(spec), *place]]
-    return [shlex.join(["python", "-m", "segdemo", *command]) for command in commands]
+    before = [] if folders else [f"data download {spec.label_set} --out data"]
+    data = _in_shell(folders[0]) if folders else "data"
+    train = shlex.join(recipes.training_arguments(spec))
+    out = _in_shell(settings.models_dir() / spec.name)
+    return [f"python -m segdemo {command}" for command in [*before, f"{train} --data {data} --out {out}"]]
 
 
-def _how_to_train(services, spec):
+def _in_shell(path):
+    """A path for a shell: below a folder that has a variable, relative to that."""
+    variables = (name for name in ("SEGDEMO_HOME", "SEGDEMO_DATA") if os.environ.get(name))
+    folders = [(f"${name}", Path(os.environ[name]).expanduser()) for name in variables]
+    for short, folder in [*folders, ("~", Path.home())]:
+        if path == folder:
+            return short
+        if path.is_relative_to(folder):
+            return f"{short}/{shlex.quote(path.relative_to(folder).as_posix())}"
+    return shlex.quote(str(path))
+
+
+def _how_to_train(services, spec, startable):
     # Lines break between the options, not between one and its value nor at a hyphen.
     lines = "\n".join(
-        re.sub(r"(--\S+ \S+)", r"<span>\1</span>", html.escape(command))
+        re.sub(r"(--\S+ \S+)", r"<span>\1</span>", html.escape(command, quote=False))
         for command in training_commands(services, spec)
     )
+    button = f'<button type="button" data-architecture="{spec.name}">Train it</button>' if startable else ""
     return (
-        f'<div class="zoo-start" data-architecture="{spec.name}"><p>Train it with</p>'
-        f"<pre><code>{lines}</code></pre></div>"
+        f'<div class="zoo-start" data-architecture="{spec.name}">{button}'
+        f"<details><summary>Train it in a terminal</summary><pre><code>{lines}</code></pre></details></div>"
     )
 
 
@@ -196,7 +243,7 @@ def all_models(services, path):
     small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
     found, tiles = [], []  # (entry, label map) of each model that answered
-    for entry in zoo.served_models().values():
+    for entry in services.models().values():
         try:
             prediction = services.predict(entry.name, photo)
         except (DamagedModelError, zoo.UnknownModelError) as error:
@@ -206,6 +253,8 @@ def all_models(services, path):
         label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
         found.append((entry, label_map))
         tiles.append(_model_tile(small, entry, label_map, prediction.milliseconds))
+        if prediction.variance is not None:
+            tiles.append(_uncertainty_tile(small, entry, prediction))
     tiles += _agreement_tiles(small, found)
     return f'<div class="zoo"><div class="zoo-tiles">{"".join(tiles)}</div></div>'
 
@@ -225,10 +274,23 @@ def _model_tile(photo, entry, label_map, milliseconds):
     title = html.escape(entry.title)
     picture = masks.overlay(photo, label_map, entry.label_set)
     caption = (
-        f"<h3>{title}</h3>{keys or 'nothing it knows'} "
-        f"<span>· {html.escape(entry.label_set.title)}, {milliseconds:.0f} ms</span>"
+        f"<h3>{title}</h3>{keys or 'nothing it knows'}"
+        f"<br>{html.escape(entry.label_set.title)}, {milliseconds:.0f} ms"
     )
     return _tile(picture, f"{title} on the photo", caption)
+
+
+def _uncertainty_tile(photo, entry, prediction):
+    """How much a stochastic model's answers differ from pass to pass."""
+    size = photo.shape[1::-1]
+    uncertainty = Image.fromarray(prediction.uncertainty).resize(size, Image.Resampling.BILINEAR)
+    shares = np.asarray(uncertainty, np.float32) / 255
+    title = html.escape(f"{entry.title}: uncertainty")
+    caption = (
+        f"<h3>{title}</h3>Asked {entry.samples} times with random dropout, it gave answers that differ "
+        f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>here</span>'
+    )
+    return _tile(agreement.picture(photo, 1 - shares), f"{title}; orange where it is high", caption)
 
 
 def _agreement_tiles(photo, found):

@@ -13,6 +13,7 @@ from serving import served_app
 from skimage import data
 from tiny import bright, write_model
 
+from browser.canvas_driver import CanvasDriver
 from segdemo.labels import LabelSet
 from segdemo.store import AnnotationStore
 
@@ -42,13 +43,13 @@ def photos(tmp_path_factory):
     return {path.stem: path for path in folder.iterdir()}
 
 
-class Tab:
-    """The Annotate tab, and how a person and a test reach into it."""
+class Tab(CanvasDriver):
+    """The Annotate tab with its canvas, and how a person and a test reach into it."""
 
     def __init__(self, page, store):
-        self.page, self.store = page, store
+        super().__init__(page, page.locator("#annotate-canvas .sc"))
+        self.canvas, self.store = self.root, store
         page.set_default_timeout(SECONDS)
-        self.canvas = page.locator("#annotate-canvas .sc")
         self.notice = page.locator("#annotate-notice")
         self.title = page.locator("#annotate-title")
         self.enter()
@@ -78,9 +79,9 @@ class Tab:
 
     def pick(self, name):
         self.page.locator("#photo-list").get_by_role("button", name=name).click()
-        return self.wait(name)
+        return self.wait_for_photo(name)
 
-    def wait(self, name):
+    def wait_for_photo(self, name):
         """Wait until a photo is open and drawn; returns its id."""
         expect(self.title).to_contain_text(name, timeout=SECONDS)
         ids = [
@@ -92,34 +93,6 @@ class Tab:
             arg=ids,
         )
         return self.canvas.get_attribute("data-ready").split("/")[1]
-
-    def labels(self):
-        width, height, flat = self.canvas.evaluate(
-            "({ maskCanvas: { state } }) => [state.width, state.height, [...state.maps.yours]]"
-        )
-        return np.array(flat, np.uint8).reshape(height, width)
-
-    def at(self, x, y):
-        """Page coordinates of the centre of image pixel (x, y)."""
-        stage = self.canvas.locator(".sc-stage")
-        stage.scroll_into_view_if_needed()
-        box = stage.bounding_box()
-        scale, tx, ty, dpr = self.canvas.evaluate(
-            "({ maskCanvas: { view } }) => [view.scale, view.tx, view.ty, view.dpr]"
-        )
-        return box["x"] + 1 + ((x + 0.5) * scale + tx) / dpr, box["y"] + 1 + ((y + 0.5) * scale + ty) / dpr
-
-    def drag(self, *points):
-        self.page.mouse.move(*self.at(*points[0]))
-        self.page.mouse.down()
-        for point in points[1:]:
-            self.page.mouse.move(*self.at(*point), steps=4)
-        self.page.mouse.up()
-
-    def press(self, *keys):
-        self.canvas.locator(".sc-stage").focus()
-        for key in keys:
-            self.page.keyboard.press(key)
 
     def rectangle(self, class_id, corner, opposite):
         self.press("r", str(class_id))
@@ -148,7 +121,7 @@ def test_from_nothing_to_a_dataset_and_back(tab, photos, tmp_path):
     assert collection.label_set.classes == ("background", "leaf", "stone")
     assert collection.label_set.background == 0
     tab.add(photos["cat"], photos["broken"], photos["dark"])
-    id_ = tab.wait("cat.png")
+    id_ = tab.wait_for_photo("cat.png")
     expect(tab.notice).to_contain_text("2 photos are in the collection.")
     expect(tab.notice).to_contain_text("broken.jpg: ")
     tab.rectangle(1, (20, 30), (90, 80))
@@ -167,7 +140,7 @@ def test_from_nothing_to_a_dataset_and_back(tab, photos, tmp_path):
 
     tab.page.reload()
     tab.enter()
-    assert tab.wait("cat.png") == id_
+    assert tab.wait_for_photo("cat.png") == id_
     expect(tab.notice).to_be_hidden()
     np.testing.assert_array_equal(tab.labels(), painted)
 
@@ -199,7 +172,7 @@ def test_from_nothing_to_a_dataset_and_back(tab, photos, tmp_path):
 def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
     collection = tab.create("Shared", "leaf", "stone")
     tab.add(photos["cat"])
-    id_ = tab.wait("cat.png")
+    id_ = tab.wait_for_photo("cat.png")
     other = Tab(open_page(served[0]), served[1])
     choose(other, "#collection", "Shared")
     other.pick("cat.png")
@@ -232,7 +205,7 @@ def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
 def test_delete_and_undo(tab, photos):
     collection = tab.create("Short lived", "leaf", "stone")
     tab.add(photos["cat"], photos["dark"])
-    id_ = tab.wait("cat.png")
+    id_ = tab.wait_for_photo("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
     painted = tab.labels()
     tab.save(1)
@@ -241,7 +214,7 @@ def test_delete_and_undo(tab, photos):
     expect(tab.page.locator("#photo-count")).to_have_text("1 photo")
     assert collection.photo(id_).deleted
     tab.page.locator("#undo").click()
-    assert tab.wait("cat.png") == id_
+    assert tab.wait_for_photo("cat.png") == id_
     expect(tab.page.locator("#photo-count")).to_have_text("2 photos")
     np.testing.assert_array_equal(tab.labels(), painted)
     assert not collection.photo(id_).deleted
@@ -258,7 +231,7 @@ def test_delete_and_undo(tab, photos):
 def test_search_filters_and_the_trash(tab, photos):
     collection = tab.create("Mixed", "leaf", "stone")
     tab.add(photos["cat"], photos["dark"], photos["bright"])
-    tab.wait("cat.png")
+    tab.wait_for_photo("cat.png")
     tab.rectangle(2, (20, 30), (90, 80))
     tab.save(1)
     names = tab.page.locator("#photo-list button")
@@ -283,7 +256,7 @@ def test_search_filters_and_the_trash(tab, photos):
     expect(names).to_have_text(["dark.png"], timeout=SECONDS)
     names.click()
     tab.page.get_by_role("button", name="Take it out").click()
-    tab.wait("dark.png")
+    tab.wait_for_photo("dark.png")
     expect(names).to_have_count(3)
 
 
@@ -336,22 +309,22 @@ def test_correct_a_prediction_and_go_on_with_the_least_certain_photo(served, ope
     page.locator("#correct").click()
     page.locator("#annotate-canvas").wait_for()
     tab = Tab(page, store)
-    id_ = tab.wait("cat.png")
+    id_ = tab.wait_for_photo("cat.png")
     collection = next(c for c in store.collections() if c.label_set.classes == LIGHT.classes)
     np.testing.assert_array_equal(tab.labels().ravel(), predicted)
     tab.add(photos["dark"], photos["bright"])
-    tab.wait("dark.png")
+    tab.wait_for_photo("dark.png")
     tab.pick("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
     tab.save(1)
     assert collection.photo(id_).model == "light"
     # The dark photo is darker than the threshold by more than the bright one is brighter.
     tab.press("n")
-    tab.wait("bright.png")
+    tab.wait_for_photo("bright.png")
     tab.press("n")
-    tab.wait("dark.png")
+    tab.wait_for_photo("dark.png")
     tab.press("n")
-    tab.wait("bright.png")
+    tab.wait_for_photo("bright.png")
     for name in ("bright.png", "dark.png"):
         tab.pick(name)
         tab.save(1)
@@ -363,7 +336,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(served, open_page, 
     tab = Tab(open_page(served[0], **phone), served[1])
     tab.create("Pocket", "leaf", "stone")
     tab.add(photos["cat"])
-    tab.wait("cat.png")
+    tab.wait_for_photo("cat.png")
     tab.pick("cat.png")  # the list is far below the canvas
     expect(tab.title).to_be_in_viewport()
     tab.open_section("Export and import")

@@ -1,6 +1,5 @@
 """The mask canvas in headless Chromium: what is drawn, what is painted, and that no pixel is lost on the way."""
 
-import base64
 import contextlib
 import gc
 import io
@@ -17,6 +16,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import expect
 
+from browser.canvas_driver import CanvasDriver
 from segdemo.labels import VOC, VOID, LabelSet
 from segdemo.ui.canvas import mask_canvas, payload
 
@@ -164,13 +164,12 @@ def app(tmp_path_factory):
         gc.collect()
 
 
-class Canvas:
-    """A page showing one case, and how a person and a test reach into it."""
+class Canvas(CanvasDriver):
+    """The canvas of a page that shows one case."""
 
     def __init__(self, page, store):
-        self.page, self.store = page, store
-        self.root = page.locator("#canvas .sc")
-        self.stage = page.locator("#canvas .sc-stage")
+        super().__init__(page, page.locator("#canvas .sc"))
+        self.store = store
 
     def show(self, case, timeout=30000):
         # Saved revisions of another test must not count.
@@ -181,43 +180,6 @@ class Canvas:
         self.stage.scroll_into_view_if_needed()
         return self
 
-    def js(self, expression, argument=None):
-        body = f"([node, argument]) => {{ const canvas = node.maskCanvas; return {expression}; }}"
-        return self.page.evaluate(body, [self.root.element_handle(), argument])
-
-    def labels(self, layer="yours"):
-        """The label map the browser holds, by way of base64: lists of millions of numbers are slow."""
-        width, height, data = self.js(
-            """new Promise((done) => {
-              const { state } = canvas, reader = new FileReader();
-              reader.onload = () => done([state.width, state.height, reader.result.split(",")[1] ?? ""]);
-              reader.readAsDataURL(new Blob([state.maps[argument]]));
-            })""",
-            layer,
-        )
-        return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width)
-
-    def at(self, x, y):
-        """Page coordinates of the centre of image pixel (x, y)."""
-        box = self.stage.bounding_box()
-        scale, tx, ty, dpr = self.js("[canvas.view.scale, canvas.view.tx, canvas.view.ty, canvas.view.dpr]")
-        return box["x"] + 1 + ((x + 0.5) * scale + tx) / dpr, box["y"] + 1 + ((y + 0.5) * scale + ty) / dpr
-
-    def click(self, x, y, **options):
-        self.page.mouse.click(*self.at(x, y), **options)
-
-    def drag(self, *points):
-        self.page.mouse.move(*self.at(*points[0]))
-        self.page.mouse.down()
-        for point in points[1:]:
-            self.page.mouse.move(*self.at(*point), steps=4)
-        self.page.mouse.up()
-
-    def press(self, *keys):
-        self.stage.focus()
-        for key in keys:
-            self.page.keyboard.press(key)
-
     def pixel(self, x, y):
         """RGBA of the overlay where image pixel (x, y) is drawn."""
         return self.js(
@@ -227,12 +189,6 @@ class Canvas:
               return [...overlay.getImageData(x, y, 1, 1).data];
             })()""",
             [x, y],
-        )
-
-    def wait(self, expression, argument=None):
-        self.page.wait_for_function(
-            f"([node, argument]) => {{ const canvas = node.maskCanvas; return {expression}; }}",
-            arg=[self.root.element_handle(), argument],
         )
 
     def frame(self):

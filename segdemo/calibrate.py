@@ -1,0 +1,193 @@
+"""Confidence that means something: the temperature of a served model, and when to say that a photo shows nothing
+it knows.
+
+Both are chosen on one subset and reported on another.
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from segdemo.datasets import read_label_map
+from segdemo.intake import read_photo
+from segdemo.labels import VOID
+from segdemo.predict import Predictor, evidence, resize_bilinear, softmax
+from segdemo.store import write_json
+
+SPACING = 16  # pixels between those that are looked at, in both directions
+BINS = 15
+FALSE_ALARMS = 0.05  # share of photos of known things that may be called unknown, on the subset to choose by
+FEWEST_PHOTOS = 40  # a threshold chosen on fewer would mean nothing
+WINDOW_SHARES = (0.9, 0.75, 0.6, 0.5, 0.4)  # of a photo's shorter side
+SMALLEST_WINDOW = 128  # pixels
+
+
+def expected_calibration_error(probabilities, truth, bins=BINS):
+    """Mean distance between confidence and accuracy over equal bins of confidence, weighted by their pixels.
+
+    Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599 (2017), equation 3.
+
+    Args:
+        probabilities: float (n, K). truth: integer (n,), none of it void. bins: of the likeliest class'
+            probability.
+
+    Returns:
+        A float in 0..1. Raises ValueError for no pixel at all.
+    """
+    if not len(truth):
+        raise ValueError("There is no pixel with a known class to measure the calibration on.")
+    confidence = probabilities.max(-1).astype(np.float64)
+    right = probabilities.argmax(-1) == truth
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(which, right, bins) - np.bincount(which, confidence, bins)
+    return float(np.abs(gap).sum() / len(truth))
+
+
+def fit_temperature(logits, truth):
+    """The temperature T that makes ``softmax(logits / T)`` likeliest (Guo et al., section 4.2).
+
+    Args:
+        logits: float (n, K). truth: integer (n,).
+
+    Returns:
+        A float in 0.25..4, to three digits.
+    """
+    own = np.take_along_axis(logits, truth[:, None].astype(np.intp), -1)[:, 0]
+
+    def loss(temperature):
+        scaled = logits / np.float32(temperature)
+        top = scaled.max(-1)
+        total = np.log(np.exp(scaled - top[:, None]).sum(-1)) + top
+        return float((total - own / temperature).mean())
+
+    low, high = np.log(0.25), np.log(4.0)
+    for _ in range(16):  # the loss has one minimum: golden-section search
+        left, right = high - (high - low) * 0.618034, low + (high - low) * 0.618034
+        if loss(np.exp(left)) < loss(np.exp(right)):
+            high = right
+        else:
+            low = left
+    return round(float(np.exp((low + high) / 2)), 3)
+
+
+def background_window(label_map, background):
+    """The largest square of a label map (H, W) that shows nothing but background: a (rows, columns) of slices.
+
+    Sides are ``WINDOW_SHARES`` of the shorter side and at least ``SMALLEST_WINDOW``; None if there is none.
+    """
+    height, width = label_map.shape
+    other = np.pad((label_map != background).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    for share in WINDOW_SHARES:
+        side = int(share * min(height, width))
+        if side < SMALLEST_WINDOW:
+            return None
+        inside = other[side:, side:] - other[:-side, side:] - other[side:, :-side] + other[:-side, :-side]
+        free = np.argwhere(inside == 0)
+        if len(free):
+            row, column = free[len(free) // 2]
+            return slice(row, row + side), slice(column, column + side)
+    return None
+
+
+def calibrate(entry, dataset, fit="val", report="test", wrap=iter):
+    """Measure a model's confidence: its temperature and calibration error, and a threshold of ``evidence``.
+
+    Photos that show nothing the model knows are taken from the dataset itself: the largest window of each photo
+    in which the truth is all background.
+
+    Args:
+        entry: a ``zoo.ModelEntry``. dataset: in its label set.
+        fit: the subset to choose both on. report: the subset to report them on.
+        wrap: wraps the samples, such as in a progress bar.
+
+    Returns:
+        ``{"temperature", "calibration": {...}, "domain": {...} or None}``, entries for the model's manifest. A
+        stochastic network's temperature stays 1: its passes are averaged as they are.
+
+    Raises:
+        DatasetError: no such subset.
+    """
+    plain = Predictor(replace(entry, temperature=1.0))
+    logits, truth = _pixels(plain, wrap(dataset.samples(fit)))
+    temperature = fit_temperature(logits, truth) if entry.samples == 1 and len(truth) else 1.0
+    del logits, truth
+    logits, truth = _pixels(plain, wrap(dataset.samples(report)))
+    calibration = None
+    if len(truth):
+        before, after = (
+            expected_calibration_error(softmax(logits / np.float32(t)), truth) for t in (1.0, temperature)
+        )
+        calibration = {"fitted_on": fit, "subset": report, "ece_before": before, "ece": after}
+    return {
+        "temperature": temperature,
+        "calibration": calibration,
+        "domain": _domain(replace(entry, temperature=temperature), dataset, fit, report, wrap),
+    }
+
+
+def _pixels(predictor, samples):
+    """Logits float32 (n, K) and truth uint8 (n,) of every ``SPACING``-th pixel with a known class.
+
+    Of a network that is asked several times the logits are the logarithm of the mean probability.
+    """
+    all_logits, all_truth = [], []
+    for sample in samples:
+        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        rows, columns = (max(1, side // SPACING) for side in truth.shape)
+        if len(predictor.passes) == 1:
+            logits = predictor.logits(image)
+        else:
+            logits = np.log(np.maximum(predictor(image).probabilities, 1e-12))
+        logits = resize_bilinear(logits, rows, columns)
+        y, x = (
+            ((np.arange(n) + 0.5) * side / n).astype(int)
+            for n, side in zip((rows, columns), truth.shape, strict=True)
+        )
+        truth = truth[np.ix_(y, x)]
+        known = truth != VOID
+        all_logits.append(logits[known].astype(np.float32))
+        all_truth.append(truth[known])
+    if not all_truth:
+        return np.zeros((0, len(predictor.entry.label_set)), np.float32), np.zeros(0, np.uint8)
+    return np.concatenate(all_logits), np.concatenate(all_truth)
+
+
+def _domain(entry, dataset, fit, report, wrap):
+    """The threshold of ``evidence`` and what it does, or None where it cannot be chosen."""
+    background = entry.label_set.background
+    if background is None or len(dataset.samples(fit)) < FEWEST_PHOTOS:
+        return None
+    predictor = Predictor(entry)
+    known, _ = _evidences(predictor, wrap(dataset.samples(fit)), background)
+    threshold = float(np.quantile(known, FALSE_ALARMS))
+    known, unknown = _evidences(predictor, wrap(dataset.samples(report)), background)
+    return {
+        "threshold": threshold,
+        "fitted_on": fit,
+        "subset": report,
+        "false_alarms": float((known < threshold).mean()),
+        "noticed": float((unknown < threshold).mean()) if len(unknown) else None,
+        "photos": len(known),
+        "windows": len(unknown),
+    }
+
+
+def _evidences(predictor, samples, background):
+    """``evidence`` of photos of known things, and of windows that show none: two float arrays."""
+    known, unknown = [], []
+    for sample in samples:
+        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        if np.any((truth != background) & (truth != VOID)):
+            known.append(evidence(predictor(image).probabilities, background))
+        if window := background_window(truth, background):
+            unknown.append(evidence(predictor(image[window]).probabilities, background))
+    return np.array(known), np.array(unknown)
+
+
+def write(entry, result):
+    """Put what ``calibrate`` returned into the manifest the entry came from."""
+    path = entry.folder / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    manifest["models"][entry.name].update(result)
+    write_json(path, manifest)

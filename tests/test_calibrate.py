@@ -1,0 +1,134 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn import draw_pets, draw_voc
+from sklearn.calibration import calibration_curve
+from tiny import bright, write_model
+
+from segdemo import calibrate, zoo
+from segdemo.calibrate import background_window, expected_calibration_error, fit_temperature
+from segdemo.datasets import DatasetError, open_dataset
+from segdemo.labels import PETS, VOC, VOID
+from segdemo.predict import softmax
+
+RNG = np.random.default_rng(0)
+
+
+def sampled(temperature, count=60_000, classes=4):
+    """Logits, and truths drawn from ``softmax(logits / temperature)``."""
+    logits = RNG.normal(scale=3, size=(count, classes)).astype(np.float32)
+    cumulated = softmax(logits / temperature).cumsum(-1)
+    return logits, (RNG.random((count, 1)) > cumulated).sum(-1).astype(np.uint8)
+
+
+def test_calibration_error_by_hand():
+    # Two pixels at 0.9, one of them right; two at 0.6, both right: (2 * 0.4 + 2 * 0.4) / 4.
+    probabilities = np.float32([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]])
+    assert expected_calibration_error(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_calibration_error_agrees_with_scikit_learn():
+    logits, truth = sampled(2.0)
+    probabilities = softmax(logits)
+    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == truth
+    accuracy, mean = calibration_curve(right, confidence, n_bins=15)
+    counts = np.histogram(confidence, 15, (0, 1))[0]
+    expected = (np.abs(accuracy - mean) * counts[counts > 0]).sum() / len(truth)
+    assert expected > 0.05
+    assert expected_calibration_error(probabilities, truth) == pytest.approx(expected, rel=1e-4)
+
+
+def test_full_confidence_falls_into_the_last_bin():
+    assert expected_calibration_error(np.eye(3), np.arange(3)) == 0
+    with pytest.raises(ValueError, match="no pixel"):
+        expected_calibration_error(np.zeros((0, 3)), np.zeros(0, int))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_truth_is_found(temperature):
+    logits, truth = sampled(temperature)
+    found = fit_temperature(logits, truth)
+    assert found == pytest.approx(temperature, rel=0.05)
+    error = expected_calibration_error(softmax(logits / np.float32(found)), truth)
+    assert error < 0.01
+    if temperature != 1:
+        assert expected_calibration_error(softmax(logits), truth) > 5 * error
+
+
+def test_a_background_window_shows_background_only():
+    label_map = np.zeros((300, 400), np.uint8)
+    label_map[:, :120] = 7
+    label_map[0, 399] = VOID
+    rows, columns = background_window(label_map, 0)
+    assert (label_map[rows, columns] == 0).all()
+    side = rows.stop - rows.start
+    assert side == columns.stop - columns.start == int(0.9 * 300)
+    label_map[::20, ::20] = 7
+    assert background_window(label_map, 0) is None
+
+
+def test_a_photo_too_small_has_no_window():
+    assert background_window(np.zeros((130, 400), np.uint8), 0) is None
+    assert background_window(np.zeros((143, 400), np.uint8), 0) is not None
+
+
+@pytest.fixture
+def pets(tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 30, "birman": 30})
+    return open_dataset("pets", tmp_path / "data")
+
+
+@pytest.fixture
+def entry(tmp_path):
+    """Over-confident: logits far apart for photos of a few greys."""
+    return write_model(tmp_path / "model", "colours", PETS, *bright(3, 0, 1), knows="pets")
+
+
+def test_calibrate_fits_on_one_subset_and_reports_on_another(pets, entry, monkeypatch):
+    monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 2)
+    monkeypatch.setattr(calibrate, "SMALLEST_WINDOW", 4)
+    seen = []
+    result = calibrate.calibrate(
+        entry, pets, wrap=lambda samples: seen.append([s.id for s in samples]) or samples
+    )
+    assert {id_ for ids in seen for id_ in ids} == {*pets.splits["val"], *pets.splits["test"]}
+    measured = result["calibration"]
+    assert (measured["fitted_on"], measured["subset"]) == ("val", "test")
+    assert 0 <= measured["ece"] <= measured["ece_before"] + 0.02
+    assert result["temperature"] != 1
+    domain = result["domain"]
+    assert domain["photos"] == len(pets.splits["test"])
+    assert 0 <= domain["false_alarms"] <= 1
+    calibrate.write(entry, result)
+    again = zoo.read_manifest(entry.folder / "manifest.json")["colours"]
+    assert again.temperature == result["temperature"]
+    assert again.data["domain"] == domain
+    assert again.data["knows"] == "pets"
+    assert json.loads((entry.folder / "manifest.json").read_text())["models"].keys() == {"colours"}
+
+
+def test_few_photos_choose_no_threshold(pets, entry):
+    assert len(pets.splits["val"]) < calibrate.FEWEST_PHOTOS
+    assert calibrate.calibrate(entry, pets)["domain"] is None
+
+
+def test_a_stochastic_network_keeps_its_temperature(pets, entry):
+    result = calibrate.calibrate(replace(entry, data={**entry.data, "samples": 2}), pets)
+    assert result["temperature"] == 1
+    assert result["calibration"]["ece"] == result["calibration"]["ece_before"]
+
+
+def test_void_does_not_count(tmp_path, entry):
+    draw_voc(tmp_path / "voc", VOC)
+    dataset = open_dataset("voc", tmp_path / "voc")
+    model = write_model(tmp_path / "voc_model", "flat", VOC, *bright(21, 15, 0))
+    _, truth = calibrate._pixels(calibrate.Predictor(model), dataset.samples("val"))
+    assert len(truth)
+    assert (truth != VOID).all()
+
+
+def test_an_unknown_subset_is_refused(pets, entry):
+    with pytest.raises(DatasetError, match="nowhere"):
+        calibrate.calibrate(entry, pets, fit="nowhere")
