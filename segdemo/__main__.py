@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
@@ -65,6 +66,9 @@ def _parser():
     command = commands.add_parser("calibrate", help="measure how far a model's confidence can be trusted")
     command.add_argument("--model", required=True)
     _add_dataset(command)
+    command.add_argument(
+        "--passes", action="store_true", help="also measure what mirrored and scaled photos gain and cost"
+    )
     command.add_argument("--write", action="store_true", help="keep the result in the model's manifest")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_calibrate)
@@ -115,6 +119,9 @@ def _parser():
     action = actions.add_parser("trimaps", help="turn VOC's cats and dogs into a dataset like Pets")
     action.add_argument("folder", type=Path, metavar="VOC_DIR")
     action.add_argument("--out", type=Path, required=True)
+    action.add_argument(
+        "--pets", type=Path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
+    )
     action.set_defaults(run=_trimaps)
     return parser
 
@@ -269,11 +276,17 @@ def _evaluate(options):
 def _calibrate(options):
     from segdemo import calibrate
     from segdemo.datasets import open_dataset
+    from segdemo.evaluate import evaluate_passes
     from segdemo.zoo import served_model
 
     entry = served_model(options.model)
     dataset = open_dataset(options.dataset, options.data)
     result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"))
+    if options.passes:
+        calibrated = replace(entry, temperature=result["temperature"])
+        result["test_time"] = evaluate_passes(
+            calibrated, dataset, "val", wrap=lambda s: _progress(s, "photos")
+        )
     if options.write:
         calibrate.write(entry, result)
     if options.json:
@@ -293,6 +306,9 @@ def _calibrate(options):
                 else ""
             )
         )
+    for name, measured in result.get("test_time", {}).items():
+        gain = 100 * (measured["mean_iou"] - measured["mean_iou_once"])
+        print(f"{name} {gain:+.2f} mean IoU, {measured['times_slower']} times as slow")
 
 
 def _train(options):
@@ -398,14 +414,15 @@ def _check(options):
 
 def _trimaps(options):
     from segdemo.datasets import open_dataset
-    from segdemo.trimaps import write_pets_folder
+    from segdemo.trimaps import add_pets, write_pets_folder
 
     dataset = open_dataset("voc", options.folder)
+    pets = open_dataset("pets", options.pets).samples("train") if options.pets else ()
     subset = "train_aug" if "train_aug" in dataset.splits else "train"
     count = write_pets_folder(
         dataset.samples(subset), options.out, progress=lambda items: _progress(items, "photos")
     )
-    print(f"{count} photos in {options.out}")
+    print(f"{count + add_pets(pets, options.out)} photos in {options.out}")
 
 
 def _progress(items, unit):

@@ -156,21 +156,46 @@ def _pixels(predictor, samples):
 def _domain(entry, dataset, fit, report, wrap):
     """The threshold of ``evidence`` and what it does, or None where it cannot be chosen."""
     background = entry.label_set.background
-    if background is None or len(dataset.samples(fit)) < FEWEST_PHOTOS:
+    if background is None or len(dataset.samples(fit)) < FEWEST_PHOTOS:  # no need to ask the model then
         return None
     predictor = Predictor(entry)
-    known, _ = _evidences(predictor, wrap(dataset.samples(fit)), background)
-    threshold = float(np.quantile(known, FALSE_ALARMS))
+    known, unknown = _evidences(predictor, wrap(dataset.samples(fit)), background)
+    if len(known) < FEWEST_PHOTOS:  # the others are all background
+        return None
+    threshold = choose_threshold(known, unknown)
     known, unknown = _evidences(predictor, wrap(dataset.samples(report)), background)
     return {
         "threshold": threshold,
         "fitted_on": fit,
         "subset": report,
-        "false_alarms": float((known < threshold).mean()),
+        "false_alarms": float((known < threshold).mean()) if len(known) else None,
         "noticed": float((unknown < threshold).mean()) if len(unknown) else None,
         "photos": len(known),
         "windows": len(unknown),
     }
+
+
+def choose_threshold(known, unknown):
+    """The threshold that tells two samples of ``evidence`` apart best, at ``FALSE_ALARMS`` or fewer.
+
+    Args:
+        known: float (n,), of photos of known things, one or more. unknown: float (m,), of others.
+
+    Returns:
+        The float, in the middle of a gap between evidences, with the largest share of ``unknown`` below it less
+        the share of ``known`` below it.
+    """
+    limit = float(np.quantile(known, FALSE_ALARMS))
+    if not len(unknown):
+        return limit
+    values = np.unique(np.concatenate([known, unknown]))
+    values = values[values <= limit]
+    candidates = [*((values[1:] + values[:-1]) / 2), limit]
+
+    def gain(threshold):
+        return (unknown < threshold).mean() - (known < threshold).mean()
+
+    return float(max(candidates, key=gain))
 
 
 def _evidences(predictor, samples, background):

@@ -10,7 +10,7 @@ from PIL import Image
 from segdemo import masks
 from segdemo.datasets import read_label_map
 from segdemo.intake import read_photo
-from segdemo.predict import Predictor
+from segdemo.predict import PASSES, Predictor
 
 SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
 
@@ -115,3 +115,27 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
             confusion += masks.confusion(np.asarray(truth), label_map, len(dataset.label_set))
         report["squashed"] = scores(confusion, dataset.label_set)
     return report
+
+
+def evaluate_passes(entry, dataset, subset, wrap=iter):
+    """What further looks at a photo gain and cost: every choice of ``predict.PASSES`` on one subset.
+
+    Args:
+        entry, dataset, subset, wrap: as for ``evaluate_model``.
+
+    Returns:
+        Name of the choice, but for ``"once"``, to ``{"subset", "mean_iou", "mean_iou_once", "times_slower"}``.
+    """
+    reports = {
+        name: evaluate_model(entry, dataset, subset, wrap=wrap, **passes) for name, passes in PASSES.items()
+    }
+    once = reports.pop("once")
+    return {
+        name: {
+            "subset": subset,
+            "mean_iou": report["mean_iou"],
+            "mean_iou_once": once["mean_iou"],
+            "times_slower": round(report["milliseconds"] / once["milliseconds"], 2),
+        }
+        for name, report in reports.items()
+    }

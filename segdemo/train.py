@@ -510,27 +510,48 @@ def computing_in(precision):
 
 
 def load_start(model, source):
-    """Load a served model's weights or a ``.weights.h5`` file; layers of another shape keep their fresh weights.
+    """Load what fits of a served model's weights or a ``.weights.h5`` file; other layers keep their fresh weights.
+
+    The layers of a served model are found by name, so another architecture may start from it if both share
+    layers, such as an encoder. Those of a file are found by their place, so it has to be the same architecture.
 
     Raises:
         TrainingError: no such file or model, or nothing in it fits.
     """
     path = Path(source)
-    if not path.is_file():
+    before = [np.array(w) for w in model.get_weights()]
+    if path.is_file():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that some layers do not fit is expected
+            model.load_weights(path, skip_mismatch=True)
+    else:
         entry = zoo.served_model(source)
         if "weights" not in entry.data:
             raise TrainingError(
                 f"The model {source!r} carries no weights to train on: start from another one."
             )
         path = entry.folder / entry.data["weights"]
-    before = [np.array(w) for w in model.get_weights()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that some layers do not fit is expected
-        model.load_weights(path, skip_mismatch=True)
+        options = entry.data.get("options", {})
+        trained = zoo.build(entry.architecture, len(entry.label_set), **options)
+        trained.load_weights(path)
+        _copy_by_name(trained, model)
     if all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)):
         raise TrainingError(
             f"Nothing in {path.name} fits this architecture: start from a model of the same one."
         )
+
+
+def _copy_by_name(source, target):
+    """Copy the weights of each layer that has a namesake with weights of the same shapes, nested ones too."""
+    names = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        other = names.get(layer.name)
+        if isinstance(layer, keras.Model) and isinstance(other, keras.Model):
+            _copy_by_name(other, layer)
+        elif other is not None:
+            weights = other.get_weights()
+            if [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(weights)
 
 
 def freeze(encoder, through, batch_norm):

@@ -60,3 +60,20 @@ def write_pets_folder(samples, out, smallest=0.05, progress=lambda items: items)
         Image.fromarray(trimap(label_map)).save(trimaps / f"{name}_{number}.png")
         written += 1
     return written
+
+
+def add_pets(samples, out):
+    """Copy photos and trimaps of a Pets dataset, such as its training subset, to those of ``write_pets_folder``.
+
+    Args:
+        samples: ``datasets.Sample`` objects of Pets, with masks.
+        out: the folder ``write_pets_folder`` wrote.
+
+    Returns:
+        How many photos were copied.
+    """
+    out = Path(out)
+    for sample in samples:
+        shutil.copyfile(sample.image_path, out / "images" / sample.image_path.name)
+        shutil.copyfile(sample.mask_path, out / "annotations" / "trimaps" / sample.mask_path.name)
+    return len(samples)

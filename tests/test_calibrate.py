@@ -109,8 +109,22 @@ def test_calibrate_fits_on_one_subset_and_reports_on_another(pets, entry, monkey
     assert json.loads((entry.folder / "manifest.json").read_text())["models"].keys() == {"colours"}
 
 
+def test_the_threshold_tells_two_samples_apart():
+    known, unknown = np.linspace(0.8, 1, 50), np.array([0.1, 0.2, 0.4])
+    assert calibrate.choose_threshold(known, unknown) == pytest.approx(0.6)  # the middle of the gap
+    assert calibrate.choose_threshold(known, np.array([])) == np.quantile(known, 0.05)
+    mixed = calibrate.choose_threshold(known, np.linspace(0.7, 1, 50))
+    assert 0.7 < mixed <= np.quantile(known, 0.05)
+
+
 def test_few_photos_choose_no_threshold(pets, entry):
     assert len(pets.splits["val"]) < calibrate.FEWEST_PHOTOS
+    assert calibrate.calibrate(entry, pets)["domain"] is None
+
+
+def test_photos_of_background_choose_no_threshold(pets, entry, monkeypatch):
+    monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 2)
+    monkeypatch.setattr(calibrate, "read_label_map", lambda sample: np.ones((36, 48), np.uint8))
     assert calibrate.calibrate(entry, pets)["domain"] is None
 
 

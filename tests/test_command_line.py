@@ -14,6 +14,7 @@ from tiny import bright, write_model
 
 from segdemo import masks, zoo
 from segdemo.__main__ import main
+from segdemo.datasets import open_dataset
 from segdemo.labels import PETS, VOC
 from segdemo.predict import Predictor
 
@@ -269,6 +270,10 @@ def test_trimaps(capsys, tmp_path):
     assert out.startswith("2 photos in ")
     names = sorted(path.stem for path in (tmp_path / "pets" / "annotations" / "trimaps").iterdir())
     assert names == ["cat_2007000007", "dog_2007000011"]
+    draw_pets(tmp_path / "own", {"pug": 6, "birman": 6})
+    call(capsys, "data", "trimaps", tmp_path / "voc", "--out", tmp_path / "both", "--pets", tmp_path / "own")
+    both = {path.stem for path in (tmp_path / "both" / "images").iterdir()}
+    assert both == {*names, *open_dataset("pets", tmp_path / "own").splits["train"]}
 
 
 def test_download_without_a_place_is_refused(capsys):

@@ -7,7 +7,7 @@ from PIL import Image
 from tiny import bright, write_model
 
 from segdemo.datasets import DatasetError, open_dataset, read_label_map
-from segdemo.evaluate import evaluate, evaluate_model, scores
+from segdemo.evaluate import evaluate, evaluate_model, evaluate_passes, scores
 from segdemo.intake import read_photo
 from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.predict import Predictor
@@ -148,3 +148,15 @@ def test_another_label_set_is_refused_in_a_sentence(tmp_path, pets):
 def test_an_unknown_subset_is_refused(pets, entry):
     with pytest.raises(DatasetError, match="no subset 'tset': choose from train"):
         evaluate_model(entry, pets, "tset")
+
+
+def test_further_looks_are_measured_against_one(pets, entry):
+    measured = evaluate_passes(entry, pets, "test")
+    assert measured.keys() == {"mirrored", "scales"}
+    once = evaluate_model(entry, pets, "test")["mean_iou"]
+    mirrored = evaluate_model(entry, pets, "test", flip=True)
+    assert measured["mirrored"]["mean_iou"] == mirrored["mean_iou"]
+    assert mirrored["flip"] is True
+    for result in measured.values():
+        assert result["mean_iou_once"] == once
+        assert result["times_slower"] > 0

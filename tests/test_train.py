@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from segdemo import export, masks, train, zoo
 from segdemo.datasets import DatasetError, open_dataset
-from segdemo.labels import PETS, VOC
+from segdemo.labels import PETS, VOC, LabelSet
 from segdemo.models.unet import unet
 from segdemo.predict import Predictor
 from segdemo.train import TrainConfig, TrainingError
@@ -388,7 +388,10 @@ def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(start, tmp_path
         entry = {
             "title": "Mine",
             "architecture": "unet",
-            "label_set": "pets",
+            "options": {"decoder_filters": [8, 8, 8, 8]},
+            "label_set": LabelSet(
+                "five", "Five", tuple("abcde"), tuple((n, 0, 0) for n in range(5))
+            ).to_json(),
             "onnx": "-",
             "onnx_sha256": "-",
         }
@@ -404,6 +407,24 @@ def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(start, tmp_path
             else:
                 np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
     assert new.output.shape[-1] == 3
+
+
+def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
+    # DeepLab's last blocks are atrous where those of FCN are strided: layers are found by name, not by order.
+    source = zoo.served_model("deeplabv3")
+    trained = zoo.build("deeplabv3")
+    trained.load_weights(source.folder / source.data["weights"])
+    settings = {"model": "fcn8s", "dataset": "voc", "data": "-", "options": {"fc_filters": 4}}
+    encoder = train.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer("mobilenet_v2")
+    shared = [layer for layer in trained.get_layer("mobilenet_v2").layers if layer.weights]
+    assert len(shared) > 100
+    for layer in shared:
+        for a, b in zip(layer.get_weights(), encoder.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(TrainingError, match=r"Nothing in .* fits this architecture"):
+        train.build_model(
+            TrainConfig(**{**settings, "model": "segnet", "options": {}}, start_from="deeplabv3"), 21
+        )
 
 
 def test_fine_tuning_on_annotations_runs_and_keeps_frozen_stages(start, tmp_path):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from drawn import save_mask, save_photo
+from drawn import draw_pets, save_mask, save_photo
 from PIL import Image
 
 from segdemo.datasets import check, open_dataset, read_label_map
 from segdemo.labels import PETS, VOC, VOID
-from segdemo.trimaps import trimap, write_pets_folder
+from segdemo.trimaps import add_pets, trimap, write_pets_folder
 
 CAT, DOG, PERSON = (VOC.classes.index(name) for name in ("cat", "dog", "person"))
 
@@ -74,3 +74,14 @@ def test_the_written_folder_is_a_pets_dataset(voc, tmp_path):
         assert label_map[20, 30] == PETS.classes.index("pet")
         assert label_map[0, 0] == PETS.classes.index("background")
         assert label_map[10, 30] == PETS.classes.index("border")
+
+
+def test_training_photos_of_pets_are_added_and_no_others(voc, tmp_path):
+    draw_pets(tmp_path / "pets", {"pug": 6, "birman": 6})
+    pets = open_dataset("pets", tmp_path / "pets")
+    write_pets_folder(voc.samples("train"), tmp_path / "out")
+    assert add_pets(pets.samples("train"), tmp_path / "out") == len(pets.splits["train"])
+    both = open_dataset("pets", tmp_path / "out")
+    assert set(both.splits["all"]) == {"cat_2007000001", "dog_2007000002", *pets.splits["train"]}
+    id_ = pets.splits["train"][0]
+    np.testing.assert_array_equal(read_label_map(both.sample(id_)), read_label_map(pets.sample(id_)))

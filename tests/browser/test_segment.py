@@ -15,6 +15,7 @@ from tiny import bright, write_model
 
 from segdemo import zoo
 from segdemo.labels import LABEL_SETS, PETS, VOC
+from segdemo.predict import Predictor
 from segdemo.ui.photos import built_in_paths
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -31,7 +32,7 @@ def app(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     models = folder / "home" / "models"
     write_model(models / "colours", "colours", PETS, *bright(3, 0, 1))
-    write_model(models / "scenes", "scenes", VOC, *bright(21, 8, 0), stride=4)
+    write_model(models / "scenes", "scenes", VOC, *bright(21, 8, 0), stride=4, domain={"threshold": 0.9})
     draw_voc(folder / "data", VOC, size=(120, 80))
     with served_app(folder, SEGDEMO_DATA=str(folder / "data")) as (url, _):
         yield url
@@ -233,6 +234,27 @@ def test_a_photo_without_anything_known_is_answered_in_a_sentence(page):
     note = page.locator(f"{STAGE} .sc-note")
     expect(note).to_be_visible()
     expect(note).to_contain_text("Scenes finds nothing it knows in this photo. It knows aeroplane, bicycle")
+
+
+def test_a_photo_of_unfamiliar_things_comes_with_a_warning(page):
+    choose(page, "scenes")
+    upload(page, "grey.jpg", jpeg(np.full((90, 120, 3), 142, np.uint8)))  # a cat with a probability of 0.62
+    wait_for(page, "grey.jpg", "scenes")
+    expect(page.locator(f"{STAGE} .sc-note")).to_contain_text("Scenes is unsure about everything here")
+    assert legend(page)[8][1] == "100.0 %"
+    upload(page, "white.jpg", jpeg(np.full((90, 120, 3), 255, np.uint8)))
+    wait_for(page, "white.jpg", "scenes")
+    expect(page.locator(f"{STAGE} .sc-note")).to_be_hidden()
+
+
+def test_a_photo_can_be_looked_at_more_than_once(page):
+    page.locator("#passes").get_by_text("And mirrored", exact=True).click()
+    page.wait_for_selector(f'{STAGE}[data-ready$="chelsea.png:{FIRST}:mirrored"]', timeout=SECONDS)
+    _, picture = downloaded(page)
+    photo = data.chelsea()
+    expected = Predictor(SHIPPED[FIRST], flip=True)(photo).label_map
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+    assert (expected != Predictor(SHIPPED[FIRST])(photo).label_map).any()
 
 
 def test_hovering_tells_class_and_confidence(page):
