@@ -93,21 +93,24 @@ _DISTIL = {
     "teacher_weight": 1.0,
     "truth_weight": 0.5,
 }
-# Networks without a pretrained encoder on Pets: larger steps, more of them, and all layers learn.
+# Networks without a pretrained encoder on Pets: all layers learn, first from many small crops, then from few of
+# the size they are used at.
 _FROM_SCRATCH = {
     "dataset": "pets",
     **_STRONG,
     "freeze_batch_norm": False,
-    "batch": 16,
-    "size": 128,
-    "scale": (0.8, 1.6),
+    "precision": "mixed_bfloat16",
     "loss": "cross_entropy_dice",
-    "learning_rate": 1e-3,
 }
-_VOC_ANIMALS = {**_FROM_SCRATCH, "epochs": 12}
-_PETS = {**_FROM_SCRATCH, "epochs": 40, "learning_rate": 5e-4}
-# Without BatchNorm the plain U-Net takes smaller steps.
-_PLAIN_RATE = {"learning_rate": 3e-4}
+_SMALL_CROPS = {
+    **_FROM_SCRATCH,
+    "epochs": 40,
+    "batch": 32,
+    "size": 64,
+    "scale": (0.35, 0.8),
+    "learning_rate": 1.5e-3,
+}
+_PETS = {**_FROM_SCRATCH, "epochs": 15, "batch": 16, "size": 128, "scale": (0.8, 1.6), "learning_rate": 5e-4}
 
 RECIPES = {
     "book-deeplabv3-resnet50": Recipe(
@@ -180,39 +183,37 @@ RECIPES = {
         },
     ),
     "fcn8s-voc": Recipe(
-        "FCN-8s MobileNetV2 on VOC with a teacher, for two CPU cores; the shipped `fcn8s`",
+        "FCN-8s on the encoder of the shipped DeepLabv3, on VOC with a teacher; the shipped `fcn8s`",
         {
             **_DISTIL,
             "model": "fcn8s",
-            "epochs": 8,
+            "start_from": "deeplabv3",
+            "epochs": 5,
             "size": 256,
             "scale": (0.4, 1.1),
             "learning_rate": 5e-4,
+            "ema": 0.99,
         },
     ),
-    "segnet-from-voc-animals": Recipe(
-        "Half-width SegNet first on VOC's cats and dogs (see `data trimaps`), to start `segnet-pets` from",
-        {"model": "segnet", **_VOC_ANIMALS},
+    "segnet-small-crops": Recipe(
+        "Half-width SegNet on small crops of many animals (see `data trimaps`), to start `segnet-pets` from",
+        {"model": "segnet", **_SMALL_CROPS},
     ),
     "segnet-pets": Recipe(
-        "Half-width SegNet on Pets, the shipped `segnet`; better with --start-from its pre-training",
+        "Half-width SegNet on Pets, the shipped `segnet`; with --start-from the last recipe's result",
         {"model": "segnet", **_PETS},
     ),
-    "bayesian-segnet-from-voc-animals": Recipe(
-        "Quarter-width Bayesian SegNet first on VOC's cats and dogs, to start `bayesian-segnet-pets` from",
-        {"model": "bayesian_segnet", **_VOC_ANIMALS},
-    ),
     "bayesian-segnet-pets": Recipe(
-        "Quarter-width Bayesian SegNet on Pets, the shipped `bayesian_segnet`; --start-from as `segnet-pets`",
-        {"model": "bayesian_segnet", **_PETS},
+        "Half-width Bayesian SegNet on Pets from the shipped `segnet`, the shipped `bayesian_segnet`",
+        {"model": "bayesian_segnet", "start_from": "segnet", **_PETS, "epochs": 16},
     ),
-    "unet-plain-from-voc-animals": Recipe(
-        "Plain U-Net first on VOC's cats and dogs, to start `unet-plain-pets` from",
-        {"model": "unet_plain", **_VOC_ANIMALS, **_PLAIN_RATE},
+    "unet-plain-small-crops": Recipe(
+        "Plain U-Net on small crops, otherwise as `segnet-small-crops`, to start `unet-plain-pets` from",
+        {"model": "unet_plain", **_SMALL_CROPS, "epochs": 16, "learning_rate": 5e-4},  # it has no BatchNorm
     ),
     "unet-plain-pets": Recipe(
-        "Plain U-Net on Pets, the shipped `unet_plain`; --start-from as `segnet-pets`",
-        {"model": "unet_plain", **_PETS, **_PLAIN_RATE},
+        "Plain U-Net on Pets, the shipped `unet_plain`; with --start-from the last recipe's result",
+        {"model": "unet_plain", **_PETS, "epochs": 10, "learning_rate": 3e-4},
     ),
 }
 # The recipe that a person who wants an architecture trained is offered; the others have none of their own.

@@ -114,7 +114,7 @@ SPECS = {
             128,
             160,
             "Kendall, Badrinarayanan, Cipolla 2017, Bayesian SegNet, arXiv:1511.02680",
-            {"width": 0.25},
+            {"width": 0.5},
             samples=12,
         ),
     )
