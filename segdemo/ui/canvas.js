@@ -354,7 +354,7 @@ function classIous(name) {
 function refreshLegend() {
   if (!nodes.legend || !state.maps[state.layer]) return;
   const heat = state.show === "confidence" || state.show === "uncertainty";
-  nodes.heat.replaceChildren(...(heat ? [heatBar(state.show)] : []));
+  nodes.heat.replaceChildren(...(heat ? [heatBar(state.show, state.payload.uncertainty_note)] : []));
   const ious = state.show === "errors" ? null : classIous(state.layer);
   const counts = state.show === "errors" ? countErrors() : countClasses(state.layer);
   buildLegend(
@@ -381,10 +381,10 @@ function refreshLegend() {
   const found = state.classes.some(
     ({ id }) => id !== state.background && id !== VOID && countClasses(state.layer)[id],
   );
-  nodes.note.hidden =
-    found || state.editing || state.background === null || state.layer === "truth" || state.message === "";
+  const silent = found ? !state.payload.warning : state.background === null || state.message === "";
+  nodes.note.hidden = silent || state.editing || state.layer === "truth";
   nodes.note.textContent =
-    state.message ??
+    (found ? state.payload.warning : state.message) ??
     `Nothing in this photo belongs to a class of ${state.payload.labels.title}, so there is nothing to colour.`;
 }
 

@@ -83,6 +83,8 @@ def payload(
     uncertainty=None,
     mode="view",
     message=None,
+    warning=None,
+    uncertainty_note=None,
     revision=None,
     name="photo",
     sync=None,
@@ -99,10 +101,13 @@ def payload(
         yours: the person's own saved mask, likewise; in edit mode None starts from the prediction.
         confidence: (h, w) of any size spanning the photo, float 0..1 or uint8 0..255; the largest softmax
             probability per pixel; or PNG bytes or path (8-bit grey); or None.
-        uncertainty: entropy divided by the logarithm of the number of classes, likewise.
+        uncertainty: entropy divided by the logarithm of the number of classes, or what ``uncertainty_note``
+            says, likewise.
         mode: ``"view"`` or ``"edit"``.
         message: sentence shown over the photo when it holds nothing but background; None for a standard one,
             "" for none.
+        warning: sentence shown over the photo whatever its label map holds, or None.
+        uncertainty_note: sentence that says what the uncertainty is; None for the entropy.
         revision: of ``yours``, handed back to ``on_save``; any JSON value.
         name: stem of downloaded files.
         sync: canvases with the same name show the same part of the photo; None for an independent one.
@@ -132,6 +137,8 @@ def payload(
         },
         "mode": mode,
         "message": message,
+        "warning": warning,
+        "uncertainty_note": uncertainty_note,
         "revision": revision,
         "name": name,
         "sync": sync,

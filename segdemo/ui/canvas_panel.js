@@ -151,7 +151,7 @@ const SHOW_NAMES = {
   errors: "Errors",
 };
 
-function heatBar(show) {
+function heatBar(show, uncertaintyNote) {
   const stops = VIRIDIS.map((c) => `rgb(${c.join(",")})`).join(",");
   const [low, high] = show === "confidence" ? ["unsure", "sure"] : ["sure", "unsure"];
   return el(
@@ -164,7 +164,7 @@ function heatBar(show) {
       { class: "sc-hint" },
       show === "confidence"
         ? "Probability of the most likely class at each pixel."
-        : "Entropy over the classes at each pixel: 1 means every class is equally likely.",
+        : uncertaintyNote ?? "Entropy over the classes at each pixel: 1 means every class is equally likely.",
     ),
   );
 }

@@ -18,6 +18,7 @@ FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
 PAGE = 18  # thumbnails shown of a dataset
 THUMBNAIL = 160  # pixels
+SPREAD = "Twice the standard deviation of the answers with random dropout: 0 means that all agree."
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,9 @@ def _payload(services, choice, photo, model, passes):
         truth=truth,
         confidence=prediction.confidence,
         uncertainty=prediction.uncertainty,
-        message=nothing_found(prediction.label_map, entry) or unfamiliar(prediction, entry),
+        uncertainty_note=SPREAD if prediction.variance is not None else None,
+        message=nothing_found(prediction.label_map, entry),
+        warning=unfamiliar(prediction, entry),
     )
 
 

@@ -240,6 +240,7 @@ def test_a_photo_of_unfamiliar_things_comes_with_a_warning(page):
     choose(page, "scenes")
     upload(page, "grey.jpg", jpeg(np.full((90, 120, 3), 142, np.uint8)))  # a cat with a probability of 0.62
     wait_for(page, "grey.jpg", "scenes")
+    expect(page.locator(f"{STAGE} .sc-note")).to_be_visible()
     expect(page.locator(f"{STAGE} .sc-note")).to_contain_text("Scenes is unsure about everything here")
     assert legend(page)[8][1] == "100.0 %"
     upload(page, "white.jpg", jpeg(np.full((90, 120, 3), 255, np.uint8)))
@@ -255,6 +256,15 @@ def test_a_photo_can_be_looked_at_more_than_once(page):
     expected = Predictor(SHIPPED[FIRST], flip=True)(photo).label_map
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert (expected != Predictor(SHIPPED[FIRST])(photo).label_map).any()
+
+
+def test_the_uncertainty_of_a_stochastic_network_is_explained(page):
+    hint = page.locator(f"{STAGE} .sc-heat .sc-hint")
+    for model, sentence in ((FIRST, "Entropy over the classes"), ("bayesian_segnet", "with random dropout")):
+        choose(page, model)
+        wait_for(page, "chelsea.png", model)
+        page.locator(STAGE).get_by_text("Uncertainty", exact=True).click()
+        expect(hint).to_contain_text(sentence)
 
 
 def test_hovering_tells_class_and_confidence(page):
