@@ -115,6 +115,11 @@ def assert_is_the_answer(page, client, photo, model):
     assert picture.size == (facts["width"], facts["height"])
     assert picture.getpalette() == LABEL_SETS[facts["label_set"]].palette()
     with Image.open(path) as answer:
+        if (
+            model in SHIPPED and SHIPPED[model].samples > 1
+        ):  # no two answers of a stochastic network are the same
+            assert (np.asarray(picture) == np.asarray(answer)).mean() > 0.95
+            return
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(answer))
     shown = legend(page)
     assert {id_: name for id_, (name, _) in shown.items()} == {
