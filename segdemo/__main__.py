@@ -201,9 +201,9 @@ def _photos(paths):
 
 def _predict(options):
     from segdemo import masks
+    from segdemo.files import write_atomic
     from segdemo.intake import IntakeError, Limits, read_photo
     from segdemo.predict import Predictor
-    from segdemo.store import write_atomic
     from segdemo.zoo import served_model
 
     photos = _photos(options.photos)

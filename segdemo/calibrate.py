@@ -4,16 +4,15 @@ it knows.
 Both are chosen on one subset and reported on another.
 """
 
-import json
 from dataclasses import replace
 
 import numpy as np
 
 from segdemo.datasets import read_label_map
+from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.labels import VOID
 from segdemo.predict import Predictor, evidence, resize_bilinear, softmax
-from segdemo.store import write_json
 
 SPACING = 16  # pixels between those that are looked at, in both directions
 BINS = 15
@@ -213,6 +212,6 @@ def _evidences(predictor, samples, background):
 def write(entry, result):
     """Put what ``calibrate`` returned into the manifest the entry came from."""
     path = entry.folder / "manifest.json"
-    manifest = json.loads(path.read_text("utf-8"))
+    manifest = read_json(path)
     manifest["models"][entry.name].update(result)
     write_json(path, manifest)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo import processes
-from segdemo.store import StoreError, read_json, sweep, write_json
+from segdemo.files import StoreError, read_json, sweep, write_json
 
 SECONDS = 300  # one measurement may take
 KEPT_SECONDS = 7 * 86400

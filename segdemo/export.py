@@ -21,9 +21,9 @@ from segdemo import __version__, zoo
 from segdemo.calibrate import calibrate
 from segdemo.datasets import open_dataset
 from segdemo.evaluate import evaluate_model
+from segdemo.files import write_json
 from segdemo.intake import read_photo
 from segdemo.predict import Predictor
-from segdemo.store import write_json
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17

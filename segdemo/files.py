@@ -16,10 +16,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCK_SECONDS = 30
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StoreError(ValueError):
     """Something cannot be kept or found. The message is one sentence meant for the person who asked."""
+
+
+class NotFoundError(StoreError):
+    """No such collection, photo, revision, model or run."""
 
 
 class DiskError(StoreError, OSError):
@@ -76,7 +81,7 @@ def sync_folder(folder):
 
 def disk_error(error, path):
     """The DiskError that tells people of the OSError met while writing ``path``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in DISK_FULL:
         text = f"The disk is full, so {path.name} was not saved: free some space and try again."
     else:
         reason = error.strerror or type(error).__name__

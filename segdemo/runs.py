@@ -9,7 +9,6 @@ Nothing here imports Keras. A trainer that runs out of memory or crashes takes n
 """
 
 import contextlib
-import errno
 import hashlib
 import hmac
 import json
@@ -30,28 +29,25 @@ from segdemo import processes, zoo
 from segdemo import settings as places
 from segdemo.datasets import open_dataset
 from segdemo.estimates import Estimates
-from segdemo.store import (
-    AnnotationStore,
+from segdemo.files import (
+    DISK_FULL,
     DiskError,
     NotFoundError,
     StoreError,
-    clean_title,
     disk_error,
     locked,
-    now,
     read_json,
     remove_folder,
-    slug,
     sweep,
     write_json,
 )
+from segdemo.store import AnnotationStore, clean_title, now, slug
 from segdemo.versions import ModelStore
 
 MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on
 CANCEL_SECONDS = 60  # for a trainer to end by itself once it is asked to
 LOG_TAIL = 8000  # characters
 FREE_BYTES = 300_000_000  # a run is not started, and is stopped, when less than this is left on the disk
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LAUNCHED = "=== trainer started"  # begins a line of the log
 ENDED = ("done", "failed", "cancelled")
 

@@ -30,11 +30,11 @@ from segdemo.datasets import open_dataset
 from segdemo.exchange import Annotation
 from segdemo.files import (
     DiskError,
+    NotFoundError,
     StoreError,
     disk_error,
     locked,
     read_json,
-    remove_folder,  # noqa: F401 (runs takes it from here)
     sweep,
     sync_folder,
     write_atomic,
@@ -48,10 +48,6 @@ THUMBNAIL_SIDE = 256  # pixels, long side
 SPLITS = ("train", "val", "test")
 
 _log = logging.getLogger(__name__)
-
-
-class NotFoundError(StoreError):
-    """No such collection, photo, revision or model."""
 
 
 class ConflictError(StoreError):

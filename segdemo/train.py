@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from segdemo import augment, distil, losses, masks, metrics, pipeline, zoo
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
+from segdemo.files import DISK_FULL, write_atomic
 from segdemo.intake import IntakeError, read_photo
 from segdemo.labels import VOID
-from segdemo.store import write_atomic
 
 CHECKPOINT_SECONDS = 120
 PROGRESS_SECONDS = 1.0
@@ -36,7 +36,6 @@ SAMPLE_PHOTOS = 4
 SAMPLE_SIDE = 256  # pixels, long side of each picture in samples/
 SEARCH_SECONDS = 60  # for the photo that could not be decoded
 EXPORT_SECONDS = 15  # about, for any model
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TrainingError(ValueError):

@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo import settings, zoo
-from segdemo.store import (
-    TRASH_DAYS,
+from segdemo.files import (
     DiskError,
     NotFoundError,
     StoreError,
-    clean_title,
     disk_error,
     locked,
-    now,
     read_json,
     sweep,
     write_atomic,
     write_json,
 )
+from segdemo.store import TRASH_DAYS, clean_title, now
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 

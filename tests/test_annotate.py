@@ -11,10 +11,10 @@ from tiny import bright, write_model
 
 from segdemo import exchange, masks, zoo
 from segdemo.exchange import ExchangeError
+from segdemo.files import NotFoundError, StoreError
 from segdemo.intake import Limits
 from segdemo.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
 from segdemo.masks import MaskError
-from segdemo.store import NotFoundError, StoreError
 from segdemo.ui import annotate_desk, annotate_list
 from segdemo.ui.annotate_desk import Desk, Entropies, lookup
 from segdemo.ui.annotate_labels import distinct_colors, first_table, from_table, to_table

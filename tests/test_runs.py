@@ -14,8 +14,8 @@ from drawn import draw_annotations
 
 from segdemo import processes, runs, zoo
 from segdemo.datasets import DatasetError
+from segdemo.files import NotFoundError
 from segdemo.runs import Policy, PolicyError, RunError, Runs
-from segdemo.store import NotFoundError
 from segdemo.versions import ModelStore
 
 TESTS = Path(__file__).parent

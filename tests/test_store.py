@@ -19,8 +19,9 @@ from skimage import data as photos
 
 from segdemo import exchange, masks, store
 from segdemo.datasets import check, open_dataset, read_image, read_label_map
+from segdemo.files import DiskError, NotFoundError, StoreError
 from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
-from segdemo.store import AnnotationStore, ConflictError, DiskError, NotFoundError, StoreError
+from segdemo.store import AnnotationStore, ConflictError
 
 TESTS = Path(__file__).parent
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from segdemo import zoo
+from segdemo.files import DiskError, NotFoundError, StoreError
 from segdemo.labels import PETS
-from segdemo.store import DiskError, NotFoundError, StoreError
 from segdemo.versions import ModelStore
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from segdemo.store import StoreError
+from segdemo.files import StoreError
 from segdemo.ui import annotate_labels, annotate_list
 from segdemo.ui.annotate_desk import EXPECTED, Desk, some
 from segdemo.ui.annotate_layout import NOTHING, OWN, Layout

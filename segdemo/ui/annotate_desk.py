@@ -15,11 +15,12 @@ from gradio.utils import get_upload_folder
 from segdemo import exchange, masks, settings, zoo
 from segdemo.datasets import DatasetError
 from segdemo.exchange import ExchangeError
+from segdemo.files import StoreError, read_json, write_json
 from segdemo.intake import IntakeError
 from segdemo.labels import LABEL_SETS, VOID
 from segdemo.masks import MaskError
 from segdemo.predict import DamagedModelError
-from segdemo.store import AnnotationStore, ConflictError, StoreError, read_json, slug, write_json
+from segdemo.store import AnnotationStore, ConflictError, slug
 from segdemo.ui import canvas
 from segdemo.ui.annotate_labels import from_table, to_table
 

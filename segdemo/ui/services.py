@@ -8,10 +8,11 @@ from functools import cached_property
 from threading import Lock, Thread
 
 from segdemo import datasets, settings, zoo
+from segdemo.files import StoreError
 from segdemo.intake import Limits
 from segdemo.predict import PASSES, PredictorCache
 from segdemo.runs import Runs
-from segdemo.store import AnnotationStore, StoreError
+from segdemo.store import AnnotationStore
 from segdemo.ui.photos import PhotoCache
 from segdemo.versions import ModelStore
 

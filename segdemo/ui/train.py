@@ -13,8 +13,8 @@ import gradio as gr
 
 from segdemo import zoo
 from segdemo.datasets import DatasetError
+from segdemo.files import NotFoundError, StoreError
 from segdemo.runs import PolicyError, RunError
-from segdemo.store import NotFoundError, StoreError
 from segdemo.ui import train_form, train_view
 from segdemo.ui.train_layout import Layout
 

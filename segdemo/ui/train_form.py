@@ -8,9 +8,9 @@ import gradio as gr
 
 from segdemo import zoo
 from segdemo.datasets import DatasetError
+from segdemo.files import StoreError
 from segdemo.labels import LABEL_SETS
 from segdemo.runs import MIN_PHOTOS, RunError
-from segdemo.store import StoreError
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
