@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from drawn import draw_pets  # noqa: E402
 from serving import served_app  # noqa: E402
 
-from segdemo.runs import Policy, Runs  # noqa: E402
+from segdemo.policy import Policy  # noqa: E402
+from segdemo.runs import Runs  # noqa: E402
 
 # What the page suggests for a fine-tuning of U-Net: the full load of a training on two cores.
 SETTINGS = {

@@ -90,6 +90,9 @@ def _parser():
     )
     command.add_argument("--no-export", action="store_true", help="do not export at the end")
     command.add_argument(
+        "--int8", action="store_true", help="serve an int8 graph if it is faster and about as good"
+    )
+    command.add_argument(
         "--estimate",
         action="store_true",
         help="time a few steps and say how long it would take; needs no --out",
@@ -325,8 +328,9 @@ def _train(options):
         raise ValueError("Say where the run goes: --out RUN_DIR.")
     settings = _train_settings(options, recipes)
     from segdemo import train
+    from segdemo.train_config import TrainConfig
 
-    config = train.TrainConfig.from_json(settings)
+    config = TrainConfig.from_json(settings)
     if options.estimate:
         from segdemo.estimates import Estimate
 
@@ -344,7 +348,7 @@ def _train(options):
     if status["state"] == "done" and not options.no_export:
         from segdemo.export import export_run
 
-        status["model"] = export_run(options.out)
+        status["model"] = export_run(options.out, int8=options.int8)
     if options.json:
         _print_json(status)
     return None
@@ -418,9 +422,10 @@ def _trimaps(options):
 
     dataset = open_dataset("voc", options.folder)
     pets = open_dataset("pets", options.pets).samples("train") if options.pets else ()
-    subset = "train_aug" if "train_aug" in dataset.splits else "train"
     count = write_pets_folder(
-        dataset.samples(subset), options.out, progress=lambda items: _progress(items, "photos")
+        dataset.samples(dataset.learning_subset),
+        options.out,
+        progress=lambda items: _progress(items, "photos"),
     )
     print(f"{count + add_pets(pets, options.out)} photos in {options.out}")
 

@@ -75,6 +75,11 @@ class Dataset:
     splits: dict[str, tuple[str, ...]]
     _paths: dict[str, tuple[Path, Path | None]] = field(repr=False, compare=False)
 
+    @property
+    def learning_subset(self):
+        """The subset to learn from unless told otherwise: VOC's augmented list where it is there, else ``train``."""
+        return "train_aug" if "train_aug" in self.splits else "train"
+
     def samples(self, subset):
         """The samples of ``subset``, in order. Raises DatasetError if there is none such or it is empty."""
         if subset not in self.splits:

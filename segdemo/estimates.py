@@ -89,7 +89,7 @@ class Estimates:
         """An Estimate for settings of a run; a measurement is begun if none is known. Hold the runs' lock.
 
         Args:
-            settings: fields of ``train.TrainConfig``.
+            settings: fields of ``train_config.TrainConfig``.
             environment: of the process.
             reason: why no measurement may begin now, one sentence; None if it may.
         """

@@ -134,6 +134,29 @@ def remove_folder(folder):
     shutil.rmtree(doomed, ignore_errors=True)
 
 
+def trim(folder, limit, keep=()):
+    """Delete the files of a cache that were written longest ago, until the others take ``limit`` bytes or less.
+
+    Args:
+        folder: of the files, without folders in it.
+        limit: bytes.
+        keep: paths that neither count nor go.
+    """
+    keep = {Path(path) for path in keep}
+    left = []
+    for path in folder.iterdir():
+        if path not in keep:
+            with contextlib.suppress(FileNotFoundError):  # somebody else trims it, too
+                stat = path.stat()
+                left.append((stat.st_mtime, stat.st_size, path))
+    total = sum(size for _, size, _ in left)
+    for _, size, path in sorted(left):
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+
+
 def sweep(folder, days):
     """Delete what has lain in a trash folder for ``days``, and what an interrupted process left half done."""
     if not folder.is_dir():

@@ -1,8 +1,8 @@
 """From a dataset to batches: the tf.data pipeline.
 
 Ids are shuffled before anything is decoded, photos are decoded and augmented in parallel, and by default
-nothing is kept in memory but a few batches. Images stay RGB 0..255, since preprocessing belongs to the
-model.
+nothing is kept in memory but a few batches: what the same photo becomes every time is kept on the disk. Images
+stay RGB 0..255, since preprocessing belongs to the model.
 """
 
 import contextlib
@@ -25,11 +25,13 @@ from segdemo.datasets import (
     read_image,
     read_label_map,
 )
-from segdemo.files import write_atomic
+from segdemo.files import trim, write_atomic
 from segdemo.labels import PETS, VOID, LabelSet
+from segdemo.settings import home
 
 MEMORY_LIMIT = 2**31  # bytes that cache="memory" may take
 DISK_RESERVE = 2**31  # bytes that a cache folder leaves free on its disk
+FOLDER_LIMIT = 10 * 2**30  # bytes of the cache folder of this installation
 SHAPE_BYTES = 8  # at the start of a file of it: height and width, int32
 PREFETCH = 2  # batches; a deeper queue costs memory and hides nothing
 
@@ -72,8 +74,10 @@ def build(
         augment: random operation of ``segdemo.augment``, called with ``seed``; ignored unless training.
         augment_batch: the same on a batch, such as ``augment.copy_paste``; ignored unless training.
         mask_size: side or (height, width) of the masks if it differs from ``size``: nearest neighbour.
-        cache: None, ``"memory"`` for what ``prepare`` returns (at most ``MEMORY_LIMIT`` bytes), or the path
-            of a folder in which it is kept, one file a photo, across runs.
+        cache: None; ``"memory"`` for what ``prepare`` returns (at most ``MEMORY_LIMIT`` bytes); the path of a
+            folder in which it is kept, one file a photo, across runs; or ``"folder"`` for that of this
+            installation, in SEGDEMO_HOME. Of that the oldest files make room for new ones, and a subset that
+            would take more than ``FOLDER_LIMIT`` bytes is not kept.
         seed: of the shuffle and of the augmentation.
         class_weights: weights of the classes (K,); adds a third element, the weight of every pixel, 0 for
             void.
@@ -118,7 +122,9 @@ def build(
         records = shuffle(records)
     prepared = _then(load, prepare)
     if cache is not None and not in_memory:
-        prepared = _kept_on_disk(prepared, prepare, Path(cache), dataset, subset)
+        own = cache == "folder"
+        folder = home() / "cache" / "photos" if own else Path(cache)
+        prepared = _kept_on_disk(prepared, prepare, folder, dataset, subset, FOLDER_LIMIT if own else None)
     if in_memory:
         records = _kept_in_memory(records, _as_uint8(prepared), count, workers)
         # What a cache replays must be shuffled behind it, or every epoch would have the order of the first.
@@ -149,7 +155,7 @@ def build(
     return batches.prefetch(PREFETCH)
 
 
-def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, cache=None, **options):
+def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, cache="folder", **options):
     """The pipeline of *TensorFlow in Action*, chapter 8, for DeepLabv3 on VOC.
 
     Photos and masks are resized to ``size``, or, for training with ``enlarge``, to that side and randomly
@@ -157,7 +163,7 @@ def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, 
 
     Args:
         enlarge: side in pixels before the crop, 444 in the book, or None to resize straight to ``size``.
-        cache: of the resized photos, see ``build``.
+        cache: of the resized photos, see ``build``; the default bounds both memory and disk.
         options: further arguments of ``build``.
 
     Returns and raises as ``build``.
@@ -450,7 +456,7 @@ def _kept_in_memory(records, load, count, workers):
     return data.cache()
 
 
-def _kept_on_disk(prepared, prepare, folder, dataset, subset):
+def _kept_on_disk(prepared, prepare, folder, dataset, subset, limit=None):
     """``prepared`` with its results kept in ``folder``, a file a photo, named by what they were made from.
 
     Unlike ``tf.data``'s own cache it may be shared by several runs, survives one that is killed, does not
@@ -474,6 +480,12 @@ def _kept_on_disk(prepared, prepare, folder, dataset, subset):
         return str(folder / f"{hashlib.sha256(repr((step, stamps)).encode()).hexdigest()[:40]}.u8")
 
     files = [file_of(sample) for sample in dataset.samples(subset)]
+    if limit is not None:
+        height, width = _resized_to(prepare) or (0, 0)
+        needed = len(files) * (SHAPE_BYTES + 4 * height * width)
+        if not height or needed > limit:
+            return prepared
+        trim(folder, limit - needed, keep=files)
     patterns = tf.constant([re.sub(r"([*?\[])", r"[\1]", file) for file in files])  # that match just the file
     files = tf.constant(files)
 
@@ -509,11 +521,17 @@ def _kept_on_disk(prepared, prepare, folder, dataset, subset):
 
         image, mask = tf.cond(whole, recall, make)
         # With the size that a resize always gives, what follows can be compiled.
-        resized = isinstance(prepare, partial) and prepare.func is aug.resize and "size" in prepare.keywords
-        size = _pair(prepare.keywords["size"]) if resized else (None, None)
+        size = _resized_to(prepare) or (None, None)
         return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
 
     return load
+
+
+def _resized_to(prepare):
+    """(height, width) that ``prepare`` always gives, or None."""
+    if isinstance(prepare, partial) and prepare.func is aug.resize and "size" in prepare.keywords:
+        return _pair(prepare.keywords["size"])
+    return None
 
 
 def _describe(prepare):

@@ -10,7 +10,6 @@ Nothing here imports Keras. A trainer that runs out of memory or crashes takes n
 
 import contextlib
 import hashlib
-import hmac
 import json
 import logging
 import os
@@ -21,8 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo import processes, zoo
@@ -41,127 +39,27 @@ from segdemo.files import (
     sweep,
     write_json,
 )
-from segdemo.store import AnnotationStore, clean_title, now, slug
+from segdemo.policy import Policy, PolicyError, RunError
+from segdemo.run_folders import (
+    Run,
+    dataset_hash,
+    disk_usage,
+    events_since,
+    json_or,
+    log_tail,
+    source_hash,
+    trainer_pid,
+)
+from segdemo.store import clean_title, now, slug
 from segdemo.versions import ModelStore
 
 MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on
 CANCEL_SECONDS = 60  # for a trainer to end by itself once it is asked to
-LOG_TAIL = 8000  # characters
 FREE_BYTES = 300_000_000  # a run is not started, and is stopped, when less than this is left on the disk
 LAUNCHED = "=== trainer started"  # begins a line of the log
 ENDED = ("done", "failed", "cancelled")
 
 _log = logging.getLogger(__name__)
-
-
-class RunError(ValueError):
-    """Something cannot be done with a run. The message is one sentence meant for the person who asked."""
-
-
-class PolicyError(RunError):
-    """The settings of this installation do not allow it."""
-
-
-# ------------------------------------------------------------------------------------------------ policy
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Who may train here, and how much. Zero means no limit, if nothing else is said.
-
-    Each is read from the environment variable in brackets.
-
-    Attributes:
-        training: ``"on"``, ``"off"``, ``"token"`` or ``"users"``, those who are signed in [SEGDEMO_TRAINING;
-            by default on, but off on Hugging Face Spaces, where anybody may come].
-        token: what has to be given with ``"token"`` [SEGDEMO_TRAINING_TOKEN].
-        max_hours: of one run, from its start or last resumption [SEGDEMO_MAX_RUN_HOURS].
-        max_epochs: of one run [SEGDEMO_MAX_EPOCHS].
-        max_images: photos in the subset a run learns from [SEGDEMO_MAX_IMAGES].
-        max_queue: runs that may wait [SEGDEMO_MAX_QUEUE].
-        max_disk_gb: of all runs together [SEGDEMO_MAX_RUNS_GB].
-        max_memory_gb: of a run; 0 for three quarters of the machine's [SEGDEMO_MAX_RUN_MEMORY_GB].
-        threads: of a run; 0 for all cores [SEGDEMO_RUN_THREADS].
-        hang_minutes: a run that shows no sign of life for so long is ended [SEGDEMO_MAX_HANG_MINUTES].
-        keep_days, keep_runs: runs that ended longer ago, or are more than so many, are removed by ``tidy``
-            [SEGDEMO_KEEP_RUN_DAYS, SEGDEMO_KEEP_RUNS].
-    """
-
-    training: str = "on"
-    token: str = ""
-    max_hours: float = 24
-    max_epochs: float = 200
-    max_images: float = 0
-    max_queue: float = 10
-    max_disk_gb: float = 20
-    max_memory_gb: float = 0
-    threads: float = 0
-    hang_minutes: float = 10
-    keep_days: float = 0
-    keep_runs: float = 100
-
-    @classmethod
-    def from_env(cls):
-        """The policy of this installation. Raises PolicyError for a setting that cannot be read."""
-        values = {}
-        for field in fields(cls):
-            variable = _VARIABLES[field.name]
-            text = os.environ.get(variable, "").strip()
-            if not text:
-                continue
-            if field.type is not str:
-                try:
-                    values[field.name] = float(text)
-                except ValueError:
-                    values[field.name] = -1.0
-                if not 0 <= values[field.name] < float("inf"):
-                    raise PolicyError(f"{variable} is a number, 0 or more, not {text!r}.")
-            else:
-                values[field.name] = text
-        default = "off" if os.environ.get("SPACE_ID") else "on"
-        policy = cls(**{"training": default, **values})
-        if policy.training not in ("on", "off", "token", "users"):
-            raise PolicyError(f"SEGDEMO_TRAINING is on, off, token or users, not {policy.training!r}.")
-        if policy.training == "token" and not policy.token:
-            raise PolicyError("SEGDEMO_TRAINING=token needs SEGDEMO_TRAINING_TOKEN to be set.")
-        return policy
-
-    def permit(self, token="", user=""):
-        """Raise PolicyError unless somebody with this token, signed in as ``user`` (or ""), may train."""
-        if processes.fcntl is None:
-            raise PolicyError("Training from the page needs Linux or macOS: use the command line here.")
-        if self.training == "off":
-            raise PolicyError("Training is switched off here: set SEGDEMO_TRAINING to allow it.")
-        if self.training == "users" and not user:
-            raise PolicyError("Sign in first: only those who are signed in may train here.")
-        if self.training == "token" and not hmac.compare_digest(str(token).encode(), self.token.encode()):
-            raise PolicyError(
-                "Give the training token of this installation first: without it nobody may train."
-            )
-
-    @property
-    def memory_bytes(self):
-        """What a run may use."""
-        return self.max_memory_gb * 1e9 or 0.75 * processes.machine_memory()
-
-
-_VARIABLES = {
-    "training": "SEGDEMO_TRAINING",
-    "token": "SEGDEMO_TRAINING_TOKEN",
-    "max_hours": "SEGDEMO_MAX_RUN_HOURS",
-    "max_epochs": "SEGDEMO_MAX_EPOCHS",
-    "max_images": "SEGDEMO_MAX_IMAGES",
-    "max_queue": "SEGDEMO_MAX_QUEUE",
-    "max_disk_gb": "SEGDEMO_MAX_RUNS_GB",
-    "max_memory_gb": "SEGDEMO_MAX_RUN_MEMORY_GB",
-    "threads": "SEGDEMO_RUN_THREADS",
-    "hang_minutes": "SEGDEMO_MAX_HANG_MINUTES",
-    "keep_days": "SEGDEMO_KEEP_RUN_DAYS",
-    "keep_runs": "SEGDEMO_KEEP_RUNS",
-}
-
-
-# -------------------------------------------------------------------------------------------------- runs
 
 
 @dataclass(frozen=True)
@@ -268,7 +166,7 @@ class Runs:
         clicks, a second tab and a second person start nothing twice.
 
         Args:
-            settings: fields of ``train.TrainConfig``; model, dataset and data at least.
+            settings: fields of ``train_config.TrainConfig``; model, dataset and data at least.
             title: what a person calls the run.
             name: of the model it becomes a version of; by default made from the title.
             request: any text the page made up once for this request, or "".
@@ -329,8 +227,8 @@ class Runs:
             A Snapshot.
         """
         run = self._run(run_id)
-        events, cursor = _events(run.folder / "events.jsonl", since)
-        log = _tail(run.folder / "train.log")
+        events, cursor = events_since(run.folder / "events.jsonl", since)
+        log = log_tail(run.folder / "train.log")
         queue = self._queue() if run.status().get("state") == "queued" else []
         return self._snapshot(run, queue, events=events, cursor=cursor, log=log)
 
@@ -552,11 +450,11 @@ class Runs:
         """Whether a trainer works on a run."""
         if processes.is_held(run.folder / "alive"):
             return True
-        return _pid_of(run) is not None
+        return trainer_pid(run) is not None
 
     def _guard(self, run, state):
         """End a run that asks too much of the machine or does not do what it is told."""
-        pid = _pid_of(run)
+        pid = trainer_pid(run)
         cancel = run.folder / "cancel"
         exporting = run.status().get("state") == "done"  # which nothing interrupts, and nothing is lost by
         if cancel.exists() and (exporting or time.time() - cancel.stat().st_mtime > self.cancel_seconds):
@@ -638,7 +536,7 @@ class Runs:
             return stopped["state"], stopped["message"]
         if (run.folder / "cancel").exists():
             return "cancelled", "Cancelled; the last checkpoint is kept."
-        log = _tail(run.folder / "train.log")
+        log = log_tail(run.folder / "train.log")
         said = log.strip().splitlines()[-1:]
         if said and said[0].startswith("segdemo: "):
             return "failed", said[0].removeprefix("segdemo: ")
@@ -681,7 +579,7 @@ class Runs:
 
     def _snapshot(self, run, queue, events=(), cursor=0, log=""):
         state = self._state(run)
-        config = _json_or(run.folder / "config.json", {})
+        config = json_or(run.folder / "config.json", {})
         return Snapshot(
             id=run.id,
             title=run.title,
@@ -704,7 +602,7 @@ class Runs:
             can_resume=state["state"] in ("failed", "cancelled"),
             model=run.record.get("model", ""),
             lineage=run.record.get("lineage") or {},
-            report=_json_or(run.folder / "report.json", None),
+            report=json_or(run.folder / "report.json", None),
             samples=tuple(sorted((run.folder / "samples").glob("epoch_*.png"))),
             events=tuple(events),
             cursor=cursor,
@@ -717,15 +615,13 @@ class Runs:
         if not self.root.is_dir():
             return []
         folders = [p for p in self.root.iterdir() if p.name[0] != "." and (p / "status.json").is_file()]
-        return sorted(
-            (_Run.read(p) for p in folders), key=lambda run: (run.record.get("created", ""), run.id)
-        )
+        return sorted((Run.read(p) for p in folders), key=lambda run: (run.record.get("created", ""), run.id))
 
     def _run(self, run_id):
         folder = self.root / str(run_id)
         if str(run_id).startswith(".") or folder.name != run_id or not (folder / "status.json").is_file():
             raise NotFoundError(f"There is no run {run_id!r}: look it up in the list.")
-        return _Run.read(folder)
+        return Run.read(folder)
 
     def _queue(self):
         """Ids of the runs that wait, the next one first."""
@@ -764,7 +660,7 @@ class Runs:
                 f"Annotate at least {MIN_PHOTOS} photos first (there are {len(dataset.splits['all'])}): one to learn "
                 "from, one to choose the best model by, and one to measure it on."
             )
-        subset = settings.get("subset") or ("train_aug" if "train_aug" in dataset.splits else "train")
+        subset = settings.get("subset") or dataset.learning_subset
         images = len(dataset.samples(subset))
         for other in (settings.get("validation", "val"), settings.get("held_out", "test")):
             dataset.samples(other)
@@ -788,140 +684,11 @@ class Runs:
         if not self.policy.max_disk_gb:
             return None
         if time.monotonic() - self._disk[0] > 30 or not self._disk[0]:
-            self._disk = time.monotonic(), _size(self.root)
+            self._disk = time.monotonic(), disk_usage(self.root)
         if self._disk[1] > self.policy.max_disk_gb * 1e9:
             return f"the runs fill the {self.policy.max_disk_gb:g} GB they may have: delete old ones"
         return None
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run directory and its ``run.json``, which only this module writes; the command line makes runs without."""
-
-    folder: Path
-    record: dict
-
-    @classmethod
-    def read(cls, folder):
-        return cls(folder, _json_or(folder / "run.json", {}))
-
-    @property
-    def id(self):
-        return self.folder.name
-
-    @property
-    def title(self):
-        return self.record.get("title") or self.id
-
-    @property
-    def name(self):
-        return self.record.get("name") or slug(self.id, "model")
-
-    def status(self):
-        """``status.json``; a damaged one reads as that of a run that stopped."""
-        return _json_or(self.folder / "status.json", {"state": "running"})
-
-    def stamp(self):
-        """Changes whenever ``status.json`` does."""
-        status = (self.folder / "status.json").stat()
-        return status.st_ino, status.st_mtime_ns
-
-
-def dataset_hash(dataset):
-    """Hexadecimal SHA-256 of what training sees of a dataset: its classes, its subsets, and its masks.
-
-    Collections of the annotation store are hashed by content; of other datasets the masks count by size only,
-    which a hundred thousand files can afford.
-    """
-    if (dataset.root / "collection.json").is_file():
-        return AnnotationStore(dataset.root.parent).open(dataset.root.name).fingerprint()
-    digest = hashlib.sha256(json.dumps(dataset.label_set.to_json(), sort_keys=True).encode())
-    digest.update(json.dumps(dataset.splits, sort_keys=True).encode())
-    for id_ in sorted({id_ for ids in dataset.splits.values() for id_ in ids}):
-        mask = dataset.sample(id_).mask_path
-        size = mask.stat().st_size if mask is not None and mask.is_file() else None
-        digest.update(f"{id_} {size}\n".encode())
-    return digest.hexdigest()
-
-
-@cache
-def source_hash():
-    """Hexadecimal SHA-256 of this program's Python files: which code it was, also between two versions."""
-    package = Path(zoo.__file__).resolve().parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-# --------------------------------------------------------------------------------------- files of a run
-
-
-def _json_or(path, default):
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return default
-
-
-def _events(path, since):
-    """(complete lines after byte ``since`` of an events file, where to go on)."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(since if 0 <= since <= size else 0)
-            start = file.tell()
-            data = file.read()
-    except FileNotFoundError:
-        return [], 0
-    whole = data[: data.rfind(b"\n") + 1]  # the rest is being written
-    events = []
-    for line in whole.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # cut short when a trainer was killed
-        if isinstance(event, dict):
-            events.append(event)
-    return events, start + len(whole)
-
-
-def _tail(path):
-    """The end of a log, without what progress bars have overwritten."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LOG_TAIL))
-            text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
-    if size > LOG_TAIL:
-        text = text.partition("\n")[2] or text
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-
-
-def _size(folder):
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - walks many files
-            except OSError:
-                continue
-    return total
-
-
 def _free(folder):
     return shutil.disk_usage(folder).free
-
-
-def _pid_of(run):
-    """Process id of the trainer that works on a run, or None; another process with that number does not count."""
-    for launch in run.record.get("launches", [])[-1:]:
-        if launch["started"] and processes.start_ticks(launch["pid"]) == launch["started"]:
-            return launch["pid"]
-    # A server killed right after starting it, or the command line: the trainer itself has written its number.
-    pid = run.status().get("pid")
-    if isinstance(pid, int) and processes.start_ticks(pid) and run.id in processes.command_line(pid):
-        return pid
-    return None

@@ -5,185 +5,32 @@ A run directory holds ``config.json``, ``status.json``, ``events.jsonl``, ``log.
 was stopped or killed goes on from its last checkpoint; a file called ``cancel`` ends it within one step.
 """
 
-import errno
 import json
 import math
-import os
 import re
-import shutil
 import time
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
-from PIL import Image
 from tensorflow import errors
 from tqdm import tqdm
 
-from segdemo import augment, distil, losses, masks, metrics, pipeline, zoo
+from segdemo import augment, callbacks, distil, losses, metrics, pipeline, zoo
+from segdemo.callbacks import PROGRESS_SECONDS, SAMPLE_PHOTOS, CancelledError, Recorder, RunFolder, rss_mb
+from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
-from segdemo.files import DISK_FULL, write_atomic
-from segdemo.intake import IntakeError, read_photo
-from segdemo.labels import VOID
+from segdemo.files import DISK_FULL
+from segdemo.intake import IntakeError
+from segdemo.train_config import STAGES, TrainingError
 
-CHECKPOINT_SECONDS = 120
-PROGRESS_SECONDS = 1.0
-SAMPLE_PHOTOS = 4
-SAMPLE_SIDE = 256  # pixels, long side of each picture in samples/
 SEARCH_SECONDS = 60  # for the photo that could not be decoded
 EXPORT_SECONDS = 15  # about, for any model
 
-
-class TrainingError(ValueError):
-    """Training cannot start or go on; the message is one sentence that says what to do."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Every setting of a run.
-
-    Attributes:
-        model: key of ``zoo.SPECS``.
-        dataset, data: kind and folder of the dataset, see ``datasets.open_dataset``.
-        subset, validation, held_out: subsets to learn from, to watch and choose by, and to report on. Empty for
-            the dataset's own.
-        options: override the builder's options, such as ``{"output_stride": 8}``.
-        encoder_weights: ``"auto"`` (a file in SEGDEMO_PRETRAINED, else a download), ``"imagenet"``, a path, or
-            ``"none"``.
-        start_from: a served model or a ``.weights.h5`` file to go on from, instead of the encoder weights.
-        epochs, batch, steps_per_epoch: how long; 0 steps for one pass over the subset.
-        size: side of the training crop in pixels; 0 for the spec's.
-        loss_stride: the loss is taken on label maps this much smaller than the crop.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``. learning_rate, weight_decay: its settings.
-        schedule: ``"constant"``, ``"polynomial"`` (power 0.9) or ``"cosine"``, over all steps.
-        warmup_steps: the learning rate rises linearly over these, with ``"cosine"``.
-        loss: key of ``LOSSES``. dice_weight: of its Dice part.
-        class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
-        augment: key of ``AUGMENTATIONS``. scale: magnifications of ``"strong"``. copy_paste: share of photos.
-        frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it).
-        freeze_batch_norm: keep the encoder's BatchNorm statistics and parameters.
-        ema: momentum of the average of the weights that is evaluated and kept; 0 for none.
-        reduce_lr, early_stopping: patience in epochs on ``val_loss``; 0 for never.
-        validation_photos: at most so many photos are watched; 0 for all.
-        repeat_threshold: photos of classes that a smaller share of all photos show are drawn more often, see
-            ``distil.repeat_factors``; 0 draws all alike.
-        teacher: a TFLite DeepLabv3 to learn from as well, see ``distil``: a path, or a file name in
-            SEGDEMO_PRETRAINED. Empty for none. It goes with the augmentation ``"strong"``.
-        teacher_weight, truth_weight: of the teacher's soft labels and of ``loss`` then.
-        precision: ``"float32"``, or ``"mixed_bfloat16"``: weights in float32, layers compute in bfloat16. On a
-            processor with AVX512-BF16 it trains the plain U-Net 1.8x and SegNet 1.4x as fast, and MobileNetV2's
-            depthwise convolutions no faster.
-        seed: of initial weights, order and augmentation.
-        recipe: name of the recipe it came from, if any.
-    """
-
-    model: str
-    dataset: str
-    data: str
-    subset: str = ""
-    validation: str = "val"
-    held_out: str = "test"
-    options: dict = field(default_factory=dict)
-    encoder_weights: str = "auto"
-    start_from: str = ""
-    epochs: int = 25
-    batch: int = 16
-    steps_per_epoch: int = 0
-    size: int = 0
-    loss_stride: int = 1
-    optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    loss: str = "cross_entropy"
-    dice_weight: float = 1.0
-    class_weights: bool = False
-    augment: str = "flip"
-    scale: tuple[float, float] = (0.5, 2.0)
-    copy_paste: float = 0.0
-    frozen: str = ""
-    freeze_batch_norm: bool = False
-    ema: float = 0.0
-    reduce_lr: int = 3
-    early_stopping: int = 6
-    validation_photos: int = 0
-    repeat_threshold: float = 0.0
-    teacher: str = ""
-    teacher_weight: float = 1.0
-    truth_weight: float = 0.5
-    precision: str = "float32"
-    seed: int = 0
-    recipe: str = ""
-
-    def __post_init__(self):
-        for setting in fields(self):
-            _check_type(setting, getattr(self, setting.name))
-        zoo.spec(self.model)
-        choices = {
-            "optimizer": ("adam", "adamw", "sgd"),
-            "schedule": ("constant", "polynomial", "cosine"),
-            "loss": LOSSES,
-            "augment": AUGMENTATIONS,
-            "frozen": ("", *STAGES),
-            "precision": ("float32", "mixed_bfloat16"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise TrainingError(
-                    f"{name} is one of {', '.join(map(repr, allowed))}, not {getattr(self, name)!r}."
-                )
-        for name in ("epochs", "batch", "loss_stride"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is 1 or more, not {getattr(self, name)}.")
-        for name in ("steps_per_epoch", "size", "warmup_steps", "reduce_lr", "early_stopping", "seed"):
-            if getattr(self, name) < 0:
-                raise TrainingError(f"{name} is 0 or more, not {getattr(self, name)}.")
-        if not 0 < self.learning_rate < 1:
-            raise TrainingError(f"The learning rate lies between 0 and 1, not at {self.learning_rate}.")
-        if not 0 <= self.ema < 1:
-            raise TrainingError(f"ema lies between 0 and 1, not at {self.ema}.")
-        if not 0 <= self.repeat_threshold <= 1:
-            raise TrainingError(f"repeat_threshold lies between 0 and 1, not at {self.repeat_threshold}.")
-        if min(self.teacher_weight, self.truth_weight) < 0 or self.teacher_weight + self.truth_weight == 0:
-            raise TrainingError("teacher_weight and truth_weight are 0 or more, and not both 0.")
-        if self.teacher and (self.augment != "strong" or self.copy_paste):
-            raise TrainingError("A teacher goes with the augmentation 'strong' and without copy_paste.")
-
-    @classmethod
-    def from_json(cls, data):
-        """The configuration ``asdict`` described. Raises TrainingError for a setting there is not."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise TrainingError(
-                f"There is no setting {unknown[0]!r}: choose from {', '.join(sorted(known))}."
-            )
-        if missing := [name for name in ("model", "dataset", "data") if name not in data]:
-            raise TrainingError(f"The setting {missing[0]!r} is missing: add it.")
-        return cls(**{k: tuple(v) if k == "scale" and isinstance(v, list) else v for k, v in data.items()})
-
-
-def _check_type(setting, value):
-    """Raise TrainingError unless a field's value is of its type: settings come from files and command lines."""
-    kind = setting.type
-    if kind == tuple[float, float]:
-        wanted = "two numbers"
-        good = isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
-    else:
-        wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
-            kind, "an object"
-        )
-        good = isinstance(value, int | float if kind is float else kind)
-        good = good and (kind is bool or not isinstance(value, bool))
-    if not good:
-        raise TrainingError(f"{setting.name} is {wanted}, not {value!r}.")
-
-
-STAGES = ("c1", "c2", "c3", "c4", "c5")
 LOSSES = {
     "cross_entropy": lambda config, weights: losses.CrossEntropy(class_weights=weights),
     "dice": lambda config, weights: losses.Dice(),
@@ -259,7 +106,8 @@ def train(config, out, resume=False, verbose=True):
 
 
 def estimate(config, steps=4):
-    """How long a run would take on this machine: a few of its own steps, timed. Nothing is written.
+    """How long a run would take on this machine: a few of its own steps, timed. Nothing is written
+    but the resized photos that the run would keep, too.
 
     Args:
         config: a TrainConfig without a teacher.
@@ -279,7 +127,7 @@ def estimate(config, steps=4):
     with explained(config):
         keras.utils.set_random_seed(config.seed)
         dataset = open_dataset(config.dataset, config.data)
-        config = replace(config, subset=config.subset or default_subset(dataset))
+        config = replace(config, subset=config.subset or dataset.learning_subset)
         size = config.size or zoo.spec(config.model).size
         count = len(dataset.samples(config.subset))
         epoch = config.steps_per_epoch or max(1, count // config.batch)
@@ -334,7 +182,7 @@ def first_broken(config):
     """The DatasetError of the first photo of a run that cannot be read, or None; TensorFlow does not name it."""
     dataset = open_dataset(config.dataset, config.data)
     end = time.monotonic() + SEARCH_SECONDS
-    for subset in dict.fromkeys((config.subset or default_subset(dataset), config.validation)):
+    for subset in dict.fromkeys((config.subset or dataset.learning_subset, config.validation)):
         for sample in dataset.samples(subset):
             try:
                 read_image(sample)
@@ -359,47 +207,10 @@ def one_sentence(error):
     return text[0] if text else type(error).__name__
 
 
-class RunFolder:
-    """The files of a run that tell how it is doing."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._status = {"pid": os.getpid(), "started": time.time()}
-
-    def write(self, name, data):
-        """Replace a JSON file atomically."""
-        write_atomic(self.path / name, json.dumps(data, indent=1, default=float).encode())
-
-    def status(self, **changes):
-        """Merge ``changes`` into ``status.json`` and beat its heart."""
-        self._status.update(changes, heartbeat=time.time())
-        self.write("status.json", self._status)
-
-    def event(self, kind, **data):
-        """Append a line to ``events.jsonl``."""
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **data}, default=float)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    @property
-    def last_state(self):
-        """The state that the last one to train in this folder left behind, or None."""
-        try:
-            return json.loads((self.path / "status.json").read_text("utf-8")).get("state")
-        except (OSError, ValueError):
-            return None
-
-    @property
-    def cancel_requested(self):
-        """Whether somebody asked to stop."""
-        return (self.path / "cancel").exists()
-
-
 def _fit(config, run, verbose):
     keras.utils.set_random_seed(config.seed)
     dataset = open_dataset(config.dataset, config.data)
-    config = replace(config, subset=config.subset or default_subset(dataset))
+    config = replace(config, subset=config.subset or dataset.learning_subset)
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
@@ -425,9 +236,9 @@ def _fit(config, run, verbose):
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
     train_data = _train_data(config, dataset, size, soft_labels, done=first * steps + done_steps)
     recorder = Recorder(run, config.epochs, steps, config.batch, done_steps)
-    callbacks = _callbacks(config, run, checkpoints, state, recorder, learner, model, validation, dataset)
+    watching = callbacks.for_run(config, run, checkpoints, state, recorder, model, validation, dataset)
     fit = partial(
-        learner.fit, callbacks=callbacks, verbose=1 if verbose else 0, validation_data=val_data, shuffle=False
+        learner.fit, callbacks=watching, verbose=1 if verbose else 0, validation_data=val_data, shuffle=False
     )
     try:
         if done_steps and first < config.epochs:  # the rest of the epoch it was stopped in
@@ -438,10 +249,10 @@ def _fit(config, run, verbose):
         if first < config.epochs and not learner.stop_training:
             fit(train_data, epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps)
     except BaseException as error:
-        for callback in callbacks:
+        for callback in watching:
             with suppress(Exception):  # what went wrong first is what counts
                 callback.on_train_end()  # close the logs
-        if isinstance(error, _CancelledError):
+        if isinstance(error, CancelledError):
             return True
         raise
     return False
@@ -467,11 +278,6 @@ def _compiled(config, model, dataset, size, steps, soft):
     )
     learner.optimizer.build(learner.trainable_variables)
     return learner
-
-
-def default_subset(dataset):
-    """The subset to learn from: VOC's augmented list where it is there, else ``train``."""
-    return "train_aug" if "train_aug" in dataset.splits else "train"
 
 
 def build_model(config, num_classes, pretrained=True):
@@ -653,6 +459,7 @@ def _train_data(config, dataset, size, soft_labels, done):
         training=True,
         prepare=prepare,
         augment=change,
+        cache="folder" if prepare else None,
         augment_batch=paste,
         probabilities=probabilities,
         seed=config.seed + done,
@@ -688,262 +495,3 @@ def _class_weights(config, dataset):
     for sample in dataset.samples(config.subset):
         counts += np.bincount(read_label_map(sample).ravel(), minlength=256)
     return losses.median_frequency_weights(counts[: len(dataset.label_set)])
-
-
-def _callbacks(config, run, checkpoints, state, recorder, learner, model, validation, dataset):
-    out = run.path
-    patient = []  # before the checkpoints, which keep what these have counted
-    if config.reduce_lr and config.schedule == "constant":
-        patient.append(
-            keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=config.reduce_lr, min_lr=1e-8)
-        )
-    if config.early_stopping:
-        patient.append(keras.callbacks.EarlyStopping("val_loss", patience=config.early_stopping))
-    callbacks = [
-        *patient,
-        recorder,
-        SaveCheckpoints(checkpoints, recorder, state, run, patient),
-        keras.callbacks.CSVLogger(out / "log.csv", append=state is not None),
-        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-        Samples(model, validation, dataset.label_set, out / "samples"),
-        Curves(out),
-    ]
-    if config.ema:
-        # Last, so that the average is in the model until all others have seen the end of the validation.
-        callbacks.append(keras.callbacks.SwapEMAWeights())
-    return callbacks
-
-
-class Checkpoints:
-    """The last and the best weights of a run; ``state.json`` names the last complete one."""
-
-    def __init__(self, folder, classes=None):
-        self.folder, self.classes = Path(folder), classes
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left_over in self.folder.glob("partial-*.weights.h5"):  # by one that was killed while it wrote
-            left_over.unlink()
-
-    def state(self):
-        """What the last checkpoint is, or None: ``{"file", "epoch", "step", "best", "classes", "patience"}``."""
-        try:
-            state = json.loads((self.folder / "state.json").read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        return state if (self.folder / state["file"]).is_file() else None
-
-    @property
-    def best(self):
-        """Path of the weights that scored best on the validation photos."""
-        return self.folder / "best.weights.h5"
-
-    def save(self, model, epoch, step, best, patience=None):
-        """Keep everything needed to go on: weights, optimizer state, how far it had come, and for how many
-        epochs the loss has not fallen."""
-        name = f"last-{epoch:04d}-{step:06d}.weights.h5"
-        save_weights(model, self.folder / name)
-        state = {"file": name, "epoch": epoch, "step": step, "best": best}
-        state |= {"classes": self.classes, "patience": patience or {}}
-        write_atomic(self.folder / "state.json", json.dumps(state, default=float).encode())
-        for old in self.folder.glob("last-*.weights.h5"):
-            if old.name != name:
-                old.unlink()
-
-
-def save_weights(model, path):
-    """Write weights so that the file is either whole or not there. Raises OSError if there is no room for it."""
-    path = Path(path)
-    partial_path = path.with_name(f"partial-{os.getpid()}.weights.h5")
-    variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", ())]
-    needed = sum(math.prod(v.shape) * 4 + 4096 for v in variables) + 2**16
-    try:
-        _make_room(partial_path, needed)  # HDF5 ends the process, no exception, when the disk is full
-        model.save_weights(partial_path, overwrite=True)
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
-
-
-def _make_room(path, size):
-    """Raise OSError unless a file of ``size`` bytes can be written now."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    elif shutil.disk_usage(path.parent).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-class _CancelledError(Exception):
-    """Somebody asked to stop, and the state is saved."""
-
-
-class Recorder(keras.callbacks.Callback):
-    """Writes progress and scores to the run's files; stops on a loss that is not a number."""
-
-    def __init__(self, run, epochs, steps, batch, skipped):
-        super().__init__()
-        self.run, self.epochs, self.steps, self.batch, self.skipped = run, epochs, steps, batch, skipped
-        self.epoch = self.step = 0
-        self._beat = self._since = 0.0
-        self._since_step = 0
-        self._worked = None  # when the last step ended
-        self._between = 0.0  # seconds from the last step of an epoch to the next epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch, self.step = epoch, self.skipped
-        self._since, self._since_step = time.monotonic(), self.step
-        if self._worked is not None:
-            self._between = self._since - self._worked
-        self.run.status(
-            epoch=epoch, epochs=self.epochs, step=self.step, steps=self.steps, message="Training."
-        )
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step = self.skipped + batch + 1
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The loss became {logs['loss']} in epoch {self.epoch + 1}, step {self.step}: "
-                "start again with a lower learning rate."
-            )
-        now = self._worked = time.monotonic()
-        if now - self._beat >= PROGRESS_SECONDS:
-            self._beat = now
-            self._progress(now, logs)
-
-    def _progress(self, now, logs):
-        speed = (self.step - self._since_step) / max(now - self._since, 1e-6)  # steps per second
-        left = (self.epochs - self.epoch) * self.steps - self.step
-        seconds = left / speed + (self.epochs - self.epoch) * self._between if speed else None
-        progress = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "steps": self.steps,
-            "images_per_second": round(speed * self.batch, 2),
-            "eta_seconds": seconds and round(seconds),
-            "rss_mb": rss_mb(),
-        }
-        self.run.status(**progress)
-        self.run.event("progress", **progress, **{k: round(float(v), 5) for k, v in logs.items()})
-
-    def on_test_begin(self, logs=None):
-        self.run.status(message="Validating.")
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.run.event("epoch", epoch=epoch + 1, **{k: float(v) for k, v in (logs or {}).items()})
-        self.run.status(epoch=epoch + 1, step=0)
-        self.skipped = 0
-
-
-def rss_mb():
-    """Memory of this process in megabytes, or None where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError):
-        return None
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
-
-
-class SaveCheckpoints(keras.callbacks.Callback):
-    """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
-    stops on request, with the last state saved."""
-
-    def __init__(self, checkpoints, recorder, state, run, patient=()):
-        super().__init__()
-        self.checkpoints, self.recorder, self.run, self._patient = checkpoints, recorder, run, patient
-        self.best = state["best"] if state else -1.0
-        self._saved = time.monotonic()
-
-    def on_train_begin(self, logs=None):
-        # Keras lets patience begin anew with every fit; a run that was stopped goes on counting.
-        counted = (self.checkpoints.state() or {}).get("patience", {})
-        for callback in self._patient:
-            for name, value in counted.get(type(callback).__name__, {}).items():
-                setattr(callback, name, value)
-
-    def on_train_batch_end(self, batch, logs=None):
-        cancelled = self.run.cancel_requested
-        if cancelled or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
-            self._save(self.recorder.epoch, self.recorder.step)
-        if cancelled:
-            raise _CancelledError
-
-    def on_test_begin(self, logs=None):
-        self._save(self.recorder.epoch, self.recorder.step)
-
-    def on_test_batch_end(self, batch, logs=None):
-        if self.run.cancel_requested:
-            raise _CancelledError
-
-    def on_test_end(self, logs=None):
-        score = (logs or {}).get("mean_iou")
-        if score is not None and score > self.best:
-            save_weights(self.model, self.checkpoints.best)
-            self.best = float(score)
-            self.run.status(best=self.best)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._save(epoch + 1, 0)
-
-    def _save(self, epoch, step):
-        patience = {type(c).__name__: {"best": c.best, "wait": c.wait} for c in self._patient}
-        self.checkpoints.save(self.model, epoch, step, self.best, patience)
-        self._saved = time.monotonic()
-
-
-class Samples(keras.callbacks.Callback):
-    """After every epoch, a picture of the same photos: input, truth, prediction."""
-
-    def __init__(self, model, samples, label_set, folder):
-        super().__init__()
-        step = max(1, len(samples) // SAMPLE_PHOTOS)
-        self._shown, self._label_set, self._folder = samples[::step][:SAMPLE_PHOTOS], label_set, Path(folder)
-        self._network = model  # shares its weights with the model being trained
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch + 1
-
-    def on_test_end(self, logs=None):
-        self._folder.mkdir(exist_ok=True)
-        rows = [self._row(sample) for sample in self._shown]
-        width = max(row.shape[1] for row in rows)
-        # In RGBA the gaps are transparent, whatever it is shown on.
-        page = np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0))) for r in rows])[:-8]
-        Image.fromarray(page).save(self._folder / f"epoch_{self._epoch:02d}.png")
-
-    def _row(self, sample):
-        image, truth = read_photo(sample.image_path), read_label_map(sample)
-        scale = SAMPLE_SIDE / max(truth.shape)
-        size = tuple(max(32, round(side * scale / 32) * 32) for side in truth.shape[::-1])
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-        truth = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
-        logits = keras.ops.convert_to_numpy(self._network(image[None].astype(np.float32), training=False))[0]
-        predicted = np.where(truth == VOID, VOID, logits.argmax(-1)).astype(np.uint8)
-        pictures = [image, *(masks.overlay(image, m, self._label_set) for m in (truth, predicted))]
-        opaque = np.full((*truth.shape, 1), 255, np.uint8)
-        padded = [np.pad(np.dstack([p, opaque]), ((0, 0), (0, 8), (0, 0))) for p in pictures]
-        return np.concatenate(padded, axis=1)[:, :-8]
-
-
-class Curves(keras.callbacks.Callback):
-    """Draws ``curves.png`` from ``log.csv`` after every epoch: loss and mean IoU, training and validation."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self._folder = Path(folder)
-
-    def on_epoch_end(self, epoch, logs=None):
-        from matplotlib.figure import Figure  # not needed to start training
-
-        events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
-        rows = [row for row in map(json.loads, events) if row["kind"] == "epoch"]
-        figure = Figure(figsize=(9, 3.5), layout="constrained")
-        for axes, key, title in zip(
-            figure.subplots(1, 2), ("loss", "mean_iou"), ("Loss", "Mean IoU"), strict=True
-        ):
-            for prefix, label in (("", "training"), ("val_", "validation")):
-                points = [(row["epoch"], row[prefix + key]) for row in rows if prefix + key in row]
-                if points:
-                    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-            axes.set(title=title, xlabel="epoch")
-            axes.grid(alpha=0.3)
-            axes.legend()
-        figure.savefig(self._folder / "curves.png", dpi=110)

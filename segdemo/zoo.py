@@ -72,8 +72,8 @@ def _fcn(stride):
         f"FCN-{stride}s",
         "segdemo.models.fcn:fcn",
         "voc",
-        320,
-        448,
+        256,
+        352,
         "Long, Shelhamer, Darrell 2015, Fully Convolutional Networks for Semantic Segmentation, arXiv:1411.4038",
         {"encoder": "mobilenet_v2", "stride": stride, "fc_filters": 512},
     )

@@ -356,6 +356,19 @@ def test_train_and_export_here(capsys, tmp_path):
     assert "already holds a run" in refused(capsys, *command)
 
 
+def test_train_to_an_int8_graph_in_one_command(capsys, tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 10})
+    small = 'options={"filters":[4,4],"bottleneck":4}'
+    command = ["train", "--recipe", "tutorial-unet", "--model", "unet_plain", "--data", tmp_path / "data"]
+    command += ["--out", tmp_path / "tiny", "--epochs", 1, "--batch", 2, "--size", 32, "--int8", "--json"]
+    command += ["--set", small, "--set", 'frozen=""']
+    code, out, _ = call(capsys, *command)
+    assert code == 0
+    tried = json.loads(out)["model"]["int8"]
+    served = zoo.read_manifest(tmp_path / "tiny" / "manifest.json")["tiny"].path
+    assert (served.stat().st_size < tried["bytes_float"]) == tried["served"]
+
+
 def test_export_of_nothing_is_refused(capsys, tmp_path):
     assert "has no best checkpoint yet" in refused(capsys, "export", tmp_path)
 

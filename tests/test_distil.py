@@ -13,7 +13,8 @@ from segdemo import augment, distil, losses, metrics, zoo
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import VOC, VOID
 from segdemo.models.layers import ResizeLike
-from segdemo.train import TrainConfig, TrainingError, train
+from segdemo.train import train
+from segdemo.train_config import TrainConfig, TrainingError
 
 CLASSES = 21
 CAT = data.chelsea()  # (300, 451, 3)

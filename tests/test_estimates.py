@@ -12,7 +12,8 @@ from drawn import draw_annotations
 
 from segdemo import estimates, processes
 from segdemo.estimates import Estimate, duration
-from segdemo.runs import Policy, PolicyError, RunError, Runs
+from segdemo.policy import Policy, PolicyError, RunError
+from segdemo.runs import Runs
 
 TRAINER = [sys.executable, str(Path(__file__).parent / "fake_trainer.py")]
 MEASURED = {

@@ -14,35 +14,25 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from drawn import SHAPES, draw_annotations, draw_pets, save_mask
+from drawn import SHAPES, draw_annotations, save_mask
 from PIL import Image
+from running import TINY, pid_of, tiny_config, until
 
-from segdemo import export, processes, train
+from segdemo import callbacks, export, processes, train
 from segdemo.datasets import DatasetError
 from segdemo.labels import LabelSet
-from segdemo.runs import Policy, Runs
-from segdemo.train import TrainConfig, TrainingError
+from segdemo.policy import Policy
+from segdemo.runs import Runs
+from segdemo.train_config import TrainConfig, TrainingError
 
 TESTS = Path(__file__).parent
-TINY = {"filters": [4, 6, 8], "bottleneck": 12}
-BREEDS = {"pug": 10, "birman": 10}
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """Settings of a run of seconds on drawn pets."""
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
-    draw_pets(tmp_path / "data", BREEDS)
-    return TrainConfig(
-        model="unet_plain",
-        dataset="pets",
-        data=str(tmp_path / "data"),
-        options=TINY,
-        epochs=2,
-        batch=2,
-        size=32,
-        learning_rate=1e-3,
-    )
+    return tiny_config(tmp_path / "data")
 
 
 def status(run):
@@ -52,24 +42,10 @@ def status(run):
 # --- processes that are killed and a disk that is full: with the page's own interface ---------------------
 
 
-def until(server, run_id, condition, seconds=180):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        server.tick()
-        snapshot = server.follow(run_id)
-        if condition(snapshot):
-            return snapshot
-        time.sleep(0.05)
-    raise AssertionError(f"not in time: {snapshot}")
-
-
-def pid_of(snapshot):
-    return json.loads((snapshot.folder / "run.json").read_text())["launches"][-1]["pid"]
-
-
 SERVER = """
 import json, sys, time
-from segdemo.runs import Policy, Runs
+from segdemo.policy import Policy
+from segdemo.runs import Runs
 server = Runs(policy=Policy())
 print(server.start(json.loads(sys.argv[1]), "Pets", request="once").run_id, flush=True)
 server.watch(0.05)
@@ -199,6 +175,7 @@ def other_size(path):
 def test_a_broken_photo_or_mask_ends_the_run_with_its_name_and_the_run_goes_on_once_it_is_mended(
     config, tmp_path, monkeypatch, break_, photo, says
 ):
+    config = replace(config, augment="strong")  # which decodes a photo in every epoch
     run, sample = tmp_path / "run", first(config)
     path = sample.image_path if photo else sample.mask_path
     whole = path.read_bytes()
@@ -208,9 +185,9 @@ def test_a_broken_photo_or_mask_ends_the_run_with_its_name_and_the_run_goes_on_o
             break_(path)
 
     with monkeypatch.context() as patch:
-        original = train.Recorder.on_epoch_begin
+        original = callbacks.Recorder.on_epoch_begin
         patch.setattr(
-            train.Recorder,
+            callbacks.Recorder,
             "on_epoch_begin",
             lambda self, epoch, logs=None: (during(self, epoch), original(self, epoch, logs)),
         )
@@ -274,7 +251,7 @@ def test_patience_and_the_lowered_learning_rate_are_kept_when_a_run_is_stopped(c
         train.keras.callbacks.EarlyStopping, "_is_improvement", lambda self, now, best: best is None
     )
     run = tmp_path / "run"
-    original = train.Recorder.on_epoch_begin
+    original = callbacks.Recorder.on_epoch_begin
 
     def stop_in_the_third(self, epoch, logs=None):
         original(self, epoch, logs)
@@ -282,7 +259,7 @@ def test_patience_and_the_lowered_learning_rate_are_kept_when_a_run_is_stopped(c
             (run / "cancel").touch()
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Recorder, "on_epoch_begin", stop_in_the_third)
+        patch.setattr(callbacks.Recorder, "on_epoch_begin", stop_in_the_third)
         assert train.train(config, run, verbose=False)["state"] == "cancelled"
     kept = json.loads((run / "checkpoints" / "state.json").read_text())
     assert kept["patience"]["EarlyStopping"]["wait"] == 1
@@ -308,7 +285,7 @@ def test_the_pictures_of_each_epoch_have_transparent_gaps(config, tmp_path):
 
 def test_an_estimate_is_measured_by_real_steps_and_leaves_nothing_behind(config, tmp_path):
     before = sorted(path for path in tmp_path.rglob("*"))
-    found = train.estimate(config, steps=2)
+    found = train.estimate(replace(config, augment="strong"), steps=2)
     assert sorted(path for path in tmp_path.rglob("*")) == before
     assert found["steps"] == 7
     assert 0 < found["seconds_per_step"] < 60

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segdemo.files import DiskError, StoreError, locked, write_atomic
+from segdemo.files import DiskError, StoreError, locked, trim, write_atomic
 
 TESTS = Path(__file__).parent
 
@@ -69,3 +69,14 @@ def test_a_lock_that_stays_taken_is_an_error_after_a_while(tmp_path):
         multiprocessing.pool.ThreadPool(1) as pool,
     ):
         pool.apply(lambda: locked(tmp_path / "x.lock", timeout=0.1).__enter__())
+
+
+def test_trim_removes_the_oldest_first(tmp_path):
+    for age, name in enumerate("abcd"):
+        file = tmp_path / name
+        file.write_bytes(bytes(10))
+        os.utime(file, (1000 - age, 1000 - age))  # d is the oldest
+    trim(tmp_path, 20, keep=[tmp_path / "d"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d"]
+    trim(tmp_path, 20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

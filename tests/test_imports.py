@@ -20,6 +20,8 @@ KERAS = {
     "losses",
     "metrics",
     "train",
+    "callbacks",
+    "checkpoints",
     "evaluate",
     "export",
 }

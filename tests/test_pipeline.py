@@ -258,7 +258,8 @@ def test_mistake_shuffle_of_decoded_photos_with_a_small_buffer(voc, monkeypatch)
     firsts = set()
     for seed in range(8):
         read.clear()
-        data = voc_batches(voc, "train_aug", training=True, size=16, batch=1, seed=seed, workers=1)
+        options = {"size": 16, "batch": 1, "cache": None, "workers": 1}
+        data = voc_batches(voc, "train_aug", training=True, seed=seed, **options)
         next(iter(data))
         firsts.add(read[0])
         assert len(read) < 7  # a shuffle of decoded photos would have filled its buffer first
@@ -297,6 +298,27 @@ def test_cache_folder_is_used_refreshed_and_repaired(voc, tmp_path, monkeypatch)
     assert (run(make())[0][1][0] == 20).all()  # the mask changed, so it is read
     other = run(build(voc, "train", size=16, batch=5, training=False, cache=str(folder)))
     assert other[0][0].shape == (5, 16, 16, 3)
+
+
+def test_resized_photos_are_kept_on_the_disk_unless_told_otherwise(voc, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path))
+    make = partial(voc_batches, voc, "train", training=True, size=32, enlarge=48, batch=5)
+    first = run(make(seed=3))
+    folder = tmp_path / "cache" / "photos"
+    kept = sorted(folder.iterdir())
+    assert [file.stat().st_size for file in kept] == 5 * [pipeline.SHAPE_BYTES + 4 * 48 * 48]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "read_label_map", lambda *_: pytest.fail("read again"))
+        assert same(first, run(make(seed=3)))
+
+    # Room for the five of another size, but not beside those five.
+    monkeypatch.setattr(pipeline, "FOLDER_LIMIT", 5 * (pipeline.SHAPE_BYTES + 4 * 64 * 64))
+    run(make(enlarge=64))
+    assert len(list(folder.iterdir())) == 5
+    assert not set(kept) & set(folder.iterdir())
+    before = sorted(folder.iterdir())
+    run(make(enlarge=65))  # more than there may be: decoded anew
+    assert sorted(folder.iterdir()) == before
 
 
 def test_cache_folder_leaves_room_on_the_disk(voc, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import inspect
 import pytest
 
 from segdemo import recipes, zoo
-from segdemo.train import TrainConfig
+from segdemo.train_config import TrainConfig
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

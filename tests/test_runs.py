@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from drawn import draw_annotations
+from running import pid_of, until
 
-from segdemo import processes, runs, zoo
+from segdemo import processes, run_folders, runs, zoo
 from segdemo.datasets import DatasetError
 from segdemo.files import NotFoundError
-from segdemo.runs import Policy, PolicyError, RunError, Runs
+from segdemo.policy import Policy, PolicyError, RunError
+from segdemo.runs import Runs
 from segdemo.versions import ModelStore
 
 TESTS = Path(__file__).parent
@@ -56,23 +58,6 @@ def config(home):
         return {"model": "unet", "dataset": "annotations", "data": data, "epochs": epochs, "options": options}
 
     return config
-
-
-def until(server, run_id, condition, seconds=90):
-    """Look after the runs until a Snapshot is as wanted; conditions are states or functions."""
-    end = time.monotonic() + seconds
-    wanted = condition if callable(condition) else lambda snapshot: snapshot.state == condition
-    while time.monotonic() < end:
-        server.tick()
-        snapshot = server.follow(run_id)
-        if wanted(snapshot):
-            return snapshot
-        time.sleep(0.03)
-    raise AssertionError(f"not in time: {snapshot}")
-
-
-def pid_of(snapshot):
-    return json.loads((snapshot.folder / "run.json").read_text())["launches"][-1]["pid"]
 
 
 def step(number):
@@ -227,7 +212,8 @@ def _serve(home_, count):
     """A server process of its own that looks after the runs until it is killed."""
     code = (
         f"import sys, time; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
-        "from segdemo.runs import Runs, Policy\n"
+        "from segdemo.policy import Policy\n"
+        "from segdemo.runs import Runs\n"
         f"server = Runs(policy=Policy(), command={TRAINER!r})\n"
         f"for n in range({count}):\n"
         "    server.start({'model': 'unet', 'dataset': 'annotations', 'data': "
@@ -338,7 +324,7 @@ def test_a_server_killed_between_starting_a_trainer_and_noting_it_starts_no_seco
         fresh.tick()
     assert fresh.follow(run_id).state == "running"
     assert fresh.follow(waiting).state == "queued"
-    assert runs._pid_of(fresh._run(run_id)) == pid
+    assert run_folders.trainer_pid(fresh._run(run_id)) == pid
     fresh.cancel(run_id)
     until(fresh, run_id, "cancelled")
 
@@ -709,13 +695,13 @@ def test_a_setting_that_cannot_be_read_is_named(monkeypatch, name, value):
 def test_the_hash_of_a_dataset_changes_with_its_masks_and_lists(home):
     from segdemo.datasets import open_dataset
 
-    first = runs.dataset_hash(open_dataset("annotations", home / "data"))
-    assert runs.dataset_hash(open_dataset("annotations", home / "data")) == first
+    first = run_folders.dataset_hash(open_dataset("annotations", home / "data"))
+    assert run_folders.dataset_hash(open_dataset("annotations", home / "data")) == first
     mask = home / "data" / "SegmentationClass" / "a.png"
     mask.write_bytes(mask.read_bytes() + b" ")
-    second = runs.dataset_hash(open_dataset("annotations", home / "data"))
+    second = run_folders.dataset_hash(open_dataset("annotations", home / "data"))
     mask.unlink()
-    assert len({first, second, runs.dataset_hash(open_dataset("annotations", home / "data"))}) == 3
+    assert len({first, second, run_folders.dataset_hash(open_dataset("annotations", home / "data"))}) == 3
 
 
 def test_the_web_process_needs_no_keras():

@@ -16,18 +16,18 @@ import pytest
 from drawn import draw_annotations, draw_pets, draw_voc
 from numpy_layers import randomise
 from PIL import Image
+from running import BREEDS, TINY, tiny_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segdemo import export, masks, train, zoo
+from segdemo import callbacks, export, masks, train, zoo
+from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import PETS, VOC, LabelSet
 from segdemo.models.unet import unet
 from segdemo.predict import Predictor
-from segdemo.train import TrainConfig, TrainingError
+from segdemo.train_config import TrainConfig, TrainingError
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = {"filters": [4, 6, 8], "bottleneck": 12}
-BREEDS = {"pug": 10, "birman": 10}  # 14 photos to learn from, 2 to watch, 4 to report on
 STEPS = 7
 
 
@@ -41,17 +41,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def config(tmp_path):
     """A run of seconds on drawn pets."""
-    draw_pets(tmp_path / "data", BREEDS)
-    return TrainConfig(
-        model="unet_plain",
-        dataset="pets",
-        data=str(tmp_path / "data"),
-        options=TINY,
-        epochs=2,
-        batch=2,
-        size=32,
-        learning_rate=1e-3,
-    )
+    return tiny_config(tmp_path / "data")
 
 
 def read(run, name="status.json"):
@@ -119,8 +109,8 @@ def test_an_unknown_architecture_is_refused(config):
 def test_the_subset_to_learn_from(tmp_path):
     draw_voc(tmp_path / "voc", VOC)
     draw_pets(tmp_path / "pets", BREEDS)
-    assert train.default_subset(open_dataset("voc", tmp_path / "voc")) == "train_aug"
-    assert train.default_subset(open_dataset("pets", tmp_path / "pets")) == "train"
+    assert open_dataset("voc", tmp_path / "voc").learning_subset == "train_aug"
+    assert open_dataset("pets", tmp_path / "pets").learning_subset == "train"
 
 
 # --- a run -----------------------------------------------------------------------------------------------
@@ -159,7 +149,7 @@ def test_a_run_leaves_everything_it_promises(config, finished, home):
     for part in ("train", "validation"):
         log = EventAccumulator(str(finished / "tensorboard" / part)).Reload()
         assert "epoch_loss" in log.Tags()["tensors"]
-    assert not home.exists()  # a run touches nothing but its folder
+    assert [path.name for path in home.iterdir()] == ["cache"]  # a run touches nothing but its folder and that
 
 
 def test_a_run_is_not_overwritten(config, finished):
@@ -218,14 +208,14 @@ def test_what_went_wrong_in_one_sentence(error, sentence):
 
 def touch_cancel_after(monkeypatch, hook, condition):
     """Ask the run to stop when ``condition(recorder)`` holds in one of its hooks."""
-    original = getattr(train.Recorder, hook, lambda *_, **__: None)
+    original = getattr(callbacks.Recorder, hook, lambda *_, **__: None)
 
     def and_cancel(self, *arguments, **options):
         original(self, *arguments, **options)
         if condition(self):
             (self.run.path / "cancel").touch()
 
-    monkeypatch.setattr(train.Recorder, hook, and_cancel)
+    monkeypatch.setattr(callbacks.Recorder, hook, and_cancel)
 
 
 def test_cancel_stops_within_a_step_and_resume_goes_on_from_there(config, tmp_path, monkeypatch):
@@ -266,7 +256,7 @@ def test_a_run_stopped_at_its_last_step_or_in_its_validation_is_validated_later(
 
 
 def test_a_request_to_stop_that_came_before_a_resumed_run_began_is_kept(config, finished):
-    train.RunFolder(finished).status(state="queued")
+    callbacks.RunFolder(finished).status(state="queued")
     (finished / "cancel").touch()
     status = train.train(replace(config, epochs=3), finished, resume=True, verbose=False)
     assert status["state"] == "cancelled"
@@ -339,7 +329,7 @@ def test_every_optimizer_and_schedule_runs(config, tmp_path, optimizer, schedule
 def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
-    checkpoints = train.Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path)
     assert checkpoints.state() is None
     checkpoints.save(model, 1, 5, 0.5)
     kept = {"file": "last-0001-000005.weights.h5", "epoch": 1, "step": 5, "best": 0.5}
@@ -479,7 +469,7 @@ def test_freezing_encoder_stages(through, first_learning):
 EPOCH = 250  # steps
 # The command line with checkpoints far more often than every two minutes.
 OFTEN = (
-    "import sys; from segdemo import train; train.CHECKPOINT_SECONDS = 0.1;"
+    "import sys; from segdemo import callbacks, train; callbacks.CHECKPOINT_SECONDS = 0.1;"
     "from segdemo.__main__ import main; sys.exit(main(sys.argv[1:]))"
 )
 

@@ -7,8 +7,8 @@ import keras
 import pytest
 from drawn import draw_pets
 
-from segdemo import recipes, train
-from segdemo.train import TrainConfig
+from segdemo import callbacks, recipes, train
+from segdemo.train_config import TrainConfig
 
 
 @pytest.fixture
@@ -82,5 +82,5 @@ def test_the_book_s_training_reaches_fit(config, tmp_path, monkeypatch):
     (stopping,) = [c for c in seen["callbacks"] if isinstance(c, keras.callbacks.EarlyStopping)]
     assert (stopping.monitor, stopping.patience) == ("val_loss", 6)
     assert any(isinstance(c, keras.callbacks.CSVLogger) for c in seen["callbacks"])
-    assert any(isinstance(c, train.Samples) for c in seen["callbacks"])  # input, truth, prediction
-    assert any(isinstance(c, train.Curves) for c in seen["callbacks"])
+    assert any(isinstance(c, callbacks.Samples) for c in seen["callbacks"])  # input, truth, prediction
+    assert any(isinstance(c, callbacks.Curves) for c in seen["callbacks"])

@@ -9,12 +9,14 @@ import pytest
 from drawn import SHAPES, draw_annotations, draw_pets, draw_voc, scene
 from tiny import bright, write_model
 
-from segdemo import train, zoo
+from segdemo import zoo
 from segdemo.datasets import open_dataset
 from segdemo.intake import Limits
 from segdemo.labels import PETS, VOC
-from segdemo.runs import RunError, Runs, Snapshot
+from segdemo.policy import RunError
+from segdemo.runs import Runs, Snapshot
 from segdemo.store import AnnotationStore
+from segdemo.train_config import TrainConfig
 from segdemo.ui import train_form, train_view
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
@@ -89,7 +91,7 @@ def test_the_suggested_settings_of_every_start_are_a_configuration(services, sta
     assert tuple(values) == train_form.FIELDS
     assert values == train_form.checked(values)
     settings = train_form.settings(chosen, dataset, values)
-    config = train.TrainConfig.from_json(settings)
+    config = TrainConfig.from_json(settings)
     assert (config.model, config.dataset, config.epochs) == (chosen.spec.name, "pets", values["epochs"])
     assert config.start_from == ("" if start.startswith("untrained:") else start)
     assert config.epochs <= 50
@@ -103,7 +105,7 @@ def test_more_photos_need_fewer_epochs_and_no_more_than_are_allowed(tmp_path):
     start = train_form.Start.of("unet")
 
     def epochs(count, limit=0):
-        dataset = SimpleNamespace(splits={"train": range(count)})
+        dataset = SimpleNamespace(splits={"train": range(count)}, learning_subset="train")
         return train_form.suggest(start, dataset, limit)["epochs"]
 
     assert [epochs(n) for n in (14, 400, 6000)] == [40, 10, 3]
@@ -159,7 +161,7 @@ def test_the_summary_says_where_it_begins_and_escapes_names(tmp_path):
     ],
 )
 def test_a_wrong_field_is_named(field, value, says):
-    dataset = SimpleNamespace(splits={"train": range(9)})
+    dataset = SimpleNamespace(splits={"train": range(9)}, learning_subset="train")
     values = train_form.suggest(train_form.Start.of("unet"), dataset)
     with pytest.raises(RunError) as caught:
         train_form.checked({**values, field: value})
@@ -182,7 +184,7 @@ def test_a_clone_keeps_what_the_form_does_not_show(services):
     found, title, name = train_form.wish(services, "unet", source, "", {**values, "epochs": 9}, base)
     assert (found["copy_paste"], found["epochs"], title, name) == (0.3, 9, "Mine", "mine-2")
     assert train_form.wish(services, "unet", source, "Other", values, base)[2] == ""
-    train.TrainConfig.from_json(found)
+    TrainConfig.from_json(found)
 
 
 # --- what is shown -------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tiny import bright, write_model
 from segdemo import __main__, recipes, zoo
 from segdemo.labels import PETS, VOC
 from segdemo.predict import Predictor
-from segdemo.train import TrainConfig
+from segdemo.train_config import TrainConfig
 from segdemo.ui import zoo_tab
 from segdemo.ui.services import Services
 

@@ -10,6 +10,7 @@ from segdemo.ui import annotate_labels, annotate_list
 from segdemo.ui.annotate_desk import EXPECTED, Desk, some
 from segdemo.ui.annotate_layout import NOTHING, OWN, Layout
 from segdemo.ui.annotate_list import ANY_CLASS, WHICH
+from segdemo.ui.inputs import notice
 
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
@@ -95,7 +96,7 @@ class _Tab(Layout):
             try:
                 done = handler(_Asked(form, event, progress))
             except EXPECTED as error:
-                done = self._say(str(error), alert=True)
+                done = {self.notice: notice(str(error), alert=True)}
             return {self.notice: gr.update(visible=False), **done}
 
         return {
@@ -108,11 +109,6 @@ class _Tab(Layout):
             "show_progress": "minimal" if progress_on else "hidden",
             "show_progress_on": progress_on,
         }
-
-    def _say(self, *sentences, alert=False):
-        text = "<br>".join(html.escape(sentence) for sentence in sentences)
-        role = "alert" if alert else "status"
-        return {self.notice: gr.update(value=f'<p role="{role}">{text}</p>', visible=True)}
 
     # --- collections ---
 
@@ -175,7 +171,7 @@ class _Tab(Layout):
         self.desk.change(name, asked[self.title], asked[self.table])
         return {
             **self._show_collection(asked, name, id_),
-            **self._say("The name and classes of the collection are saved."),
+            self.notice: notice("The name and classes of the collection are saved."),
         }
 
     def _delete_collection(self, asked):
@@ -239,7 +235,7 @@ class _Tab(Layout):
             if len(ids) > 1:
                 sentences.insert(0, f"{len(ids)} photos are in the collection.")
         if sentences:
-            updates |= self._say(*sentences, alert=not ids)
+            updates[self.notice] = notice(*sentences, alert=not ids)
         return updates
 
     def _add_files(self, asked):
@@ -258,7 +254,7 @@ class _Tab(Layout):
         asked.form[self.model] = model
         done = {self.tabs: gr.Tabs(selected=TAB), **self._show_collection(asked, name, id_)}
         if self.desk.store.open(name).photo(id_).revision:
-            done |= self._say("This photo has a mask already; the prediction is under Start from.")
+            done[self.notice] = notice("This photo has a mask already; the prediction is under Start from.")
         return done
 
     def _pick(self, asked):
@@ -361,14 +357,14 @@ class _Tab(Layout):
             name, None if model == NOTHING else model, asked[self.seen], looked
         )
         if id_ is None:
-            return self._say("Every photo of this collection has a mask.")
+            return {self.notice: notice("Every photo of this collection has a mask.")}
         if id_ in asked[self.seen]:  # all had their turn
             asked.form[self.seen] = ()
         opened = self._open(asked, name, id_)
         if ranked < waiting:
             return {
                 **opened,
-                **self._say(f"{ranked} of {waiting} photos are ranked; Next goes on with the rest."),
+                self.notice: notice(f"{ranked} of {waiting} photos are ranked; Next goes on with the rest."),
             }
         return opened
 
@@ -381,7 +377,9 @@ class _Tab(Layout):
         return {
             self.canvas: self.desk.payload(name, id_, revision=number),
             self.restore: gr.update(interactive=True),
-            **self._say(f"This is revision {number}, to look at: restore it, or choose the newest to go on."),
+            self.notice: notice(
+                f"This is revision {number}, to look at: restore it, or choose the newest to go on."
+            ),
         }
 
     def _restore(self, asked):
@@ -391,7 +389,7 @@ class _Tab(Layout):
         fresh = self.desk.store.open(name).restore(id_, number)
         return {
             **self._open(asked, name, id_),
-            **self._say(f"Revision {number} is the photo's mask again, as revision {fresh}."),
+            self.notice: notice(f"Revision {number} is the photo's mask again, as revision {fresh}."),
         }
 
     # --- archives ---
@@ -412,13 +410,13 @@ class _Tab(Layout):
                 asked[self.archive], name, lambda done: asked.progress((done, None), unit="photos")
             )
         except EXPECTED as error:
-            return {self.archive: None, **self._say(str(error), alert=True)}
+            return {self.archive: None, self.notice: notice(str(error), alert=True)}
         told = f"{taken} labelled {'photo was' if taken == 1 else 'photos were'} imported."
         more = [f"Left out: {len(sentences)}. {some(sentences)}"] if sentences else []
         return {
             self.archive: None,
             **self._show_collection(asked, name),
-            **self._say(told, *more),
+            self.notice: notice(told, *more),
         }
 
 

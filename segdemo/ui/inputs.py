@@ -1,9 +1,23 @@
-"""Input components that hand over what the visitor gave, untouched."""
+"""What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
+
+import html
 
 import gradio as gr
 from gradio import processing_utils
 
 from segdemo.ui.photos import built_in_paths
+
+
+def notice(*sentences, alert=False):
+    """The update of a ``gr.HTML`` that shows it with plain sentences, one a line.
+
+    Args:
+        *sentences: as text; they are escaped here.
+        alert: whether a screen reader interrupts to read them.
+    """
+    text = "<br>".join(html.escape(sentence) for sentence in sentences)
+    role = "alert" if alert else "status"
+    return gr.update(value=f'<p role="{role}">{text}</p>', visible=True)
 
 
 def photo_input(**kwargs):

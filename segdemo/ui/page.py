@@ -66,9 +66,9 @@ def build():
             with gr.Tab("Annotate", id=annotate.TAB) as tab:
                 annotate.build(services, tab, tabs, shown)
             with gr.Tab("Train", id=train.TAB) as tab:
-                entrance = train.build(services, tab, tabs, shown)
+                train_tab = train.build(services, tab, tabs, shown)
             with gr.Tab("Zoo", id="zoo"):
-                zoo_tab.build(services, demo, entrance)
+                zoo_tab.build(services, demo, train_tab)
         api.build(services)
     services.look_after()
     return demo

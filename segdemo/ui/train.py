@@ -14,8 +14,9 @@ import gradio as gr
 from segdemo import zoo
 from segdemo.datasets import DatasetError
 from segdemo.files import NotFoundError, StoreError
-from segdemo.runs import PolicyError, RunError
+from segdemo.policy import PolicyError, RunError
 from segdemo.ui import train_form, train_view
+from segdemo.ui.inputs import notice
 from segdemo.ui.train_layout import Layout
 
 TAB = "train"  # id of the tab
@@ -41,21 +42,6 @@ class _Asked:
         return self.form[component]
 
 
-@dataclass(frozen=True)
-class Entrance:
-    """How other tabs lead here."""
-
-    tab: object
-
-    def start_from(self, trigger):
-        """Open this tab with an untrained architecture chosen, whenever an event of another tab fires.
-
-        Args:
-            trigger: an event of a component, such as ``cards.start``, whose data has the ``architecture``'s name.
-        """
-        self.tab.enter_from(trigger)
-
-
 def build(services, tab, tabs, shown):
     """Add the tab to the Blocks being built.
 
@@ -66,14 +52,14 @@ def build(services, tab, tabs, shown):
         shown: the ``segment.Shown`` of the Segment tab.
 
     Returns:
-        The ``Entrance`` for other tabs.
+        The ``TrainTab``, which other tabs can lead to by its ``start_from``.
     """
-    made = _Tab(services, tabs, shown)
+    made = TrainTab(services, tabs, shown)
     made.connect(tab)
-    return Entrance(made)
+    return made
 
 
-class _Tab(Layout):
+class TrainTab(Layout):
     """What happens on the components' events: each handler returns the updates of some of them."""
 
     def __init__(self, services, tabs, shown):
@@ -85,10 +71,10 @@ class _Tab(Layout):
         on = self._on
         on(tab.select, self._enter)
         self.tabs.select(self._leave, None, [self.timer, self.seen], api_visibility="private", queue=False)
-        gr.on([self.timer.tick], **self._event(self._tick, quiet=True))
+        gr.on([self.timer.tick], **self._event(self._look, quiet=True))
         gr.on(
             [self.start.input, self.source.input],
-            **self._event(lambda asked: self._suggested(asked)),
+            **self._event(self._suggested),
             trigger_mode="always_last",
         )
         gr.on(
@@ -98,7 +84,7 @@ class _Tab(Layout):
         )
         on(self.begin.click, self._begin).then(**_script(_SEE_RUN))
         on(self.runs.pick, self._pick).then(**_script(_SEE_RUN))
-        on(self.stop.click, self._cancel)
+        on(self.stop.click, lambda asked: self._change(asked, self.services.runs.cancel))
         on(self.resume.click, lambda asked: self._change(asked, self.services.runs.resume))
         on(self.clone.click, self._clone).then(**_script(_SEE_FORM))
         on(self.rename.click, self._ask_title)
@@ -112,8 +98,12 @@ class _Tab(Layout):
         on(self.rollback.click, self._roll_back)
         on(self.use.click, self._use)
 
-    def enter_from(self, trigger):
-        """See ``Entrance.start_from``."""
+    def start_from(self, trigger):
+        """Open this tab with an untrained architecture chosen, whenever an event of another tab fires.
+
+        Args:
+            trigger: an event of a component, such as ``cards.start``, whose data has the ``architecture``'s name.
+        """
         self._on(trigger, self._choose_architecture).then(**_script(_SEE_FORM))
 
     def _on(self, event, handler):
@@ -130,7 +120,7 @@ class _Tab(Layout):
             try:
                 done = handler(asked)
             except EXPECTED as error:
-                done = self._say(str(error), alert=True)
+                done = {self.notice: notice(str(error), alert=True)}
             said = {self.notice: gr.skip() if quiet else gr.update(visible=False)}
             return {**said, **done}
 
@@ -143,10 +133,6 @@ class _Tab(Layout):
             "concurrency_id": "train",
             "show_progress": "hidden",
         }
-
-    def _say(self, sentence, alert=False):
-        role = "alert" if alert else "status"
-        return {self.notice: gr.update(value=f'<p role="{role}">{html.escape(sentence)}</p>', visible=True)}
 
     def _who(self, asked):
         """Who asks, as the runs want to know it."""
@@ -190,7 +176,7 @@ class _Tab(Layout):
         try:
             self.policy.permit(asked[self.token] or self.policy.token, user_of(asked.request))
         except PolicyError as error:
-            return gr.update(value=f'<p role="status">{html.escape(str(error))}</p>', visible=True)
+            return notice(str(error))
         return gr.update(visible=False)
 
     def _choose_architecture(self, asked):
@@ -208,29 +194,25 @@ class _Tab(Layout):
         """Another start or dataset was chosen: settings that suit them."""
         asked.form[self.base] = None
         done = {self.base: None}
-        try:
-            start = train_form.Start.of(asked[self.start])
-            dataset = train_form.open_source(self.services, asked[self.source])
-        except EXPECTED as error:
-            note = f"<p>{html.escape(str(error))}</p>"
-            return {
-                **done,
-                self.summary: note,
-                self.begin: gr.update(interactive=False),
-                **self._look(asked),
-            }
-        values = train_form.suggest(start, dataset, int(self.policy.max_epochs))
-        asked.form.update({self.fields[name]: value for name, value in values.items()})
-        asked.form[self.title] = train_form.name_of(start, dataset)[0]
-        done |= {self.fields[name]: value for name, value in values.items()}
-        done |= {self.title: asked[self.title], **self._about_form(asked), **self._look(asked)}
-        return done | {self.frozen: gr.update(value=values["frozen"], visible=bool(start.encoder))}
+        with contextlib.suppress(*EXPECTED):  # _about_form says what is wrong
+            start, dataset = self._start_and_dataset(asked)
+            values = train_form.suggest(start, dataset, int(self.policy.max_epochs))
+            chosen = {self.fields[name]: value for name, value in values.items()}
+            chosen[self.title] = train_form.name_of(start, dataset)[0]
+            asked.form.update(chosen)
+            done |= chosen
+            done[self.frozen] = gr.update(value=values["frozen"], visible=bool(start.encoder))
+        return {**done, **self._about_form(asked), **self._look(asked)}
+
+    def _start_and_dataset(self, asked):
+        """The ``train_form.Start`` and the dataset that the menus stand at. Raises one of ``EXPECTED``."""
+        start = train_form.Start.of(asked[self.start])
+        return start, train_form.open_source(self.services, asked[self.source])
 
     def _about_form(self, asked):
         """What the form would do, in words."""
         try:
-            start = train_form.Start.of(asked[self.start])
-            dataset = train_form.open_source(self.services, asked[self.source])
+            start, dataset = self._start_and_dataset(asked)
         except EXPECTED as error:
             return {
                 self.summary: f"<p>{html.escape(str(error))}</p>",
@@ -251,11 +233,12 @@ class _Tab(Layout):
 
     def _retouched(self, asked):
         """A field has another value: the estimate may be another, but nobody measures while somebody types."""
-        pieces = {**self._estimated(asked), self.timer: gr.update(value=FAST, active=True)}
+        _, pieces = self._estimated(asked)
+        pieces[self.timer] = gr.update(value=FAST, active=True)
         return {self.policy_note: self._policy(asked), **self._changed(asked, pieces)}
 
     def _estimated(self, asked):
-        """What is known of how long the form's run would take.
+        """(Estimate of how long the form's run would take or None if it cannot start, updates that show it).
 
         A measurement begins when the form has been the same for two looks at it.
         """
@@ -267,7 +250,7 @@ class _Tab(Layout):
         except EXPECTED as error:
             silent = isinstance(error, PolicyError) or not asked[self.source]
             text = "" if silent else f"<p>{html.escape(str(error))}</p>"
-            return {self.asked_for: form, self.estimate: text}
+            return None, {self.asked_for: form, self.estimate: text}
         sentence = html.escape(found.sentence(settings["epochs"], settings["steps_per_epoch"]))
         limit = self.policy.max_hours * 3600
         if found.state == "done" and 0 < limit < found.seconds(
@@ -275,7 +258,7 @@ class _Tab(Layout):
         ):
             sentence += f" A run is stopped after {self.policy.max_hours:g} hours here: choose fewer epochs."
         # Alone in its paragraph, so that a test and a person can see what state it is in.
-        return {
+        return found, {
             self.asked_for: form,
             self.estimate: f'<p class="{found.state}">{sentence}</p>' if sentence else "",
         }
@@ -288,7 +271,7 @@ class _Tab(Layout):
         asked.form[self.chosen] = ticket.run_id
         done = {self.request: secrets.token_hex(8), **self._look(asked), **self._close_questions()}
         if not ticket.new:
-            return {**done, **self._say("This very run is in progress already: here it is.")}
+            return {**done, self.notice: notice("This very run is in progress already: here it is.")}
         return done
 
     def _clone(self, asked):
@@ -313,13 +296,10 @@ class _Tab(Layout):
             **self._menus(asked),
             **{self.fields[name]: value for name, value in values.items()},
             **{self.title: run.title, self.base: base},
-            **self._say(f"The form holds the settings of {run.title}."),
+            self.notice: notice(f"The form holds the settings of {run.title}."),
         }
 
     # --- looking ---
-
-    def _tick(self, asked):
-        return self._look(asked)
 
     def _pick(self, asked):
         asked.form[self.chosen] = asked.event.id
@@ -339,6 +319,7 @@ class _Tab(Layout):
         if chosen not in ids:
             active = [run.id for run in runs if not run.ended]
             chosen = (active[-1:] or ids[:1] or [None])[0]
+        estimate, estimated = self._estimated(asked)
         pieces = {
             self.chosen: chosen,
             self.remembered: {"run": chosen},
@@ -346,13 +327,13 @@ class _Tab(Layout):
             self.runs: train_view.listing(runs, chosen),
             self.body: gr.update(visible=chosen is not None),
             self.start: train_form.start_menu(self.services, asked[self.start]),
-            **self._estimated(asked),
+            **estimated,
             **self.shown.menus(self.services, asked[self.shown.model], asked[self.shown.other]),
         }
         if chosen is not None:
             with contextlib.suppress(NotFoundError):  # it was deleted this moment
                 pieces |= self._about_run(*self._histories.follow(chosen))
-        estimating = any(f'class="{state}"' in pieces[self.estimate] for state in ("measuring", "waiting"))
+        estimating = estimate is not None and estimate.state in ("measuring", "waiting")
         busy = any(not run.ended for run in runs) or estimating
         unsteady = pieces[self.asked_for] != asked[self.asked_for]
         pieces[self.timer] = gr.update(value=FAST if busy or unsteady else SLOW, active=True)
@@ -410,9 +391,6 @@ class _Tab(Layout):
         change(self._run(asked).id, **self._who(asked))
         return {**self._close_questions(), **self._look(asked)}
 
-    def _cancel(self, asked):
-        return self._change(asked, self.services.runs.cancel)
-
     def _ask_title(self, asked):
         return {self.renaming: gr.update(visible=True), self.new_title: self._run(asked).title}
 
@@ -427,7 +405,7 @@ class _Tab(Layout):
         self.services.runs.delete(asked[self.chosen], **self._who(asked))
         asked.form[self.chosen] = None
         asked.form[self.remembered] = {"run": None}
-        return {**self._close_questions(), **self._look(asked), **self._say(f"{title} is deleted.")}
+        return {**self._close_questions(), **self._look(asked), self.notice: notice(f"{title} is deleted.")}
 
     # --- what it ended in ---
 
@@ -439,20 +417,20 @@ class _Tab(Layout):
 
     def _promote(self, asked, force):
         version = self._version(asked)
-        self.policy.permit(asked[self.token] or "", user_of(asked.request))
+        self.policy.permit(**self._who(asked))
         try:
             self.services.versions.promote(version.name, version.number, force)
         except StoreError as error:
             raise RunError(f"Not promoted: {error}") from None
         said = f"{version.name} stands for version {version.number} now, in every menu."
-        return {**self._look(asked), **self._say(said)}
+        return {**self._look(asked), self.notice: notice(said)}
 
     def _roll_back(self, asked):
         version = self._version(asked)
-        self.policy.permit(asked[self.token] or "", user_of(asked.request))
+        self.policy.permit(**self._who(asked))
         now = self.services.versions.rollback(version.name)
         stands = f"version {now.number}" if now else "no version trained here"
-        return {**self._look(asked), **self._say(f"{version.name} stands for {stands} again.")}
+        return {**self._look(asked), self.notice: notice(f"{version.name} stands for {stands} again.")}
 
     def _use(self, asked):
         """The model, in the Segment tab."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import gradio as gr
 
@@ -10,7 +10,9 @@ from segdemo import zoo
 from segdemo.datasets import DatasetError
 from segdemo.files import StoreError
 from segdemo.labels import LABEL_SETS
-from segdemo.runs import MIN_PHOTOS, RunError
+from segdemo.policy import RunError
+from segdemo.runs import MIN_PHOTOS
+from segdemo.train_config import TrainConfig
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
@@ -27,7 +29,7 @@ AUGMENTATIONS = [
     ("Mirror", "flip"),
     ("None", "none"),
 ]
-# The fields of the form, in this order; each is a setting of ``train.TrainConfig``.
+# The fields of the form, in this order; each is a setting of ``train_config.TrainConfig``.
 FIELDS = (
     *("epochs", "learning_rate", "size", "loss", "frozen"),
     *("batch", "augment", "early_stopping", "steps_per_epoch", "validation_photos", "seed"),
@@ -140,7 +142,7 @@ def start_of(services, settings):
 
 def learning_ids(dataset):
     """Ids of the photos that are learned from."""
-    return dataset.splits["train_aug" if "train_aug" in dataset.splits else "train"]
+    return dataset.splits[dataset.learning_subset]
 
 
 def too_few(dataset):
@@ -317,19 +319,6 @@ def checked(values):
 
 def of_run(settings, spec):
     """Values of ``FIELDS`` in the settings of any run, those it leaves out with their defaults."""
-    defaults = {
-        "epochs": 25,
-        "learning_rate": 1e-4,
-        "size": spec.size,
-        "loss": "cross_entropy",
-        "frozen": "",
-        "batch": 16,
-        "augment": "flip",
-        "early_stopping": 6,
-        "steps_per_epoch": 0,
-        "validation_photos": 0,
-        "seed": 0,
-    }
-    return {name: settings.get(name) or default for name, default in defaults.items()} | {
-        name: settings[name] for name in ("early_stopping", "seed") if name in settings
-    }
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    found = {name: settings.get(name, defaults[name]) for name in FIELDS}
+    return {**found, "size": found["size"] or spec.size}

@@ -93,7 +93,7 @@ def build(services, demo, train=None):
     Args:
         services: the page's ``Services``.
         demo: the Blocks.
-        train: the ``train.Entrance`` that buttons on the cards lead to; without it there are none.
+        train: the ``train.TrainTab`` that buttons on the cards lead to; without it there are none.
     """
     gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
     with gr.Row():

@@ -1,0 +1,44 @@
+"""Training runs in tests: settings of a tiny one, and following one until it is as wanted."""
+
+import json
+import time
+
+from drawn import draw_pets
+
+from segdemo.train_config import TrainConfig
+
+TINY = {"filters": [4, 6, 8], "bottleneck": 12}  # options of the plain U-Net
+BREEDS = {"pug": 10, "birman": 10}  # 14 photos to learn from, 2 to watch, 4 to report on
+
+
+def tiny_config(data):
+    """The ``TrainConfig`` of a run of seconds on pets, which are drawn into the folder ``data``."""
+    draw_pets(data, BREEDS)
+    return TrainConfig(
+        model="unet_plain",
+        dataset="pets",
+        data=str(data),
+        options=TINY,
+        epochs=2,
+        batch=2,
+        size=32,
+        learning_rate=1e-3,
+    )
+
+
+def until(server, run_id, condition, seconds=180):
+    """Look after the runs until a Snapshot is as wanted; conditions are states or functions."""
+    end = time.monotonic() + seconds
+    wanted = condition if callable(condition) else lambda snapshot: snapshot.state == condition
+    while time.monotonic() < end:
+        server.tick()
+        snapshot = server.follow(run_id)
+        if wanted(snapshot):
+            return snapshot
+        time.sleep(0.03)
+    raise AssertionError(f"not in time: {snapshot}")
+
+
+def pid_of(snapshot):
+    """Process id of a run's trainer, as its last launch recorded it."""
+    return json.loads((snapshot.folder / "run.json").read_text())["launches"][-1]["pid"]
