@@ -13,6 +13,8 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo import exchange, masks, settings, zoo
+from segdemo.collection import ConflictError
+from segdemo.conventions import slug
 from segdemo.datasets import DatasetError
 from segdemo.exchange import ExchangeError
 from segdemo.files import StoreError, read_json, write_json
@@ -20,7 +22,7 @@ from segdemo.intake import IntakeError
 from segdemo.labels import LABEL_SETS, VOID
 from segdemo.masks import MaskError
 from segdemo.predict import DamagedModelError
-from segdemo.store import AnnotationStore, ConflictError, slug
+from segdemo.store import AnnotationStore
 from segdemo.ui import canvas
 from segdemo.ui.annotate_labels import from_table, to_table
 

@@ -40,8 +40,8 @@ def listing(collection, found, current=None):
     """The component's value.
 
     Args:
-        collection: a ``store.Collection``.
-        found: a ``store.Page`` of its photos.
+        collection: a ``collection.Collection``.
+        found: a ``collection.Page`` of its photos.
         current: id of the photo that is open, or None.
     """
     photos = [

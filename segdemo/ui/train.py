@@ -216,11 +216,13 @@ class TrainTab(Layout):
         except EXPECTED as error:
             return {
                 self.summary: f"<p>{html.escape(str(error))}</p>",
+                self.details: gr.update(visible=False),
                 self.begin: gr.update(interactive=False),
             }
         usable = not train_form.too_few(dataset)
         return {
             self.summary: train_form.summary(start, dataset),
+            self.details: gr.update(visible=True),
             self.begin: gr.update(interactive=usable),
         }
 

@@ -73,7 +73,15 @@ class Layout:
         self.outputs = [
             *self.form,
             *(self.tabs, self.timer, self.chosen, self.seen, self.request, self.base, self.asked_for),
-            *(self.remembered, self.policy_note, self.summary, self.estimate, self.begin, self.notice),
+            *(
+                self.remembered,
+                self.policy_note,
+                self.summary,
+                self.details,
+                self.estimate,
+                self.begin,
+                self.notice,
+            ),
             *(self.hint, self.runs, self.body, self.head, self.stop, self.resume, self.clone, self.rename),
             *(self.delete, self.renaming, self.new_title, self.deleting, self.curves, self.result),
             *(self.promoting, self.promote, self.force, self.rollback, self.use, self.samples, self.origin),
@@ -89,54 +97,56 @@ class Layout:
         )
         self.source = unchecked(gr.Dropdown(sources, value=None, label="Learn from", elem_id="train-source"))
         self.summary = gr.HTML(padding=False, elem_classes="tr-summary", elem_id="train-summary")
-        with gr.Group():
-            self.title = gr.Textbox(label="Name of the result", max_lines=1, elem_id="train-title")
-            with gr.Row(elem_classes="tr-fields"):
-                self.epochs = self._number("Epochs", "train-epochs")
-                self.learning_rate = gr.Number(
-                    label="Learning rate", step=0.0001, min_width=80, elem_id="train-rate"
+        # Nothing can be set for a run that has nothing to learn from.
+        with gr.Column(visible=bool(sources), elem_classes="tr-details") as self.details:
+            with gr.Group():
+                self.title = gr.Textbox(label="Name of the result", max_lines=1, elem_id="train-title")
+                with gr.Row(elem_classes="tr-fields"):
+                    self.epochs = self._number("Epochs", "train-epochs")
+                    self.learning_rate = gr.Number(
+                        label="Learning rate", step=0.0001, min_width=80, elem_id="train-rate"
+                    )
+                    self.size = self._number("Crop, px", "train-size", step=32)
+                with gr.Row(elem_classes="tr-fields"):
+                    self.loss = gr.Dropdown(
+                        train_form.LOSSES,
+                        value="cross_entropy_dice",
+                        label="Loss",
+                        min_width=120,
+                        elem_id="train-loss",
+                    )
+                    self.frozen = gr.Dropdown(
+                        train_form.FROZEN, value="", label="Encoder", min_width=120, elem_id="train-frozen"
+                    )
+            with gr.Accordion("More settings", open=False, elem_id="train-more"):
+                with gr.Row(elem_classes="tr-fields"):
+                    self.batch = self._number("Photos a step", "train-batch")
+                    self.steps_per_epoch = self._number(
+                        "Steps an epoch", "train-steps", info="0: all photos once"
+                    )
+                self.augment = gr.Dropdown(
+                    train_form.AUGMENTATIONS,
+                    value="strong",
+                    label="Variations of each photo",
+                    elem_id="train-augment",
                 )
-                self.size = self._number("Crop, px", "train-size", step=32)
-            with gr.Row(elem_classes="tr-fields"):
-                self.loss = gr.Dropdown(
-                    train_form.LOSSES,
-                    value="cross_entropy_dice",
-                    label="Loss",
-                    min_width=120,
-                    elem_id="train-loss",
-                )
-                self.frozen = gr.Dropdown(
-                    train_form.FROZEN, value="", label="Encoder", min_width=120, elem_id="train-frozen"
-                )
-        with gr.Accordion("More settings", open=False, elem_id="train-more"):
-            with gr.Row(elem_classes="tr-fields"):
-                self.batch = self._number("Photos a step", "train-batch")
-                self.steps_per_epoch = self._number(
-                    "Steps an epoch", "train-steps", info="0: all photos once"
-                )
-            self.augment = gr.Dropdown(
-                train_form.AUGMENTATIONS,
-                value="strong",
-                label="Variations of each photo",
-                elem_id="train-augment",
+                with gr.Row(elem_classes="tr-fields"):
+                    self.early_stopping = self._number(
+                        "Patience, epochs", "train-patience", info="0: never stop early"
+                    )
+                    self.validation_photos = self._number("Photos watched", "train-watched", info="0: all")
+                self.seed = self._number("Seed", "train-seed")
+            self.token = gr.Textbox(
+                label="Training token",
+                type="password",
+                max_lines=1,
+                visible=self.policy.training == "token",
+                elem_id="train-token",
             )
-            with gr.Row(elem_classes="tr-fields"):
-                self.early_stopping = self._number(
-                    "Patience, epochs", "train-patience", info="0: never stop early"
-                )
-                self.validation_photos = self._number("Photos watched", "train-watched", info="0: all")
-            self.seed = self._number("Seed", "train-seed")
-        self.token = gr.Textbox(
-            label="Training token",
-            type="password",
-            max_lines=1,
-            visible=self.policy.training == "token",
-            elem_id="train-token",
-        )
-        if self.policy.training == "users" and os.environ.get("OAUTH_CLIENT_ID"):  # on Spaces
-            gr.LoginButton()
-        self.estimate = gr.HTML(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
-        self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
+            if self.policy.training == "users" and os.environ.get("OAUTH_CLIENT_ID"):  # on Spaces
+                gr.LoginButton()
+            self.estimate = gr.HTML(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
+            self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
 
     def _number(self, label, elem_id, step=1, info=None):
         # Without limits: Gradio would answer a value beyond them with a message at every tick of the timer.
