@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from segdemo import processes, zoo
+from segdemo.conventions import slug
 from segdemo.files import read_json
-from segdemo.store import AnnotationStore, slug
+from segdemo.store import AnnotationStore
 
 LOG_TAIL = 8000  # characters
 

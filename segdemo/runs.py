@@ -25,6 +25,7 @@ from pathlib import Path
 
 from segdemo import processes, zoo
 from segdemo import settings as places
+from segdemo.conventions import clean_title, now, slug
 from segdemo.datasets import open_dataset
 from segdemo.estimates import Estimates
 from segdemo.files import (
@@ -50,7 +51,6 @@ from segdemo.run_folders import (
     source_hash,
     trainer_pid,
 )
-from segdemo.store import clean_title, now, slug
 from segdemo.versions import ModelStore
 
 MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on

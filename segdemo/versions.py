@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo import settings, zoo
+from segdemo.conventions import TRASH_DAYS, clean_title, now
 from segdemo.files import (
     DiskError,
     NotFoundError,
@@ -20,7 +21,6 @@ from segdemo.files import (
     write_atomic,
     write_json,
 )
-from segdemo.store import TRASH_DAYS, clean_title, now
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 

@@ -17,11 +17,14 @@ import pytest
 from PIL import Image
 from skimage import data as photos
 
-from segdemo import exchange, masks, store
+from segdemo import exchange, intake, masks
+from segdemo.collection import ConflictError, _digest
+from segdemo.collection_files import SPLITS
+from segdemo.conventions import now
 from segdemo.datasets import check, open_dataset, read_image, read_label_map
 from segdemo.files import DiskError, NotFoundError, StoreError
 from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
-from segdemo.store import AnnotationStore, ConflictError
+from segdemo.store import AnnotationStore
 
 TESTS = Path(__file__).parent
 
@@ -64,13 +67,13 @@ def assert_consistent(collection):
         split: (collection.folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
         if (collection.folder / "ImageSets" / "Segmentation" / f"{split}.txt").exists()
         else []
-        for split in store.SPLITS
+        for split in SPLITS
     }
     living = collection.photos(per_page=1000).photos
     for found in [*living, *collection.photos(deleted=True, per_page=1000).photos]:
         assert collection.image(found.id).shape == (found.height, found.width, 3)
         for revision in found.revisions:
-            assert store._digest(collection.load(found.id, revision.number)) == revision.sha256
+            assert _digest(collection.load(found.id, revision.number)) == revision.sha256
         published = collection.folder / "SegmentationClass" / f"{found.id}.png"
         assert published.is_file() == (found.revision > 0 and not found.deleted)
         if published.is_file():
@@ -173,7 +176,7 @@ def test_what_programs_show_differently_is_kept_upright_and_lossless(collection)
         id_ = collection.add_photo(data, name)
         path = collection.image_path(id_)
         assert path.suffix == ".png"
-        assert np.array_equal(np.array(picture(path.read_bytes())), store.intake.read_photo(data))
+        assert np.array_equal(np.array(picture(path.read_bytes())), intake.read_photo(data))
     assert (collection.photo(collection.add_photo(photo(3, (5, 8)), "x")).height) == 8
 
 
@@ -207,7 +210,7 @@ def test_photos_are_found_by_name_class_and_date(collection):
     assert [p.id for p in collection.photos(class_id=2).photos] == [ids[2]]
     assert {p.id for p in collection.photos(annotated=False).photos} == set(ids[3:])
     assert [p.source for p in collection.photos(sort="source").photos] == [f"Photo {i}.png" for i in range(5)]
-    today = store.now()[:10]
+    today = now()[:10]
     assert collection.photos(since=today, until=today).total == 5
     assert collection.photos(until="2001").total == collection.photos(since="3000").total == 0
     pages = [collection.photos(sort="source", page=n, per_page=2) for n in (1, 2, 3, 9)]
@@ -379,7 +382,7 @@ def test_a_collection_is_a_dataset_with_stable_subsets(collection):
     collection.set_split(ids[0], "test")
     collection.delete(ids[5])
     later = collection.dataset().splits
-    for split in store.SPLITS:
+    for split in SPLITS:
         moved = {ids[0], ids[5], ids[-1]}
         assert set(later[split]) - moved == set(dataset.splits[split]) - moved
     assert ids[0] in later["test"]
@@ -519,7 +522,7 @@ def _state(collection):
     return (
         [(p.id, p.deleted != "", p.split, p.revision, p.last) for p in collection._records()],
         collection.label_set,
-        [store._digest(collection.load(p.id)) for p in collection._records() if p.revision],
+        [_digest(collection.load(p.id)) for p in collection._records() if p.revision],
     )
 
 

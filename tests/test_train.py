@@ -149,7 +149,8 @@ def test_a_run_leaves_everything_it_promises(config, finished, home):
     for part in ("train", "validation"):
         log = EventAccumulator(str(finished / "tensorboard" / part)).Reload()
         assert "epoch_loss" in log.Tags()["tensors"]
-    assert [path.name for path in home.iterdir()] == ["cache"]  # a run touches nothing but its folder and that
+    # A run touches nothing but its folder and the cache.
+    assert [path.name for path in home.iterdir()] == ["cache"]
 
 
 def test_a_run_is_not_overwritten(config, finished):

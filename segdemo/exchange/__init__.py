@@ -1,0 +1,43 @@
+"""Annotations out to and in from one ZIP, or in from a folder.
+
+A module for each format:
+
+    voc         PASCAL VOC: palettized PNGs and lists of subsets
+    coco        COCO: run lengths or polygons in JSON
+    yolo        YOLO-seg: polygons in text files
+    sidecars    SegDemo's own: the label set, and JSON side-cars with what the others have no place for
+
+``exporting`` writes all that are asked for into one ZIP, with the photos and, as ``overlay``, pictures of the
+classes painted over them; ``importing`` finds out which one there is to read. They share ``annotation``, what goes
+out and comes in, ``archives``, ZIP files and folders, ``reader``, and ``shapes``.
+
+What ``export_zip`` writes (``ID`` is the annotation's id; the modules of the formats say more):
+
+    labels.json, meta/ID.json                           always: the label set and the side-cars
+    JPEGImages/ID.jpg                                   always: the photo, upright; the original bytes where it
+                                                        was such a JPEG
+    SegmentationClass, ImageSets                        voc
+    coco/instances_rle.json, instances_polygons.json    coco
+    yolo/data.yaml, images, labels, void                yolo
+    overlays/ID.png                                     overlay
+
+Unpacked, it is a dataset of kind ``annotations``.
+"""
+
+from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
+from segdemo.exchange.archives import ArchiveLimits
+from segdemo.exchange.exporting import FORMATS, export_zip
+from segdemo.exchange.importing import IMPORT_FORMATS, Imported, import_folder, import_zip
+
+__all__ = [
+    "FORMATS",
+    "IMPORT_FORMATS",
+    "SUBSETS",
+    "Annotation",
+    "ArchiveLimits",
+    "ExchangeError",
+    "Imported",
+    "export_zip",
+    "import_folder",
+    "import_zip",
+]

@@ -1,0 +1,36 @@
+"""What goes out and comes in: a photo with its label map."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segdemo.labels import LabelSet
+
+SUBSETS = ("train", "val", "test")
+FORBIDDEN = re.compile(r'[\x00-\x20\x7f<>:"/\\|?*]')  # no file name anywhere, or cut off by list readers
+
+
+class ExchangeError(ValueError):
+    """An export or import that cannot be done. The message is one sentence meant for the person who asked."""
+
+
+@dataclass
+class Annotation:
+    """One photo with its label map.
+
+    Attributes:
+        id: name of its files, without suffix: no spaces, slashes or other characters file systems refuse.
+        image: the photo: encoded bytes, a path, or uint8 (H, W, 3) RGB. Imports give bytes.
+        label_map: uint8 (H, W), the size of the upright photo.
+        label_set: the ``LabelSet`` of its ids.
+        meta: plain JSON data of the annotation's own; ``meta["subset"]`` (train, val or test) sorts it into
+            the lists of VOC and the folders of YOLO.
+    """
+
+    id: str
+    image: bytes | Path | np.ndarray
+    label_map: np.ndarray
+    label_set: LabelSet
+    meta: dict = field(default_factory=dict)
