@@ -286,7 +286,8 @@ def _calibrate(options):
     dataset = open_dataset(options.dataset, options.data)
     result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"))
     if options.passes:
-        calibrated = replace(entry, temperature=result["temperature"])
+        found = {key: result[key] for key in ("temperature", "adjustment")}
+        calibrated = replace(entry, temperature=result["temperature"], data={**entry.data, **found})
         result["test_time"] = evaluate_passes(
             calibrated, dataset, "val", wrap=lambda s: _progress(s, "photos")
         )
@@ -295,6 +296,10 @@ def _calibrate(options):
     if options.json:
         _print_json(result)
         return
+    if adjustment := result["adjustment"]:
+        before, after = (100 * adjustment[key] for key in ("mean_iou_before", "mean_iou"))
+        gain = f"{before:.1f} mean IoU on {adjustment['chosen_on']}, with it {after:.1f}"
+        print(f"adjusted for rare classes with strength {adjustment['strength']}: {gain}")
     print(f"temperature {result['temperature']}")
     if measured := result["calibration"]:
         before, after = (100 * measured[key] for key in ("ece_before", "ece"))

@@ -1,23 +1,27 @@
-"""Confidence that means something: the temperature of a served model, and when to say that a photo shows nothing
-it knows.
+"""What is set once a model is trained, on photos it has not learned from: how far its logits are adjusted for
+classes it has seen seldom, their temperature, and when to say that a photo shows nothing it knows.
 
-Both are chosen on one subset and reported on another.
+All are chosen on one subset and reported on another.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from segdemo.datasets import read_label_map
+from segdemo import masks
+from segdemo.datasets import by_class, read_label_map
+from segdemo.evaluate import scores
 from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.labels import VOID
-from segdemo.predict import Predictor, evidence, resize_bilinear, softmax
+from segdemo.predict import Predictor, argmax_at, evidence, resize_bilinear, softmax
 
 SPACING = 16  # pixels between those that are looked at, in both directions
 BINS = 15
 FALSE_ALARMS = 0.05  # share of photos of known things that may be called unknown, on the subset to choose by
-FEWEST_PHOTOS = 40  # a threshold chosen on fewer would mean nothing
+FEWEST_PHOTOS = 40  # a threshold or a strength chosen on fewer would mean nothing
+STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # of the adjustment that are tried
+LEAST_GAIN = 0.002  # of mean IoU in 0..1, for an adjustment to be made
 WINDOW_SHARES = (0.9, 0.75, 0.6, 0.5, 0.4)  # of a photo's shorter side
 SMALLEST_WINDOW = 128  # pixels
 
@@ -70,6 +74,53 @@ def fit_temperature(logits, truth):
     return round(float(np.exp((low + high) / 2)), 3)
 
 
+def fit_adjustment(entry, dataset, fit="val", wrap=iter):
+    """Offsets that make up for classes a model has seen seldom, if that raises the mean IoU.
+
+    Menon et al., "Long-tail learning via logit adjustment", arXiv:2007.07314 (2021), section 4.1: the logit of
+    class k becomes ``logit - strength * log(share of the photos it learned from that show k)``. The strength is
+    the one of ``STRENGTHS`` with the highest mean IoU.
+
+    Args:
+        entry: a ``zoo.ModelEntry``. dataset: in its label set; its ``learning_subset`` gives the shares.
+        fit: the subset to choose the strength on.
+        wrap: wraps the samples, such as in a progress bar.
+
+    Returns:
+        ``{"strength", "offsets", "chosen_on", "mean_iou_before", "mean_iou"}`` with K offsets to take off the
+        logits, or None if no strength gains ``LEAST_GAIN``, for a stochastic network, and where there are
+        fewer than ``FEWEST_PHOTOS`` photos to choose on.
+    """
+    samples = dataset.samples(fit)
+    if entry.samples > 1 or len(samples) < FEWEST_PHOTOS:
+        return None
+    learned = dataset.splits[dataset.learning_subset]
+    shown = by_class(dataset, dataset.learning_subset)
+    shares = [max(1, len(shown[k])) / len(learned) for k in range(len(entry.label_set))]
+    if len(set(shares)) == 1:
+        return None  # every class is as frequent as any other
+    rarity = -np.log(np.float32(shares))  # what a strength of 1 would add
+    predictor = Predictor(replace(entry, temperature=1.0, data={**entry.data, "adjustment": None}))
+    strengths = (0.0, *STRENGTHS)
+    confusions = np.zeros((len(strengths), len(shares), len(shares)), np.int64)
+    for sample in wrap(samples):
+        logits, truth = predictor.logits(read_photo(sample.image_path)), read_label_map(sample)
+        for confusion, strength in zip(confusions, strengths, strict=True):
+            adjusted = logits + rarity * np.float32(strength)
+            confusion += masks.confusion(truth, argmax_at(adjusted, *truth.shape), len(shares))
+    found = [scores(confusion, entry.label_set)["mean_iou"] for confusion in confusions]
+    best = int(np.argmax(found))
+    if found[best] - found[0] < LEAST_GAIN:
+        return None
+    return {
+        "strength": strengths[best],
+        "offsets": [round(-strengths[best] * float(value), 4) for value in rarity],
+        "chosen_on": fit,
+        "mean_iou_before": found[0],
+        "mean_iou": found[best],
+    }
+
+
 def background_window(label_map, background):
     """The largest square of a label map (H, W) that shows nothing but background: a (rows, columns) of slices.
 
@@ -90,24 +141,28 @@ def background_window(label_map, background):
 
 
 def calibrate(entry, dataset, fit="val", report="test", wrap=iter):
-    """Measure a model's confidence: its temperature and calibration error, and a threshold of ``evidence``.
+    """Adjust a model, then measure its confidence: temperature, calibration error, a threshold of ``evidence``.
 
     Photos that show nothing the model knows are taken from the dataset itself: the largest window of each photo
     in which the truth is all background.
 
     Args:
         entry: a ``zoo.ModelEntry``. dataset: in its label set.
-        fit: the subset to choose both on. report: the subset to report them on.
+        fit: the subset to choose all on. report: the subset to report them on.
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        ``{"temperature", "calibration": {...}, "domain": {...} or None}``, entries for the model's manifest. A
-        stochastic network's temperature stays 1: its passes are averaged as they are.
+        ``{"adjustment": see ``fit_adjustment``, "temperature", "calibration": {...}, "domain": {...} or None}``,
+        entries for the model's manifest. A stochastic network's temperature stays 1: its passes are averaged as
+        they are.
 
     Raises:
         DatasetError: no such subset.
     """
-    plain = Predictor(replace(entry, temperature=1.0))
+    entry = replace(entry, temperature=1.0)
+    adjustment = fit_adjustment(entry, dataset, fit, wrap)
+    entry = replace(entry, data={**entry.data, "adjustment": adjustment})
+    plain = Predictor(entry)
     logits, truth = _pixels(plain, wrap(dataset.samples(fit)))
     temperature = fit_temperature(logits, truth) if entry.samples == 1 and len(truth) else 1.0
     del logits, truth
@@ -119,6 +174,7 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter):
         )
         calibration = {"fitted_on": fit, "subset": report, "ece_before": before, "ece": after}
     return {
+        "adjustment": adjustment,
         "temperature": temperature,
         "calibration": calibration,
         "domain": _domain(replace(entry, temperature=temperature), dataset, fit, report, wrap),

@@ -89,6 +89,8 @@ class Predictor:
         options.intra_op_num_threads = threads()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.entry = entry
+        adjustment = entry.data.get("adjustment")  # see ``calibrate.fit_adjustment``
+        self._offsets = np.float32(adjustment["offsets"] if adjustment else 0)
         self.session = onnxruntime.InferenceSession(entry.path, options, providers=["CPUExecutionProvider"])
         self._set_passes(scales, flip)
 
@@ -113,7 +115,7 @@ class Predictor:
         return np.asarray(resized)[None]
 
     def logits(self, image, scale=1.0, mirrored=False):
-        """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), divided by the temperature.
+        """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), adjusted and divided by the temperature.
 
         Args:
             image: the photo.
@@ -124,7 +126,7 @@ class Predictor:
         (logits,) = self.session.run(
             None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
         )
-        logits = logits[0] / np.float32(self.entry.temperature)
+        logits = (logits[0] - self._offsets) / np.float32(self.entry.temperature)
         return logits[:, ::-1] if mirrored else logits
 
     def __call__(self, image):

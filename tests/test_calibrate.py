@@ -86,6 +86,54 @@ def entry(tmp_path):
     return write_model(tmp_path / "model", "colours", PETS, *bright(3, 0, 1), knows="pets")
 
 
+class Shy:
+    """Stands for a Predictor that prefers background by a little; its photos are label maps."""
+
+    def __init__(self, entry):
+        assert entry.data["adjustment"] is None  # or it would be adjusted twice
+
+    def logits(self, label_map):
+        logits = np.eye(len(VOC), dtype=np.float32)[np.where(label_map == VOID, 0, label_map)]
+        logits[..., 0] += 1.2
+        return logits
+
+
+def test_classes_seen_seldom_are_adjusted_for(tmp_path, monkeypatch):
+    draw_voc(tmp_path / "voc", VOC)
+    dataset = open_dataset("voc", tmp_path / "voc")
+    model = write_model(tmp_path / "model", "colours", VOC, *bright(21, 0, 1))
+    monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 1)
+    monkeypatch.setattr(calibrate, "Predictor", Shy)
+    truth = {s.image_path: calibrate.read_label_map(s) for s in dataset.samples("val")}
+    monkeypatch.setattr(calibrate, "read_photo", truth.get)
+    learned = dataset.splits[dataset.learning_subset]
+    shown = {k: learned if k == 0 else learned[:1] for k in range(len(VOC))}
+    monkeypatch.setattr(calibrate, "by_class", lambda *_: shown)
+    found = calibrate.fit_adjustment(model, dataset)
+    rarity = np.log(len(learned))
+    assert found["strength"] == min(
+        s for s in calibrate.STRENGTHS if s * rarity > 0.2
+    )  # the lead background has
+    assert found["mean_iou"] == 1 > found["mean_iou_before"]
+    assert found["offsets"] == [0, *20 * [pytest.approx(-found["strength"] * rarity, abs=1e-4)]]
+
+    monkeypatch.setattr(calibrate, "LEAST_GAIN", 1.0)
+    assert calibrate.fit_adjustment(model, dataset) is None
+    monkeypatch.setattr(calibrate, "LEAST_GAIN", 0.0)
+    monkeypatch.setattr(calibrate, "by_class", lambda *_: dict.fromkeys(range(len(VOC)), learned))
+    assert calibrate.fit_adjustment(model, dataset) is None  # no class is rarer than another
+    monkeypatch.undo()
+    assert calibrate.fit_adjustment(model, dataset) is None  # too few photos
+
+
+def test_an_adjusted_model_takes_its_offsets_off_the_logits(entry):
+    image = RNG.integers(0, 256, (40, 60, 3), np.uint8)
+    plain = calibrate.Predictor(entry).logits(image)
+    entry = replace(entry, temperature=2.0, data={**entry.data, "adjustment": {"offsets": [0, 1, -2]}})
+    adjusted = calibrate.Predictor(entry).logits(image)
+    np.testing.assert_allclose(adjusted, (plain - [0, 1, -2]) / 2, rtol=1e-6)
+
+
 def test_calibrate_fits_on_one_subset_and_reports_on_another(pets, entry, monkeypatch):
     monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 2)
     monkeypatch.setattr(calibrate, "SMALLEST_WINDOW", 4)

@@ -22,7 +22,6 @@ KERAS = {
     "train",
     "callbacks",
     "checkpoints",
-    "evaluate",
     "export",
 }
 ENTRANCE = {"__main__"}  # the command line: loads what a command needs when it runs
