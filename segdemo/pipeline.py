@@ -58,8 +58,7 @@ def build(
 ):
     """A tf.data pipeline over one subset.
 
-    Order of things: ids, shuffle, decode, ``prepare``, cache, ``augment``, batch, ``augment_batch``, mask
-        size,
+    Order of things: ids, shuffle, decode, ``prepare``, cache, ``augment``, batch, ``augment_batch``, mask size,
     weights, repeat, prefetch. What is random comes after the cache, or it would be frozen by it. The same
     seed gives the same batches, however many workers there are; every epoch is shuffled and augmented anew.
 
