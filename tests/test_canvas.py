@@ -80,8 +80,8 @@ def test_files_and_bytes_are_passed_on_unchanged(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(LABELS).save(buffer, "PNG")
     value = canvas.payload("k", path, VOC, prediction=buffer.getvalue(), truth=str(path))
-    assert value["image"]["path"] == str(path)
-    assert value["layers"]["truth"]["path"] == str(path)
+    assert Path(value["image"]["path"]).read_bytes() == path.read_bytes()
+    assert Path(value["layers"]["truth"]["path"]).read_bytes() == path.read_bytes()
     assert Path(value["layers"]["prediction"]["path"]).read_bytes() == buffer.getvalue()
 
 

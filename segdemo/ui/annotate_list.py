@@ -4,12 +4,10 @@ import html
 from pathlib import Path
 
 import gradio as gr
-from gradio.data_classes import FileData
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 
 from segdemo.intake import IntakeError
 from segdemo.masks import MaskError
+from segdemo.ui.served import served
 
 PER_PAGE = 12
 ANY_CLASS = -1
@@ -72,4 +70,4 @@ def _thumbnail(collection, id_):
         path = collection.thumbnail(id_)
     except (IntakeError, MaskError):
         return None  # a damaged file must not take the list with it
-    return FileData(path=save_file_to_cache(path, get_upload_folder()), orig_name=path.name).model_dump()
+    return served(path)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from segdemo import masks
 from segdemo.labels import VOID_COLOR
+from segdemo.ui.served import served
 
 # In the order they build on each other: they become one script, so that the page needs no extra request.
 _SCRIPTS = (
@@ -150,14 +151,11 @@ def _read(name):
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _served(path):
-    # Gradio finds FileData anywhere inside a value, copies the file to its cache if it is not there,
-    # registers it for `delete_cache`, and adds a URL that respects a root path.
-    return FileData(path=str(path), orig_name=Path(path).name).model_dump()
-
-
 def _served_bytes(data, name):
-    return _served(save_bytes_to_cache(data, name, get_upload_folder()))
+    # Gradio finds FileData anywhere inside a value, registers the file for `delete_cache`, and adds a URL that
+    # respects a root path.
+    path = save_bytes_to_cache(data, name, get_upload_folder())
+    return FileData(path=path, orig_name=Path(path).name).model_dump()
 
 
 def _image_file(image, name):
@@ -165,7 +163,7 @@ def _image_file(image, name):
         with Image.open(image) as opened:
             turned = opened.getexif().get(0x0112, 1) >= 5  # stored on its side; browsers turn it upright
             size = opened.size[::-1] if turned else opened.size
-        return _served(image), *size
+        return served(image), *size
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
     buffer = io.BytesIO()
     if max(picture.size) <= 256:  # too small to gain anything, and every pixel will be looked at
@@ -183,7 +181,7 @@ def _label_file(data, layer, shape, label_set):
     if isinstance(data, bytes):
         return _served_bytes(data, f"{layer}.png")
     if isinstance(data, str | Path):
-        return _served(data)
+        return served(data)
     if data.shape != shape:
         raise ValueError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
     return _served_bytes(masks.encode_png(data, label_set), f"{layer}.png")
@@ -195,7 +193,7 @@ def _grey_file(data, kind):
     if isinstance(data, bytes):
         return _served_bytes(data, f"{kind}.png")
     if isinstance(data, str | Path):
-        return _served(data)
+        return served(data)
     if data.dtype != np.uint8:
         data = np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
     buffer = io.BytesIO()

@@ -3,14 +3,10 @@
 import html
 import json
 from datetime import datetime
-from pathlib import Path
 from threading import Lock
 
-from gradio.data_classes import FileData
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
-
 from segdemo.estimates import duration
+from segdemo.ui.served import served
 from segdemo.ui.train_chart import chart
 
 STATES = {
@@ -314,23 +310,10 @@ def samples(run, history):
                 {
                     "epoch": int(number),
                     "score": f"{100 * score:.1f}" if score is not None else "",
-                    "file": _served(path),
+                    "file": served(path),
                 }
             )
     return {"run": run.id, "epochs": run.epochs, "pictures": sorted(pictures, key=lambda p: p["epoch"])}
-
-
-_copies = {}  # (path, time of change) -> its copy that Gradio serves
-
-
-def _served(path):
-    """A file of a run as Gradio serves it: from its cache, wherever the state root is."""
-    stamp = (str(path), path.stat().st_mtime_ns)
-    if not (copy := _copies.get(stamp)) or not copy.is_file():
-        while len(_copies) > 2000:
-            del _copies[next(iter(_copies))]
-        copy = _copies[stamp] = Path(save_file_to_cache(path, get_upload_folder()))
-    return FileData(path=str(copy), orig_name=path.name).model_dump()
 
 
 def _plain(value):

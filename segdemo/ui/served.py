@@ -1,0 +1,27 @@
+"""Files as the page gets them: from Gradio's cache, wherever on the machine they are."""
+
+from pathlib import Path
+
+from gradio.data_classes import FileData
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+_copies = {}  # (path, time of change) -> its copy that Gradio serves
+
+
+def served(path):
+    """A file as a component's value shows it: the dictionary of a ``FileData``.
+
+    Gradio serves files of the working directory and of its cache only; packages, datasets and the state root may be
+    elsewhere, so the file is copied there, once.
+
+    Args:
+        path: the file. Raises FileNotFoundError if there is none.
+    """
+    path = Path(path)
+    stamp = (str(path), path.stat().st_mtime_ns)
+    if not (copy := _copies.get(stamp)) or not copy.is_file():
+        while len(_copies) > 2000:
+            _copies.pop(next(iter(_copies)), None)
+        copy = _copies[stamp] = Path(save_file_to_cache(path, get_upload_folder()))
+    return FileData(path=str(copy), orig_name=path.name).model_dump()
