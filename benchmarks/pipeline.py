@@ -74,21 +74,19 @@ def sequential(dataset, subset, cached):
     return data.map(lambda image, mask: (image, tf.squeeze(mask, axis=-1)))
 
 
-def parallel(dataset, subset, cache=None):
+def parallel(dataset, subset, **options):
     """SegDemo's pipeline with the same operations."""
     from segdemo.pipeline import voc_batches
 
-    return voc_batches(dataset, subset, training=True, enlarge=444, batch=BATCH, repeat=True, cache=cache)
+    return voc_batches(dataset, subset, training=True, enlarge=444, batch=BATCH, repeat=True, **options)
 
 
 def default(dataset, subset):
     """The same as it is without saying anything about a cache: on disk, where it takes no memory and lasts."""
-    from segdemo.pipeline import voc_batches
-
     home = tempfile.TemporaryDirectory()
     atexit.register(home.cleanup)
     os.environ["SEGDEMO_HOME"] = home.name
-    return voc_batches(dataset, subset, training=True, enlarge=444, batch=BATCH, repeat=True)
+    return parallel(dataset, subset)
 
 
 def jitter(dataset, subset):
@@ -100,7 +98,7 @@ def jitter(dataset, subset):
 
 SIDES = {
     "sequential, decoding every epoch": partial(sequential, cached=False),
-    "segdemo, decoding every epoch": parallel,
+    "segdemo, decoding every epoch": partial(parallel, cache=None),
     "sequential, decoded photos in memory": partial(sequential, cached=True),
     "segdemo, photos in memory": partial(parallel, cache="memory"),
     "segdemo, default": default,

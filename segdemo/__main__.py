@@ -89,9 +89,7 @@ def _parser():
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting, as JSON"
     )
     command.add_argument("--no-export", action="store_true", help="do not export at the end")
-    command.add_argument(
-        "--int8", action="store_true", help="serve an int8 graph if it is faster and about as good"
-    )
+    _add_int8(command)
     command.add_argument(
         "--estimate",
         action="store_true",
@@ -103,9 +101,7 @@ def _parser():
     command = commands.add_parser("export", help="turn a run's best checkpoint into a served model")
     command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     command.add_argument("--name", help="name of the model (default: the run's folder)")
-    command.add_argument(
-        "--int8", action="store_true", help="serve an int8 graph if it is faster and about as good"
-    )
+    _add_int8(command)
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_export)
 
@@ -132,6 +128,12 @@ def _parser():
 def _add_dataset(command, required=True):
     command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
     command.add_argument("--data", required=required, type=Path, metavar="DIR")
+
+
+def _add_int8(command):
+    command.add_argument(
+        "--int8", action="store_true", help="serve an int8 graph if it is faster and about as good"
+    )
 
 
 def _add_passes(command):
@@ -286,11 +288,10 @@ def _calibrate(options):
     dataset = open_dataset(options.dataset, options.data)
     result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"))
     if options.passes:
-        found = {key: result[key] for key in ("temperature", "adjustment")}
-        calibrated = replace(entry, temperature=result["temperature"], data={**entry.data, **found})
-        result["test_time"] = evaluate_passes(
-            calibrated, dataset, "val", wrap=lambda s: _progress(s, "photos")
-        )
+        data = {**entry.data, "adjustment": result["adjustment"]}
+        calibrated = replace(entry, temperature=result["temperature"], data=data)
+        passes = evaluate_passes(calibrated, dataset, "val", wrap=lambda s: _progress(s, "photos"))
+        result["test_time"] = passes
     if options.write:
         calibrate.write(entry, result)
     if options.json:
@@ -360,13 +361,15 @@ def _train(options):
 
 
 def _train_settings(options, recipes):
+    from segdemo.files import read_json
+
     if options.resume:
         if options.out is None:
             raise ValueError("Say which run to go on with: --out RUN_DIR.")
         path = options.out / "config.json"
         if not path.is_file():
             raise ValueError(f"There is no run in {options.out} to go on with: leave out --resume.")
-        settings = json.loads(path.read_text("utf-8"))
+        settings = read_json(path)
     else:
         settings = recipes.settings(options.recipe) if options.recipe else {}
     for name in ("model", "dataset", "data", "epochs", "batch", "size", "learning_rate", "start_from"):

@@ -13,7 +13,7 @@ from PIL import Image
 from segdemo import masks
 from segdemo.checkpoints import save_weights
 from segdemo.datasets import read_label_map
-from segdemo.files import write_atomic
+from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.labels import VOID
 from segdemo.train_config import TrainingError
@@ -38,7 +38,7 @@ class RunFolder:
 
     def write(self, name, data):
         """Replace a JSON file atomically."""
-        write_atomic(self.path / name, json.dumps(data, indent=1, default=float).encode())
+        write_json(self.path / name, data, default=float)
 
     def status(self, **changes):
         """Merge ``changes`` into ``status.json`` and beat its heart."""
@@ -55,7 +55,7 @@ class RunFolder:
     def last_state(self):
         """The state that the last one to train in this folder left behind, or None."""
         try:
-            return json.loads((self.path / "status.json").read_text("utf-8")).get("state")
+            return read_json(self.path / "status.json").get("state")
         except (OSError, ValueError):
             return None
 

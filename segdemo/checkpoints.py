@@ -1,13 +1,12 @@
 """Weights on disk while a model learns: the last ones to go on from and the best ones to keep, never half written."""
 
 import errno
-import json
 import math
 import os
 import shutil
 from pathlib import Path
 
-from segdemo.files import write_atomic
+from segdemo.files import read_json, write_json
 
 
 class Checkpoints:
@@ -22,7 +21,7 @@ class Checkpoints:
     def state(self):
         """What the last checkpoint is, or None: ``{"file", "epoch", "step", "best", "classes", "patience"}``."""
         try:
-            state = json.loads((self.folder / "state.json").read_text("utf-8"))
+            state = read_json(self.folder / "state.json")
         except FileNotFoundError:
             return None
         return state if (self.folder / state["file"]).is_file() else None
@@ -39,7 +38,7 @@ class Checkpoints:
         save_weights(model, self.folder / name)
         state = {"file": name, "epoch": epoch, "step": step, "best": best}
         state |= {"classes": self.classes, "patience": patience or {}}
-        write_atomic(self.folder / "state.json", json.dumps(state, default=float).encode())
+        write_json(self.folder / "state.json", state, default=float)
         for old in self.folder.glob("last-*.weights.h5"):
             if old.name != name:
                 old.unlink()

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from segdemo import intake, masks
-from segdemo.collection_files import SPLITS, CollectionFiles, Photo, Revision, in_palette
+from segdemo.collection_files import CollectionFiles, Photo, Revision, in_palette
 from segdemo.conventions import TRASH_DAYS, clean_title, now, slug
 from segdemo.datasets import open_dataset
-from segdemo.exchange import Annotation
+from segdemo.exchange import SUBSETS, Annotation
 from segdemo.files import StoreError, sweep, write_atomic, write_json
 
 THUMBNAIL_SIDE = 256  # pixels, long side
@@ -197,8 +197,8 @@ class Collection(CollectionFiles):
 
     def set_split(self, id_, split):
         """Put an annotated photo into ``"train"``, ``"val"`` or ``"test"``. Raises StoreError."""
-        if split not in SPLITS:
-            raise StoreError(f"A photo goes to one of {', '.join(SPLITS)}, not to {split!r}.")
+        if split not in SUBSETS:
+            raise StoreError(f"A photo goes to one of {', '.join(SUBSETS)}, not to {split!r}.")
         with self._writing():
             photo = self._living(id_)
             if not photo.revision:
@@ -331,7 +331,7 @@ class Collection(CollectionFiles):
         if meta.get("model"):
             note["model"] = str(meta["model"])
         self.save(id_, annotation.label_map, self.photo(id_).revision, note)
-        if meta.get("subset") in SPLITS:
+        if meta.get("subset") in SUBSETS:
             self.set_split(id_, meta["subset"])
         return id_
 

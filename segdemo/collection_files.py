@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo import masks
+from segdemo.exchange.annotation import SUBSETS
 from segdemo.files import (
     DiskError,
     NotFoundError,
@@ -31,8 +32,6 @@ from segdemo.files import (
     write_json,
 )
 from segdemo.labels import LabelSet
-
-SPLITS = ("train", "val", "test")
 
 _log = logging.getLogger(__name__)
 
@@ -272,7 +271,7 @@ class CollectionFiles:
 
     def _write_lists(self):
         photos = [p for p in self._records() if p.revision and not p.deleted]
-        for split in SPLITS:
+        for split in SUBSETS:
             text = "".join(f"{p.id}\n" for p in photos if p.split == split).encode()
             path = self.folder / "ImageSets" / "Segmentation" / f"{split}.txt"
             if not path.is_file() or path.read_bytes() != text:
@@ -284,7 +283,7 @@ class CollectionFiles:
         The first three fill train, val and test; the others go by a hash of their name, 70 to 15 to 15.
         """
         taken = {p.split for p in self._records() if p.revision and not p.deleted and p.id != id_}
-        for split in SPLITS:
+        for split in SUBSETS:
             if split not in taken:
                 return split
         place = int(hashlib.sha256(id_.encode()).hexdigest()[:8], 16) / 2**32

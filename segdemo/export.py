@@ -21,7 +21,7 @@ from segdemo import __version__, zoo
 from segdemo.calibrate import calibrate
 from segdemo.datasets import open_dataset
 from segdemo.evaluate import evaluate_model
-from segdemo.files import write_json
+from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.predict import Predictor
 
@@ -183,7 +183,7 @@ def export_run(run_dir, name=None, int8=False):
     best = run_dir / "checkpoints" / "best.weights.h5"
     if not best.is_file():
         raise ExportError(f"{run_dir} has no best checkpoint yet: train at least one epoch first.")
-    config = TrainConfig.from_json(json.loads((run_dir / "config.json").read_text("utf-8")))
+    config = TrainConfig.from_json(read_json(run_dir / "config.json"))
     spec = zoo.spec(config.model)
     dataset = open_dataset(config.dataset, config.data)
     config = replace(config, precision="float32")  # what it is served in

@@ -64,9 +64,10 @@ def write_atomic(path, data, durable=True):
         raise disk_error(error, path) from error
 
 
-def write_json(path, data):
-    """``write_atomic`` of plain data as UTF-8 JSON."""
-    write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False).encode())
+def write_json(path, data, default=None):
+    """``write_atomic`` of plain data as UTF-8 JSON; ``default`` as for ``json.dumps``."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, default=default)
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))  # a stray surrogate becomes its JSON escape
 
 
 def sync_folder(folder):

@@ -5,7 +5,6 @@ A run directory holds ``config.json``, ``status.json``, ``events.jsonl``, ``log.
 was stopped or killed goes on from its last checkpoint; a file called ``cancel`` ends it within one step.
 """
 
-import json
 import math
 import re
 import time
@@ -24,7 +23,7 @@ from segdemo import augment, callbacks, distil, losses, metrics, pipeline, zoo
 from segdemo.callbacks import PROGRESS_SECONDS, SAMPLE_PHOTOS, CancelledError, Recorder, RunFolder, rss_mb
 from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
-from segdemo.files import DISK_FULL
+from segdemo.files import DISK_FULL, read_json
 from segdemo.intake import IntakeError
 from segdemo.train_config import STAGES, TrainingError
 
@@ -102,7 +101,7 @@ def train(config, out, resume=False, verbose=True):
         run.status(state="cancelled", message="Cancelled; the last checkpoint is kept.")
     else:
         run.status(state="done", message="Finished.", eta_seconds=0)
-    return json.loads((out / "status.json").read_text("utf-8"))
+    return read_json(out / "status.json")
 
 
 def estimate(config, steps=4):

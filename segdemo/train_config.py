@@ -35,9 +35,10 @@ class TrainConfig:
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``. learning_rate, weight_decay: its settings.
         schedule: ``"constant"``, ``"polynomial"`` (power 0.9) or ``"cosine"``, over all steps.
         warmup_steps: the learning rate rises linearly over these, with ``"cosine"``.
-        loss: key of ``LOSSES``. dice_weight: of its Dice part.
+        loss: one of ``LOSSES``, see ``train.LOSSES``. dice_weight: of its Dice part.
         class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
-        augment: key of ``AUGMENTATIONS``. scale: magnifications of ``"strong"``. copy_paste: share of photos.
+        augment: one of ``AUGMENTATIONS``, see ``train.AUGMENTATIONS``. scale: magnifications of
+            ``"strong"``. copy_paste: share of photos.
         frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it).
         freeze_batch_norm: keep the encoder's BatchNorm statistics and parameters.
         ema: momentum of the average of the weights that is evaluated and kept; 0 for none.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segdemo.files import DiskError, StoreError, locked, trim, write_atomic
+from segdemo.files import DiskError, StoreError, locked, read_json, trim, write_atomic, write_json
 
 TESTS = Path(__file__).parent
 
@@ -69,6 +69,13 @@ def test_a_lock_that_stays_taken_is_an_error_after_a_while(tmp_path):
         multiprocessing.pool.ThreadPool(1) as pool,
     ):
         pool.apply(lambda: locked(tmp_path / "x.lock", timeout=0.1).__enter__())
+
+
+def test_json_comes_back_as_it_went_even_if_a_file_name_in_it_is_no_text(tmp_path):
+    data = {"name": "Zürich", "path": "photo-\udcff.jpg"}
+    write_json(tmp_path / "a.json", data)
+    assert read_json(tmp_path / "a.json") == data
+    assert "Zürich" in (tmp_path / "a.json").read_text("utf-8")
 
 
 def test_trim_removes_the_oldest_first(tmp_path):

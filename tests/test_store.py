@@ -19,9 +19,9 @@ from skimage import data as photos
 
 from segdemo import exchange, intake, masks
 from segdemo.collection import ConflictError, _digest
-from segdemo.collection_files import SPLITS
 from segdemo.conventions import now
 from segdemo.datasets import check, open_dataset, read_image, read_label_map
+from segdemo.exchange import SUBSETS
 from segdemo.files import DiskError, NotFoundError, StoreError
 from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
 from segdemo.store import AnnotationStore
@@ -67,7 +67,7 @@ def assert_consistent(collection):
         split: (collection.folder / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
         if (collection.folder / "ImageSets" / "Segmentation" / f"{split}.txt").exists()
         else []
-        for split in SPLITS
+        for split in SUBSETS
     }
     living = collection.photos(per_page=1000).photos
     for found in [*living, *collection.photos(deleted=True, per_page=1000).photos]:
@@ -382,7 +382,7 @@ def test_a_collection_is_a_dataset_with_stable_subsets(collection):
     collection.set_split(ids[0], "test")
     collection.delete(ids[5])
     later = collection.dataset().splits
-    for split in SPLITS:
+    for split in SUBSETS:
         moved = {ids[0], ids[5], ids[-1]}
         assert set(later[split]) - moved == set(dataset.splits[split]) - moved
     assert ids[0] in later["test"]

@@ -12,14 +12,11 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
-from gradio.data_classes import FileData
-from gradio.processing_utils import save_bytes_to_cache
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from segdemo import masks
 from segdemo.labels import VOID_COLOR
-from segdemo.ui.served import served
+from segdemo.ui.served import served, served_bytes
 
 # In the order they build on each other: they become one script, so that the page needs no extra request.
 _SCRIPTS = (
@@ -151,13 +148,6 @@ def _read(name):
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _served_bytes(data, name):
-    # Gradio finds FileData anywhere inside a value, registers the file for `delete_cache`, and adds a URL that
-    # respects a root path.
-    path = save_bytes_to_cache(data, name, get_upload_folder())
-    return FileData(path=path, orig_name=Path(path).name).model_dump()
-
-
 def _image_file(image, name):
     if isinstance(image, str | Path):
         with Image.open(image) as opened:
@@ -172,33 +162,33 @@ def _image_file(image, name):
     else:
         picture.convert("RGB").save(buffer, "JPEG", quality=92)
         suffix = "jpg"
-    return _served_bytes(buffer.getvalue(), f"{name}.{suffix}"), *picture.size
+    return served_bytes(buffer.getvalue(), f"{name}.{suffix}"), *picture.size
 
 
 def _label_file(data, layer, shape, label_set):
     if data is None:
         return None
     if isinstance(data, bytes):
-        return _served_bytes(data, f"{layer}.png")
+        return served_bytes(data, f"{layer}.png")
     if isinstance(data, str | Path):
         return served(data)
     if data.shape != shape:
         raise ValueError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
-    return _served_bytes(masks.encode_png(data, label_set), f"{layer}.png")
+    return served_bytes(masks.encode_png(data, label_set), f"{layer}.png")
 
 
 def _grey_file(data, kind):
     if data is None:
         return None
     if isinstance(data, bytes):
-        return _served_bytes(data, f"{kind}.png")
+        return served_bytes(data, f"{kind}.png")
     if isinstance(data, str | Path):
         return served(data)
     if data.dtype != np.uint8:
         data = np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(data).save(buffer, "PNG", compress_level=1)
-    return _served_bytes(buffer.getvalue(), f"{kind}.png")
+    return served_bytes(buffer.getvalue(), f"{kind}.png")
 
 
 def _decode(text):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_file_to_cache
+from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder
 
 _copies = {}  # (path, time of change) -> its copy that Gradio serves
@@ -24,4 +24,16 @@ def served(path):
         while len(_copies) > 2000:
             _copies.pop(next(iter(_copies)), None)
         copy = _copies[stamp] = Path(save_file_to_cache(path, get_upload_folder()))
-    return FileData(path=str(copy), orig_name=path.name).model_dump()
+    return _file_data(copy, path.name)
+
+
+def served_bytes(data, name):
+    """The same of a file that is not on disk: ``data``, bytes, under ``name``."""
+    copy = Path(save_bytes_to_cache(data, name, get_upload_folder()))
+    return _file_data(copy, copy.name)
+
+
+def _file_data(copy, name):
+    # Gradio finds FileData anywhere inside a value, registers the file for `delete_cache`, and adds a URL that
+    # respects a root path.
+    return FileData(path=str(copy), orig_name=name).model_dump()

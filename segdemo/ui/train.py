@@ -217,7 +217,6 @@ class TrainTab(Layout):
             return {
                 self.summary: f"<p>{html.escape(str(error))}</p>",
                 self.details: gr.update(visible=False),
-                self.begin: gr.update(interactive=False),
             }
         usable = not train_form.too_few(dataset)
         return {
