@@ -364,6 +364,60 @@ def copy_paste(images, masks, chance=0.5, background=0, seed=None):
     return tf.where(pasted[..., None], donors, images), tf.where(pasted, donor_masks, masks)
 
 
+def cutmix(images, masks, chance=0.5, sides=(0.3, 0.8), seed=None):
+    """Replace a box of each photo by what the next photo of the batch has there, label map included.
+
+    Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899, for label maps.
+
+    Args:
+        images: (B, H, W, 3). masks: (B, H, W).
+        chance: share of photos that receive a box.
+        sides: smallest and largest side of the box, as shares of the photo's.
+        seed: (2,), see the module.
+    """
+    shape = tf.shape(masks)
+    seeds = tf.random.split(_seed(seed), 3)
+    size = tf.random.stateless_uniform([2, shape[0], 1], seeds[0], *sides)
+    start = tf.random.stateless_uniform([2, shape[0], 1], seeds[1]) * (1 - size)
+    receives = tf.random.stateless_uniform([shape[0], 1, 1], seeds[2]) < chance
+    rows, columns = (
+        (places >= start[axis]) & (places < start[axis] + size[axis])
+        for axis, places in enumerate((_places(shape[1]), _places(shape[2])))
+    )
+    box = rows[:, :, None] & columns[:, None, :] & receives
+    images = tf.where(box[..., None], tf.roll(images, 1, axis=0), images)
+    return images, tf.where(box, tf.roll(masks, 1, axis=0), masks)
+
+
+def mixup(images, masks, chance=0.2, shares=(0.15, 0.5), seed=None):
+    """Blend photos with the second next photo of the batch; what a blended pixel shows is void.
+
+    Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412. For a teacher that looks at the blend itself (Beyer et al.,
+    "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022, arXiv:2106.05237).
+
+    Args:
+        images: (B, H, W, 3). masks: (B, H, W).
+        chance: share of photos that are blended.
+        shares: smallest and largest share of the other photo.
+        seed: (2,), see the module.
+
+    Returns:
+        images float32, masks.
+    """
+    seeds = tf.random.split(_seed(seed), 2)
+    blended = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1], seeds[0]) < chance
+    share = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1, 1], seeds[1], *shares)
+    share = share * tf.cast(blended[..., None], tf.float32)
+    images = tf.cast(images, tf.float32)
+    mixed = images * (1 - share) + tf.roll(images, 2, axis=0) * share
+    return mixed, tf.where(blended, tf.cast(VOID, masks.dtype), masks)
+
+
+def _places(count):
+    # The centres of pixels as shares of the side.
+    return (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
+
+
 def _centres(count, first, step):
     # The pixels that hold the points first, first + step, and so on.
     return tf.cast(tf.floor(first + tf.range(count, dtype=tf.float32) * step), tf.int32)

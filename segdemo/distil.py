@@ -1,9 +1,12 @@
 """Knowledge distillation: a model learns from a teacher's soft labels as well as from the truth.
 
-Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531 (2015), per pixel and
-at temperature 1. The teacher is a quantised DeepLabv3 in a TFLite file. It is asked once for every training
-photo and its mirror image; its coarse logits are kept, some 20 KB a photo, and later go through the same
-random window as the photo and its mask.
+Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531 (2015), per pixel. The
+teacher is a quantised DeepLabv3 in a TFLite file. There are two ways to ask it:
+
+* once for every training photo and its mirror image: its coarse logits are kept, some 20 KB a photo, and later
+  go through the same random window as the photo and its mask (``cache_teacher``, ``batches``). The cheaper way.
+* about every crop as the model sees it, colours changed and photos mixed (``tflite.FloatNetwork``). A quarter
+  more time a step, but no two answers are the same, so there is less to learn by heart.
 
 A teacher is anything that has a ``grid`` (a ``Grid``) and, called with a photo uint8 RGB (H, W, 3), returns
 uint8 (rows, columns, K) as its grid says.
@@ -23,17 +26,14 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image
 
-from segdemo import augment, datasets, pipeline, zoo
+from segdemo import augment, datasets, pipeline, tflite, zoo
 from segdemo.files import write_atomic
 from segdemo.labels import VOID
 from segdemo.settings import home, threads
+from segdemo.tflite import TeacherError
 
 PADDING = 128  # grey level around a photo that is not square, as the teacher was trained with
 DESCRIPTION = "teacher.json"
-
-
-class TeacherError(ValueError):
-    """A teacher cannot be used; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Teacher:
         path = Path(path)
         if not path.is_file():
             raise TeacherError(f"There is no teacher {path}: give the path of its TFLite file.")
-        self._network = Interpreter(model_content=_cut_at_logits(path), num_threads=threads())
+        self._network = Interpreter(
+            model_content=tflite.packed(tflite.cut_at_logits(path)), num_threads=threads()
+        )
         self._network.allocate_tensors()
         self._input, self._output = (
             self._network.get_input_details()[0],
@@ -106,7 +108,7 @@ class Teacher:
         square = self._input["shape"][2] == side and self._output["shape"][2] == rows
         quantised = self._input["dtype"] == self._output["dtype"] == np.uint8
         if not (square and quantised and rows > 1 and (side - 1) % (rows - 1) == 0):
-            raise _no_deeplab(path)
+            raise tflite.no_deeplab(path)
         scale, zero_point = self._output["quantization"]
         stride = (side - 1) // (rows - 1)
         self.grid = Grid(side, stride, int(self._output["shape"][3]), float(scale), int(zero_point))
@@ -121,46 +123,6 @@ class Teacher:
         self._network.invoke()
         rows, columns = self.grid.shape(*image.shape[:2])
         return self._network.get_tensor(self._output["index"])[0, :rows, :columns]
-
-
-def _no_deeplab(path):
-    return TeacherError(
-        f"{path} is not a TFLite DeepLabv3 with uint8 in- and output: give the path of one that is."
-    )
-
-
-def _cut_at_logits(path):
-    """The bytes of a TFLite segmentation model without what follows the convolution that makes its logits."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    data = path.read_bytes()
-    if not schema.Model.ModelBufferHasIdentifier(data, 0):
-        raise _no_deeplab(path)
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    graph = model.subgraphs[0]
-    makers = {int(t): n for n, operator in enumerate(graph.operators) for t in operator.outputs}
-
-    def code(n):
-        entry = model.operatorCodes[graph.operators[n].opcodeIndex]
-        return max(entry.builtinCode, entry.deprecatedBuiltinCode)  # old files have the deprecated one only
-
-    operators = schema.BuiltinOperator
-    after = (operators.ARG_MAX, operators.RESIZE_BILINEAR, operators.QUANTIZE, operators.DEQUANTIZE)
-    tensor = int(graph.outputs[0])
-    while tensor in makers and code(makers[tensor]) in after:
-        resize = graph.operators[makers[tensor]].builtinOptions
-        if code(makers[tensor]) == operators.RESIZE_BILINEAR and not resize.alignCorners:
-            raise _no_deeplab(path)
-        tensor = int(graph.operators[makers[tensor]].inputs[0])
-    if tensor not in makers or code(makers[tensor]) != operators.CONV_2D:
-        raise _no_deeplab(path)
-    graph.operators = graph.operators[: makers[tensor] + 1]
-    graph.outputs = [tensor]
-    model.signatureDefs = None  # they name the old output
-    builder = flatbuffers.Builder(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def find_teacher(name):
@@ -373,44 +335,59 @@ def batches(
     return examples.batch(batch, drop_remainder=True).prefetch(pipeline.PREFETCH)
 
 
-def soft_cross_entropy(logits, teacher, valid):
+def soft_cross_entropy(logits, teacher, valid, temperature=1.0):
     """Mean over valid pixels of the cross-entropy between a teacher's class probabilities and a model's.
+
+    Both are softened by the temperature T, and the result is multiplied by T squared, so that the gradients stay as
+    large as they are (Hinton et al. 2015, section 2).
 
     Args:
         logits: the model's, float (B, h, w, K).
         teacher: the teacher's, float (B, h, w, K).
         valid: float (B, h, w), the weight of each pixel, 0 where the teacher saw no photo.
+        temperature: 1 or more: the higher, the more the classes count that the teacher thinks unlikely.
 
     Returns:
         float32 scalar, 0 if nothing is valid.
     """
-    target = ops.softmax(ops.cast(teacher, "float32"), axis=-1)
-    values = -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)  # (B, h, w)
+    target = ops.softmax(ops.cast(teacher, "float32") / temperature, axis=-1)
+    log_share = ops.log_softmax(ops.cast(logits, "float32") / temperature, axis=-1)
+    values = -(temperature**2) * ops.sum(target * log_share, axis=-1)  # (B, h, w)
     return ops.divide_no_nan(ops.sum(values * valid), ops.sum(valid))
 
 
 class Distiller(keras.Model):
     """A functional model whose loss is ``truth_weight * loss(truth) + teacher_weight * soft cross-entropy``.
 
-    It takes targets as ``batches`` yields them. Plain label maps, as in validation, give the compiled loss
-    alone; metrics only ever see the label map.
+    It takes targets as ``batches`` yields them, or plain label maps. With those it asks ``network`` about the images
+    while it trains; in validation, or without a network, they give the compiled loss alone. Metrics only ever see
+    the label map.
 
     Args:
         inputs, outputs: of the model that learns, as for ``keras.Model``.
         truth_weight: of the loss it is compiled with.
         teacher_weight: of ``soft_cross_entropy``.
+        temperature: of ``soft_cross_entropy``.
+        network: a ``tflite.FloatNetwork`` or what else has its ``on_crops``.
     """
 
-    def __init__(self, *args, truth_weight=0.5, teacher_weight=1.0, **kwargs):
+    def __init__(self, *args, truth_weight=0.5, teacher_weight=1.0, temperature=1.0, network=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.truth_weight, self.teacher_weight = float(truth_weight), float(teacher_weight)
+        self.temperature, self._network = float(temperature), network
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss, a scalar; ``y`` is a dictionary or a label map."""
-        if not isinstance(y, dict):
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        truth = super().compute_loss(x, y["mask"], y_pred, sample_weight, training)
-        teacher = soft_cross_entropy(y_pred, y["teacher"], y["valid"])
+        mask = y["mask"] if isinstance(y, dict) else y
+        truth = super().compute_loss(x, mask, y_pred, sample_weight, training)
+        if isinstance(y, dict):
+            logits, valid = y["teacher"], y["valid"]
+        elif self._network is not None and training:
+            logits = tf.stop_gradient(tf.image.resize(self._network.on_crops(x), tf.shape(y_pred)[1:3]))
+            valid = tf.ones(tf.shape(y_pred)[:3])
+        else:
+            return truth
+        teacher = soft_cross_entropy(y_pred, logits, valid, self.temperature)
         return self.truth_weight * truth + self.teacher_weight * teacher
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

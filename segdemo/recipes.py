@@ -182,6 +182,24 @@ RECIPES = {
             "learning_rate": 2e-4,
         },
     ),
+    "deeplabv3-distil-crops": Recipe(
+        "Third stage: the teacher looks at every crop, photos are mixed; --start-from what the second one made",
+        {
+            **_DISTIL,
+            "start_from": "deeplabv3-distil-384",
+            "epochs": 16,
+            "batch": 12,
+            "size": 384,
+            "scale": (0.45, 1.4),
+            "learning_rate": 1.5e-4,
+            "ema": 0.998,
+            "truth_weight": 0.4,
+            "teacher_sees": "crop",
+            "teacher_temperature": 2.0,
+            "cutmix": 0.5,
+            "mixup": 0.2,
+        },
+    ),
     "deeplabv3-resnet50-distil": Recipe(
         "The book's network with a teacher, for a GPU; `--int8` makes its graph small enough to ship",
         {

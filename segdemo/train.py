@@ -19,7 +19,7 @@ import numpy as np
 from tensorflow import errors
 from tqdm import tqdm
 
-from segdemo import augment, callbacks, distil, losses, metrics, pipeline, zoo
+from segdemo import augment, callbacks, distil, losses, metrics, pipeline, tflite, zoo
 from segdemo.callbacks import PROGRESS_SECONDS, SAMPLE_PHOTOS, CancelledError, Recorder, RunFolder, rss_mb
 from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
@@ -132,7 +132,7 @@ def estimate(config, steps=4):
         epoch = config.steps_per_epoch or max(1, count // config.batch)
         validation = _validation_samples(config, dataset)
         model = build_model(config, len(dataset.label_set))
-        learner = _compiled(config, model, dataset, size, epoch, soft=False)
+        learner = _compiled(config, model, dataset, size, epoch)
         batches = iter(_train_data(config, dataset, size, None, done=0))
         times = []
         for _ in range(1 + steps):
@@ -213,9 +213,13 @@ def _fit(config, run, verbose):
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
-    soft_labels = _ask_teacher(config, dataset, run, verbose) if config.teacher else None
-    if config.teacher and run.cancel_requested:
-        return True
+    soft_labels = network = None
+    if config.teacher and config.teacher_sees == "crop":
+        network = _teacher_network(config, dataset, size)
+    elif config.teacher:
+        soft_labels = _ask_teacher(config, dataset, run, verbose)
+        if run.cancel_requested:
+            return True
     validation = _validation_samples(config, dataset)
     val_data = _validation_data(config, dataset, validation, size)
 
@@ -227,7 +231,7 @@ def _fit(config, run, verbose):
             "start a new run."
         )
     model = build_model(config, num_classes, pretrained=state is None)
-    learner = _compiled(config, model, dataset, size, steps, soft=soft_labels is not None)
+    learner = _compiled(config, model, dataset, size, steps, network)
     first, done_steps = 0, 0
     if state is not None:
         learner.load_weights(checkpoints.folder / state["file"])
@@ -257,16 +261,18 @@ def _fit(config, run, verbose):
     return False
 
 
-def _compiled(config, model, dataset, size, steps, soft):
+def _compiled(config, model, dataset, size, steps, network=None):
     """What is fitted: the model at the loss's resolution, with optimizer, loss and metrics."""
     learner = _learner(model, size, config.loss_stride)
-    if soft:
+    if config.teacher:
         learner = distil.Distiller(
             learner.input,
             learner.output,
             name=learner.name,
             truth_weight=config.truth_weight,
             teacher_weight=config.teacher_weight,
+            temperature=config.teacher_temperature,
+            network=network,
         )
     num_classes = len(dataset.label_set)
     learner.compile(
@@ -405,11 +411,7 @@ def _ask_teacher(config, dataset, run, verbose):
     """The teacher's answers on all training photos, of which earlier runs may have kept some or all."""
     path = distil.find_teacher(config.teacher)
     teacher = distil.Teacher(path)
-    if teacher.grid.classes != len(dataset.label_set):
-        raise TrainingError(
-            f"The teacher {path} knows {teacher.grid.classes} classes and {dataset.label_set.title} has "
-            f"{len(dataset.label_set)}: use one that was trained on the same classes."
-        )
+    _same_classes(path, teacher.grid.classes, dataset)
 
     def told(samples):
         beat = 0.0
@@ -422,6 +424,26 @@ def _ask_teacher(config, dataset, run, verbose):
             yield sample
 
     return distil.cache_teacher(teacher, dataset.samples(config.subset), distil.cache_folder(path), told)
+
+
+def _teacher_network(config, dataset, size):
+    """The teacher that looks at every crop."""
+    path = distil.find_teacher(config.teacher)
+    network = tflite.FloatNetwork(path, "bfloat16" if config.precision == "mixed_bfloat16" else "float32")
+    _same_classes(path, network.classes, dataset)
+    if size % network.stride:
+        raise TrainingError(
+            f"The teacher takes crops of a multiple of {network.stride} pixels, not {size}: choose another size."
+        )
+    return network
+
+
+def _same_classes(path, count, dataset):
+    if count != len(dataset.label_set):
+        raise TrainingError(
+            f"The teacher {path} knows {count} classes and {dataset.label_set.title} has "
+            f"{len(dataset.label_set)}: use one that was trained on the same classes."
+        )
 
 
 def _train_data(config, dataset, size, soft_labels, done):
@@ -446,9 +468,14 @@ def _train_data(config, dataset, size, soft_labels, done):
             seed=config.seed + done,
         )
     prepare, change = AUGMENTATIONS[config.augment](config, size)
-    paste = None
+    mixing = []
     if config.copy_paste:
-        paste = partial(augment.copy_paste, chance=config.copy_paste, background=dataset.label_set.background)
+        background = dataset.label_set.background
+        mixing.append(partial(augment.copy_paste, chance=config.copy_paste, background=background))
+    if config.cutmix:
+        mixing.append(partial(augment.cutmix, chance=config.cutmix))
+    if config.mixup:
+        mixing.append(partial(augment.mixup, chance=config.mixup))
     return pipeline.build(
         dataset,
         config.subset,
@@ -459,7 +486,7 @@ def _train_data(config, dataset, size, soft_labels, done):
         prepare=prepare,
         augment=change,
         cache="folder" if prepare else None,
-        augment_batch=paste,
+        augment_batch=augment.compose(*mixing) if mixing else None,
         probabilities=probabilities,
         seed=config.seed + done,
         repeat=True,

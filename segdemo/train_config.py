@@ -9,6 +9,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "polynomial", "cosine")
 LOSSES = ("cross_entropy", "dice", "cross_entropy_dice")
 AUGMENTATIONS = ("none", "flip", "voc", "strong")
+TEACHER_SEES = ("photo", "crop")
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
@@ -49,6 +50,10 @@ class TrainConfig:
         teacher: a TFLite DeepLabv3 to learn from as well, see ``distil``: a path, or a file name in
             SEGDEMO_PRETRAINED. Empty for none. It goes with the augmentation ``"strong"``.
         teacher_weight, truth_weight: of the teacher's soft labels and of ``loss`` then.
+        teacher_sees: ``"photo"``: it is asked once a photo. ``"crop"``: about every crop as the model sees it.
+        teacher_temperature: see ``distil.soft_cross_entropy``.
+        cutmix, mixup: share of photos mixed with another of the batch, see ``augment``; mixup needs a teacher
+            that sees the crop.
         precision: ``"float32"``, or ``"mixed_bfloat16"``: weights in float32, layers compute in bfloat16. On a
             processor with AVX512-BF16 it trains the plain U-Net 1.8x and SegNet 1.4x as fast, and MobileNetV2's
             depthwise convolutions no faster.
@@ -91,6 +96,10 @@ class TrainConfig:
     teacher: str = ""
     teacher_weight: float = 1.0
     truth_weight: float = 0.5
+    teacher_sees: str = "photo"
+    teacher_temperature: float = 1.0
+    cutmix: float = 0.0
+    mixup: float = 0.0
     precision: str = "float32"
     seed: int = 0
     recipe: str = ""
@@ -105,6 +114,7 @@ class TrainConfig:
             "loss": LOSSES,
             "augment": AUGMENTATIONS,
             "frozen": ("", *STAGES),
+            "teacher_sees": TEACHER_SEES,
             "precision": PRECISIONS,
         }
         for name, allowed in choices.items():
@@ -126,8 +136,20 @@ class TrainConfig:
             raise TrainingError(f"repeat_threshold lies between 0 and 1, not at {self.repeat_threshold}.")
         if min(self.teacher_weight, self.truth_weight) < 0 or self.teacher_weight + self.truth_weight == 0:
             raise TrainingError("teacher_weight and truth_weight are 0 or more, and not both 0.")
-        if self.teacher and (self.augment != "strong" or self.copy_paste):
-            raise TrainingError("A teacher goes with the augmentation 'strong' and without copy_paste.")
+        if self.teacher and self.augment != "strong":
+            raise TrainingError("A teacher goes with the augmentation 'strong'.")
+        if not 1 <= self.teacher_temperature <= 20:
+            raise TrainingError(
+                f"teacher_temperature lies between 1 and 20, not at {self.teacher_temperature}."
+            )
+        mixing = [name for name in ("copy_paste", "cutmix", "mixup") if getattr(self, name)]
+        for name in mixing:
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name} lies between 0 and 1, not at {getattr(self, name)}.")
+        if mixing and self.teacher and self.teacher_sees == "photo":
+            raise TrainingError(f"A teacher goes with {mixing[0]} only if teacher_sees is 'crop'.")
+        if self.mixup and not self.teacher:
+            raise TrainingError("mixup needs a teacher, since the truth about a blend is not known.")
 
     @classmethod
     def from_json(cls, data):

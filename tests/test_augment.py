@@ -345,3 +345,44 @@ def test_copy_paste_moves_objects_with_their_pixels_and_nothing_else():
     np.testing.assert_array_equal(out[0], images[0])
     nothing = aug.copy_paste(images, masks, chance=0.0, seed=seed(1))
     np.testing.assert_array_equal(nothing[1], masks)
+
+
+def numbered(count, height=40, width=60):
+    """Photos whose pixels all say which photo they are from, and masks that say the same."""
+    images = np.stack([np.full((height, width, 3), 10 * i, np.float32) for i in range(count)])
+    return images, np.stack([np.full((height, width), i, np.uint8) for i in range(count)])
+
+
+def test_cutmix_moves_one_box_with_its_pixels():
+    images, masks = numbered(16)
+    out, ids_ = (a.numpy() for a in aug.cutmix(images, masks, chance=1.1, seed=seed(3)))
+    np.testing.assert_array_equal(out[..., 0], 10 * ids_)  # photo and mask went together
+    heights, widths, corners = [], [], set()
+    for n in range(16):
+        moved = ids_[n] != n
+        assert set(np.unique(ids_[n])) == {n, (n - 1) % 16}
+        rows, columns = moved.any(1), moved.any(0)
+        np.testing.assert_array_equal(moved, rows[:, None] & columns[None])  # a box
+        heights.append(rows.sum() / 40)
+        widths.append(columns.sum() / 60)
+        corners.add((int(rows.argmax()), int(columns.argmax())))
+    assert 0.25 < min(heights) < 0.5 < max(heights) < 0.85
+    assert 0.25 < min(widths) < 0.5 < max(widths) < 0.85
+    assert len(corners) > 10
+    np.testing.assert_array_equal(aug.cutmix(images, masks, chance=0.0, seed=seed(3))[1], masks)
+    some = (aug.cutmix(images, masks, chance=0.5, seed=seed(4))[1].numpy() != masks).any((1, 2)).sum()
+    assert 3 < some < 13
+
+
+def test_mixup_blends_photos_and_forgets_what_they_show():
+    images, masks = numbered(16)
+    out, ids_ = (a.numpy() for a in aug.mixup(images, masks, chance=0.5, seed=seed(5)))
+    blended = (ids_ == VOID).all((1, 2))
+    assert 3 < blended.sum() < 13
+    np.testing.assert_array_equal(out[~blended], images[~blended])
+    np.testing.assert_array_equal(ids_[~blended], masks[~blended])
+    for n in np.flatnonzero(blended):
+        other = 10 * ((n - 2) % 16)
+        share = (out[n, 0, 0, 0] - 10 * n) / (other - 10 * n)
+        assert 0.15 <= share <= 0.5
+        np.testing.assert_allclose(out[n], out[n, 0, 0, 0])

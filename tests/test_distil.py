@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tflite_files
 from drawn import draw_voc
 from PIL import Image
 from scipy import ndimage
@@ -319,6 +320,17 @@ def test_soft_cross_entropy_equals_the_hand_computed_value():
     assert float(distil.soft_cross_entropy(logits, teacher, np.zeros((1, 1, 2)))) == 0
 
 
+def test_temperature_softens_both_and_keeps_the_gradient_s_size():
+    logits, teacher = np.array([[[[2.0, 0.0, -2.0]]]]), np.array([[[[0.0, 3.0, 1.0]]]])
+
+    def share(values):
+        return np.exp(values / 4) / np.exp(values / 4).sum()
+
+    expected = -16 * (share(teacher) * np.log(share(logits))).sum()
+    value = distil.soft_cross_entropy(logits, teacher, np.ones((1, 1, 1)), temperature=4.0)
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
 def test_soft_cross_entropy_is_least_for_the_teacher_s_own_logits():
     logits = tf.Variable(np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32))
     with tf.GradientTape() as tape:
@@ -353,6 +365,45 @@ def test_the_loss_is_the_weighted_sum_and_validation_is_on_the_truth_alone():
     loss = model.compute_loss(y=y, y_pred=logits)
     assert float(loss) == pytest.approx(0.5 * truth + 2.0 * taught, rel=1e-5)
     assert float(model.compute_loss(y=y["mask"], y_pred=logits)) == pytest.approx(truth, rel=1e-5)
+
+
+class CropTeacher:
+    """Looks at crops of 4 x 4 with a stride of 2 and finds each colour in its own channel."""
+
+    def on_crops(self, images):
+        return 6.0 * tf.cast(images, tf.float32)[:, 1::2, 1::2]
+
+
+def test_a_teacher_that_sees_the_crop_is_asked_while_training_only():
+    model = compiled(network(truth_weight=0.5, teacher_weight=2.0, temperature=3.0, network=CropTeacher()))
+    rng = np.random.default_rng(4)
+    images = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+    logits = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+    mask = targets()["mask"]
+    truth = float(model.compute_loss(images, mask, logits, training=False))
+    assert truth == pytest.approx(float(losses.CrossEntropy()(mask, logits)), rel=1e-5)
+    enlarged = tf.image.resize(6 * images[:, 1::2, 1::2], (4, 4))
+    soft = float(distil.soft_cross_entropy(logits, enlarged, np.ones((2, 4, 4)), 3.0))
+    both = float(model.compute_loss(images, mask, logits, training=True))
+    assert both == pytest.approx(0.5 * truth + 2.0 * soft, rel=1e-5)
+
+
+def test_a_model_learns_from_a_teacher_that_sees_the_crop():
+    keras.utils.set_random_seed(1)
+    images = np.random.default_rng(6).normal(size=(4, 4, 4, 3)).astype(np.float32)
+    images = images.repeat(2, axis=1)[:, :4].repeat(2, axis=2)[:, :, :4]  # alike within a cell
+    mask = np.full((4, 4, 4), VOID, np.uint8)
+    model = compiled(network(network=CropTeacher()))
+    history = model.fit(
+        tf.data.Dataset.from_tensors((images, mask)).repeat(),
+        steps_per_epoch=30,
+        epochs=2,
+        verbose=0,
+        shuffle=False,
+    ).history
+    assert history["loss"][0] > history["loss"][-1]
+    kernel = model.get_layer("logits").kernel.numpy()[0, 0]
+    assert (kernel.argmax(axis=0) == [0, 1, 2]).all()
 
 
 def test_padding_has_no_say():
@@ -488,6 +539,28 @@ def test_a_training_is_cancelled_while_the_teacher_is_asked(taught, tmp_path):
     assert teacher.asked == 0
 
 
+def test_a_training_with_a_teacher_that_sees_the_crops(taught, tmp_path):
+    config, teacher = taught
+    (tmp_path / "t.tflite").write_bytes(tflite_files.network(65, CLASSES))
+    config |= {
+        "teacher_sees": "crop",
+        "teacher_temperature": 2.0,
+        "cutmix": 0.5,
+        "mixup": 0.3,
+        "copy_paste": 0.2,
+    }
+    assert train(TrainConfig(**config), tmp_path / "run", verbose=False)["state"] == "done"
+    assert teacher.asked == 0
+    model = tiny("", CLASSES)
+    model.load_weights(tmp_path / "run" / "checkpoints" / "best.weights.h5")
+    assert np.abs(model.get_layer("logits").bias.numpy()).max() > 0
+    with pytest.raises(TrainingError, match="a multiple of 8 pixels, not 36: choose another"):
+        train(TrainConfig(**{**config, "size": 36}), tmp_path / "other", verbose=False)
+    (tmp_path / "t.tflite").write_bytes(tflite_files.network(65, 5))
+    with pytest.raises(TrainingError, match=r"knows 5 classes and .* has 21: use one"):
+        train(TrainConfig(**config), tmp_path / "third", verbose=False)
+
+
 def test_a_teacher_of_other_classes_is_refused(taught, tmp_path):
     config, teacher = taught
     teacher.grid = distil.Grid(129, 4, 7, 0.25, 40)
@@ -500,6 +573,12 @@ def test_a_teacher_of_other_classes_is_refused(taught, tmp_path):
     [
         {"augment": "flip"},
         {"copy_paste": 0.5},
+        {"cutmix": 0.5},
+        {"mixup": 0.2},
+        {"mixup": 0.2, "teacher": ""},
+        {"cutmix": 1.5, "teacher_sees": "crop"},
+        {"teacher_sees": "nothing"},
+        {"teacher_temperature": 0.5},
         {"teacher_weight": -1.0},
         {"teacher_weight": 0.0, "truth_weight": 0.0},
         {"repeat_threshold": 2.0},

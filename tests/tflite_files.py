@@ -1,0 +1,61 @@
+"""Small TFLite files with the layers of a DeepLabv3 on MobileNetV2."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def network(side, classes=5, quantised=True, seed=0):
+    """The bytes of a DeepLabv3 of output stride 8: inverted residual, atrous convolution, image pooling."""
+    rng = np.random.default_rng(seed)
+
+    def kernel(*shape):
+        return tf.constant(rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape), tf.float32)
+
+    kernels = [kernel(3, 3, 3, 8), kernel(1, 1, 8, 16), kernel(3, 3, 16, 1) * 4, kernel(1, 1, 16, 8)]
+    kernels += [kernel(3, 3, 8, 1) * 3, kernel(1, 1, 8, 8), kernel(1, 1, 8, 8), kernel(1, 1, 16, classes) * 2]
+    kernels += [kernel(3, 3, 8, 8)]
+    bias = tf.constant(rng.normal(0, 0.2, classes), tf.float32)
+
+    def forward(images):
+        x = tf.nn.relu6(tf.nn.conv2d(images, kernels[0] / 100, 2, "SAME"))
+        x = tf.nn.relu6(tf.nn.conv2d(x, kernels[8], 2, "SAME"))
+        y = tf.nn.relu6(tf.nn.conv2d(x, kernels[1], 1, "SAME"))
+        y = tf.nn.relu6(tf.nn.depthwise_conv2d(y, kernels[2], [1, 1, 1, 1], "SAME", dilations=[2, 2]))
+        x = x + tf.nn.conv2d(y, kernels[3], 1, "SAME")
+        x = tf.nn.relu6(tf.nn.depthwise_conv2d(x, kernels[4], [1, 2, 2, 1], "SAME"))
+        pooled = tf.nn.relu(
+            tf.nn.conv2d(tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID"), kernels[5], 1, "SAME")
+        )
+        pooled = tf.compat.v1.image.resize_bilinear(pooled, x.shape[1:3], align_corners=True)
+        x = tf.concat([pooled, tf.nn.relu(tf.nn.conv2d(x, kernels[6], 1, "SAME"))], -1)
+        x = tf.nn.conv2d(x, kernels[7], 1, "SAME") + bias
+        return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
+
+    return _converted(forward, side, quantised)
+
+
+def strided(side, stride):
+    """The bytes of a network whose logits are three times red, green and blue (0..1) of one pixel each."""
+    kernel = tf.constant(np.eye(3, dtype=np.float32)[None, None] * 3 / 255)
+
+    def forward(images):
+        x = tf.nn.relu(tf.nn.conv2d(images, kernel, stride, "SAME"))
+        return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
+
+    return _converted(forward, side, True)
+
+
+def _converted(forward, side, quantised):
+    function = tf.function(forward, input_signature=[tf.TensorSpec((1, side, side, 3), tf.float32)])
+    holder = tf.Module()
+    holder.forward = function
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], holder)
+    if quantised:
+        rng = np.random.default_rng(1)
+        coarse = rng.integers(0, 256, (16, 9, 9, 3)).astype(np.float32)
+        samples = tf.image.resize(coarse, (side, side))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return converter.convert()
