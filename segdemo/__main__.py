@@ -67,6 +67,9 @@ def _parser():
     command.add_argument("--model", required=True)
     _add_dataset(command)
     command.add_argument(
+        "--sizes", type=int, nargs="+", default=[], metavar="PIXELS", help="choose among these long sides"
+    )
+    command.add_argument(
         "--passes", action="store_true", help="also measure what mirrored and scaled photos gain and cost"
     )
     command.add_argument("--write", action="store_true", help="keep the result in the model's manifest")
@@ -286,10 +289,11 @@ def _calibrate(options):
 
     entry = served_model(options.model)
     dataset = open_dataset(options.dataset, options.data)
-    result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"))
+    result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"), sizes=options.sizes)
     if options.passes:
         data = {**entry.data, "adjustment": result["adjustment"]}
-        calibrated = replace(entry, temperature=result["temperature"], data=data)
+        chosen = {name: result[name] for name in ("long_side", "temperature")}
+        calibrated = replace(entry, **chosen, data=data)
         passes = evaluate_passes(calibrated, dataset, "val", wrap=lambda s: _progress(s, "photos"))
         result["test_time"] = passes
     if options.write:
@@ -297,6 +301,9 @@ def _calibrate(options):
     if options.json:
         _print_json(result)
         return
+    if size := result["size"]:
+        tried = ", ".join(f"{side}: {100 * score:.1f}" for side, score in size["mean_iou"].items())
+        print(f"photos are scaled to {size['long_side']} pixels; mean IoU on {size['chosen_on']} {tried}")
     if adjustment := result["adjustment"]:
         before, after = (100 * adjustment[key] for key in ("mean_iou_before", "mean_iou"))
         gain = f"{before:.1f} mean IoU on {adjustment['chosen_on']}, with it {after:.1f}"

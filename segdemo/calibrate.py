@@ -1,5 +1,6 @@
-"""What is set once a model is trained, on photos it has not learned from: how far its logits are adjusted for
-classes it has seen seldom, their temperature, and when to say that a photo shows nothing it knows.
+"""What is set once a model is trained, on photos it has not learned from: the size it looks at photos in, how far
+its logits are adjusted for classes it has seen seldom, their temperature, and when to say that a photo shows nothing
+it knows.
 
 All are chosen on one subset and reported on another.
 """
@@ -10,7 +11,7 @@ import numpy as np
 
 from segdemo import masks
 from segdemo.datasets import by_class, read_label_map
-from segdemo.evaluate import scores
+from segdemo.evaluate import evaluate_model, scores
 from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.labels import VOID
@@ -121,6 +122,32 @@ def fit_adjustment(entry, dataset, fit="val", wrap=iter):
     }
 
 
+def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
+    """The size of photos at which a model scores best, its logits as they are.
+
+    Args:
+        entry: a ``zoo.ModelEntry``. dataset: in its label set.
+        sizes: of the photos' longer side, pixels, 32 to 2048 each.
+        fit: the subset to choose on.
+        wrap: wraps the samples, such as in a progress bar.
+
+    Returns:
+        ``{"long_side", "chosen_on", "mean_iou": {size: score}}``, the smallest of the best.
+
+    Raises:
+        ValueError: a size out of range. DatasetError: no such subset.
+    """
+    for size in sizes:
+        if not 32 <= size <= 2048:
+            raise ValueError(f"A size is 32 to 2048 pixels, not {size}.")
+    plain = replace(entry, data={**entry.data, "adjustment": None})
+    found = {
+        size: evaluate_model(replace(plain, long_side=size), dataset, fit, wrap=wrap)["mean_iou"]
+        for size in sorted(set(sizes))
+    }
+    return {"long_side": max(found, key=found.get), "chosen_on": fit, "mean_iou": found}
+
+
 def background_window(label_map, background):
     """The largest square of a label map (H, W) that shows nothing but background: a (rows, columns) of slices.
 
@@ -140,8 +167,8 @@ def background_window(label_map, background):
     return None
 
 
-def calibrate(entry, dataset, fit="val", report="test", wrap=iter):
-    """Adjust a model, then measure its confidence: temperature, calibration error, a threshold of ``evidence``.
+def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
+    """Choose a model's size, adjust it, then measure its confidence.
 
     Photos that show nothing the model knows are taken from the dataset itself: the largest window of each photo
     in which the truth is all background.
@@ -150,16 +177,23 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter):
         entry: a ``zoo.ModelEntry``. dataset: in its label set.
         fit: the subset to choose all on. report: the subset to report them on.
         wrap: wraps the samples, such as in a progress bar.
+        sizes: those to choose from, see ``choose_size``; without any, the model keeps its own.
 
     Returns:
-        ``{"adjustment": see ``fit_adjustment``, "temperature", "calibration": {...}, "domain": {...} or None}``,
-        entries for the model's manifest. A stochastic network's temperature stays 1: its passes are averaged as
+        ``{"long_side", "size", "adjustment", "temperature", "calibration", "domain"}``, entries for the model's
+        manifest: ``size`` is what ``choose_size`` and ``adjustment`` what ``fit_adjustment`` found, ``calibration``
+        has the calibration error before and after, ``domain`` the threshold of ``evidence`` and what it does. Each
+        is None where it could not be had. A stochastic network's temperature stays 1: its passes are averaged as
         they are.
 
     Raises:
         DatasetError: no such subset.
     """
     entry = replace(entry, temperature=1.0)
+    size = entry.data.get("size")
+    if sizes:
+        size = choose_size(entry, dataset, sizes, fit, wrap)
+        entry = replace(entry, long_side=size["long_side"])
     adjustment = fit_adjustment(entry, dataset, fit, wrap)
     entry = replace(entry, data={**entry.data, "adjustment": adjustment})
     plain = Predictor(entry)
@@ -174,6 +208,8 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter):
         )
         calibration = {"fitted_on": fit, "subset": report, "ece_before": before, "ece": after}
     return {
+        "long_side": entry.long_side,
+        "size": size,
         "adjustment": adjustment,
         "temperature": temperature,
         "calibration": calibration,

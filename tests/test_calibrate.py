@@ -157,6 +157,33 @@ def test_calibrate_fits_on_one_subset_and_reports_on_another(pets, entry, monkey
     assert json.loads((entry.folder / "manifest.json").read_text())["models"].keys() == {"colours"}
 
 
+def test_the_size_that_scores_best_is_chosen(pets, entry, monkeypatch):
+    asked = []
+
+    def measured(entry, dataset, subset, wrap):
+        asked.append((entry.long_side, entry.data["adjustment"], subset))
+        return {"mean_iou": {96: 0.5, 128: 0.7, 160: 0.7}[entry.long_side]}
+
+    monkeypatch.setattr(calibrate, "evaluate_model", measured)
+    adjusted = replace(entry, data={**entry.data, "adjustment": {"offsets": [0, 1, 2]}})
+    found = calibrate.choose_size(adjusted, pets, [160, 96, 128, 96])
+    assert found == {"long_side": 128, "chosen_on": "val", "mean_iou": {96: 0.5, 128: 0.7, 160: 0.7}}
+    assert asked == [(side, None, "val") for side in (96, 128, 160)]
+    with pytest.raises(ValueError, match="32 to 2048 pixels, not 16"):
+        calibrate.choose_size(entry, pets, [64, 16])
+
+
+def test_the_chosen_size_is_what_all_else_is_measured_at_and_kept(pets, entry):
+    result = calibrate.calibrate(entry, pets, sizes=[32, 96])
+    assert result["long_side"] == result["size"]["long_side"] in (32, 96)
+    assert result["size"]["mean_iou"].keys() == {32, 96}
+    calibrate.write(entry, result)
+    again = zoo.read_manifest(entry.folder / "manifest.json")["colours"]
+    assert again.long_side == result["long_side"]
+    later = calibrate.calibrate(again, pets)
+    assert (later["long_side"], later["size"]) == (again.long_side, again.data["size"])
+
+
 def test_the_threshold_tells_two_samples_apart():
     known, unknown = np.linspace(0.8, 1, 50), np.array([0.1, 0.2, 0.4])
     assert calibrate.choose_threshold(known, unknown) == pytest.approx(0.6)  # the middle of the gap
