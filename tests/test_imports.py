@@ -14,6 +14,7 @@ UI = {"ui"}
 KERAS = {
     "augment",
     "distil",
+    "tflite",
     "facts",
     "pipeline",
     "models",
