@@ -44,6 +44,8 @@ CSS = """
 .segdemo-photos .gallery-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
 .segdemo-thumbnails .grid-wrap { max-height: 300px; padding: 0; min-height: 0; }
 .segdemo-thumbnails .grid-container { gap: 4px; }
+[id$="photo-input"] .icon-wrap { display: none; }  /* the label would cover it */
+[id$="photo-input"] .wrap { padding-top: 20px; }
 footer { margin-top: 8px; }
 @media (max-width: 800px) {
   .segdemo-header p, .segdemo-header span { display: none; }
