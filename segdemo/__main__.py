@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
@@ -289,13 +290,13 @@ def _calibrate(options):
 
     entry = served_model(options.model)
     dataset = open_dataset(options.dataset, options.data)
-    result = calibrate.calibrate(entry, dataset, wrap=lambda s: _progress(s, "photos"), sizes=options.sizes)
+    wrap = partial(_progress, unit="photos")
+    result = calibrate.calibrate(entry, dataset, wrap=wrap, sizes=options.sizes)
     if options.passes:
         data = {**entry.data, "adjustment": result["adjustment"]}
         chosen = {name: result[name] for name in ("long_side", "temperature")}
         calibrated = replace(entry, **chosen, data=data)
-        passes = evaluate_passes(calibrated, dataset, "val", wrap=lambda s: _progress(s, "photos"))
-        result["test_time"] = passes
+        result["test_time"] = evaluate_passes(calibrated, dataset, "val", wrap=wrap)
     if options.write:
         calibrate.write(entry, result)
     if options.json:

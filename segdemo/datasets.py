@@ -15,7 +15,6 @@ Nothing here needs a deep-learning framework; ``segdemo.pipeline`` turns a datas
 
 import contextlib
 import hashlib
-import json
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from segdemo.files import write_json
+from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.settings import home
@@ -323,7 +322,7 @@ def _open_annotations(root):
                 f"There is no {name} in {root}: give a folder of annotations saved by SegDemo."
             )
     try:
-        label_set = LabelSet.from_json(json.loads((root / "labels.json").read_text(encoding="utf-8")))
+        label_set = LabelSet.from_json(read_json(root / "labels.json"))
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"The label set in {root / 'labels.json'} cannot be read ({error}): restore it."
@@ -587,7 +586,7 @@ def by_class(dataset, subset="all", cache_dir=None):
         key.update(f"{sample.id} {_stamp(sample.mask_path)}".encode())
     cache = Path(cache_dir or home() / "cache") / f"classes-{key.hexdigest()[:32]}.json"
     try:
-        return {int(id_): ids for id_, ids in json.loads(cache.read_text(encoding="utf-8")).items()}
+        return {int(id_): ids for id_, ids in read_json(cache).items()}
     except (OSError, ValueError, AttributeError):
         pass  # none yet, or a damaged one that is written anew
     index = {id_: [] for id_ in range(len(dataset.label_set))}

@@ -14,7 +14,6 @@ uint8 (rows, columns, K) as its grid says.
 
 import hashlib
 import io
-import json
 import math
 import os
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from keras import ops
 from PIL import Image
 
 from segdemo import augment, datasets, pipeline, tflite, zoo
-from segdemo.files import write_atomic
+from segdemo.files import read_json, write_atomic, write_json
 from segdemo.labels import VOID
 from segdemo.settings import home, threads
 from segdemo.tflite import TeacherError
@@ -225,9 +224,9 @@ def cache_teacher(teacher, samples, folder, progress=lambda items: items):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     description = folder / DESCRIPTION
-    if description.is_file() and json.loads(description.read_text("utf-8")) != asdict(teacher.grid):
+    if description.is_file() and read_json(description) != asdict(teacher.grid):
         raise TeacherError(f"{folder} holds the answers of another teacher: choose another folder.")
-    write_atomic(description, json.dumps(asdict(teacher.grid)).encode())
+    write_json(description, asdict(teacher.grid))
     labels = SoftLabels(folder, teacher.grid)
     for sample in progress(samples):
         path = labels.path(sample)

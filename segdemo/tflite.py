@@ -4,6 +4,7 @@ TFLite's quantisation stands for real values: ``real = scale * (stored - zero po
 and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, equation 1).
 """
 
+from functools import partial
 from pathlib import Path
 
 import flatbuffers
@@ -98,8 +99,8 @@ class FloatNetwork:
             int(getattr(model.subgraphs[0], end)[0]) for end in ("inputs", "outputs")
         )
         builders = {
-            _OPERATORS.CONV_2D: self._convolution,
-            _OPERATORS.DEPTHWISE_CONV_2D: self._depthwise,
+            _OPERATORS.CONV_2D: partial(self._convolution, tf.nn.conv2d),
+            _OPERATORS.DEPTHWISE_CONV_2D: partial(self._convolution, tf.nn.depthwise_conv2d),
             _OPERATORS.ADD: self._addition,
             _OPERATORS.AVERAGE_POOL_2D: self._pooling,
             _OPERATORS.MEAN: self._pooling,
@@ -180,22 +181,15 @@ class FloatNetwork:
             values, tf.cast(low, values.dtype), tf.cast(high, values.dtype)
         )
 
-    def _convolved(self, operator, kernel, convolve):
+    def _convolution(self, convolve, operator):
         options, ending = operator.builtinOptions, self._ending(int(operator.outputs[0]))
-        kernel = tf.constant(kernel, self._dtype)
+        # (O, H, W, I) -> (H, W, I, O), and of depthwise ones (1, H, W, C) -> (H, W, C, 1)
+        kernel = tf.constant(self._real(int(operator.inputs[1])).transpose(1, 2, 3, 0), self._dtype)
         bias = tf.constant(self._real(int(operator.inputs[2])), self._dtype)
         padding = "SAME" if options.padding == schema.Padding.SAME else "VALID"
         rate = [options.dilationHFactor, options.dilationWFactor]
         strides = [1, options.strideH, options.strideW, 1]
         return lambda x: ending(convolve(x, kernel, strides, padding, dilations=rate) + bias), 1
-
-    def _convolution(self, operator):
-        kernel = self._real(int(operator.inputs[1])).transpose(1, 2, 3, 0)  # (O, H, W, I) -> (H, W, I, O)
-        return self._convolved(operator, kernel, tf.nn.conv2d)
-
-    def _depthwise(self, operator):
-        kernel = self._real(int(operator.inputs[1])).transpose(1, 2, 3, 0)  # (1, H, W, C) -> (H, W, C, 1)
-        return self._convolved(operator, kernel, tf.nn.depthwise_conv2d)
 
     def _addition(self, operator):
         ending = self._ending(int(operator.outputs[0]))

@@ -7,13 +7,13 @@ process can list the zoo without Keras. ``served_models`` reads the manifests of
 import hashlib
 import importlib
 import inspect
-import json
 import logging
 import os
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from segdemo.files import read_json
 from segdemo.labels import LABEL_SETS, LabelSet
 from segdemo.settings import models_dir
 
@@ -155,7 +155,7 @@ def build(name, num_classes=None, encoder_weights=None, **options):
 @cache
 def architecture_facts():
     """Parameters, multiply-adds, FLOPs and diagram of every architecture, as ``facts`` counted them: name to dict."""
-    return json.loads(ARCHITECTURES.read_text("utf-8"))
+    return read_json(ARCHITECTURES)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def read_manifest(path):
     if not path.is_file():
         return {}
     entries = {}
-    for name, data in json.loads(path.read_text("utf-8"))["models"].items():
+    for name, data in read_json(path)["models"].items():
         labels = data["label_set"]
         entries[name] = ModelEntry(
             name=name,
