@@ -103,9 +103,9 @@ class FloatNetwork:
             _OPERATORS.DEPTHWISE_CONV_2D: partial(self._convolution, tf.nn.depthwise_conv2d),
             _OPERATORS.ADD: self._addition,
             _OPERATORS.AVERAGE_POOL_2D: self._pooling,
-            _OPERATORS.MEAN: self._pooling,
+            _OPERATORS.MEAN: self._mean,
             _OPERATORS.RESIZE_BILINEAR: self._spreading,
-            _OPERATORS.QUANTIZE: self._spreading,
+            _OPERATORS.QUANTIZE: lambda operator: (tf.identity, 1),  # of one scale to another: the same value
             _OPERATORS.CONCATENATION: self._concatenation,
         }
         self._layers = []  # (function, its inputs, its output)
@@ -114,7 +114,7 @@ class FloatNetwork:
                 raise no_deeplab(path)
             try:
                 function, count = builders[code](operator)
-            except (TypeError, AttributeError, KeyError):  # it is not quantised, or not in a way we know
+            except (TypeError, AttributeError, KeyError, ValueError):  # not quantised, or not as we know it
                 raise no_deeplab(path) from None
             inputs = [int(t) for t in operator.inputs[:count]]
             self._layers.append((function, inputs, int(operator.outputs[0])))
@@ -152,6 +152,9 @@ class FloatNetwork:
         first, left_out = self.stride // 2, self.stride - self.stride // 2 - 1
         height, width = images.shape[1] - left_out, images.shape[2] - left_out
         return self(images[:, first:height, first:width])
+
+    def _size(self, tensor):
+        return tuple(map(int, self._tensors[tensor].shape[1:3]))
 
     def _quantised(self, tensor):
         found = self._tensors[tensor].quantization
@@ -196,7 +199,16 @@ class FloatNetwork:
         return lambda x, y: ending(x + y), 2
 
     def _pooling(self, operator):
+        options = operator.builtinOptions
+        if (options.filterHeight, options.filterWidth) != self._size(operator.inputs[0]):
+            raise ValueError("It pools parts of a picture.")
+        return self._mean(operator)
+
+    def _mean(self, operator):
         # Of the whole picture, however large: image pooling.
+        if self._size(operator.outputs[0]) != (1, 1):
+            raise ValueError("It takes the mean of something else than all pixels.")
+
         def mean(x):
             return tf.cast(tf.reduce_mean(tf.cast(x, tf.float32), (1, 2), keepdims=True), x.dtype)
 
@@ -204,6 +216,8 @@ class FloatNetwork:
 
     def _spreading(self, operator):
         # One vector for the whole picture is spread over it where it meets the other branch.
+        if self._size(operator.inputs[0]) != (1, 1):
+            raise ValueError("It scales a picture.")
         return tf.identity, 1
 
     def _concatenation(self, operator):

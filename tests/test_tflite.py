@@ -70,8 +70,36 @@ def test_logits_of_crops_belong_to_the_middle_of_their_cells(tmp_path):
     np.testing.assert_allclose(logits, 3 * (crops[:, 2::4, 2::4] / 255.0), atol=0.03)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a model at all", network(SIDE, quantised=False)])
-def test_what_is_no_quantised_deeplab_is_refused(tmp_path, data):
-    (tmp_path / "a.tflite").write_bytes(data)
+def pools_parts(x):
+    return tf.nn.avg_pool2d(x, 3, 1, "SAME")
+
+
+def pools_a_part(x):
+    return x + tf.nn.avg_pool2d(x, (x.shape[1] - 1, x.shape[2]), 9, "VALID")
+
+
+def means_of_rows(x):
+    return x + tf.reduce_mean(x, 2, keepdims=True)
+
+
+def scales(x):
+    return tf.compat.v1.image.resize_bilinear(x, (33, 33), align_corners=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: b"",
+        lambda: b"not a model at all",
+        lambda: network(SIDE, quantised=False),
+        lambda: network(SIDE, inner=pools_parts),
+        lambda: network(SIDE, inner=pools_a_part),
+        lambda: network(SIDE, inner=means_of_rows),
+        lambda: network(SIDE, inner=scales),
+    ],
+    ids=["empty", "text", "floats", "pools parts", "pools a part", "means of rows", "scales"],
+)
+def test_what_is_no_quantised_deeplab_is_refused(tmp_path, make):
+    (tmp_path / "a.tflite").write_bytes(make())
     with pytest.raises(TeacherError, match=r"a\.tflite is not a TFLite DeepLabv3 .*: give the path of one"):
         tflite.FloatNetwork(tmp_path / "a.tflite")

@@ -4,8 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 
-def network(side, classes=5, quantised=True, seed=0):
-    """The bytes of a DeepLabv3 of output stride 8: inverted residual, atrous convolution, image pooling."""
+def network(side, classes=5, quantised=True, seed=0, inner=None):
+    """The bytes of a DeepLabv3 of output stride 8: inverted residual, atrous convolution, image pooling.
+
+    ``inner`` is a further layer, after the first two convolutions.
+    """
     rng = np.random.default_rng(seed)
 
     def kernel(*shape):
@@ -19,6 +22,7 @@ def network(side, classes=5, quantised=True, seed=0):
     def forward(images):
         x = tf.nn.relu6(tf.nn.conv2d(images, kernels[0] / 100, 2, "SAME"))
         x = tf.nn.relu6(tf.nn.conv2d(x, kernels[8], 2, "SAME"))
+        x = inner(x) if inner else x
         y = tf.nn.relu6(tf.nn.conv2d(x, kernels[1], 1, "SAME"))
         y = tf.nn.relu6(tf.nn.depthwise_conv2d(y, kernels[2], [1, 1, 1, 1], "SAME", dilations=[2, 2]))
         x = x + tf.nn.conv2d(y, kernels[3], 1, "SAME")
