@@ -174,8 +174,8 @@ class Layout:
             self.undo_text = gr.HTML(elem_classes="segdemo-said")
             self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, elem_id="undo")
         self.hint = gr.HTML(
-            '<p class="segdemo-hint">Add photos to the collection, or choose one from the list, to label it '
-            "here.</p>",
+            '<p class="segdemo-hint"><span>Create or choose a collection, add photos, and pick one from the list '
+            "to label it here.<br>To correct a prediction, press <b>Correct this mask</b> in Segment.</span></p>",
             elem_id="annotate-hint",
         )
         with gr.Column(visible=False) as self.desktop:

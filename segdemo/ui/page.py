@@ -52,6 +52,7 @@ footer { margin-top: 8px; }
   .segdemo-stage { order: -1; }
   .gradio-container { padding: 8px !important; }
 }
+@media (max-width: 640px) { footer .divider { display: none; } }  /* Gradio hides the link before it there */
 """
 
 
