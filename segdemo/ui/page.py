@@ -50,9 +50,14 @@ footer { margin-top: 8px; }
 @media (max-width: 800px) {
   .segdemo-header p, .segdemo-header span { display: none; }
   .segdemo-stage { order: -1; }
-  .gradio-container { padding: 8px !important; }
 }
-@media (max-width: 640px) { footer .divider { display: none; } }  /* Gradio hides the link before it there */
+"""
+# Of what is around the tabs, which Gradio keeps media queries of its ``css`` away from.
+HEAD = """
+<style>
+@media (max-width: 800px) { gradio-app .main.fillable { padding: 8px 12px; } }
+@media (max-width: 640px) { gradio-app footer .divider { display: none; } }  /* the link before it is hidden there */
+</style>
 """
 
 
@@ -83,6 +88,7 @@ def launch_options():
     return {
         "theme": THEME,
         "css": CSS + annotate_layout.CSS + train_layout.CSS + zoo_tab.CSS,
+        "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],
         "auth": accounts(os.environ.get("SEGDEMO_USERS", "")),

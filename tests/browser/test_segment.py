@@ -311,6 +311,10 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, 
     stage = page.locator(f"{STAGE} .sc-stage").bounding_box()
     assert stage["x"] >= 0
     assert stage["x"] + stage["width"] <= 390
+    assert stage["width"] >= 335
+    expect(page.locator("footer .settings")).to_be_visible()
+    # Nothing to divide: the other link is hidden.
+    expect(page.locator("footer .divider:visible")).to_have_count(0)
     assert stage["height"] > 150
     tops = [page.locator(selector).bounding_box()["y"] for selector in ("#stage", "#photos", "#model")]
     assert tops[0] < min(tops[1:])  # the result comes first
