@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from segdemo import __version__
 from segdemo.datasets import DatasetError, open_dataset
+from segdemo.files import read_json
 
 CHUNK = 1 << 16  # bytes
 SLOWEST = 1024  # bytes a second, over one timeout: less is a stall
@@ -355,7 +356,7 @@ def _note_of(part):
 def _validator(part, archive):
     """ETag or date that ``part`` had when it began; a part of another address is thrown away."""
     try:
-        note = json.loads(_note_of(part).read_text())
+        note = read_json(_note_of(part))
         if note["url"] == archive.url:
             return note["validator"]
     except (OSError, ValueError, KeyError, TypeError):

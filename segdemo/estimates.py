@@ -178,7 +178,7 @@ class Estimates:
         path = self.folder / f"{current['key']}.json"
         if not path.is_file() or path.stat().st_mtime < current["time"]:
             try:
-                result = {"measured": json.loads((self.folder / "out").read_text("utf-8"))}
+                result = {"measured": read_json(self.folder / "out")}
             except (OSError, ValueError):
                 said = _last_line(self.folder / "log")
                 sentence = said.removeprefix("segdemo: ") if said.startswith("segdemo: ") else ""
