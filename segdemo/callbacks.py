@@ -20,6 +20,7 @@ from segdemo.train_config import TrainingError
 
 CHECKPOINT_SECONDS = 120
 PROGRESS_SECONDS = 1.0
+NO_SCORE = -1.0  # what any validation is better than
 SAMPLE_PHOTOS = 4
 SAMPLE_SIDE = 256  # pixels, long side of each picture in samples/
 
@@ -122,6 +123,28 @@ class Recorder(keras.callbacks.Callback):
         self.skipped = 0
 
 
+class BlockProgress(keras.callbacks.Callback):
+    """Progress of the blocks that learn from a teacher's, before the training proper; stops on request."""
+
+    def __init__(self, run, steps):
+        super().__init__()
+        self.run, self.steps = run, steps
+        self._beat = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The blocks' error became {logs['loss']} in step {batch + 1}: "
+                "start again with a lower block_learning_rate."
+            )
+        if self.run.cancel_requested:
+            raise CancelledError
+        if batch + 1 == self.steps or time.monotonic() - self._beat >= PROGRESS_SECONDS:
+            self._beat = time.monotonic()
+            self.run.status(step=batch + 1, steps=self.steps)
+            self.run.event("blocks", step=batch + 1, **{k: round(float(v), 5) for k, v in logs.items()})
+
+
 class SaveCheckpoints(keras.callbacks.Callback):
     """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
     stops on request, with the last state saved."""
@@ -129,7 +152,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def __init__(self, checkpoints, recorder, state, run, patient=()):
         super().__init__()
         self.checkpoints, self.recorder, self.run, self._patient = checkpoints, recorder, run, patient
-        self.best = state["best"] if state else -1.0
+        self.best = state["best"] if state else NO_SCORE
         self._saved = time.monotonic()
 
     def on_train_begin(self, logs=None):

@@ -200,6 +200,25 @@ RECIPES = {
             "mixup": 0.2,
         },
     ),
+    "deeplabv3-blocks": Recipe(
+        "All in one, the way of the shipped `deeplabv3`: first each block of the encoder learns from the teacher's",
+        {
+            **_DISTIL,
+            "block_steps": 12000,
+            "epochs": 16,
+            "batch": 8,
+            "size": 384,
+            "scale": (0.5, 1.6),
+            "learning_rate": 3e-4,
+            "ema": 0.998,
+            "truth_weight": 0.25,
+            "teacher_sees": "crop",
+            "teacher_temperature": 2.0,
+            "cutmix": 0.3,
+            "copy_paste": 0.3,
+            "mixup": 0.2,
+        },
+    ),
     "deeplabv3-resnet50-distil": Recipe(
         "The book's network with a teacher, for a GPU; `--int8` makes its graph small enough to ship",
         {

@@ -85,6 +85,7 @@ class FloatNetwork:
 
     Attributes:
         stride: distance of neighbouring logits in pixels. classes: K.
+        block_widths: channels of what each block of its encoder ends in, see ``blocks``.
 
     Raises:
         TeacherError: it is no such network, or has a layer that DeepLabv3 on MobileNetV2 has not.
@@ -124,6 +125,18 @@ class FloatNetwork:
         if rows < 2 or (height - 1) % (rows - 1) or not self._quantised(self._input):
             raise no_deeplab(path)
         self.stride = (height - 1) // (rows - 1)
+        # A bottleneck ends without ReLU, in numbers below zero too, and the next block's convolution reads it.
+        read = {
+            int(o.inputs[0]) for o in model.subgraphs[0].operators if _code(model, o) == _OPERATORS.CONV_2D
+        }
+        self._bottlenecks = [
+            int(operator.outputs[0])
+            for operator in model.subgraphs[0].operators
+            if _code(model, operator) in (_OPERATORS.CONV_2D, _OPERATORS.ADD)
+            and int(operator.outputs[0]) in read
+            and self._may_be_negative(int(operator.outputs[0]))
+        ]
+        self.block_widths = [int(self._tensors[t].shape[3]) for t in self._bottlenecks]
 
     def __call__(self, images):
         """Logits of pictures.
@@ -134,11 +147,7 @@ class FloatNetwork:
         Returns:
             float32 (B, h, w, K). Logit (i, j) belongs to pixel (``stride`` i, ``stride`` j).
         """
-        scale, zero_point = self._quantised(self._input)
-        values = {self._input: tf.cast((tf.cast(images, tf.float32) - zero_point) * scale, self._dtype)}
-        for function, inputs, output in self._layers:
-            values[output] = function(*(values[t] for t in inputs))
-        return tf.cast(values[self._output], tf.float32)
+        return tf.cast(self._values(images)[self._output], tf.float32)
 
     def on_crops(self, images):
         """Logits of crops whose sides are multiples of ``stride``, each for the middle of its cell.
@@ -149,9 +158,38 @@ class FloatNetwork:
         Returns:
             float32 (B, H / stride, W / stride, K).
         """
+        return self(self.pictures(images))
+
+    def pictures(self, crops):
+        """The part of crops whose sides are multiples of ``stride`` that it can be asked about, see ``__call__``.
+
+        Its first pixel is in the middle of the crop's first cell, its last in the middle of the last.
+        """
         first, left_out = self.stride // 2, self.stride - self.stride // 2 - 1
-        height, width = images.shape[1] - left_out, images.shape[2] - left_out
-        return self(images[:, first:height, first:width])
+        height, width = crops.shape[1] - left_out, crops.shape[2] - left_out
+        return crops[:, first:height, first:width]
+
+    def blocks(self, images):
+        """What each block of its encoder ends in: the linear bottlenecks, with what is added to them.
+
+        Args:
+            images: see ``__call__``.
+
+        Returns:
+            A list of float32 (B, h, w, C), first to last. Cell (i, j) of stride s is centred on pixel (s i, s j).
+        """
+        values = self._values(images)
+        return [tf.cast(values[t], tf.float32) for t in self._bottlenecks]
+
+    def _values(self, images):
+        scale, zero_point = self._quantised(self._input)
+        values = {self._input: tf.cast((tf.cast(images, tf.float32) - zero_point) * scale, self._dtype)}
+        for function, inputs, output in self._layers:
+            values[output] = function(*(values[t] for t in inputs))
+        return values
+
+    def _may_be_negative(self, tensor):
+        return self._quantised(tensor)[1] > np.iinfo(_STORED[self._tensors[tensor].type]).min
 
     def _size(self, tensor):
         return tuple(map(int, self._tensors[tensor].shape[1:3]))

@@ -19,8 +19,16 @@ import numpy as np
 from tensorflow import errors
 from tqdm import tqdm
 
-from segdemo import augment, callbacks, distil, losses, metrics, pipeline, tflite, zoo
-from segdemo.callbacks import PROGRESS_SECONDS, SAMPLE_PHOTOS, CancelledError, Recorder, RunFolder, rss_mb
+from segdemo import augment, blockwise, callbacks, distil, losses, metrics, pipeline, tflite, zoo
+from segdemo.callbacks import (
+    NO_SCORE,
+    PROGRESS_SECONDS,
+    SAMPLE_PHOTOS,
+    CancelledError,
+    Recorder,
+    RunFolder,
+    rss_mb,
+)
 from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
 from segdemo.files import DISK_FULL, read_json
@@ -238,6 +246,10 @@ def _fit(config, run, verbose):
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
     train_data = _train_data(config, dataset, size, soft_labels, done=first * steps + done_steps)
+    if state is None and config.block_steps:
+        if _teach_blocks(config, model, network, train_data, run, verbose):
+            return True
+        checkpoints.save(learner, epoch=0, step=0, best=NO_SCORE)
     recorder = Recorder(run, config.epochs, steps, config.batch, done_steps)
     watching = callbacks.for_run(config, run, checkpoints, state, recorder, model, validation, dataset)
     fit = partial(
@@ -258,6 +270,29 @@ def _fit(config, run, verbose):
         if isinstance(error, CancelledError):
             return True
         raise
+    return False
+
+
+def _teach_blocks(config, model, network, batches, run, verbose):
+    """The encoder learns from the teacher's blocks. True if somebody asked to stop; it begins anew next time."""
+    run.status(message="Learning block by block.", step=0, steps=config.block_steps)
+    name = config.options.get("encoder", zoo.spec(config.model).encoder)
+    parts = {layer.name: layer for layer in model.layers}
+    encoder = parts.get(name, model)  # SegNet and the plain U-Net have no such part
+    watching = callbacks.BlockProgress(run, config.block_steps)
+    try:
+        blockwise.teach(
+            model,
+            encoder,
+            network,
+            batches,
+            config.block_steps,
+            config.block_learning_rate,
+            callbacks=[watching],
+            verbose=1 if verbose else 0,
+        )
+    except CancelledError:
+        return True
     return False
 
 

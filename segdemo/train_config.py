@@ -52,6 +52,8 @@ class TrainConfig:
         teacher_weight, truth_weight: of the teacher's soft labels and of ``loss`` then.
         teacher_sees: ``"photo"``: it is asked once a photo. ``"crop"``: about every crop as the model sees it.
         teacher_temperature: see ``distil.soft_cross_entropy``.
+        block_steps: before all else, the encoder's blocks learn from the teacher's for so many batches, at the
+            rate block_learning_rate, see ``blockwise``; 0 for not at all. It needs a teacher that sees the crop.
         cutmix, mixup: share of photos mixed with another of the batch, see ``augment``; mixup needs a teacher
             that sees the crop.
         precision: ``"float32"``, or ``"mixed_bfloat16"``: weights in float32, layers compute in bfloat16. On a
@@ -98,6 +100,8 @@ class TrainConfig:
     truth_weight: float = 0.5
     teacher_sees: str = "photo"
     teacher_temperature: float = 1.0
+    block_steps: int = 0
+    block_learning_rate: float = 3e-3
     cutmix: float = 0.0
     mixup: float = 0.0
     precision: str = "float32"
@@ -125,11 +129,22 @@ class TrainConfig:
         for name in ("epochs", "batch", "loss_stride"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} is 1 or more, not {getattr(self, name)}.")
-        for name in ("steps_per_epoch", "size", "warmup_steps", "reduce_lr", "early_stopping", "seed"):
+        for name in (
+            "steps_per_epoch",
+            "size",
+            "warmup_steps",
+            "reduce_lr",
+            "early_stopping",
+            "block_steps",
+            "seed",
+        ):
             if getattr(self, name) < 0:
                 raise TrainingError(f"{name} is 0 or more, not {getattr(self, name)}.")
-        if not 0 < self.learning_rate < 1:
-            raise TrainingError(f"The learning rate lies between 0 and 1, not at {self.learning_rate}.")
+        for name in ("learning_rate", "block_learning_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise TrainingError(
+                    f"The {name.replace('_', ' ')} lies between 0 and 1, not at {getattr(self, name)}."
+                )
         if not 0 <= self.ema < 1:
             raise TrainingError(f"ema lies between 0 and 1, not at {self.ema}.")
         if not 0 <= self.repeat_threshold <= 1:
@@ -148,6 +163,8 @@ class TrainConfig:
                 raise TrainingError(f"{name} lies between 0 and 1, not at {getattr(self, name)}.")
         if mixing and self.teacher and self.teacher_sees == "photo":
             raise TrainingError(f"A teacher goes with {mixing[0]} only if teacher_sees is 'crop'.")
+        if self.block_steps and not (self.teacher and self.teacher_sees == "crop"):
+            raise TrainingError("block_steps needs a teacher, and teacher_sees to be 'crop'.")
         if self.mixup and not self.teacher:
             raise TrainingError("mixup needs a teacher, since the truth about a blend is not known.")
 

@@ -101,6 +101,25 @@ def test_mistake_only_the_first_block_of_conv5_gets_its_weights(weights_files, n
         assert not close(np.asarray(encoder(IMAGES, training=False)["c5"])[:, ::2, ::2], expected, 1e-2)
 
 
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_centred_cells_look_at_the_middle_of_the_pixels_they_stand_for(output_stride):
+    """Where the gradient of a cell is centred, as its receptive field is as wide to either side."""
+    import tensorflow as tf
+
+    for centred, expected in ((True, output_stride / 2 - 1), (False, output_stride - 1)):
+        encoder = build_encoder("mobilenet_v2", None, output_stride, centred=centred)
+        for layer in encoder.layers:  # every path from a pixel to a cell counts, and none is cut by a ReLU
+            if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+                layer.kernel.assign(np.ones(layer.kernel.shape) / layer.kernel.shape[-2])
+        images = tf.Variable(np.full((1, 1024, 64, 3), 1e-3, np.float32))
+        row = 512 // output_stride
+        with tf.GradientTape() as tape:
+            cell = tf.reduce_sum(encoder(images, training=False)["c5"][:, row])
+        weight = np.abs(tape.gradient(cell, images).numpy()).sum((0, 2, 3))
+        centre = (weight * np.arange(1024)).sum() / weight.sum()
+        assert abs(centre - 512 - expected) < 0.05
+
+
 def conv5_in_numpy(encoder, x, unit_rates, identity_before_relu=False):
     """ResNet's last stage from its copied weights; the stage's own rate is 2."""
 

@@ -68,19 +68,14 @@ def test_an_int8_graph_says_nearly_the_same_with_int8_weights(graph, photos, tmp
     assert (signature.name, signature.type) == ("image", "tensor(uint8)")
 
 
-def test_a_node_can_stay_in_float(graph, photos, tmp_path):
-    last = [node.name for node in onnx.load(graph).graph.node]
-    assert last == [""] * 6  # unnamed: the quantiser names them while it prepares the graph
-    proto = onnx.load(graph)
-    for number, node in enumerate(proto.graph.node):
-        node.name = f"node{number}"
-    onnx.save(proto, graph)
+@pytest.mark.parametrize(("in_float", "expected"), [(1, [(4, 8, 1, 1)]), (2, [])], ids=["the first", "both"])
+def test_the_first_convolutions_can_stay_in_float(graph, photos, tmp_path, in_float, expected):
     target = tmp_path / "int8.onnx"
-    quantise(graph, target, photos, keep_float=["node4"])
+    quantise(graph, target, photos, float_convolutions=in_float)
     kernels = [
         w for w in onnx.load(target).graph.initializer if w.data_type == TensorProto.INT8 and len(w.dims) == 4
     ]
-    assert [tuple(w.dims) for w in kernels] == [(8, 3, 3, 3)]
+    assert [tuple(w.dims) for w in kernels] == expected
 
 
 def test_milliseconds_are_positive(graph, photos):

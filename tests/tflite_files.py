@@ -49,7 +49,7 @@ def strided(side, stride):
     return _converted(forward, side, True)
 
 
-def _converted(forward, side, quantised):
+def _converted(forward, side, quantised, prepare=tf.identity):
     function = tf.function(forward, input_signature=[tf.TensorSpec((1, side, side, 3), tf.float32)])
     holder = tf.Module()
     holder.forward = function
@@ -57,9 +57,50 @@ def _converted(forward, side, quantised):
     if quantised:
         rng = np.random.default_rng(1)
         coarse = rng.integers(0, 256, (16, 9, 9, 3)).astype(np.float32)
-        samples = tf.image.resize(coarse, (side, side))
+        samples = prepare(tf.image.resize(coarse, (side, side)))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     return converter.convert()
+
+
+def mobilenet_deeplab(encoder, side, classes):
+    """The bytes of a DeepLabv3 of output stride 16 whose MobileNetV2 has an encoder's weights.
+
+    Every convolution pads both sides, as TensorFlow does with pictures of one pixel more than a multiple of 16.
+    """
+    layers = {layer.name: layer for layer in encoder.layers}
+    weights = {name: layer.get_weights() for name, layer in layers.items()}
+    rng = np.random.default_rng(0)
+    heads = [
+        rng.normal(0, 0.08, (1, 1, width, n)).astype("f") for width, n in ((320, 8), (320, 8), (16, classes))
+    ]
+
+    def convolution(x, name, norm, activation=tf.identity):
+        gamma, beta, mean, variance = weights[norm]
+        scale = gamma / np.sqrt(variance + layers[norm].epsilon)
+        kernel, strides = weights[name][0], layers[name].strides
+        rate, bias = layers[name].dilation_rate, beta - mean * scale
+        if "depthwise" in name:
+            x = tf.nn.depthwise_conv2d(x, kernel * scale[:, None], [1, *strides, 1], "SAME", dilations=rate)
+        else:
+            x = tf.nn.conv2d(x, kernel * scale, strides, "SAME")
+        return activation(x + bias.astype("f"))
+
+    def forward(images):
+        x = convolution(images, "Conv1", "bn_Conv1", tf.nn.relu6)
+        for block in ["expanded_conv"] + [f"block_{n}" for n in range(1, 17)]:
+            y = x
+            for part in ("expand", "depthwise", "project"):
+                name = f"{block}_{part}"
+                if name in layers:
+                    y = convolution(y, name, f"{name}_BN", tf.identity if part == "project" else tf.nn.relu6)
+            x = x + y if f"{block}_add" in layers else y
+        pooled = tf.nn.relu(tf.nn.conv2d(tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID"), heads[0], 1, "SAME"))
+        pooled = tf.compat.v1.image.resize_bilinear(pooled, x.shape[1:3], align_corners=True)
+        x = tf.concat([pooled, tf.nn.relu(tf.nn.conv2d(x, heads[1], 1, "SAME"))], -1)
+        x = tf.nn.conv2d(x, heads[2], 1, "SAME") + tf.zeros(classes)
+        return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
+
+    return _converted(forward, side, True, lambda images: images / 127.5 - 1.0)

@@ -16,6 +16,11 @@ An output stride of 16 or 8 keeps that resolution from there on: each later stri
 spatial convolution gets the atrous rate that restores its field of view (Chen et al., "Rethinking Atrous
 Convolution for Semantic Image Segmentation", 2017, section 3.1). The architecture, layer names and weights
 are those of ``keras.applications``.
+
+Where the cells lie. MobileNetV2 pads below and to the right before each of its strides, so that cell i of a
+feature map of stride s looks at pixel s i + s - 1, the last of the s pixels it stands for. ``centred`` pads the
+last of these strides above and to the left: then it is pixel s i + s / 2 - 1, half a pixel from where bilinear
+upsampling puts the cell.
 """
 
 from dataclasses import dataclass
@@ -82,7 +87,7 @@ def encoder_spec(name):
     return ENCODERS[name]
 
 
-def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), trainable=True):
+def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), trainable=True, centred=False):
     """A feature pyramid.
 
     Args:
@@ -92,6 +97,7 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
         output_stride: 32 (as in the classifier), 16 or 8.
         multi_grid: unit rates of the three blocks of the last stage, multiplied with the stage's own rate.
         trainable: False freezes it, BatchNorm statistics included.
+        centred: of MobileNetV2, put c5 and all else of its stride half a pixel from where it belongs.
 
     Returns:
         A ``keras.Model`` from float (B, H, W, 3), already preprocessed, to ``{"c1": ..., ..., "c5": ...}``.
@@ -119,10 +125,24 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
         backbone = dilate(
             backbone, output_stride, dict(zip(spec.last_stage.split(), multi_grid, strict=True))
         )
+    if centred:
+        centre(backbone)
     features = {f"c{i}": backbone.get_layer(tap).output for i, tap in enumerate(spec.taps, 1)}
     encoder = keras.Model(backbone.input, features, name=name)
     encoder.trainable = trainable
     return encoder
+
+
+def centre(backbone):
+    """Let the last stride of a backbone pad above and to the left, if it pads below and to the right."""
+    one_sided = ((0, 1), (0, 1))
+    paddings = [
+        layer
+        for layer in backbone.layers
+        if isinstance(layer, keras.layers.ZeroPadding2D) and layer.padding == one_sided
+    ]
+    if paddings:
+        paddings[-1].padding = ((1, 0), (1, 0))
 
 
 def dilate(backbone, output_stride, unit_rates=None):
