@@ -88,7 +88,7 @@ def test_a_configuration_survives_its_file(config):
         ({"options": [1]}, r"options is an object, not \[1\]"),
         ({"scale": 3}, "scale is two numbers, not 3"),
         ({"scale": [1]}, r"scale is two numbers, not \(1,\)"),
-        ({"epoch": 3}, "no setting 'epoch': choose from augment, batch, class_weights"),
+        ({"epoch": 3}, "no setting 'epoch': choose from augment, batch, block_learning_rate"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_a_sentence(config, changes, sentence):
