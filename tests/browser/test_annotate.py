@@ -175,6 +175,9 @@ def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
     id_ = tab.wait_for_photo("cat.png")
     other = Tab(open_page(served[0]), served[1])
     choose(other, "#collection", "Shared")
+    other.page.locator(
+        f"#photo-list [data-id='{id_}']"
+    ).wait_for()  # until then it lists another collection's
     other.pick("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
     mine = tab.labels()
