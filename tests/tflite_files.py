@@ -27,13 +27,7 @@ def network(side, classes=5, quantised=True, seed=0, inner=None):
         y = tf.nn.relu6(tf.nn.depthwise_conv2d(y, kernels[2], [1, 1, 1, 1], "SAME", dilations=[2, 2]))
         x = x + tf.nn.conv2d(y, kernels[3], 1, "SAME")
         x = tf.nn.relu6(tf.nn.depthwise_conv2d(x, kernels[4], [1, 2, 2, 1], "SAME"))
-        pooled = tf.nn.relu(
-            tf.nn.conv2d(tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID"), kernels[5], 1, "SAME")
-        )
-        pooled = tf.compat.v1.image.resize_bilinear(pooled, x.shape[1:3], align_corners=True)
-        x = tf.concat([pooled, tf.nn.relu(tf.nn.conv2d(x, kernels[6], 1, "SAME"))], -1)
-        x = tf.nn.conv2d(x, kernels[7], 1, "SAME") + bias
-        return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
+        return _head(x, kernels[5], kernels[6], kernels[7], bias, side)
 
     return _converted(forward, side, quantised)
 
@@ -47,6 +41,16 @@ def strided(side, stride):
         return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
 
     return _converted(forward, side, True)
+
+
+def _head(x, pooled_kernel, kernel, logits_kernel, bias, side):
+    """DeepLabv3's: image pooling beside a 1x1 convolution, then the logits, upsampled."""
+    pooled = tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID")
+    pooled = tf.nn.relu(tf.nn.conv2d(pooled, pooled_kernel, 1, "SAME"))
+    pooled = tf.compat.v1.image.resize_bilinear(pooled, x.shape[1:3], align_corners=True)
+    x = tf.concat([pooled, tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))], -1)
+    x = tf.nn.conv2d(x, logits_kernel, 1, "SAME") + bias
+    return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
 
 
 def _converted(forward, side, quantised, prepare=tf.identity):
@@ -97,10 +101,6 @@ def mobilenet_deeplab(encoder, side, classes):
                 if name in layers:
                     y = convolution(y, name, f"{name}_BN", tf.identity if part == "project" else tf.nn.relu6)
             x = x + y if f"{block}_add" in layers else y
-        pooled = tf.nn.relu(tf.nn.conv2d(tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID"), heads[0], 1, "SAME"))
-        pooled = tf.compat.v1.image.resize_bilinear(pooled, x.shape[1:3], align_corners=True)
-        x = tf.concat([pooled, tf.nn.relu(tf.nn.conv2d(x, heads[1], 1, "SAME"))], -1)
-        x = tf.nn.conv2d(x, heads[2], 1, "SAME") + tf.zeros(classes)
-        return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
+        return _head(x, *heads, tf.zeros(classes), side)
 
     return _converted(forward, side, True, lambda images: images / 127.5 - 1.0)
