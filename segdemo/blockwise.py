@@ -6,11 +6,15 @@ Architecture Search with Knowledge Distillation", CVPR 2020, arXiv:1911.13053, s
 closer to the teacher than a network that sees its answers only does in hours. It takes an encoder with the teacher's
 blocks: here MobileNetV2's 17 inverted residuals.
 
+Later, when the whole network learns, ``imitating`` makes it answer what its blocks end in as well, so that their error
+can be part of the loss (Romero et al., "FitNets", arXiv:1412.6550, 2014, with a hint at every block).
+
 The teacher centres cell i of a feature map of stride s on pixel s i of a picture with one pixel more than a multiple
 of s, as TensorFlow pads both sides of an odd length. MobileNetV2 of ``keras.applications`` pads one side; what each
 block gets and has to answer is cut so that both centre their cells on the same pixels.
 """
 
+import math
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -40,6 +44,16 @@ def block_ends(encoder):
     return ends
 
 
+def check(encoder, network):
+    """Raise TeacherError unless the blocks of a teacher, a ``tflite.FloatNetwork``, are those of an encoder."""
+    widths = [int(encoder.get_layer(end).output.shape[-1]) for end in block_ends(encoder)]
+    strides = [layer.strides[0] for layer in encoder.layers if hasattr(layer, "strides")]
+    if network.block_widths != widths or network.stride != math.prod(strides):
+        raise TeacherError(
+            "The teacher's blocks are not those of this encoder: teach it by soft labels alone."
+        )
+
+
 def build(encoder, network):
     """The blocks side by side.
 
@@ -53,13 +67,10 @@ def build(encoder, network):
     Raises:
         TeacherError: the teacher's blocks are not the encoder's.
     """
+    check(encoder, network)
     ends = block_ends(encoder)
     outputs = [encoder.get_layer(end).output for end in ends]
     widths = [int(output.shape[-1]) for output in outputs]
-    if list(network.block_widths) != widths:
-        raise TeacherError(
-            "The teacher's blocks are not those of this encoder: teach it by soft labels alone."
-        )
     blocks = [
         keras.Model(first, last, name=end)
         for first, last, end in zip([encoder.inputs[0], *outputs[:-1]], outputs, ends, strict=True)
@@ -99,6 +110,50 @@ def lessons(encoder, network, preprocess):
         return tuple(entering for entering, _ in pairs), tuple(leaving for _, leaving in pairs)
 
     return lesson
+
+
+def imitating(model, encoder):
+    """A model with the cells of a teacher, which also answers what the encoder's blocks end in.
+
+    It pads both sides wherever the encoder pads one, and so does with pictures of a multiple of its stride and one
+    pixel more just what a teacher with the same weights would, to the last cell at the edges.
+
+    Args:
+        model: ends in a layer ``"logits"``, and what follows it. encoder: its MobileNetV2.
+
+    Returns:
+        A ``keras.Model`` from RGB 0..255 (B, H, W, 3) to a list: the logits (B, h, w, K) at the output stride, and
+        what each block ends in. It shares its weights with ``model``, and keeps them in the same order.
+
+    Raises:
+        TeacherError: ``encoder`` is no MobileNetV2.
+    """
+    names, made = block_ends(encoder), {}
+
+    def keep(layer, *args, **kwargs):
+        made[layer.name] = layer(*args, **kwargs)
+        return made[layer.name]
+
+    trunk = keras.models.clone_model(encoder, clone_function=_padding_both_sides, call_function=keep)
+    trunk = keras.Model(trunk.inputs, [trunk.output, [made[name] for name in names]])
+    ends = []
+
+    def call(layer, *args, **kwargs):
+        if layer is not encoder:
+            return layer(*args, **kwargs)
+        features, blocks = trunk(*args, **kwargs)
+        ends.extend(blocks)
+        return features
+
+    whole = keras.Model(model.input, model.get_layer("logits").output)
+    whole = keras.models.clone_model(whole, clone_function=lambda layer: layer, call_function=call)
+    return keras.Model(whole.input, [whole.output, *ends], name=model.name)
+
+
+def _padding_both_sides(layer):
+    # A layer itself, or in place of one that pads one side, one that pads both.
+    one_sided = isinstance(layer, keras.layers.ZeroPadding2D) and layer.padding != ((1, 1), (1, 1))
+    return keras.layers.ZeroPadding2D(1, name=layer.name, dtype=layer.dtype_policy) if one_sided else layer
 
 
 def relative_error(target, prediction):

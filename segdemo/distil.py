@@ -25,7 +25,7 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image
 
-from segdemo import augment, datasets, pipeline, tflite, zoo
+from segdemo import augment, blockwise, datasets, pipeline, tflite, zoo
 from segdemo.files import read_json, write_atomic, write_json
 from segdemo.labels import VOID
 from segdemo.settings import home, threads
@@ -356,7 +356,8 @@ def soft_cross_entropy(logits, teacher, valid, temperature=1.0):
 
 
 class Distiller(keras.Model):
-    """A functional model whose loss is ``truth_weight * loss(truth) + teacher_weight * soft cross-entropy``.
+    """A functional model whose loss is ``truth_weight * loss(truth) + teacher_weight * soft cross-entropy``, and, of a
+    model of ``blockwise.imitating``, ``+ block_weight *`` its blocks' mean relative error, falling to zero.
 
     It takes targets as ``batches`` yields them, or plain label maps. With those it asks ``network`` about the images
     while it trains; in validation, or without a network, they give the compiled loss alone. Metrics only ever see
@@ -368,27 +369,60 @@ class Distiller(keras.Model):
         teacher_weight: of ``soft_cross_entropy``.
         temperature: of ``soft_cross_entropy``.
         network: a ``tflite.FloatNetwork`` or what else has its ``on_crops``.
+        block_weight: 0 for a model that answers logits alone. Else it answers a list as that of
+            ``blockwise.imitating`` does, and sees of each crop what ``network.pictures`` leaves of it.
+        steps: after how many the weight of the blocks' error is zero.
     """
 
-    def __init__(self, *args, truth_weight=0.5, teacher_weight=1.0, temperature=1.0, network=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        truth_weight=0.5,
+        teacher_weight=1.0,
+        temperature=1.0,
+        network=None,
+        block_weight=0.0,
+        steps=1,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.truth_weight, self.teacher_weight = float(truth_weight), float(teacher_weight)
         self.temperature, self._network = float(temperature), network
+        self.block_weight, self._steps = float(block_weight), steps
+
+    def call(self, inputs, training=None, mask=None):
+        """What the model answers, see ``block_weight``."""
+        if self.block_weight:
+            inputs = self._network.pictures(inputs)
+        return super().call(inputs, training=training, mask=mask)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss, a scalar; ``y`` is a dictionary or a label map."""
         mask = y["mask"] if isinstance(y, dict) else y
+        y_pred, *ends = y_pred if self.block_weight else [y_pred]
         truth = super().compute_loss(x, mask, y_pred, sample_weight, training)
+        blocks = []
         if isinstance(y, dict):
             logits, valid = y["teacher"], y["valid"]
         elif self._network is not None and training:
-            logits = tf.stop_gradient(tf.image.resize(self._network.on_crops(x), tf.shape(y_pred)[1:3]))
+            if ends:
+                logits, blocks = self._network.answers(self._network.pictures(x))
+            else:
+                logits = self._network.on_crops(x)
+            logits = tf.stop_gradient(tf.image.resize(logits, tf.shape(y_pred)[1:3]))
             valid = tf.ones(tf.shape(y_pred)[:3])
         else:
             return truth
         teacher = soft_cross_entropy(y_pred, logits, valid, self.temperature)
-        return self.truth_weight * truth + self.teacher_weight * teacher
+        loss = self.truth_weight * truth + self.teacher_weight * teacher
+        if blocks:
+            pairs = zip(blocks, ends, strict=True)
+            error = ops.mean([ops.mean(blockwise.relative_error(tf.stop_gradient(b), e)) for b, e in pairs])
+            left = 1 - ops.cast(self.optimizer.iterations, "float32") / self._steps
+            loss = loss + self.block_weight * ops.maximum(left, 0) * error
+        return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The metrics on the label map in ``y``."""
+        y_pred = y_pred[0] if self.block_weight else y_pred
         return super().compute_metrics(x, y["mask"] if isinstance(y, dict) else y, y_pred, sample_weight)

@@ -205,6 +205,7 @@ RECIPES = {
         {
             **_DISTIL,
             "block_steps": 12000,
+            "block_weight": 2.0,
             "epochs": 16,
             "batch": 8,
             "size": 384,

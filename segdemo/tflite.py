@@ -147,7 +147,7 @@ class FloatNetwork:
         Returns:
             float32 (B, h, w, K). Logit (i, j) belongs to pixel (``stride`` i, ``stride`` j).
         """
-        return tf.cast(self._values(images)[self._output], tf.float32)
+        return self.answers(images)[0]
 
     def on_crops(self, images):
         """Logits of crops whose sides are multiples of ``stride``, each for the middle of its cell.
@@ -178,15 +178,16 @@ class FloatNetwork:
         Returns:
             A list of float32 (B, h, w, C), first to last. Cell (i, j) of stride s is centred on pixel (s i, s j).
         """
-        values = self._values(images)
-        return [tf.cast(values[t], tf.float32) for t in self._bottlenecks]
+        return self.answers(images)[1]
 
-    def _values(self, images):
+    def answers(self, images):
+        """Logits of pictures, see ``__call__``, and what the blocks end in, see ``blocks``, from one look at them."""
         scale, zero_point = self._quantised(self._input)
         values = {self._input: tf.cast((tf.cast(images, tf.float32) - zero_point) * scale, self._dtype)}
         for function, inputs, output in self._layers:
             values[output] = function(*(values[t] for t in inputs))
-        return values
+        logits, *blocks = (tf.cast(values[t], tf.float32) for t in (self._output, *self._bottlenecks))
+        return logits, blocks
 
     def _may_be_negative(self, tensor):
         return self._quantised(tensor)[1] > np.iinfo(_STORED[self._tensors[tensor].type]).min

@@ -276,14 +276,11 @@ def _fit(config, run, verbose):
 def _teach_blocks(config, model, network, batches, run, verbose):
     """The encoder learns from the teacher's blocks. True if somebody asked to stop; it begins anew next time."""
     run.status(message="Learning block by block.", step=0, steps=config.block_steps)
-    name = config.options.get("encoder", zoo.spec(config.model).encoder)
-    parts = {layer.name: layer for layer in model.layers}
-    encoder = parts.get(name, model)  # SegNet and the plain U-Net have no such part
     watching = callbacks.BlockProgress(run, config.block_steps)
     try:
         blockwise.teach(
             model,
-            encoder,
+            _encoder(config, model),
             network,
             batches,
             config.block_steps,
@@ -296,9 +293,15 @@ def _teach_blocks(config, model, network, batches, run, verbose):
     return False
 
 
+def _encoder(config, model):
+    """The encoder of a model; the model itself if it has none, as SegNet and the plain U-Net."""
+    name = config.options.get("encoder", zoo.spec(config.model).encoder)
+    return {layer.name: layer for layer in model.layers}.get(name, model)
+
+
 def _compiled(config, model, dataset, size, steps, network=None):
     """What is fitted: the model at the loss's resolution, with optimizer, loss and metrics."""
-    learner = _learner(model, size, config.loss_stride)
+    learner = _learner(config, model, size, network)
     if config.teacher:
         learner = distil.Distiller(
             learner.input,
@@ -308,6 +311,8 @@ def _compiled(config, model, dataset, size, steps, network=None):
             teacher_weight=config.teacher_weight,
             temperature=config.teacher_temperature,
             network=network,
+            block_weight=config.block_weight,
+            steps=steps * config.epochs,
         )
     num_classes = len(dataset.label_set)
     learner.compile(
@@ -413,13 +418,19 @@ def freeze(encoder, through, batch_norm):
         encoder.trainable = False
 
 
-def _learner(model, size, stride):
-    """The model whose output the loss sees: logits at ``size / stride``."""
-    if stride == 1:
+def _learner(config, model, size, network):
+    """The model whose output the loss sees: logits at ``size / loss_stride``, and the ends of blocks if they count."""
+    side = size // config.loss_stride
+    resize = keras.layers.Resizing(side, side, dtype="float32", name="loss_size")
+    if config.block_weight:
+        encoder = _encoder(config, model)
+        blockwise.check(encoder, network)
+        model = blockwise.imitating(model, encoder)
+        logits, *ends = model.outputs
+        return keras.Model(model.input, [resize(logits), *ends], name=model.name)
+    if config.loss_stride == 1:
         return keras.Model(model.input, model.output, name=model.name)
-    logits = model.get_layer("logits").output
-    resize = keras.layers.Resizing(size // stride, size // stride, dtype="float32", name="loss_size")
-    return keras.Model(model.input, resize(logits), name=model.name)
+    return keras.Model(model.input, resize(model.get_layer("logits").output), name=model.name)
 
 
 def _optimizer(config, total_steps):

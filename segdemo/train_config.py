@@ -54,6 +54,8 @@ class TrainConfig:
         teacher_temperature: see ``distil.soft_cross_entropy``.
         block_steps: before all else, the encoder's blocks learn from the teacher's for so many batches, at the
             rate block_learning_rate, see ``blockwise``; 0 for not at all. It needs a teacher that sees the crop.
+        block_weight: of the error at the ends of those blocks while the whole model learns. It falls to zero over the
+            training, and needs the same.
         cutmix, mixup: share of photos mixed with another of the batch, see ``augment``; mixup needs a teacher
             that sees the crop.
         precision: ``"float32"``, or ``"mixed_bfloat16"``: weights in float32, layers compute in bfloat16. On a
@@ -102,6 +104,7 @@ class TrainConfig:
     teacher_temperature: float = 1.0
     block_steps: int = 0
     block_learning_rate: float = 3e-3
+    block_weight: float = 0.0
     cutmix: float = 0.0
     mixup: float = 0.0
     precision: str = "float32"
@@ -153,6 +156,8 @@ class TrainConfig:
             raise TrainingError("teacher_weight and truth_weight are 0 or more, and not both 0.")
         if self.teacher and self.augment != "strong":
             raise TrainingError("A teacher goes with the augmentation 'strong'.")
+        if self.block_weight < 0:
+            raise TrainingError(f"block_weight is 0 or more, not {self.block_weight}.")
         if not 1 <= self.teacher_temperature <= 20:
             raise TrainingError(
                 f"teacher_temperature lies between 1 and 20, not at {self.teacher_temperature}."
@@ -163,8 +168,9 @@ class TrainConfig:
                 raise TrainingError(f"{name} lies between 0 and 1, not at {getattr(self, name)}.")
         if mixing and self.teacher and self.teacher_sees == "photo":
             raise TrainingError(f"A teacher goes with {mixing[0]} only if teacher_sees is 'crop'.")
-        if self.block_steps and not (self.teacher and self.teacher_sees == "crop"):
-            raise TrainingError("block_steps needs a teacher, and teacher_sees to be 'crop'.")
+        for name in ("block_steps", "block_weight"):
+            if getattr(self, name) and not (self.teacher and self.teacher_sees == "crop"):
+                raise TrainingError(f"{name} needs a teacher, and teacher_sees to be 'crop'.")
         if self.mixup and not self.teacher:
             raise TrainingError("mixup needs a teacher, since the truth about a blend is not known.")
 

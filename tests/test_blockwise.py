@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +8,7 @@ import tflite_files
 from drawn import draw_voc
 from numpy_layers import randomise
 
-from segdemo import blockwise, tflite, zoo
+from segdemo import blockwise, distil, losses, metrics, tflite, zoo
 from segdemo import train as train_module
 from segdemo.labels import VOC
 from segdemo.models.encoders import build_encoder
@@ -76,6 +77,59 @@ def test_cells_that_are_one_pixel_off_would_be_noticed(teacher):
         assert error > 0.1
 
 
+def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_to_the_edges(teacher):
+    """The teacher's rounded weights are all that is left, and with each block a little more of it."""
+    model = student()
+    images = crops(2, 113)
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"))
+    logits, *ends = learner(images, training=False)
+    right = teacher.blocks(images)
+    assert [end.shape for end in ends] == [block.shape for block in right]
+    assert logits.shape == (2, 8, 8, 5)
+    error = [float(tf.reduce_mean(blockwise.relative_error(*pair))) for pair in zip(right, ends, strict=True)]
+    assert max(error[:7]) < 0.02
+    assert max(error) < 0.5
+
+
+def test_a_model_that_imitates_is_the_model_itself_in_all_else(teacher, tmp_path):
+    model = student()
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"))
+    assert [id(v) for v in learner.trainable_variables] == [id(v) for v in model.trainable_variables]
+    learner.save_weights(tmp_path / "l.weights.h5")
+    other = student(seed=1)
+    other.load_weights(tmp_path / "l.weights.h5")
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def distiller(model, network, **settings):
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"))
+    made = distil.Distiller(learner.input, learner.outputs, network=network, **settings)
+    made.compile(keras.optimizers.SGD(0.1), losses.CrossEntropy(), metrics=[metrics.PixelAccuracy(5)])
+    return made
+
+
+def test_the_blocks_error_is_part_of_the_loss_and_fades(teacher):
+    model, images = student(seed=1), crops(2, 128)
+    learner = distiller(model, teacher, block_weight=3.0, steps=4)
+    answers = learner(images, training=False)
+    mask = np.zeros(answers[0].shape[:3], np.uint8)
+    soft = teacher(teacher.pictures(images))
+    plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + distil.soft_cross_entropy(
+        answers[0], soft, np.ones(mask.shape, np.float32)
+    )
+    blocks = teacher.blocks(teacher.pictures(images))
+    error = np.mean(
+        [tf.reduce_mean(blockwise.relative_error(b, e)) for b, e in zip(blocks, answers[1:], strict=True)]
+    )
+    for done, left in ((0, 1.0), (3, 0.25), (4, 0.0), (9, 0.0)):
+        learner.optimizer.iterations.assign(done)
+        loss = float(learner.compute_loss(images, mask, answers, training=True))
+        assert loss == pytest.approx(float(plain) + 3.0 * left * float(error), rel=1e-4)
+    truth = float(learner.compute_loss(images, mask, answers, training=False))
+    assert truth == pytest.approx(float(losses.CrossEntropy()(mask, answers[0])), rel=1e-5)
+
+
 def test_relative_error_is_one_for_a_channel_s_mean_and_zero_for_itself():
     target = np.random.default_rng(0).normal([3.0, -1.0], [10.0, 0.1], (4, 8, 8, 2)).astype(np.float32)
     mean = np.broadcast_to(target.mean((0, 1, 2)), target.shape)
@@ -111,6 +165,8 @@ def test_other_encoders_and_other_teachers_are_refused(teacher, tmp_path):
     assert other.block_widths != WIDTHS
     with pytest.raises(TeacherError, match="blocks are not those of this encoder"):
         blockwise.build(student().get_layer("mobilenet_v2"), other)
+    with pytest.raises(TeacherError, match="blocks are not those of this encoder"):
+        blockwise.check(build_encoder("mobilenet_v2"), teacher)  # of output stride 32
 
 
 @pytest.fixture
@@ -130,6 +186,7 @@ def config(tmp_path):
         "teacher": str(tmp_path / "t.tflite"),
         "teacher_sees": "crop",
         "block_steps": 2,
+        "block_weight": 1.0,
         "augment": "strong",
         "loss_stride": 4,
         "held_out": "val",
@@ -195,6 +252,8 @@ def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monk
         ({"block_learning_rate": 0.0}, r"The block learning rate lies between 0 and 1, not at 0\.0"),
         ({"teacher_sees": "photo"}, "block_steps needs a teacher, and teacher_sees to be 'crop'"),
         ({"teacher": ""}, "block_steps needs a teacher"),
+        ({"block_weight": -1.0}, r"block_weight is 0 or more, not -1\.0"),
+        ({"block_steps": 0, "block_weight": 1.0, "teacher": ""}, "block_weight needs a teacher"),
     ],
 )
 def test_settings_of_blocks_that_make_no_sense_are_refused(settings, message):
