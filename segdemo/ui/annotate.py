@@ -263,6 +263,8 @@ class _Tab(Layout):
         if photo.deleted:
             sentence = f"{photo.source} is in the trash."
             return self._offer_undo(sentence, ("photo", name, id_), label="Take it out")
+        if id_ == asked[self.opened] and asked[self.revisions] in (None, photo.revision):
+            return {}  # it is open; opening it once more could undo what is done to it meanwhile
         return self._open(asked, name, id_)
 
     def _delete(self, asked):

@@ -319,7 +319,9 @@ def test_correct_a_prediction_and_go_on_with_the_least_certain_photo(served, ope
     tab.wait_for_photo("dark.png")
     tab.pick("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
+    tab.pick("cat.png")  # which is open
     tab.save(1)
+    expect(tab.title).to_contain_text("revision 1")
     assert collection.photo(id_).model == "light"
     # The dark photo is darker than the threshold by more than the bright one is brighter.
     tab.press("n")
