@@ -70,12 +70,11 @@ def build(encoder, network):
     check(encoder, network)
     ends = block_ends(encoder)
     outputs = [encoder.get_layer(end).output for end in ends]
-    widths = [int(output.shape[-1]) for output in outputs]
     blocks = [
         keras.Model(first, last, name=end)
         for first, last, end in zip([encoder.inputs[0], *outputs[:-1]], outputs, ends, strict=True)
     ]
-    entrances = [keras.Input((None, None, width)) for width in (3, *widths[:-1])]
+    entrances = [keras.Input((None, None, width)) for width in (3, *network.block_widths[:-1])]
     return keras.Model(entrances, [block(x) for block, x in zip(blocks, entrances, strict=True)])
 
 
@@ -112,7 +111,7 @@ def lessons(encoder, network, preprocess):
     return lesson
 
 
-def imitating(model, encoder):
+def imitating(model, encoder, network):
     """A model with the cells of a teacher, which also answers what the encoder's blocks end in.
 
     It pads both sides wherever the encoder pads one, and so does with pictures of a multiple of its stride and one
@@ -120,14 +119,16 @@ def imitating(model, encoder):
 
     Args:
         model: ends in a layer ``"logits"``, and what follows it. encoder: its MobileNetV2.
+        network: the teacher, a ``tflite.FloatNetwork``.
 
     Returns:
         A ``keras.Model`` from RGB 0..255 (B, H, W, 3) to a list: the logits (B, h, w, K) at the output stride, and
         what each block ends in. It shares its weights with ``model``, and keeps them in the same order.
 
     Raises:
-        TeacherError: ``encoder`` is no MobileNetV2.
+        TeacherError: the teacher's blocks are not the encoder's.
     """
+    check(encoder, network)
     names, made = block_ends(encoder), {}
 
     def keep(layer, *args, **kwargs):

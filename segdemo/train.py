@@ -423,9 +423,7 @@ def _learner(config, model, size, network):
     side = size // config.loss_stride
     resize = keras.layers.Resizing(side, side, dtype="float32", name="loss_size")
     if config.block_weight:
-        encoder = _encoder(config, model)
-        blockwise.check(encoder, network)
-        model = blockwise.imitating(model, encoder)
+        model = blockwise.imitating(model, _encoder(config, model), network)
         logits, *ends = model.outputs
         return keras.Model(model.input, [resize(logits), *ends], name=model.name)
     if config.loss_stride == 1:

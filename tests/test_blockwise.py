@@ -81,7 +81,7 @@ def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_t
     """The teacher's rounded weights are all that is left, and with each block a little more of it."""
     model = student()
     images = crops(2, 113)
-    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"))
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"), teacher)
     logits, *ends = learner(images, training=False)
     right = teacher.blocks(images)
     assert [end.shape for end in ends] == [block.shape for block in right]
@@ -93,7 +93,7 @@ def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_t
 
 def test_a_model_that_imitates_is_the_model_itself_in_all_else(teacher, tmp_path):
     model = student()
-    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"))
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"), teacher)
     assert [id(v) for v in learner.trainable_variables] == [id(v) for v in model.trainable_variables]
     learner.save_weights(tmp_path / "l.weights.h5")
     other = student(seed=1)
@@ -103,7 +103,7 @@ def test_a_model_that_imitates_is_the_model_itself_in_all_else(teacher, tmp_path
 
 
 def distiller(model, network, **settings):
-    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"))
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"), network)
     made = distil.Distiller(learner.input, learner.outputs, network=network, **settings)
     made.compile(keras.optimizers.SGD(0.1), losses.CrossEntropy(), metrics=[metrics.PixelAccuracy(5)])
     return made
