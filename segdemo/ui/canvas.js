@@ -10,6 +10,7 @@ const state = {
   name: "photo",
   message: null,
   revision: null,
+  saved: null, // {key, revision} of the last mask saved from here
   classes: [],
   byId: new Map(),
   background: null,
@@ -717,6 +718,10 @@ function readLabels(labels) {
 
 const urlOf = (file) => (typeof file === "string" ? file : file?.url);
 
+// The page asked for a photo before it was saved and is answered after.
+const isOlderThanSaved = ({ key, mode, revision }) =>
+  mode === "edit" && state.saved?.key === key && (revision ?? 0) < state.saved.revision;
+
 // Shows what `payload` describes. Keeps the photo and the view when only the masks changed (another model).
 async function load(payload) {
   const turn = ++loading;
@@ -738,6 +743,13 @@ async function load(payload) {
     editor.readDraft(payload),
   ]);
   if (turn !== loading) return bitmap?.close();
+  if (isOlderThanSaved(payload)) {
+    bitmap?.close();
+    nodes.busy.hidden = true;
+    nodes.root.removeAttribute("aria-busy");
+    state.saved = null; // what comes next is shown, whatever it is
+    return trigger("reload", { key: payload.key });
+  }
   editor.leave();
   if (bitmap) {
     state.pyramid?.close();

@@ -51,7 +51,8 @@ def mask_canvas(value=None, *, on_save=None, on_import=None, **kwargs):
     Returns:
         gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload`` and ``next``. A listener that
         takes a ``gr.EventData`` argument reads ``.key`` (and ``.revision`` after ``saved``); ``reload`` and
-        ``next`` ask the page for the photo's newest revision and for another photo.
+        ``next`` ask the page for the photo's newest revision and for another photo. A value from before the
+        last save (an answer that was on its way) is not shown: ``reload`` comes instead.
     """
     functions = []
     if on_save is not None:

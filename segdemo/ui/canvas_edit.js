@@ -423,6 +423,7 @@ function makeEditor() {
       if (answer.conflict) return askAboutConflict(answer);
       if (answer.error) return banner(answer.error, "error", ["Try again", save]);
       state.revision = answer.revision;
+      state.saved = { key, revision: answer.revision };
       e.savedVersion = version;
       if (!dirty()) await drafts.remove(key).catch(() => {});
       banner(answer.message || "Saved.", "good");

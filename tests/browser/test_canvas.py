@@ -97,6 +97,7 @@ def show(name):
         "nothing": lambda: payload("nothing", PHOTO, VOC, prediction=np.zeros_like(PREDICTION)),
         "said": lambda: payload("said", PHOTO, VOC, prediction=PREDICTION * 0, message="No pet in here."),
         "edit": edit,
+        "again": lambda: edit(prediction=PREDICTION[::-1].copy()),  # the same photo, from another model
         "small": lambda: payload("small", PHOTO[:40, :60], VOC, mode="edit"),
         "next": lambda: edit("next", next_photo=True),
     }[name]()
@@ -132,6 +133,10 @@ def hear_saved(event: gr.EventData):
     return f"saved {event.key} {event.revision}"
 
 
+def hear_reload(event: gr.EventData):
+    return f"reload {event.key}"
+
+
 def hear_next(event: gr.EventData):
     return f"next {event.key}"
 
@@ -152,6 +157,7 @@ def app(tmp_path_factory):
                     mask_canvas(value, elem_id=name)
             which.submit(show, which, canvas, show_progress="hidden")
             canvas.saved(hear_saved, None, said)
+            canvas.reload(hear_reload, None, said)
             canvas.next(hear_next, None, said)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -204,7 +210,7 @@ class Canvas(CanvasDriver):
 
 
 def show_key(case):
-    return "photo" if case == "edit" else case
+    return "photo" if case in ("edit", "again") else case
 
 
 @pytest.fixture
@@ -691,6 +697,22 @@ def test_save_and_the_page_hears_of_it(canvas):
     _, _, labels = canvas.store.labels("photo")
     np.testing.assert_array_equal(labels, np.where(PREDICTION == CAT, 4, PREDICTION))
     expect(canvas.button("Save this mask")).to_have_text("Saved")
+
+
+def test_a_state_from_before_the_last_save_is_not_shown_but_asked_for_anew(canvas):
+    canvas.show("edit")
+    canvas.press("f", "4")
+    canvas.click(200, 150)
+    canvas.button("Save this mask").click()
+    said = canvas.page.locator("#said textarea, #said input")
+    expect(said).to_have_value("saved photo 1")
+    saved = canvas.labels()
+    canvas.show("again")  # as it was before
+    expect(said).to_have_value("reload photo")
+    np.testing.assert_array_equal(canvas.labels(), saved)
+    canvas.show("edit")  # the answer, whatever it is
+    canvas.wait("canvas.loads === 2")
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
 
 
 def test_unsaved_work_survives_a_reload_and_can_be_discarded(app, open_page, browser):
