@@ -718,6 +718,11 @@ function readLabels(labels) {
 
 const urlOf = (file) => (typeof file === "string" ? file : file?.url);
 
+function stopWaiting() {
+  nodes.busy.hidden = true;
+  nodes.root.removeAttribute("aria-busy");
+}
+
 // The page asked for a photo before it was saved and is answered after.
 const isOlderThanSaved = ({ key, mode, revision }) =>
   mode === "edit" && state.saved?.key === key && (revision ?? 0) < state.saved.revision;
@@ -745,8 +750,7 @@ async function load(payload) {
   if (turn !== loading) return bitmap?.close();
   if (isOlderThanSaved(payload)) {
     bitmap?.close();
-    nodes.busy.hidden = true;
-    nodes.root.removeAttribute("aria-busy");
+    stopWaiting();
     state.saved = null; // what comes next is shown, whatever it is
     return trigger("reload", { key: payload.key });
   }
@@ -780,8 +784,7 @@ async function load(payload) {
   if (!samePhoto || !sameClasses || !state.hidden.size) [state.hidden, state.solo] = [startHidden(), null];
   editor.enter(draft);
   buildSide();
-  nodes.busy.hidden = true;
-  nodes.root.removeAttribute("aria-busy");
+  stopWaiting();
   if (!samePhoto) view.width = 0; // so that the new photo is fitted
   fitStage();
   redraw("photo");
