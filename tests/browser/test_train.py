@@ -125,7 +125,10 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         page.get_by_role("button", name="Epoch before").click()
         expect(page.locator("#train-samples output")).to_contain_text("after epoch 5")
         expect(tab.rows.first).to_contain_text("drawn-pets@1")
-        assert page.evaluate("document.querySelector('#train-samples img').naturalWidth") > 300
+        # An image has no width while it loads.
+        page.wait_for_function(
+            "document.querySelector('#train-samples img').naturalWidth > 300", timeout=SECONDS
+        )
         page.locator("#train-origin-box button").first.click()
         expect(page.locator(".tr-origin")).to_contain_text("learning rate")
         expect(page.locator(".tr-origin")).to_contain_text("unet")
