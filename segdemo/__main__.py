@@ -152,6 +152,9 @@ def _add_passes(command):
         metavar="S",
         help="average over these multiples of the model's size (default: 1)",
     )
+    command.add_argument(
+        "--no-refine", action="store_true", help="do not draw outlines where the photo has them"
+    )
 
 
 def _print_json(data):
@@ -217,7 +220,7 @@ def _predict(options):
 
     photos = _photos(options.photos)
     entry = served_model(options.model)
-    predictor = Predictor(entry, options.scales, options.flip)
+    predictor = Predictor(entry.unrefined() if options.no_refine else entry, options.scales, options.flip)
     limits = Limits.from_env()
     results, failed = [], 0
     for path in _progress(photos, "photos"):
@@ -263,7 +266,7 @@ def _evaluate(options):
     entry = served_model(options.model)
     dataset = open_dataset(options.dataset, options.data)
     report = evaluate_model(
-        entry,
+        entry.unrefined() if options.no_refine else entry,
         dataset,
         options.subset,
         squashed=options.squashed,
@@ -293,7 +296,7 @@ def _calibrate(options):
     wrap = partial(_progress, unit="photos")
     result = calibrate.calibrate(entry, dataset, wrap=wrap, sizes=options.sizes)
     if options.passes:
-        data = {**entry.data, "adjustment": result["adjustment"]}
+        data = {**entry.data, **{name: result[name] for name in ("adjustment", "refinement")}}
         chosen = {name: result[name] for name in ("long_side", "temperature")}
         calibrated = replace(entry, **chosen, data=data)
         result["test_time"] = evaluate_passes(calibrated, dataset, "val", wrap=wrap)
@@ -313,6 +316,10 @@ def _calibrate(options):
     if measured := result["calibration"]:
         before, after = (100 * measured[key] for key in ("ece_before", "ece"))
         print(f"expected calibration error on {measured['subset']} {before:.2f} %, with it {after:.2f} %")
+    if refinement := result["refinement"]:
+        before, after = (100 * refinement[key] for key in ("mean_iou_before", "mean_iou"))
+        gain = f"{before:.1f} mean IoU on {refinement['chosen_on']}, with it {after:.1f}"
+        print(f"outlines refined with radius {refinement['radius']}, epsilon {refinement['epsilon']}: {gain}")
     if domain := result["domain"]:
         print(
             f"of {domain['photos']} photos of what it knows, {100 * domain['false_alarms']:.1f} % are called "

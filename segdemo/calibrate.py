@@ -1,11 +1,12 @@
 """What is set once a model is trained, on photos it has not learned from: the size it looks at photos in, how far
-its logits are adjusted for classes it has seen seldom, their temperature, and when to say that a photo shows nothing
-it knows.
+its logits are adjusted for classes it has seen seldom, their temperature, how its outlines follow the photo's, and
+when to say that a photo shows nothing it knows.
 
 All are chosen on one subset and reported on another.
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -15,14 +16,18 @@ from segdemo.evaluate import evaluate_model, scores
 from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
 from segdemo.labels import VOID
-from segdemo.predict import Predictor, argmax_at, evidence, resize_bilinear, softmax
+from segdemo.predict import Predictor, evidence, softmax
+from segdemo.refine import refine
+from segdemo.resample import argmax_at, resize_bilinear
 
 SPACING = 16  # pixels between those that are looked at, in both directions
 BINS = 15
 FALSE_ALARMS = 0.05  # share of photos of known things that may be called unknown, on the subset to choose by
 FEWEST_PHOTOS = 40  # a threshold or a strength chosen on fewer would mean nothing
 STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # of the adjustment that are tried
-LEAST_GAIN = 0.002  # of mean IoU in 0..1, for an adjustment to be made
+RADII, EPSILONS = (8, 12, 16), (1e-4, 3e-4, 1e-3)  # of the refinement that are tried, see ``refine.refine``
+NEARLY = 0.0005  # of mean IoU in 0..1: two refinements so close are as good as each other
+LEAST_GAIN = 0.002  # of mean IoU in 0..1, for an adjustment or a refinement to be made
 WINDOW_SHARES = (0.9, 0.75, 0.6, 0.5, 0.4)  # of a photo's shorter side
 SMALLEST_WINDOW = 128  # pixels
 
@@ -122,8 +127,51 @@ def fit_adjustment(entry, dataset, fit="val", wrap=iter):
     }
 
 
+def fit_refinement(entry, dataset, fit="val", wrap=iter):
+    """The guided filter that draws a model's outlines where the photo has them, if that raises the mean IoU.
+
+    Args:
+        entry: a ``zoo.ModelEntry``. dataset: in its label set.
+        fit: the subset to choose the filter on.
+        wrap: wraps the samples, such as in a progress bar.
+
+    Returns:
+        ``{"radius", "epsilon", "chosen_on", "mean_iou_before", "mean_iou"}`` for ``refine.refine``: of those of
+        ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon, whose
+        outlines are the smoothest. Or None if none gains ``LEAST_GAIN`` and for a stochastic network. What the entry
+        has already where there are fewer than ``FEWEST_PHOTOS`` photos to choose on.
+    """
+    samples = dataset.samples(fit)
+    if entry.samples > 1 or len(samples) < FEWEST_PHOTOS:
+        return entry.data.get("refinement")
+    predictor = Predictor(entry.unrefined())
+    filters = list(product(RADII, EPSILONS))
+    classes = len(entry.label_set)
+    confusions = np.zeros((1 + len(filters), classes, classes), np.int64)
+    for sample in wrap(samples):
+        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        prediction, size = predictor(image), predictor.input_size(image)
+        confusions[0] += masks.confusion(truth, prediction.label_map, classes)
+        for confusion, settings in zip(confusions[1:], filters, strict=True):
+            label_map = refine(prediction.probabilities, image, size, *settings)
+            confusion += masks.confusion(truth, label_map, classes)
+    found = [scores(confusion, entry.label_set)["mean_iou"] for confusion in confusions]
+    if max(found) - found[0] < LEAST_GAIN:
+        return None
+    close = [i for i in range(1, len(found)) if found[i] >= max(found) - NEARLY]
+    best = max(close, key=lambda i: (filters[i - 1][1], found[i]))
+    radius, epsilon = filters[best - 1]
+    return {
+        "radius": radius,
+        "epsilon": epsilon,
+        "chosen_on": fit,
+        "mean_iou_before": found[0],
+        "mean_iou": found[best],
+    }
+
+
 def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
-    """The size of photos at which a model scores best, its logits as they are.
+    """The size of photos at which a model scores best, its logits as they are and its outlines not refined.
 
     Args:
         entry: a ``zoo.ModelEntry``. dataset: in its label set.
@@ -140,7 +188,7 @@ def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
     for size in sizes:
         if not 32 <= size <= 2048:
             raise ValueError(f"A size is 32 to 2048 pixels, not {size}.")
-    plain = replace(entry, data={**entry.data, "adjustment": None})
+    plain = replace(entry, data={**entry.data, "adjustment": None, "refinement": None})
     found = {
         size: evaluate_model(replace(plain, long_side=size), dataset, fit, wrap=wrap)["mean_iou"]
         for size in sorted(set(sizes))
@@ -180,11 +228,11 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
         sizes: those to choose from, see ``choose_size``; without any, the model keeps its own.
 
     Returns:
-        ``{"long_side", "size", "adjustment", "temperature", "calibration", "domain"}``, entries for the model's
-        manifest: ``size`` is what ``choose_size`` and ``adjustment`` what ``fit_adjustment`` found, ``calibration``
-        has the calibration error before and after, ``domain`` the threshold of ``evidence`` and what it does. Each
-        is None where it could not be had. A stochastic network's temperature stays 1: its passes are averaged as
-        they are.
+        ``{"long_side", "size", "adjustment", "temperature", "calibration", "refinement", "domain"}``, entries for
+        the model's manifest: ``size`` is what ``choose_size``, ``adjustment`` what ``fit_adjustment`` and
+        ``refinement`` what ``fit_refinement`` found, ``calibration`` has the calibration error before and after,
+        ``domain`` the threshold of ``evidence`` and what it does. Each is None where it could not be had. A
+        stochastic network's temperature stays 1: its passes are averaged as they are.
 
     Raises:
         DatasetError: no such subset.
@@ -207,13 +255,15 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
             expected_calibration_error(softmax(logits / np.float32(t)), truth) for t in (1.0, temperature)
         )
         calibration = {"fitted_on": fit, "subset": report, "ece_before": before, "ece": after}
+    entry = replace(entry, temperature=temperature)
     return {
         "long_side": entry.long_side,
         "size": size,
         "adjustment": adjustment,
         "temperature": temperature,
         "calibration": calibration,
-        "domain": _domain(replace(entry, temperature=temperature), dataset, fit, report, wrap),
+        "refinement": fit_refinement(entry, dataset, fit, wrap),
+        "domain": _domain(entry, dataset, fit, report, wrap),
     }
 
 
@@ -249,7 +299,7 @@ def _domain(entry, dataset, fit, report, wrap):
     background = entry.label_set.background
     if background is None or len(dataset.samples(fit)) < FEWEST_PHOTOS:  # no need to ask the model then
         return None
-    predictor = Predictor(entry)
+    predictor = Predictor(entry.unrefined())  # whose probabilities are the same
     known, unknown = _evidences(predictor, wrap(dataset.samples(fit)), background)
     if len(known) < FEWEST_PHOTOS:  # the others are all background
         return None

@@ -77,7 +77,8 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
 
     Returns:
         The report of ``evaluate`` with ``model``, ``onnx_sha256``, ``dataset`` and ``subset``, the median
-        ``milliseconds`` of a prediction, ``scales`` and ``flip``, and with ``squashed`` scores under that name.
+        ``milliseconds`` of a prediction, ``scales``, ``flip`` and whether label maps were ``refined``, and with
+        ``squashed`` scores under that name.
 
     Raises:
         ValueError: the model's classes are not the dataset's. DatasetError: no such subset.
@@ -103,6 +104,7 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
         "subset": subset,
         "scales": list(scales),
         "flip": flip,
+        "refined": bool(entry.data.get("refinement")),
         **evaluate(predict, wrap(samples), dataset.label_set),
         "milliseconds": round(statistics.median(times), 1) if times else None,
     }

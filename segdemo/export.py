@@ -214,6 +214,7 @@ def export_run(run_dir, name=None, int8=False):
         "parent": config.start_from or None,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "version": __version__,
+        "refinement": inherited_refinement(config.start_from),  # unless there are photos to choose one on
     }
     manifest = run_dir / "manifest.json"
 
@@ -242,6 +243,15 @@ def export_run(run_dir, name=None, int8=False):
     command = f"python -m segdemo evaluate --model {name} {on}"
     described(metrics={**{key: after[key] for key in kept}, "command": command})
     return entry
+
+
+def inherited_refinement(name):
+    """The refinement of a served model for one that was trained from it, see ``calibrate.fit_refinement``, or None."""
+    parent = zoo.served_models().get(name)
+    refinement = parent.data.get("refinement") if parent else None
+    if not refinement:
+        return None
+    return {"radius": refinement["radius"], "epsilon": refinement["epsilon"], "chosen_for": name}
 
 
 def _try_int8(config, dataset, served, predictor):

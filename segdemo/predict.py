@@ -12,6 +12,8 @@ import onnxruntime
 from PIL import Image
 
 from segdemo import zoo
+from segdemo.refine import refine
+from segdemo.resample import argmax_at, resize_bilinear
 from segdemo.settings import threads
 
 # What a person may choose between, and what ``Predictor.seeing`` makes of it.
@@ -91,6 +93,8 @@ class Predictor:
         self.entry = entry
         adjustment = entry.data.get("adjustment")  # see ``calibrate.fit_adjustment``
         self._offsets = np.float32(adjustment["offsets"] if adjustment else 0)
+        refinement = entry.data.get("refinement")  # see ``calibrate.fit_refinement``
+        self._filter = {key: refinement[key] for key in ("radius", "epsilon")} if refinement else None
         self.session = onnxruntime.InferenceSession(entry.path, options, providers=["CPUExecutionProvider"])
         self._set_passes(scales, flip)
 
@@ -108,11 +112,15 @@ class Predictor:
 
     def network_input(self, image, scale=1.0):
         """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3)."""
+        height, width = self.input_size(image, scale)
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(resized)[None]
+
+    def input_size(self, image, scale=1.0):
+        """Height and width of ``network_input``."""
         height, width = image.shape[:2]
         scale = scale * self.entry.long_side / max(height, width)
-        size = [max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (width, height)]
-        resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return np.asarray(resized)[None]
+        return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
 
     def logits(self, image, scale=1.0, mirrored=False):
         """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), adjusted and divided by the temperature.
@@ -141,11 +149,15 @@ class Predictor:
         start = time.perf_counter()
         variance = None
         if len(self.passes) == 1:
-            logits = self.logits(image, *self.passes[0])
-            label_map, probabilities = argmax_at(logits, *image.shape[:2]), softmax(logits)
+            scores = self.logits(image, *self.passes[0])
+            probabilities = softmax(scores)
         else:
             probabilities, variance = self._average(image)
-            label_map = argmax_at(probabilities, *image.shape[:2])
+            scores = probabilities
+        if self._filter:
+            label_map = refine(probabilities, image, self.input_size(image), **self._filter)
+        else:
+            label_map = argmax_at(scores, *image.shape[:2])
         milliseconds = (time.perf_counter() - start) * 1000
         return Prediction(
             label_map,
@@ -195,58 +207,6 @@ def softmax(logits):
     """Softmax over the last axis: float32 (..., K) to float32 (..., K)."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
-
-
-def argmax_at(logits, height, width):
-    """Argmax of logits resized bilinearly (half-pixel centres), without ever holding the resized logits.
-
-    Between two rows of logits the interpolation is linear, so a class that wins at both ends of a column
-    wins all the way: only columns whose two winners differ are evaluated pixel by pixel. The result is that
-    of resizing everything; a 12-megapixel map takes a fraction of the memory and the time.
-
-    Args:
-        logits: float32 (h, w, K).
-        height, width: of the label map.
-
-    Returns:
-        uint8 (height, width).
-    """
-    left, right, weight = _lerp(logits.shape[1], width)
-    columns = logits[:, left] * (1 - weight)[:, None] + logits[:, right] * weight[:, None]  # (h, width, K)
-    winner = columns.argmax(-1).astype(np.uint8)  # (h, width)
-    above, below, weight = _lerp(logits.shape[0], height)
-    label_map = winner[above]
-    for start, stop in _runs(above):
-        top, bottom = above[start], below[start]
-        open_columns = np.flatnonzero(winner[top] != winner[bottom])
-        if open_columns.size:
-            w = weight[start:stop, None, None]
-            between = columns[top, open_columns] * (1 - w) + columns[bottom, open_columns] * w
-            label_map[start:stop, open_columns] = between.argmax(-1)
-    return label_map
-
-
-def resize_bilinear(values, height, width):
-    """Resize a grid float32 (h, w, K) with half-pixel centres: float32 (height, width, K)."""
-    if values.shape[:2] == (height, width):
-        return values
-    left, right, weight = _lerp(values.shape[1], width)
-    values = values[:, left] * (1 - weight)[:, None] + values[:, right] * weight[:, None]
-    above, below, weight = _lerp(values.shape[0], height)
-    return values[above] * (1 - weight)[:, None, None] + values[below] * weight[:, None, None]
-
-
-def _lerp(size, new_size):
-    """Indices before and after each of ``new_size`` sample points on an axis of ``size``, and the second's weight."""
-    points = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
-    before = points.astype(np.intp)
-    return before, np.minimum(before + 1, size - 1), (points - before).astype(np.float32)
-
-
-def _runs(values):
-    """(start, stop) of each run of equal neighbours in a sorted array."""
-    edges = np.flatnonzero(np.diff(values)) + 1
-    return zip([0, *edges], [*edges, len(values)], strict=True)
 
 
 class PredictorCache:

@@ -9,7 +9,7 @@ import importlib
 import inspect
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -194,6 +194,10 @@ class ModelEntry:
     def path(self):
         """Path of the serving graph."""
         return self.folder / self.onnx
+
+    def unrefined(self):
+        """The same model without ``refine.refine`` after it."""
+        return replace(self, data={**self.data, "refinement": None})
 
     def to_json(self):
         """What ``models --json`` and the API say of it."""

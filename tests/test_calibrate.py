@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -126,6 +127,46 @@ def test_classes_seen_seldom_are_adjusted_for(tmp_path, monkeypatch):
     assert calibrate.fit_adjustment(model, dataset) is None  # too few photos
 
 
+def draw_a_coarse_model(tmp_path, monkeypatch):
+    """Pets as discs, a model of their colour that answers on a coarse grid, and the truth to each photo."""
+    draw_pets(tmp_path / "discs", {"pug": 30})
+    dataset = open_dataset("pets", tmp_path / "discs")
+    y, x = np.mgrid[:96, :128]
+    truths = {}
+    for number, sample in enumerate(dataset.samples("val")):
+        disc = (y - 40 - number) ** 2 + (x - 64) ** 2 < 30**2
+        truths[sample.image_path] = np.where(disc, 0, 1).astype(np.uint8)
+    monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", len(truths))
+    monkeypatch.setattr(calibrate, "read_label_map", lambda sample: truths[sample.image_path])
+    shades = np.uint8([[220, 150, 90], [40, 60, 80]])
+    monkeypatch.setattr(calibrate, "read_photo", lambda path: shades[truths[path]])
+    entry = write_model(tmp_path / "coarse", "coarse", PETS, *bright(3, 0, 1, 130), stride=16, long_side=128)
+    return entry, dataset
+
+
+def test_outlines_are_refined_if_that_scores_better(tmp_path, monkeypatch):
+    entry, dataset = draw_a_coarse_model(tmp_path, monkeypatch)
+    found = calibrate.fit_refinement(entry, dataset)
+    assert (found["radius"], found["epsilon"]) in product(calibrate.RADII, calibrate.EPSILONS)
+    assert found["chosen_on"] == "val"
+    assert found["mean_iou"] > found["mean_iou_before"] + 0.02
+    refined = replace(entry, data={**entry.data, "refinement": found})
+    confusion = np.zeros((3, 3), np.int64)
+    for sample in dataset.samples("val"):
+        photo, truth = calibrate.read_photo(sample.image_path), calibrate.read_label_map(sample)
+        confusion += calibrate.masks.confusion(truth, calibrate.Predictor(refined)(photo).label_map, 3)
+    assert calibrate.scores(confusion, PETS)["mean_iou"] == pytest.approx(found["mean_iou"])
+    assert calibrate.fit_refinement(refined, dataset) == found  # it is not measured on top of itself
+    assert calibrate.fit_refinement(replace(entry, data={"samples": 2}), dataset) is None
+
+    monkeypatch.setattr(calibrate, "NEARLY", 1.0)  # all are as good, and this one is the smoothest
+    assert calibrate.fit_refinement(entry, dataset)["epsilon"] == max(calibrate.EPSILONS)
+    monkeypatch.setattr(calibrate, "LEAST_GAIN", 1.0)
+    assert calibrate.fit_refinement(refined, dataset) is None
+    monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 1000)
+    assert calibrate.fit_refinement(refined, dataset) == found  # too few photos to say otherwise
+
+
 def test_an_adjusted_model_takes_its_offsets_off_the_logits(entry):
     image = RNG.integers(0, 256, (40, 60, 3), np.uint8)
     plain = calibrate.Predictor(entry).logits(image)
@@ -161,14 +202,15 @@ def test_the_size_that_scores_best_is_chosen(pets, entry, monkeypatch):
     asked = []
 
     def measured(entry, dataset, subset, wrap):
-        asked.append((entry.long_side, entry.data["adjustment"], subset))
+        asked.append((entry.long_side, entry.data["adjustment"], entry.data["refinement"], subset))
         return {"mean_iou": {96: 0.5, 128: 0.7, 160: 0.7}[entry.long_side]}
 
     monkeypatch.setattr(calibrate, "evaluate_model", measured)
-    adjusted = replace(entry, data={**entry.data, "adjustment": {"offsets": [0, 1, 2]}})
+    settings = {"adjustment": {"offsets": [0, 1, 2]}, "refinement": {"radius": 8, "epsilon": 1e-4}}
+    adjusted = replace(entry, data={**entry.data, **settings})
     found = calibrate.choose_size(adjusted, pets, [160, 96, 128, 96])
     assert found == {"long_side": 128, "chosen_on": "val", "mean_iou": {96: 0.5, 128: 0.7, 160: 0.7}}
-    assert asked == [(side, None, "val") for side in (96, 128, 160)]
+    assert asked == [(side, None, None, "val") for side in (96, 128, 160)]
     with pytest.raises(ValueError, match="32 to 2048 pixels, not 16"):
         calibrate.choose_size(entry, pets, [64, 16])
 

@@ -225,6 +225,27 @@ def test_evaluate_as_json_and_for_people(capsys, tmp_path):
     assert "6 photos" in out
 
 
+def test_outlines_are_left_as_they_are_on_request(capsys, home, photos, tmp_path):
+    refinement = {"radius": 16, "epsilon": 1e-4}
+    write_model(
+        home / "models" / "coarse", "coarse", PETS, *bright(3, 0, 1), stride=16, refinement=refinement
+    )
+    draw_pets(tmp_path / "data", {"pug": 6})
+    command = ["evaluate", "--model", "coarse", "--dataset", "pets", "--data", tmp_path / "data", "--json"]
+    refined = json.loads(call(capsys, *command)[1])
+    plain = json.loads(call(capsys, *command, "--no-refine")[1])
+    assert (refined["refined"], plain["refined"]) == (True, False)
+    assert refined["mean_iou"] != plain["mean_iou"]
+    found = []
+    for more in ([], ["--no-refine"]):
+        command = ["predict", "--model", "coarse", "--out", tmp_path / "out", *more, photos / "cat.png"]
+        assert call(capsys, *command)[0] == 0
+        found.append(masks.decode_png(tmp_path / "out" / "cat.png", PETS))
+    predictor = Predictor(zoo.served_model("coarse").unrefined())
+    np.testing.assert_array_equal(found[1], predictor(data.chelsea()).label_map)
+    assert (found[0] != found[1]).any()
+
+
 def test_evaluate_on_other_classes_is_refused(capsys, tmp_path):
     draw_annotations(tmp_path / "data", ["a", "b", "c"])
     command = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", tmp_path / "data"]

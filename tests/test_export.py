@@ -9,10 +9,19 @@ import pytest
 from numpy_layers import randomise
 from onnx import numpy_helper
 from skimage import data
+from tiny import bright, write_model
 
 from segdemo import zoo
-from segdemo.export import ExportError, _compare, export_run, save_float16, serving_model, to_onnx
-from segdemo.labels import LABEL_SETS
+from segdemo.export import (
+    ExportError,
+    _compare,
+    export_run,
+    inherited_refinement,
+    save_float16,
+    serving_model,
+    to_onnx,
+)
+from segdemo.labels import LABEL_SETS, PETS
 from segdemo.models.deeplab import deeplabv3
 from segdemo.models.segnet import predict_bayesian
 from segdemo.models.unet import unet, unet_plain
@@ -149,6 +158,16 @@ def test_float16_keeps_numbers_beyond_its_range_finite(tmp_path):
 def test_a_run_without_checkpoint_cannot_be_exported(tmp_path):
     with pytest.raises(ExportError, match="has no best checkpoint yet: train at least one epoch first"):
         export_run(tmp_path)
+
+
+def test_a_model_has_its_parents_refinement_until_another_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path))
+    chosen = {"radius": 12, "epsilon": 3e-4}
+    for name, refinement in (("sharp", {**chosen, "chosen_on": "val", "mean_iou": 0.5}), ("plain", None)):
+        write_model(tmp_path / "models" / name, name, PETS, *bright(3, 0, 1), refinement=refinement)
+    assert inherited_refinement("sharp") == {**chosen, "chosen_for": "sharp"}
+    for name in ("plain", "unknown", "", None):
+        assert inherited_refinement(name) is None
 
 
 def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path):

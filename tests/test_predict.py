@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from skimage import data
+from test_resample import assert_is_argmax, resized
 from tiny import bright, write_model
 
 from segdemo import predict, zoo
 from segdemo.labels import PETS, VOC, LabelSet
-from segdemo.predict import DamagedModelError, Prediction, Predictor, PredictorCache, argmax_at, softmax
+from segdemo.predict import DamagedModelError, Prediction, Predictor, PredictorCache, softmax
+from segdemo.refine import refine
 
 RNG = np.random.default_rng(0)
 TWO = LabelSet("two", "Two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)))
@@ -25,61 +27,6 @@ def home(tmp_path, monkeypatch):
 def pets(tmp_path):
     """A model that calls bright pixels pet and the others background."""
     return write_model(tmp_path / "pets", "colours", PETS, *bright(3, 0, 1))
-
-
-def resized(logits, height, width):
-    """Bilinear with half-pixel centres, straight from the definition, in float64."""
-    h, w = logits.shape[:2]
-    y = np.clip((np.arange(height) + 0.5) * h / height - 0.5, 0, h - 1)
-    x = np.clip((np.arange(width) + 0.5) * w / width - 0.5, 0, w - 1)
-    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
-    bottom, right = np.minimum(top + 1, h - 1), np.minimum(left + 1, w - 1)
-    dy, dx = (y - top)[:, None, None], (x - left)[None, :, None]
-    logits = logits.astype(np.float64)
-    above = logits[top][:, left] * (1 - dx) + logits[top][:, right] * dx
-    below = logits[bottom][:, left] * (1 - dx) + logits[bottom][:, right] * dx
-    return above * (1 - dy) + below * dy
-
-
-def assert_is_argmax(label_map, scores):
-    """Every label's score is the best there is, up to rounding."""
-    chosen = np.take_along_axis(scores, label_map[..., None].astype(int), -1)[..., 0]
-    assert np.all(chosen >= scores.max(-1) - 1e-5 * np.abs(scores).max())
-
-
-def smooth(height, width, classes):
-    """Logits like a network's: a few coarse numbers a class, interpolated."""
-    return resized(RNG.normal(size=(4, 5, classes)), height, width).astype(np.float32)
-
-
-SIZES = [(9, 7), (64, 48), (37, 53), (5, 3), (1, 1), (1, 200), (200, 1), (3, 211)]
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("grid", [(9, 7), (1, 1), (1, 6), (8, 1), (16, 12)])
-def test_argmax_at_is_the_argmax_of_the_resized_logits(grid, size):
-    for logits in (RNG.normal(size=(*grid, 5)).astype(np.float32), smooth(*grid, 21)):
-        label_map = argmax_at(logits, *size)
-        assert label_map.dtype == np.uint8
-        assert label_map.shape == size
-        scores = resized(logits, *size)
-        assert_is_argmax(label_map, scores)
-        assert (label_map == scores.argmax(-1)).mean() > 0.999  # ties of rounding apart
-
-
-def test_argmax_at_agrees_with_a_library_that_holds_the_resized_logits():
-    tf_like = RNG.normal(size=(12, 16, 21)).astype(np.float32)
-    import keras
-
-    library = keras.ops.image.resize(tf_like[None], (100, 130), interpolation="bilinear")
-    np.testing.assert_array_equal(
-        argmax_at(tf_like, 100, 130), keras.ops.convert_to_numpy(library)[0].argmax(-1)
-    )
-
-
-def test_a_third_class_that_wins_only_between_two_grid_points_is_found():
-    logits = np.float32([[[4, 0, 3]], [[0, 4, 3]]])  # halfway: 2, 2, 3
-    np.testing.assert_array_equal(argmax_at(logits, 8, 1)[:, 0], [0, 0, 0, 2, 2, 1, 1, 1])
 
 
 def test_softmax_by_hand_and_without_overflow():
@@ -99,6 +46,12 @@ def test_one_class_is_certain_of_itself():
     prediction = Prediction(np.zeros((2, 2), np.uint8), np.ones((2, 2, 1), np.float32), 1.0)
     assert prediction.confidence.min() == 255
     assert prediction.uncertainty.max() == 0
+
+
+def mottled(folder):
+    """A model of random colours, so that no class wins everywhere."""
+    weights = np.random.default_rng(2).normal(size=(21, 3)) / 20
+    return write_model(folder, "mottled", VOC, weights - weights.mean(1, keepdims=True), np.zeros(21), 8)
 
 
 def test_ranges_on_a_photo(tmp_path):
@@ -153,14 +106,8 @@ def test_temperature_divides_the_logits(tmp_path):
 # --- several passes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(7, 5), (16, 12), (40, 3), (1, 1)])
-def test_resize_bilinear_is_that_of_the_definition(size):
-    grid = RNG.normal(size=(9, 7, 3)).astype(np.float32)
-    np.testing.assert_allclose(predict.resize_bilinear(grid, *size), resized(grid, *size), atol=1e-5)
-
-
 def test_several_scales_and_the_mirror_image_are_averaged(tmp_path):
-    entry = write_model(tmp_path, "random", VOC, RNG.normal(size=(21, 3)) / 20, RNG.normal(size=21), 8)
+    entry = mottled(tmp_path)
     photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
     predictor = Predictor(entry, scales=(0.5, 1.5), flip=True)
     parts = [
@@ -214,6 +161,24 @@ def test_a_stochastic_network_is_asked_as_often_as_its_entry_says(tmp_path):
     np.testing.assert_allclose(prediction.probabilities, 0.5, atol=1e-6)
     np.testing.assert_allclose(prediction.variance, (high - 0.5) ** 2, atol=1e-6)
     assert (prediction.uncertainty == round(2 * (high - 0.5) * 255)).all()
+
+
+# --- refined outlines -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("passes", [{}, {"flip": True}])
+def test_a_refined_models_label_map_is_that_of_the_filter(tmp_path, passes):
+    settings = {"radius": 8, "epsilon": 1e-3}
+    entry = mottled(tmp_path)
+    entry = replace(entry, data={**entry.data, "refinement": {**settings, "chosen_on": "val"}})
+    photo = data.astronaut()[::3, ::2]
+    predictor, plain = Predictor(entry, **passes), Predictor(entry.unrefined(), **passes)
+    prediction, coarse = predictor(photo), plain(photo)
+    np.testing.assert_array_equal(prediction.probabilities, coarse.probabilities)
+    assert predictor.input_size(photo) == predictor.network_input(photo).shape[1:3]
+    expected = refine(prediction.probabilities, photo, predictor.input_size(photo), **settings)
+    np.testing.assert_array_equal(prediction.label_map, expected)
+    assert (prediction.label_map != coarse.label_map).any()
 
 
 # --- photos of nothing it knows --------------------------------------------------------------------------
