@@ -157,6 +157,14 @@ def _add_passes(command):
     )
 
 
+def _asked_model(options):
+    """The model that a command with ``_add_passes`` names, as it is asked for. Raises as ``zoo.served_model``."""
+    from segdemo.zoo import served_model
+
+    entry = served_model(options.model)
+    return entry.unrefined() if options.no_refine else entry
+
+
 def _print_json(data):
     print(json.dumps(data, indent=1))
 
@@ -216,11 +224,10 @@ def _predict(options):
     from segdemo.files import write_atomic
     from segdemo.intake import IntakeError, Limits, read_photo
     from segdemo.predict import Predictor
-    from segdemo.zoo import served_model
 
     photos = _photos(options.photos)
-    entry = served_model(options.model)
-    predictor = Predictor(entry.unrefined() if options.no_refine else entry, options.scales, options.flip)
+    entry = _asked_model(options)
+    predictor = Predictor(entry, options.scales, options.flip)
     limits = Limits.from_env()
     results, failed = [], 0
     for path in _progress(photos, "photos"):
@@ -261,12 +268,11 @@ def _predict(options):
 def _evaluate(options):
     from segdemo.datasets import open_dataset
     from segdemo.evaluate import evaluate_model
-    from segdemo.zoo import served_model
 
-    entry = served_model(options.model)
+    entry = _asked_model(options)
     dataset = open_dataset(options.dataset, options.data)
     report = evaluate_model(
-        entry.unrefined() if options.no_refine else entry,
+        entry,
         dataset,
         options.subset,
         squashed=options.squashed,
@@ -316,7 +322,8 @@ def _calibrate(options):
     if measured := result["calibration"]:
         before, after = (100 * measured[key] for key in ("ece_before", "ece"))
         print(f"expected calibration error on {measured['subset']} {before:.2f} %, with it {after:.2f} %")
-    if refinement := result["refinement"]:
+    refinement = result["refinement"]
+    if refinement and "mean_iou" in refinement:  # one that it had may not have been measured
         before, after = (100 * refinement[key] for key in ("mean_iou_before", "mean_iou"))
         gain = f"{before:.1f} mean IoU on {refinement['chosen_on']}, with it {after:.1f}"
         print(f"outlines refined with radius {refinement['radius']}, epsilon {refinement['epsilon']}: {gain}")

@@ -246,6 +246,19 @@ def test_outlines_are_left_as_they_are_on_request(capsys, home, photos, tmp_path
     assert (found[0] != found[1]).any()
 
 
+def test_calibrate_keeps_a_refinement_that_it_cannot_measure(capsys, home, tmp_path):
+    refinement = {"radius": 16, "epsilon": 1e-4, "chosen_for": "parent"}
+    write_model(home / "models" / "child", "child", PETS, *bright(3, 0, 1), refinement=refinement)
+    draw_pets(tmp_path / "data", {"pug": 30})
+    command = ["calibrate", "--model", "child", "--dataset", "pets", "--data", tmp_path / "data"]
+    code, out, err = call(capsys, *command, "--json")
+    assert code == 0, err
+    assert json.loads(out)["refinement"] == refinement
+    code, out, err = call(capsys, *command)
+    assert code == 0, err
+    assert "temperature" in out
+
+
 def test_evaluate_on_other_classes_is_refused(capsys, tmp_path):
     draw_annotations(tmp_path / "data", ["a", "b", "c"])
     command = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", tmp_path / "data"]
