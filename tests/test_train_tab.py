@@ -22,7 +22,7 @@ from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.segment import Shown
 from segdemo.ui.services import Services
-from segdemo.ui.train import user_of
+from segdemo.ui.train import Twins, user_of
 from segdemo.ui.train_chart import chart
 from segdemo.versions import ModelStore, Version
 
@@ -43,6 +43,19 @@ def collection(services, title, count, label_set=PETS):
         photo.save(path)
         made.save(made.add_photo(path, path.name), mask, 0)
     return made
+
+
+def test_the_second_of_two_events_of_one_choice_is_known(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("segdemo.ui.train.time.monotonic", lambda: now)
+    twins = Twins()
+    assert not twins.second("one browser", ["unet", "mine", 256])
+    now = 0.1
+    assert twins.second("one browser", ["unet", "mine", 256])
+    assert not twins.second("one browser", ["unet", "mine", 100])
+    assert not twins.second("another", ["unet", "mine", 100])
+    now = 60.0
+    assert not twins.second("another", ["unet", "mine", 100])
 
 
 # --- what is offered ---------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def build(services, demo, tab):
                 [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
                 value="once",
                 label="Look at the photo",
-                info="More looks are averaged: a better mask for 2 or 6 times the time.",
+                info="More looks are averaged: a better mask for up to twice or six times the time.",
                 elem_id="passes",
             )
             browser = _dataset_browser(services)

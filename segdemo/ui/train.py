@@ -7,6 +7,8 @@ things are and sends what has changed.
 import contextlib
 import html
 import secrets
+import threading
+import time
 from dataclasses import dataclass
 
 import gradio as gr
@@ -42,6 +44,27 @@ class _Asked:
         return self.form[component]
 
 
+class Twins:
+    """Tells the second of two events that Gradio fires for one choice in a menu from a choice of its own.
+
+    It comes a few hundredths of a second after the first, from the same browser and with the same form. A second
+    answer would undo what was typed since the first. Safe to call from several threads.
+    """
+
+    SECONDS = 2  # within which the second one comes, on a busy machine too
+
+    def __init__(self):
+        self._last, self._time, self._lock = None, 0.0, threading.Lock()
+
+    def second(self, browser, form):
+        """Whether the last event was this very one, a moment ago."""
+        with self._lock:
+            event, now = (browser, form), time.monotonic()
+            repeated = event == self._last and now - self._time < self.SECONDS
+            self._last, self._time = event, now
+            return repeated
+
+
 def build(services, tab, tabs, shown):
     """Add the tab to the Blocks being built.
 
@@ -65,6 +88,7 @@ class TrainTab(Layout):
     def __init__(self, services, tabs, shown):
         super().__init__(services, tabs, shown)
         self._histories = train_view.Histories(services.runs)
+        self._twins = Twins()
 
     def connect(self, tab):
         """Listen to every component, and to the tab itself."""
@@ -73,8 +97,9 @@ class TrainTab(Layout):
         self.tabs.select(self._leave, None, [self.timer, self.seen], api_visibility="private", queue=False)
         gr.on([self.timer.tick], **self._event(self._look, quiet=True))
         gr.on(
+            # Not select: it does not come from the keyboard.
             [self.start.input, self.source.input],
-            **self._event(self._suggested),
+            **self._event(self._choose),
             trigger_mode="always_last",
         )
         gr.on(
@@ -189,6 +214,13 @@ class TrainTab(Layout):
         return {**done, self.tabs: gr.Tabs(selected=TAB)}
 
     # --- the form ---
+
+    def _choose(self, asked):
+        """Another start or dataset was chosen in its menu."""
+        form = [asked[component] for component in self.form]
+        if self._twins.second(asked.request.session_hash, form):
+            return {}
+        return self._suggested(asked)
 
     def _suggested(self, asked):
         """Another start or dataset was chosen: settings that suit them."""

@@ -300,8 +300,12 @@ def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path,
             "Label at least 3 photos first (2 labelled so far)"
         )
         expect(page.locator("#train-begin")).to_be_disabled()
-        tab.choose("source", "^My pets")
+        page.locator("#train-source input").focus()
+        for _ in range(3):  # opens the menu, stands at "Few", goes on to "My pets"
+            page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
         expect(page.locator("#train-begin")).to_be_enabled()
+        expect(page.locator("#train-source input")).to_have_value("My pets · 5 labelled")
         tab.fill(size=100)
         tab.click("begin")
         expect(tab.notice.get_by_role("alert")).to_have_text("Crop is a multiple of 32 pixels, not 100.")
