@@ -209,7 +209,8 @@ def teach(model, encoder, network, batches, steps, learning_rate, callbacks=(), 
         warmup_steps=warmup,
     )
     lesson = lessons(encoder, network, model.get_layer("preprocess"))
-    begin(encoder, *lesson(next(iter(batches))[0]))
+    entering, leaving = lesson(next(iter(batches))[0])
+    begin(encoder, entering, leaving)
     data = batches.map(lambda crops, *_: lesson(crops), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
     with _all_learning(encoder):
         learner.compile(
@@ -217,6 +218,9 @@ def teach(model, encoder, network, batches, steps, learning_rate, callbacks=(), 
             loss=[relative_error] * len(learner.outputs),
             jit_compile=False,  # "auto" would choose XLA, which is slower on a CPU
         )
+        # With all variables there, Keras traces a step once instead of twice.
+        learner.optimizer.build(learner.trainable_variables)
+        learner.compute_loss(y=leaving, y_pred=leaving)
         learner.fit(data, steps_per_epoch=steps, callbacks=list(callbacks), verbose=verbose, shuffle=False)
 
 
