@@ -27,13 +27,18 @@ def tiny_config(data):
 
 
 def until(server, run_id, condition, seconds=180):
-    """Look after the runs until a Snapshot is as wanted; conditions are states or functions."""
+    """Look after the runs until a Snapshot is as wanted; conditions are states or functions.
+
+    A run that has ended is settled when this returns: its ``status.json`` says so too.
+    """
     end = time.monotonic() + seconds
     wanted = condition if callable(condition) else lambda snapshot: snapshot.state == condition
     while time.monotonic() < end:
         server.tick()
         snapshot = server.follow(run_id)
         if wanted(snapshot):
+            if snapshot.ended:
+                server.tick()  # it may have ended since the last look: now that is written down
             return snapshot
         time.sleep(0.03)
     raise AssertionError(f"not in time: {snapshot}")
