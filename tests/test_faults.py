@@ -20,6 +20,7 @@ from running import TINY, pid_of, tiny_config, until
 
 from segdemo import callbacks, export, processes, train
 from segdemo.datasets import DatasetError
+from segdemo.files import read_json
 from segdemo.labels import LabelSet
 from segdemo.policy import Policy
 from segdemo.runs import Runs
@@ -36,7 +37,7 @@ def config(tmp_path, monkeypatch):
 
 
 def status(run):
-    return json.loads((run / "status.json").read_text())
+    return read_json(run / "status.json")
 
 
 # --- processes that are killed and a disk that is full: with the page's own interface ---------------------
@@ -80,7 +81,7 @@ def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config,
             "failed",
             "The disk is full: free some space, then resume the run.",
         )
-        kept = json.loads((full.folder / "checkpoints" / "state.json").read_text())
+        kept = read_json(full.folder / "checkpoints" / "state.json")
         with h5py.File(full.folder / "checkpoints" / kept["file"]) as file:
             assert len(file) > 0
 
@@ -161,47 +162,48 @@ def other_size(path):
     save_mask(path, np.ones((5, 7), np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("break_", "photo", "says"),
-    [
+def breaking(break_, path, when):
+    """A ``Recorder.on_epoch_begin`` that breaks a file, once, when an epoch begins."""
+    begin, broken = callbacks.Recorder.on_epoch_begin, []
+
+    def on_epoch_begin(recorder, epoch, logs=None):
+        if epoch >= when and not broken:
+            break_(path)
+            broken.append(path)
+        begin(recorder, epoch, logs)
+
+    return on_epoch_begin
+
+
+def test_a_broken_photo_or_mask_ends_the_run_with_its_name_and_the_run_goes_on_once_it_is_mended(
+    config, tmp_path, monkeypatch
+):
+    faults = [
         (cut, True, "jpg"),
         (no_photo, True, ""),
         (Path.unlink, True, "is missing: restore it"),
         (cut, False, "cannot be read as a picture: restore it"),
         (other_size, False, "differ in size"),
         (Path.unlink, False, "is missing: restore it"),
-    ],
-)
-def test_a_broken_photo_or_mask_ends_the_run_with_its_name_and_the_run_goes_on_once_it_is_mended(
-    config, tmp_path, monkeypatch, break_, photo, says
-):
-    config = replace(config, augment="strong")  # which decodes a photo in every epoch
+    ]
+    config = replace(config, augment="strong", epochs=len(faults) + 2)  # which decodes a photo in every epoch
     run, sample = tmp_path / "run", first(config)
-    path = sample.image_path if photo else sample.mask_path
-    whole = path.read_bytes()
-
-    def during(recorder, epoch, logs=None):  # the dataset is sound when the run begins
-        if epoch == 1 and path.exists() and path.read_bytes() == whole:
-            break_(path)
-
-    with monkeypatch.context() as patch:
-        original = callbacks.Recorder.on_epoch_begin
-        patch.setattr(
-            callbacks.Recorder,
-            "on_epoch_begin",
-            lambda self, epoch, logs=None: (during(self, epoch), original(self, epoch, logs)),
-        )
-        with pytest.raises((DatasetError, TrainingError)) as caught:
-            train.train(replace(config, epochs=3), run, verbose=False)
-    told = status(run)
-    assert told["state"] == "failed"
-    assert told["message"] == str(caught.value)
-    assert says in told["message"]
-    assert "\n" not in told["message"]
-    assert "Error" not in told["message"]
-    assert (run / "checkpoints" / "best.weights.h5").is_file()
-    path.write_bytes(whole)
-    assert train.train(replace(config, epochs=3), run, resume=True, verbose=False)["state"] == "done"
+    for number, (break_, photo, says) in enumerate(faults, 1):
+        path = sample.image_path if photo else sample.mask_path
+        whole = path.read_bytes()
+        with monkeypatch.context() as patch:  # the dataset is sound when the run begins
+            patch.setattr(callbacks.Recorder, "on_epoch_begin", breaking(break_, path, number))
+            with pytest.raises((DatasetError, TrainingError)) as caught:
+                train.train(config, run, resume=number > 1, verbose=False)
+        told = status(run)
+        assert told["state"] == "failed"
+        assert told["message"] == str(caught.value)
+        assert says in told["message"]
+        assert "\n" not in told["message"]
+        assert "Error" not in told["message"]
+        assert read_json(run / "checkpoints" / "state.json")["epoch"] >= number
+        path.write_bytes(whole)
+    assert train.train(config, run, resume=True, verbose=False)["state"] == "done"
 
 
 def test_a_dataset_that_got_another_class_meanwhile_is_refused_and_one_that_grew_is_not(
@@ -261,7 +263,7 @@ def test_patience_and_the_lowered_learning_rate_are_kept_when_a_run_is_stopped(c
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Recorder, "on_epoch_begin", stop_in_the_third)
         assert train.train(config, run, verbose=False)["state"] == "cancelled"
-    kept = json.loads((run / "checkpoints" / "state.json").read_text())
+    kept = read_json(run / "checkpoints" / "state.json")
     assert kept["patience"]["EarlyStopping"]["wait"] == 1
     train.train(config, run, resume=True, verbose=False)
     lines = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
