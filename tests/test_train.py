@@ -116,13 +116,26 @@ def test_the_subset_to_learn_from(tmp_path):
 # --- a run -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(settings, folder) of a run of seconds, done once; its folder holds ``run`` and ``home``."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = tiny_config(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGDEMO_HOME", str(folder / "home"))
+        train.train(config, folder / "run", verbose=False)
+    return config, folder
+
+
 @pytest.fixture
-def finished(config, tmp_path):
-    train.train(config, tmp_path / "run", verbose=False)
-    return tmp_path / "run"
+def finished(trained, tmp_path):
+    """(settings, folder) of a finished run, a copy to go on with."""
+    config, folder = trained
+    return config, shutil.copytree(folder / "run", tmp_path / "run")
 
 
-def test_a_run_leaves_everything_it_promises(config, finished, home):
+def test_a_run_leaves_everything_it_promises(trained):
+    config, finished = trained[0], trained[1] / "run"
     status = read(finished)
     assert status["state"] == "done"
     assert status["pid"] == os.getpid()
@@ -150,13 +163,14 @@ def test_a_run_leaves_everything_it_promises(config, finished, home):
         log = EventAccumulator(str(finished / "tensorboard" / part)).Reload()
         assert "epoch_loss" in log.Tags()["tensors"]
     # A run touches nothing but its folder and the cache.
-    assert [path.name for path in home.iterdir()] == ["cache"]
+    assert [path.name for path in (trained[1] / "home").iterdir()] == ["cache"]
 
 
-def test_a_run_is_not_overwritten(config, finished):
+def test_a_run_is_not_overwritten(finished):
+    config, run = finished
     with pytest.raises(TrainingError, match="already holds a run: pass --resume"):
-        train.train(config, finished, verbose=False)
-    assert read(finished)["state"] == "done"
+        train.train(config, run, verbose=False)
+    assert read(run)["state"] == "done"
 
 
 def test_training_learns(config, tmp_path):
@@ -261,24 +275,27 @@ def test_a_run_stopped_at_its_last_step_or_in_its_validation_is_validated_later(
     assert [event["epoch"] for event in events(run, "epoch")] == [1]
 
 
-def test_a_request_to_stop_that_came_before_a_resumed_run_began_is_kept(config, finished):
-    callbacks.RunFolder(finished).status(state="queued")
-    (finished / "cancel").touch()
-    status = train.train(replace(config, epochs=3), finished, resume=True, verbose=False)
+def test_a_request_to_stop_that_came_before_a_resumed_run_began_is_kept(finished):
+    config, run = finished
+    callbacks.RunFolder(run).status(state="queued")
+    (run / "cancel").touch()
+    status = train.train(replace(config, epochs=3), run, resume=True, verbose=False)
     assert status["state"] == "cancelled"
-    assert steps_taken(finished) == 2 * STEPS + 1
+    assert steps_taken(run) == 2 * STEPS + 1
 
 
-def test_a_finished_run_can_be_made_longer(config, finished):
-    train.train(replace(config, epochs=3), finished, resume=True, verbose=False)
-    assert steps_taken(finished) == 3 * STEPS
-    assert [event["epoch"] for event in events(finished, "epoch")] == [1, 2, 3]
+def test_a_finished_run_can_be_made_longer(finished):
+    config, run = finished
+    train.train(replace(config, epochs=3), run, resume=True, verbose=False)
+    assert steps_taken(run) == 3 * STEPS
+    assert [event["epoch"] for event in events(run, "epoch")] == [1, 2, 3]
 
 
-def test_resuming_a_finished_run_changes_nothing(config, finished):
-    file = finished / "checkpoints" / read(finished, "checkpoints/state.json")["file"]
+def test_resuming_a_finished_run_changes_nothing(finished):
+    config, run = finished
+    file = run / "checkpoints" / read(run, "checkpoints/state.json")["file"]
     before = file.read_bytes()
-    assert train.train(config, finished, resume=True, verbose=False)["state"] == "done"
+    assert train.train(config, run, resume=True, verbose=False)["state"] == "done"
     assert file.read_bytes() == before
 
 
