@@ -40,7 +40,7 @@ def served_app(folder, seconds=120, script="app.py", **environment):
         )
     try:
         end = time.monotonic() + seconds
-        while not _answers(url):
+        while not answers(url):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
@@ -54,7 +54,8 @@ def served_app(folder, seconds=120, script="app.py", **environment):
             process.wait()
 
 
-def _answers(url):
+def answers(url):
+    """Whether a server is there."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status == 200

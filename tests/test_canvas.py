@@ -26,10 +26,17 @@ EVERY_ID = LabelSet(
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collected():
+    """The event loops are collected before the next module, whose tests would be blamed for them."""
+    gc.freeze()  # the million objects of tests with TensorFlow take half a minute to look through
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.unfreeze()
 
 
 def opened(file):
