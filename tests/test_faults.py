@@ -201,6 +201,7 @@ def test_a_broken_photo_or_mask_ends_the_run_with_its_name_and_the_run_goes_on_o
         assert says in told["message"]
         assert "\n" not in told["message"]
         assert "Error" not in told["message"]
+        assert (run / "checkpoints" / "best.weights.h5").is_file()
         assert read_json(run / "checkpoints" / "state.json")["epoch"] >= number
         path.write_bytes(whole)
     assert train.train(config, run, resume=True, verbose=False)["state"] == "done"
