@@ -1,8 +1,12 @@
 """Shared fixtures. No test needs the network or any file outside the repository."""
 
+import gc
 import os
 import tempfile
+import warnings
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -26,3 +30,14 @@ def pytest_collection_modifyitems(items):
     folder = Path(__file__).parent
     order = {folder / name: n for n, name in enumerate(LONG)}
     items.sort(key=lambda item: order.get(item.path, len(LONG)))
+
+
+@pytest.fixture(scope="module")
+def event_loops_collected():
+    """For modules with a gr.Blocks, which leaves event loops to the garbage collector: the next would be blamed."""
+    gc.freeze()  # the million objects of tests with TensorFlow take half a minute to look through
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    gc.unfreeze()

@@ -40,7 +40,7 @@ def served_app(folder, seconds=120, script="app.py", **environment):
         )
     try:
         end = time.monotonic() + seconds
-        while not answers(url):
+        while not _answers(url):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)
@@ -54,8 +54,7 @@ def served_app(folder, seconds=120, script="app.py", **environment):
             process.wait()
 
 
-def answers(url):
-    """Whether a server is there."""
+def _answers(url):
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status == 200

@@ -1,8 +1,6 @@
 import base64
-import gc
 import io
 import json
-import warnings
 from pathlib import Path
 
 import gradio as gr
@@ -13,8 +11,10 @@ from PIL import Image
 from segdemo.labels import VOC, LabelSet
 from segdemo.ui import canvas
 
-# A gr.Blocks leaves event loops behind for the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("event_loops_collected"),
+]
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (7, 13, 3), dtype=np.uint8)
 LABELS = (np.arange(91) % 21).astype(np.uint8).reshape(7, 13)
@@ -26,17 +26,6 @@ EVERY_ID = LabelSet(
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def collected():
-    """The event loops are collected before the next module, whose tests would be blamed for them."""
-    gc.freeze()  # the million objects of tests with TensorFlow take half a minute to look through
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-    gc.unfreeze()
 
 
 def opened(file):

@@ -135,7 +135,8 @@ def finished(trained, tmp_path):
 
 
 def test_a_run_leaves_everything_it_promises(trained):
-    config, finished = trained[0], trained[1] / "run"
+    config, folder = trained
+    finished = folder / "run"
     status = read(finished)
     assert status["state"] == "done"
     assert status["pid"] == os.getpid()
@@ -163,7 +164,7 @@ def test_a_run_leaves_everything_it_promises(trained):
         log = EventAccumulator(str(finished / "tensorboard" / part)).Reload()
         assert "epoch_loss" in log.Tags()["tensors"]
     # A run touches nothing but its folder and the cache.
-    assert [path.name for path in (trained[1] / "home").iterdir()] == ["cache"]
+    assert [path.name for path in (folder / "home").iterdir()] == ["cache"]
 
 
 def test_a_run_is_not_overwritten(finished):

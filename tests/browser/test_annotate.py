@@ -362,13 +362,13 @@ def test_a_phone_shows_everything_without_sideways_scrolling(served, open_page, 
         assert box["x"] + box["width"] <= 390, selector
 
 
-def test_a_shared_page_says_so(served, open_page, tmp_path):
+def test_a_shared_page_says_so(served, serve, open_page, tmp_path):
     words = "Everybody who visits this page sees and can change these collections"
     page = open_page(served[0])
     page.get_by_role("tab", name="Annotate").click()
     page.locator("#collection").wait_for()
     expect(page.get_by_text(words)).to_have_count(0)
-    with served_app(tmp_path, SPACE_ID="someone/segdemo") as (url, _):
+    with serve(tmp_path, SPACE_ID="someone/segdemo") as (url, _):
         page = open_page(url)
         page.get_by_role("tab", name="Annotate").click()
         expect(page.get_by_text(words)).to_be_visible(timeout=SECONDS)

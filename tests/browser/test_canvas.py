@@ -1,11 +1,9 @@
 """The mask canvas in headless Chromium: what is drawn, what is painted, and that no pixel is lost on the way."""
 
 import contextlib
-import gc
 import io
 import socket
 import struct
-import warnings
 import zlib
 from functools import cache
 
@@ -142,7 +140,7 @@ def hear_next(event: gr.EventData):
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
+def app(tmp_path_factory, event_loops_collected):
     """(url, store) of a page with one canvas, two synced ones, and a box that takes the name of a case."""
     store = Store()
     with pytest.MonkeyPatch.context() as patch:
@@ -165,9 +163,6 @@ def app(tmp_path_factory):
         _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
         yield url, store
         demo.close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class Canvas(CanvasDriver):

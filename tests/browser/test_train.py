@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from drawn import scene
 from playwright.sync_api import expect
-from serving import served_app
 
 from segdemo import processes
 from segdemo.labels import PETS
@@ -87,11 +86,11 @@ class Tab:
 # --- the whole loop, with the real trainer ------------------------------------------------------------------
 
 
-def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_path, open_page):
+def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_path, open_page, serve):
     home = tmp_path / "home"
     annotate(home, tmp_path / "photos", 20)
     new_photo, truth = photos(tmp_path / "new", 25)[24]
-    with served_app(tmp_path) as (url, _):
+    with serve(tmp_path) as (url, _):
         page = open_page(url)
         tab = Tab(page)
         expect(page.locator("#train-hint")).to_be_visible()
@@ -162,25 +161,30 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
 # --- every button, with a trainer that only pretends -----------------------------------------------------------
 
 
-@contextlib.contextmanager
-def pretending(folder, **environment):
+@pytest.fixture
+def pretending(serve):
     """The application with the trainer of tests, and a collection of five labelled photos."""
-    if not (folder / "home" / "annotations").exists():
-        annotate(folder / "home", folder / "photos", 5)
-    try:
-        with served_app(folder, script="tests/fake_app.py", **environment) as served:
-            yield served
-    finally:
-        for path in (folder / "home" / "runs").glob("*/run.json"):
-            for launch in json.loads(path.read_text()).get("launches", []):
-                if processes.start_ticks(launch["pid"]) == launch["started"]:
-                    os.killpg(launch["pid"], signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def pretending(folder, **environment):
+        if not (folder / "home" / "annotations").exists():
+            annotate(folder / "home", folder / "photos", 5)
+        try:
+            with serve(folder, script="tests/fake_app.py", **environment) as served:
+                yield served
+        finally:
+            for path in (folder / "home" / "runs").glob("*/run.json"):
+                for launch in json.loads(path.read_text()).get("launches", []):
+                    if processes.start_ticks(launch["pid"]) == launch["started"]:
+                        os.killpg(launch["pid"], signal.SIGKILL)
+
+    return pretending
 
 
 SLOW = {"FAKE_STEPS": "2000", "FAKE_DELAY": "0.05"}
 
 
-def test_runs_queue_and_are_cancelled_resumed_renamed_cloned_and_deleted(tmp_path, open_page):
+def test_runs_queue_and_are_cancelled_resumed_renamed_cloned_and_deleted(tmp_path, open_page, pretending):
     with pretending(tmp_path, **SLOW) as (url, _):
         page = open_page(url)
         tab = Tab(page)
@@ -235,7 +239,7 @@ def test_runs_queue_and_are_cancelled_resumed_renamed_cloned_and_deleted(tmp_pat
         assert not (tmp_path / "home" / "runs" / first).exists()
 
 
-def test_a_run_and_its_page_outlive_the_server(tmp_path, open_page):
+def test_a_run_and_its_page_outlive_the_server(tmp_path, open_page, pretending, serve):
     with pretending(tmp_path, **SLOW) as (url, server):
         tab = Tab(open_page(url))
         tab.click("begin")
@@ -245,7 +249,7 @@ def test_a_run_and_its_page_outlive_the_server(tmp_path, open_page):
         server.wait()
         trainer = json.loads((tmp_path / "home" / "runs" / run_id / "run.json").read_text())["launches"][0]
         assert processes.start_ticks(trainer["pid"]) == trainer["started"]
-        with served_app(tmp_path, script="tests/fake_app.py", **SLOW) as (again, _):
+        with serve(tmp_path, script="tests/fake_app.py", **SLOW) as (again, _):
             tab = Tab(open_page(again))
             tab.wait("running")
             assert tab.run_id() == run_id
@@ -267,7 +271,9 @@ def trainer_of(folder, run_id):
     raise AssertionError("no trainer")
 
 
-def test_a_worse_model_is_promoted_only_by_force_and_taken_back_with_one_click(tmp_path, open_page):
+def test_a_worse_model_is_promoted_only_by_force_and_taken_back_with_one_click(
+    tmp_path, open_page, pretending
+):
     with pretending(tmp_path, FAKE_SCORE="0.5") as (url, _):
         page = open_page(url)
         tab = Tab(page)
@@ -289,7 +295,7 @@ def test_a_worse_model_is_promoted_only_by_force_and_taken_back_with_one_click(t
         expect(page.locator("#train-rollback")).to_be_hidden()
 
 
-def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path, open_page):
+def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path, open_page, pretending):
     annotate(tmp_path / "home", tmp_path / "few", 2, "Few")
     annotate(tmp_path / "home", tmp_path / "photos", 5)
     with pretending(tmp_path) as (url, _):
@@ -322,7 +328,7 @@ def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path,
         ({"SEGDEMO_TRAINING": "users"}, "Sign in first"),
     ],
 )
-def test_where_training_is_not_allowed_nothing_starts(tmp_path, open_page, environment, says):
+def test_where_training_is_not_allowed_nothing_starts(tmp_path, open_page, environment, says, pretending):
     with pretending(tmp_path, **environment) as (url, _):
         page = open_page(url)
         tab = Tab(page)
@@ -333,7 +339,7 @@ def test_where_training_is_not_allowed_nothing_starts(tmp_path, open_page, envir
         assert not (tmp_path / "home" / "runs" / ".estimates").exists()
 
 
-def test_a_token_opens_training_and_the_page_fits_a_phone(tmp_path, open_page, phone):
+def test_a_token_opens_training_and_the_page_fits_a_phone(tmp_path, open_page, phone, pretending):
     environment = {"SEGDEMO_TRAINING": "token", "SEGDEMO_TRAINING_TOKEN": "sesame"}
     with pretending(tmp_path, **environment, **SLOW) as (url, _):
         page = open_page(url, **phone)
