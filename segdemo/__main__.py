@@ -136,7 +136,7 @@ def _add_dataset(command, required=True):
 
 def _add_int8(command):
     command.add_argument(
-        "--int8", action="store_true", help="serve an int8 graph if it is faster and about as good"
+        "--int8", action="store_true", help="serve an int8 graph if it is smaller, faster and about as good"
     )
 
 

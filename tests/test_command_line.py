@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from drawn import draw_annotations, draw_pets, draw_voc
 from PIL import Image
@@ -390,9 +391,19 @@ def test_train_and_export_here(capsys, tmp_path):
     assert "already holds a run" in refused(capsys, *command)
 
 
-def test_train_to_an_int8_graph_in_one_command(capsys, tmp_path):
+def rounded(path):
+    return any(node.op_type == "QuantizeLinear" for node in onnx.load(path).graph.node)
+
+
+@pytest.mark.parametrize("filters", [4, 32], ids=["few weights", "many"])
+def test_train_to_an_int8_graph_in_one_command(capsys, tmp_path, monkeypatch, filters):
+    faster = 10.0
+    monkeypatch.setattr("segdemo.export.INT8_LOSS", 1)  # a network that has learned nothing loses by chance
+    monkeypatch.setattr(
+        "segdemo.quantize.milliseconds", lambda path, *_: 1.0 if rounded(path) else faster
+    )  # time on such a network is chance as well
     draw_pets(tmp_path / "data", {"pug": 10})
-    small = 'options={"filters":[4,4],"bottleneck":4}'
+    small = f'options={{"filters":[{filters},{filters}],"bottleneck":{filters}}}'
     command = ["train", "--recipe", "tutorial-unet", "--model", "unet_plain", "--data", tmp_path / "data"]
     command += ["--out", tmp_path / "tiny", "--epochs", 1, "--batch", 2, "--size", 32, "--int8", "--json"]
     command += ["--set", small, "--set", 'frozen=""']
@@ -401,6 +412,10 @@ def test_train_to_an_int8_graph_in_one_command(capsys, tmp_path):
     tried = json.loads(out)["model"]["int8"]
     served = zoo.read_manifest(tmp_path / "tiny" / "manifest.json")["tiny"].path
     assert (served.stat().st_size < tried["bytes_float"]) == tried["served"]
+    assert rounded(served) == tried["served"] == (filters == 32)  # few weights take more room rounded
+    faster = 1.0
+    assert call(capsys, "export", tmp_path / "tiny", "--int8")[0] == 0
+    assert not rounded(served)
 
 
 def test_export_of_nothing_is_refused(capsys, tmp_path):
