@@ -369,9 +369,22 @@ function makeEditor() {
 
   // ------------------------------------------------------------------------------------------------ drafts, saving
 
-  async function writeDraft(map = e.map) {
+  let writing = Promise.resolve(); // the drafts on their way
+
+  function writeDraft(map = e.map) {
     clearTimeout(draftTimer);
-    if (!map || !dirty() || !state.payload) return;
+    if (map && dirty() && state.payload) writing = Promise.all([writing, putDraft(map)]);
+    return writing;
+  }
+
+  // What is on its way would come after the removal and bring the draft back.
+  async function dropDraft(key) {
+    clearTimeout(draftTimer);
+    await writing;
+    await drafts.remove(key).catch(() => {});
+  }
+
+  async function putDraft(map) {
     const { key } = state.payload,
       { width, height, revision, palette } = state,
       labels = state.payload.labels.name;
@@ -425,7 +438,7 @@ function makeEditor() {
       state.revision = answer.revision;
       state.saved = { key, revision: answer.revision };
       e.savedVersion = version;
-      if (!dirty()) await drafts.remove(key).catch(() => {});
+      if (!dirty()) await dropDraft(key);
       banner(answer.message || "Saved.", "good");
       announce("Saved");
       nodes.root.dataset.saved = String(answer.revision);
@@ -456,9 +469,10 @@ function makeEditor() {
       [
         "Load the other one",
         async () => {
-          await drafts.remove(state.payload.key).catch(() => {});
+          const { key } = state.payload;
           e.savedVersion = e.version; // leaving this photo must not write the draft again
-          trigger("reload", { key: state.payload.key });
+          await dropDraft(key);
+          trigger("reload", { key });
         },
       ],
     );
@@ -869,9 +883,8 @@ function makeEditor() {
         "Discard it",
         async () => {
           undo();
-          await drafts.remove(state.payload.key).catch(() => {});
           e.savedVersion = e.version;
-          clearTimeout(draftTimer);
+          await dropDraft(state.payload.key);
           refreshButtons();
         },
       ],

@@ -189,7 +189,12 @@ def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
     expect(banner).to_contain_text("was saved elsewhere in the meantime", timeout=SECONDS)
     np.testing.assert_array_equal(collection.load(id_), mine)
     np.testing.assert_array_equal(collection.load(id_, 2), theirs)  # the refused one is kept, too
-    banner.get_by_role("button", name="Load the other one").click()
+    banner.get_by_role("button", name="Load the other one").evaluate(
+        """(button) => {  // while a draft is on its way, which must not bring back what was given up
+          document.querySelector("#annotate-canvas .sc").maskCanvas.editor.writeDraft();
+          button.click();
+        }"""
+    )
     expect(other.title).to_contain_text("revision 1", timeout=SECONDS)
     other.page.wait_for_function(
         "() => document.querySelector('#annotate-canvas .sc').maskCanvas.state.revision === 1"
