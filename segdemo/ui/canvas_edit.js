@@ -373,7 +373,10 @@ function makeEditor() {
 
   function writeDraft(map = e.map) {
     clearTimeout(draftTimer);
-    if (map && dirty() && state.payload) writing = Promise.all([writing, putDraft(map)]);
+    if (map && dirty() && state.payload) {
+      const put = putDraft(map); // begins at once: a page that is being left does not wait
+      writing = writing.then(() => put);
+    }
     return writing;
   }
 
