@@ -22,6 +22,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from segdemo.models.layers import last_logits
 from segdemo.tflite import TeacherError
 
 EPSILON = 1e-6
@@ -118,12 +119,12 @@ def imitating(model, encoder, network):
     pixel more just what a teacher with the same weights would, to the last cell at the edges.
 
     Args:
-        model: ends in a layer ``"logits"``, and what follows it. encoder: its MobileNetV2.
+        model: a segmentation model. encoder: its MobileNetV2.
         network: the teacher, a ``tflite.FloatNetwork``.
 
     Returns:
-        A ``keras.Model`` from RGB 0..255 (B, H, W, 3) to a list: the logits (B, h, w, K) at the output stride, and
-        what each block ends in. It shares its weights with ``model``, and keeps them in the same order.
+        A ``keras.Model`` from RGB 0..255 (B, H, W, 3) to a list: the model's ``last_logits``, and what each block
+        ends in. It shares its weights with ``model``, and keeps them in the same order.
 
     Raises:
         TeacherError: the teacher's blocks are not the encoder's.
@@ -146,7 +147,7 @@ def imitating(model, encoder, network):
         ends.extend(blocks)
         return features
 
-    whole = keras.Model(model.input, model.get_layer("logits").output)
+    whole = keras.Model(model.input, last_logits(model))
     whole = keras.models.clone_model(whole, clone_function=lambda layer: layer, call_function=call)
     return keras.Model(whole.input, [whole.output, *ends], name=model.name)
 

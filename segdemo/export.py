@@ -1,8 +1,8 @@
 """Keras model to an ONNX graph that ONNX Runtime serves, uint8 RGB (1, H, W, 3) in, logits float32 out; and a
 finished run to a served model.
 
-The graph ends at the model's ``"logits"`` layer, before its last bilinear upsampling: the predictor resizes
-those logits straight to the photo's size, once.
+The graph ends at the model's ``last_logits``, before its last bilinear upsampling: the predictor resizes those logits
+straight to the photo's size, once.
 """
 
 import json
@@ -23,6 +23,7 @@ from segdemo.datasets import open_dataset
 from segdemo.evaluate import evaluate_model
 from segdemo.files import read_json, write_json
 from segdemo.intake import read_photo
+from segdemo.models.layers import last_logits
 from segdemo.predict import Predictor
 
 INPUT, OUTPUT = "image", "logits"
@@ -42,9 +43,9 @@ class ExportError(ValueError):
 
 
 def serving_model(model):
-    """The part of a segmentation model that is served: up to its layer ``"logits"``, or all of it."""
-    names = [layer.name for layer in model.layers]
-    return keras.Model(model.input, model.get_layer("logits").output) if "logits" in names else model
+    """The part of a segmentation model that is served: up to its ``last_logits``."""
+    last = last_logits(model)
+    return model if last is model.output else keras.Model(model.input, last)
 
 
 def to_onnx(model, path, metadata=None):

@@ -23,6 +23,7 @@ from segdemo import zoo
 from segdemo.files import write_atomic
 from segdemo.models.encoders import encoder_spec
 from segdemo.models.layers import CropLike, ResizeLike
+from segdemo.models.upsampling import Reassemble
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ _BLOCKS = (
     (r"(?:upsample_to|score|fuse)_(c\d)", r"fuse_\1", r"+\1"),
     (r"score$", "score", "cls"),
     (r"logits", "logits", "cls"),
+    (r"upsample_|fine_logits", "guided", "guide"),
 )
 
 
@@ -182,7 +184,12 @@ def blocks(steps):
         # An encoder stage is known by its feature map, another block by its finest one: before it pools,
         # after it upsamples. What joins it from elsewhere is not of its making.
         joins = isinstance(step.layer, keras.layers.Concatenate)
-        if len(shape) == 3 and (stage or (shape[0] >= block.shape[0] and not joins)):
+        ends = bool(stage)
+        if isinstance(
+            step.layer, Reassemble
+        ):  # it takes finer maps than it gives, and some that were made meanwhile
+            ends, found[key] = True, found.pop(key)
+        if len(shape) == 3 and (ends or (shape[0] >= block.shape[0] and not joins)):
             block.shape = shape
         kind = type(step.layer).__name__
         if kind not in block.layers:

@@ -12,6 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 # Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
+UPSAMPLING = ("/upsample_", "/fine_logits")  # in names of nodes: those of ``models.upsampling``
 
 
 class _Photos(CalibrationDataReader):
@@ -24,7 +25,7 @@ class _Photos(CalibrationDataReader):
 
 
 def quantise(source, target, inputs, float_convolutions=0):
-    """Write the int8 version of a serving graph.
+    """Write the int8 version of a serving graph. Guided upsampling stays in float, since it decides on outlines.
 
     Args:
         source: the float ``.onnx`` file. target: the file to write.
@@ -41,7 +42,10 @@ def quantise(source, target, inputs, float_convolutions=0):
         for n, node in enumerate(nodes):
             node.name = node.name or f"node_{n}"  # what has no name cannot be left out
         onnx.save(graph, prepared)
-        convolutions = [n for n, node in enumerate(nodes) if node.op_type == "Conv"]
+        upsampling = {node.name for node in nodes if any(part in node.name for part in UPSAMPLING)}
+        convolutions = [
+            n for n, node in enumerate(nodes) if node.op_type == "Conv" and node.name not in upsampling
+        ]
         end = convolutions[float_convolutions - 1] + 1 if float_convolutions else 0
         quantize_static(
             str(prepared),
@@ -52,7 +56,7 @@ def quantise(source, target, inputs, float_convolutions=0):
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=[node.name for node in nodes[:end]],
+            nodes_to_exclude=[*(node.name for node in nodes[:end]), *upsampling],
             extra_options={"CalibMovingAverage": True},
         )
 

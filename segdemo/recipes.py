@@ -220,6 +220,26 @@ RECIPES = {
             "mixup": 0.2,
         },
     ),
+    "deeplabv3-upsampling": Recipe(
+        "On top of the shipped `deeplabv3`, which stays as it is: upsampling guided by finer features, from true masks",
+        {
+            "model": "deeplabv3",
+            "dataset": "voc",
+            **_STRONG,
+            "options": {"guided": True},
+            "start_from": "deeplabv3",
+            "frozen": "all but upsampling",
+            "epochs": 2,
+            "batch": 8,
+            "size": 384,
+            "scale": (0.55, 1.3),
+            "learning_rate": 2e-3,
+            "warmup_steps": 50,
+            "ema": 0.99,
+            "loss_stride": 2,
+            "repeat_threshold": 0.08,
+        },
+    ),
     "deeplabv3-resnet50-distil": Recipe(
         "The book's network with a teacher, for a GPU; `--int8` makes its graph small enough to ship",
         {

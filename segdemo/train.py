@@ -33,7 +33,9 @@ from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
 from segdemo.files import DISK_FULL, read_json
 from segdemo.intake import IntakeError
-from segdemo.train_config import STAGES, TrainingError
+from segdemo.models.layers import last_logits
+from segdemo.models.upsampling import freeze_all_else
+from segdemo.train_config import STAGES, UPSAMPLING, TrainingError
 
 SEARCH_SECONDS = 60  # for the photo that could not be decoded
 EXPORT_SECONDS = 15  # about, for any model
@@ -343,7 +345,9 @@ def build_model(config, num_classes, pretrained=True):
     if pretrained and config.start_from:
         load_start(model, config.start_from)
     # SegNet's encoder is part of the network itself, not a layer.
-    if encoder and any(layer.name == encoder for layer in model.layers):
+    if config.frozen == UPSAMPLING:
+        freeze_all_else(model)
+    elif encoder and any(layer.name == encoder for layer in model.layers):
         freeze(model.get_layer(encoder), config.frozen, config.freeze_batch_norm)
     return model
 
@@ -428,7 +432,7 @@ def _learner(config, model, size, network):
         return keras.Model(model.input, [resize(logits), *ends], name=model.name)
     if config.loss_stride == 1:
         return keras.Model(model.input, model.output, name=model.name)
-    return keras.Model(model.input, resize(model.get_layer("logits").output), name=model.name)
+    return keras.Model(model.input, resize(last_logits(model)), name=model.name)
 
 
 def _optimizer(config, total_steps):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from segdemo import zoo
 
 STAGES = ("c1", "c2", "c3", "c4", "c5")
+UPSAMPLING = "all but upsampling"
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "polynomial", "cosine")
 LOSSES = ("cross_entropy", "dice", "cross_entropy_dice")
@@ -40,7 +41,8 @@ class TrainConfig:
         class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
         augment: one of ``AUGMENTATIONS``, see ``train.AUGMENTATIONS``. scale: magnifications of
             ``"strong"``. copy_paste: share of photos.
-        frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it).
+        frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it);
+            ``"all but upsampling"`` leaves nothing but ``models.upsampling`` to learn.
         freeze_batch_norm: keep the encoder's BatchNorm statistics and parameters.
         ema: momentum of the average of the weights that is evaluated and kept; 0 for none.
         reduce_lr, early_stopping: patience in epochs on ``val_loss``; 0 for never.
@@ -120,7 +122,7 @@ class TrainConfig:
             "schedule": SCHEDULES,
             "loss": LOSSES,
             "augment": AUGMENTATIONS,
-            "frozen": ("", *STAGES),
+            "frozen": ("", *STAGES, UPSAMPLING),
             "teacher_sees": TEACHER_SEES,
             "precision": PRECISIONS,
         }

@@ -29,6 +29,7 @@ from segdemo.predict import MULTIPLE, Predictor
 
 BUILDERS = {
     "deeplabv3": lambda: deeplabv3(5, aspp_filters=8, output_stride=8, multi_grid=(1, 2, 4)),
+    "guided": lambda: deeplabv3(5, aspp_filters=8, guided=True),
     "unet": lambda: unet(3, decoder_filters=(8, 8, 8, 8), refine=True),
     "unet_plain": lambda: unet_plain(4, filters=(4, 6, 8), bottleneck=12),
 }
@@ -107,7 +108,7 @@ def test_atrous_convolutions_come_out_as_such(exported):
 
 def test_the_graph_ends_before_the_last_upsampling(exported):
     name, model, path = exported
-    stride = {"deeplabv3": 8, "unet": 1, "unet_plain": 1}[name]
+    stride = {"deeplabv3": 8, "guided": 4, "unet": 1, "unet_plain": 1}[name]
     image = np.zeros((1, 64, 96, 3), np.uint8)
     assert run(path, image).shape[1:3] == (64 // stride, 96 // stride)
     assert model(image.astype(np.float32)).shape[1:3] == (64, 96)

@@ -5,6 +5,7 @@ import keras
 
 from segdemo.models.encoders import build_encoder, encoder_spec
 from segdemo.models.layers import Preprocess, ResizeLike, conv_bn_relu
+from segdemo.models.upsampling import guided_upsampling
 
 # Rates at output stride 16; at 8 they double (section 4.2), at 32 they halve.
 ASPP_RATES = (6, 12, 18)
@@ -42,6 +43,7 @@ def deeplabv3(
     multi_grid=(1, 1, 1),
     aspp_filters=256,
     aspp_rates=None,
+    guided=False,
     name="deeplabv3",
 ):
     """DeepLabv3 with any encoder of ``encoders.ENCODERS``.
@@ -54,17 +56,21 @@ def deeplabv3(
         multi_grid: unit rates of the last stage's three blocks; the paper's best is (1, 2, 4).
         aspp_filters: 256 in the paper.
         aspp_rates: by default (6, 12, 18) scaled to the output stride.
+        guided: upsample by 4 with ``guided_upsampling``, which is not in the paper, before the bilinear upsampling.
         name: name of the model.
 
     Returns:
         A ``keras.Model`` from RGB 0..255 (B, H, W, 3), any size, to logits float32 (B, H, W, num_classes).
-        The layer ``"logits"`` holds them at 1/output_stride of that size, before the bilinear upsampling.
+        The layer ``"logits"`` holds them at 1/output_stride of that size, before any upsampling, and, if ``guided``,
+        the layer ``"fine_logits"`` at 4/output_stride, before the bilinear upsampling.
     """
     rates = aspp_rates or tuple(rate * 16 // output_stride for rate in ASPP_RATES)
     images = keras.Input((None, None, 3), name="image")
-    x = Preprocess(encoder_spec(encoder).preprocess, name="preprocess")(images)
-    features = build_encoder(encoder, weights, output_stride, multi_grid, centred=True)(x)
+    photos = Preprocess(encoder_spec(encoder).preprocess, name="preprocess")(images)
+    features = build_encoder(encoder, weights, output_stride, multi_grid, centred=True)(photos)
     x = features["c5"]  # (B, H/os, W/os, C)
     x = aspp(x, aspp_filters, rates)
     logits = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)
+    if guided:
+        logits = guided_upsampling(logits, x, photos, features)
     return keras.Model(images, ResizeLike(dtype="float32", name="upsample")(logits, images), name=name)

@@ -83,21 +83,32 @@ class Preprocess(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(SERIAL)
 class ResizeLike(keras.layers.Layer):
-    """Bilinear resize of one feature map to the height and width of another (half-pixel centres).
+    """Bilinear resize of one feature map to ``factor`` times the height and width of another (half-pixel centres).
 
-    Call: ``(features (B, h, w, C), like (B, H, W, any))`` to (B, H, W, C). Sizes may be unknown until run
-    time.
+    Call: ``(features (B, h, w, C), like (B, H, W, any))`` to (B, factor H, factor W, C). Sizes may be unknown until
+    run time.
     """
+
+    def __init__(self, factor=1, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = int(factor)
 
     def call(self, features, like):
         if keras.backend.backend() != "tensorflow":
-            return ops.image.resize(features, ops.shape(like)[1:3], interpolation="bilinear")
+            size = [self.factor * side for side in ops.shape(like)[1:3]]
+            return ops.image.resize(features, size, interpolation="bilinear")
         import tensorflow as tf  # keras.ops.image.resize takes no size known only at run time
 
-        return tf.image.resize(features, tf.shape(like)[1:3], "bilinear")
+        return tf.cast(
+            tf.image.resize(features, self.factor * tf.shape(like)[1:3], "bilinear"), features.dtype
+        )
 
     def compute_output_shape(self, features_shape, like_shape):
-        return (features_shape[0], *like_shape[1:3], features_shape[-1])
+        size = (None if side is None else self.factor * side for side in like_shape[1:3])
+        return (features_shape[0], *size, features_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -284,6 +295,16 @@ class MonteCarloDropout(keras.layers.Dropout):
         # Keras draws from StatelessRandomUniform, which has no counterpart in ONNX; RandomUniform has one.
         noise = tf.random.uniform(tf.shape(inputs), dtype=inputs.dtype)
         return tf.where(noise >= self.rate, inputs / (1.0 - self.rate), tf.zeros_like(inputs))
+
+
+def last_logits(model):
+    """What a segmentation model gives before its last bilinear upsampling: a tensor (B, h, w, K).
+
+    That is the output of its layer ``"fine_logits"``, else of ``"logits"``, else its own.
+    """
+    found = {layer.name: layer for layer in model.layers}
+    last = found.get("fine_logits") or found.get("logits")
+    return last.output if last else model.output
 
 
 def conv_bn_relu(x, filters, kernel_size=3, rate=1, name=None):
