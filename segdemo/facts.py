@@ -141,7 +141,7 @@ _BLOCKS = (
     (r"(?:upsample_to|score|fuse)_(c\d)", r"fuse_\1", r"+\1"),
     (r"score$", "score", "cls"),
     (r"logits", "logits", "cls"),
-    (r"upsample_|fine_logits", "guided", "guide"),
+    (r"guided_|fine_logits", "guided", "guide"),
 )
 
 
@@ -184,12 +184,11 @@ def blocks(steps):
         # An encoder stage is known by its feature map, another block by its finest one: before it pools,
         # after it upsamples. What joins it from elsewhere is not of its making.
         joins = isinstance(step.layer, keras.layers.Concatenate)
-        ends = bool(stage)
-        if isinstance(
-            step.layer, Reassemble
-        ):  # it takes finer maps than it gives, and some that were made meanwhile
-            ends, found[key] = True, found.pop(key)
-        if len(shape) == 3 and (ends or (shape[0] >= block.shape[0] and not joins)):
+        # Guided upsampling takes finer maps than it gives, and some that were made since it began.
+        reassembles = isinstance(step.layer, Reassemble)
+        if reassembles:
+            found[key] = found.pop(key)
+        if len(shape) == 3 and (stage or reassembles or (shape[0] >= block.shape[0] and not joins)):
             block.shape = shape
         kind = type(step.layer).__name__
         if kind not in block.layers:

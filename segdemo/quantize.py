@@ -12,7 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 # Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
-UPSAMPLING = ("/upsample_", "/fine_logits")  # in names of nodes: those of ``models.upsampling``
+UPSAMPLING = ("/guided_", "/fine_logits")  # in names of nodes: those of ``models.upsampling``
 
 
 class _Photos(CalibrationDataReader):

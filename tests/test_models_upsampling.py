@@ -116,12 +116,12 @@ def test_every_part_of_it_learns(model):
     names = {v.path.split("/")[0] for v in model.trainable_variables}
     assert names >= {
         "fine_logits",
-        "upsample_queries",
-        "upsample_keys",
-        "upsample_biases",
-        "upsample_c1_conv",
+        "guided_queries",
+        "guided_keys",
+        "guided_biases",
+        "guided_c1_conv",
     }
-    assert all(name.startswith("upsample_") or name == "fine_logits" for name in names)
+    assert all(name.startswith("guided_") or name == "fine_logits" for name in names)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(model(image, training=True)))
     gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
@@ -147,7 +147,7 @@ def test_the_recipe_for_it_keeps_what_it_starts_from():
     assert {v.path.split("/")[0] for v in model.trainable_variables} == {
         layer.name
         for layer in model.layers
-        if layer.trainable_weights and (layer.name.startswith("upsample_") or layer.name == "fine_logits")
+        if layer.trainable_weights and (layer.name.startswith("guided_") or layer.name == "fine_logits")
     }
     start = zoo.build("deeplabv3")
     start.load_weights(zoo.WEIGHTS / "deeplabv3.weights.h5")
@@ -171,3 +171,8 @@ def test_its_diagram_is_one_box_that_takes_from_the_photo_to_the_logits(model):
         "logits",
     }
     assert "guide" in facts.diagram(steps, "guided")
+
+
+def test_the_upsampling_of_an_fcn_is_not_taken_for_it():
+    with pytest.raises(ValueError, match="has no guided upsampling to learn"):
+        freeze_all_else(zoo.build("fcn8s", 3, fc_filters=4))

@@ -80,7 +80,10 @@ def test_a_configuration_survives_its_file(config):
         ({"schedule": "step"}, "schedule is one of 'constant', 'polynomial', 'cosine', not 'step'"),
         ({"loss": "focal"}, "loss is one of 'cross_entropy', 'dice', 'cross_entropy_dice', not 'focal'"),
         ({"augment": "mixup"}, "augment is one of 'none', 'flip', 'voc', 'strong', not 'mixup'"),
-        ({"frozen": "c6"}, "'c4', 'c5', 'all but upsampling', not 'c6'"),
+        (
+            {"frozen": "c6"},
+            "frozen is one of '', 'c1', 'c2', 'c3', 'c4', 'c5', 'all but upsampling', not 'c6'",
+        ),
         ({"epochs": "ten"}, "epochs is a whole number, not 'ten'"),
         ({"epochs": 1.5}, "epochs is a whole number, not 1.5"),
         ({"learning_rate": "fast"}, "learning_rate is a number, not 'fast'"),

@@ -35,29 +35,29 @@ def guided_upsampling(logits, features, images, pyramid, width=96, similarity=48
 
     def at(stride, x, name):
         """A feature map with so many cells to a coarse one, along each axis; those beyond 4 become channels."""
-        x = ResizeLike(stride, name=f"upsample_{name}_resize")(x, logits)
-        return x if stride == FACTOR else SpaceToDepth(stride // FACTOR, name=f"upsample_{name}_gather")(x)
+        x = ResizeLike(stride, name=f"guided_{name}_resize")(x, logits)
+        return x if stride == FACTOR else SpaceToDepth(stride // FACTOR, name=f"guided_{name}_gather")(x)
 
     x = [
         at(16, images, "images"),
-        at(8, conv_bn_relu(pyramid["c1"], 16, 1, name="upsample_c1"), "c1"),
-        at(4, conv_bn_relu(pyramid["c2"], 24, 1, name="upsample_c2"), "c2"),
-        at(4, conv_bn_relu(pyramid["c3"], 32, 1, name="upsample_c3"), "c3"),
-        at(4, conv_bn_relu(features, 32, 1, name="upsample_features"), "features"),
+        at(8, conv_bn_relu(pyramid["c1"], 16, 1, name="guided_c1"), "c1"),
+        at(4, conv_bn_relu(pyramid["c2"], 24, 1, name="guided_c2"), "c2"),
+        at(4, conv_bn_relu(pyramid["c3"], 32, 1, name="guided_c3"), "c3"),
+        at(4, conv_bn_relu(features, 32, 1, name="guided_features"), "features"),
     ]
-    x = conv_bn_relu(keras.layers.Concatenate(name="upsample_concat")(x), width, 1, name="upsample_mix")
-    x = _look_around(x, 3, "upsample_near")
-    x = _look_around(conv_bn_relu(x, width, 1, name="upsample_remix"), 5, "upsample_wide")
-    queries = keras.layers.Conv2D(similarity, 1, name="upsample_queries")(x)
-    biases = keras.layers.Conv2D(NEIGHBOURS, 1, name="upsample_biases")(x)
-    keys = keras.layers.Conv2D(similarity, 1, name="upsample_keys")(features)
+    x = conv_bn_relu(keras.layers.Concatenate(name="guided_concat")(x), width, 1, name="guided_mix")
+    x = _look_around(x, 3, "guided_near")
+    x = _look_around(conv_bn_relu(x, width, 1, name="guided_remix"), 5, "guided_wide")
+    queries = keras.layers.Conv2D(similarity, 1, name="guided_queries")(x)
+    biases = keras.layers.Conv2D(NEIGHBOURS, 1, name="guided_biases")(x)
+    keys = keras.layers.Conv2D(similarity, 1, name="guided_keys")(features)
     return Reassemble(dtype="float32", name="fine_logits")([logits, keys, queries, biases])
 
 
 def freeze_all_else(model):
     """Let nothing of a model learn but its ``guided_upsampling``. Raises ValueError if it has none."""
     learning = [
-        layer for layer in model.layers if layer.name.startswith("upsample_") or layer.name == "fine_logits"
+        layer for layer in model.layers if layer.name.startswith("guided_") or layer.name == "fine_logits"
     ]
     if not learning:
         raise ValueError(
