@@ -109,7 +109,7 @@ def keras_network(model):
     from segdemo.zoo import build, served_model
 
     entry = served_model(model)
-    network = build(entry.architecture, len(entry.label_set), **entry.data.get("options", {}))
+    network = build(entry.architecture, len(entry.label_set), **entry.options)
     network.load_weights(entry.folder / entry.data["weights"])
     network.predict(photo(*PHOTOS["451x300"])[None], verbose=0)
     return network, entry

@@ -202,7 +202,7 @@ def export_run(run_dir, name=None, int8=False):
     entry = {
         "title": f"{spec.title}: {name}" if name != spec.name else spec.title,
         "architecture": spec.name,
-        "options": config.options,
+        "options": {**zoo.spec(config.model).options, **config.options},
         "label_set": dataset.label_set.to_json(),
         "onnx": graph.name,
         "onnx_sha256": zoo.sha256(graph),

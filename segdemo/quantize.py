@@ -12,7 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 # Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
-UPSAMPLING = ("/guided_", "/fine_logits")  # in names of nodes: those of ``models.upsampling``
+UPSAMPLING = ("/guided_", "/fine_logits")  # in names of nodes and tensors: those of ``models.upsampling``
 
 
 class _Photos(CalibrationDataReader):
@@ -42,7 +42,7 @@ def quantise(source, target, inputs, float_convolutions=0):
         for n, node in enumerate(nodes):
             node.name = node.name or f"node_{n}"  # what has no name cannot be left out
         onnx.save(graph, prepared)
-        upsampling = {node.name for node in nodes if any(part in node.name for part in UPSAMPLING)}
+        upsampling = {node.name for node in nodes if _is_upsampling(node)}
         convolutions = [
             n for n, node in enumerate(nodes) if node.op_type == "Conv" and node.name not in upsampling
         ]
@@ -59,6 +59,12 @@ def quantise(source, target, inputs, float_convolutions=0):
             nodes_to_exclude=[*(node.name for node in nodes[:end]), *upsampling],
             extra_options={"CalibMovingAverage": True},
         )
+
+
+def _is_upsampling(node):
+    """A convolution with its BatchNorm folded has a new name; its kernel has not."""
+    names = [node.name, *node.input, *node.output]
+    return any(part in name for name in names for part in UPSAMPLING)
 
 
 def milliseconds(path, image, threads, repeats=20):

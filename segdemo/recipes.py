@@ -93,6 +93,8 @@ _DISTIL = {
     "teacher_weight": 1.0,
     "truth_weight": 0.5,
 }
+# Upsampling is learned afterwards, with `deeplabv3-upsampling`.
+_DISTIL_COARSE = {**_DISTIL, "options": {"guided": False}}
 # Networks without a pretrained encoder on Pets: all layers learn, first from many small crops, then from few of
 # the size they are used at.
 _FROM_SCRATCH = {
@@ -169,12 +171,12 @@ RECIPES = {
     ),
     "deeplabv3-distil": Recipe(
         "DeepLabv3 MobileNetV2 on VOC with a teacher, first stage: small crops",
-        {**_DISTIL, "epochs": 14, "size": 256, "scale": (0.4, 1.1), "learning_rate": 5e-4},
+        {**_DISTIL_COARSE, "epochs": 14, "size": 256, "scale": (0.4, 1.1), "learning_rate": 5e-4},
     ),
     "deeplabv3-distil-384": Recipe(
         "Second stage: larger crops, from a model called deeplabv3-distil or the one --start-from names",
         {
-            **_DISTIL,
+            **_DISTIL_COARSE,
             "start_from": "deeplabv3-distil",
             "epochs": 6,
             "size": 384,
@@ -185,7 +187,7 @@ RECIPES = {
     "deeplabv3-distil-crops": Recipe(
         "Third stage: the teacher looks at every crop, photos are mixed; --start-from what the second one made",
         {
-            **_DISTIL,
+            **_DISTIL_COARSE,
             "start_from": "deeplabv3-distil-384",
             "epochs": 16,
             "batch": 12,
@@ -201,9 +203,9 @@ RECIPES = {
         },
     ),
     "deeplabv3-blocks": Recipe(
-        "All in one, the way of the shipped `deeplabv3`: first each block of the encoder learns from the teacher's",
+        "The way of the shipped `deeplabv3`, up to its upsampling: first the encoder's blocks learn the teacher's",
         {
-            **_DISTIL,
+            **_DISTIL_COARSE,
             "block_steps": 12000,
             "block_weight": 2.0,
             "epochs": 16,
@@ -221,21 +223,23 @@ RECIPES = {
         },
     ),
     "deeplabv3-upsampling": Recipe(
-        "On top of the shipped `deeplabv3`, which stays as it is: upsampling guided by finer features, from true masks",
+        "The upsampling of the shipped `deeplabv3`, on top of what the last recipe made, which stays as it is",
         {
             "model": "deeplabv3",
             "dataset": "voc",
             **_STRONG,
             "options": {"guided": True},
-            "start_from": "deeplabv3",
+            "start_from": "deeplabv3-blocks",
             "frozen": "all but upsampling",
             "epochs": 2,
             "batch": 8,
             "size": 384,
-            "scale": (0.55, 1.3),
+            "scale": (0.6, 1.5),
             "learning_rate": 2e-3,
             "warmup_steps": 50,
-            "ema": 0.99,
+            "ema": 0.997,
+            "cutmix": 0.1,
+            "copy_paste": 0.1,
             "loss_stride": 2,
             "repeat_threshold": 0.08,
         },

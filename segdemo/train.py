@@ -385,8 +385,7 @@ def load_start(model, source):
                 f"The model {source!r} carries no weights to train on: start from another one."
             )
         path = entry.folder / entry.data["weights"]
-        options = entry.data.get("options", {})
-        trained = zoo.build(entry.architecture, len(entry.label_set), **options)
+        trained = zoo.build(entry.architecture, len(entry.label_set), **entry.options)
         trained.load_weights(path)
         _copy_by_name(trained, model)
     if all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)):

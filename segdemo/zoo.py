@@ -57,12 +57,19 @@ class ModelSpec:
         return self.options.get("encoder")
 
 
-def _deeplabv3(name, title, encoder):
+def _deeplabv3(name, title, encoder, **options):
     paper = (
         "Chen et al. 2017, Rethinking Atrous Convolution for Semantic Image Segmentation, arXiv:1706.05587"
     )
     return ModelSpec(
-        name, title, "segdemo.models.deeplab:deeplabv3", "voc", 384, 512, paper, {"encoder": encoder}
+        name,
+        title,
+        "segdemo.models.deeplab:deeplabv3",
+        "voc",
+        384,
+        512,
+        paper,
+        {"encoder": encoder, **options},
     )
 
 
@@ -85,7 +92,7 @@ _SEGNET = "Badrinarayanan, Kendall, Cipolla 2017, SegNet, arXiv:1511.00561"
 SPECS = {
     spec.name: spec
     for spec in (
-        _deeplabv3("deeplabv3", "DeepLabv3", "mobilenet_v2"),
+        _deeplabv3("deeplabv3", "DeepLabv3", "mobilenet_v2", guided=True),
         ModelSpec(
             "unet",
             "U-Net",
@@ -194,6 +201,14 @@ class ModelEntry:
     def path(self):
         """Path of the serving graph."""
         return self.folder / self.onnx
+
+    @property
+    def options(self):
+        """The builder's options that its weights go with."""
+        options = dict(self.data.get("options") or {})
+        if "guided" in spec(self.architecture).options:
+            options.setdefault("guided", False)  # it is older than that option
+        return options
 
     def unrefined(self):
         """The same model without ``refine.refine`` after it."""

@@ -17,11 +17,12 @@ from segdemo.train import train
 from segdemo.train_config import TrainConfig, TrainingError
 
 SIDE = 97
+SMALL = {"aspp_filters": 4, "guided": False}
 WIDTHS = [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
 
 
 def student(seed=0):
-    return randomise(zoo.build("deeplabv3", 5, aspp_filters=4), seed)
+    return randomise(zoo.build("deeplabv3", 5, **SMALL), seed)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def config(tmp_path):
         "model": "deeplabv3",
         "dataset": "voc",
         "data": str(tmp_path / "data"),
-        "options": {"aspp_filters": 4},
+        "options": SMALL,
         "encoder_weights": "none",
         "frozen": "c5",
         "freeze_batch_norm": True,
@@ -198,7 +199,7 @@ def config(tmp_path):
 
 
 def weights_of(run, name):
-    model = zoo.build("deeplabv3", 21, aspp_filters=4)
+    model = zoo.build("deeplabv3", 21, **SMALL)
     model.load_weights(next((run / "checkpoints").glob(name)))
     return model.get_layer("mobilenet_v2").get_layer("block_9_expand").kernel.numpy()
 

@@ -195,7 +195,7 @@ SHIPPED = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_graph_agrees_with_the_shipped_weights(name):
     entry = SHIPPED[name]
-    model = zoo.build(entry.architecture, len(entry.label_set), **entry.data.get("options", {}))
+    model = zoo.build(entry.architecture, len(entry.label_set), **entry.options)
     model.load_weights(zoo.WEIGHTS / entry.data["weights"])
     predictor = Predictor(entry)
     image = predictor.network_input(data.chelsea())

@@ -135,7 +135,8 @@ def drawn(name):
         ("fcn16s", 1),
         ("fcn8s", 2),
         ("segnet", 4),
-        ("deeplabv3", 0),
+        ("deeplabv3", 4),
+        ("deeplabv3_resnet50", 0),
     ],
 )
 def test_skip_connections_are_the_dashed_lines(name, skips):

@@ -429,7 +429,7 @@ def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(start, tmp_path
 def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
     # DeepLab's last blocks are atrous where those of FCN are strided: layers are found by name, not by order.
     source = zoo.served_model("deeplabv3")
-    trained = zoo.build("deeplabv3")
+    trained = zoo.build("deeplabv3", **source.options)
     trained.load_weights(source.folder / source.data["weights"])
     settings = {"model": "fcn8s", "dataset": "voc", "data": "-", "options": {"fc_filters": 4}}
     encoder = train.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer("mobilenet_v2")

@@ -2,6 +2,7 @@ import importlib
 import inspect
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,21 @@ def test_an_architecture_that_is_not_trained_is_called_that():
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert zoo.sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "recorded", "options"),
+    [
+        ("deeplabv3", {"options": {"guided": True}}, {"guided": True}),
+        ("deeplabv3", {"options": {"aspp_filters": 8}}, {"aspp_filters": 8, "guided": False}),
+        ("deeplabv3", {}, {"guided": False}),
+        ("deeplabv3_resnet50", {}, {}),
+        ("segnet", {"options": {"width": 1.0}}, {"width": 1.0}),
+    ],
+)
+def test_models_from_before_guided_upsampling_go_on_without_it(architecture, recorded, options):
+    entry = replace(zoo.served_model("deeplabv3"), architecture=architecture, data=recorded)
+    assert entry.options == options
 
 
 # --- what is shipped -------------------------------------------------------------------------------------

@@ -307,11 +307,12 @@ def last_logits(model):
     return last.output if last else model.output
 
 
-def conv_bn_relu(x, filters, kernel_size=3, rate=1, name=None):
-    """3x3 (or 1x1) convolution without bias, BatchNorm, ReLU. (B, H, W, C) to (B, H, W, filters)."""
+def conv_bn_relu(x, filters, kernel_size=3, rate=1, stride=1, name=None):
+    """Convolution without bias, BatchNorm, ReLU. (B, H, W, C) to (B, ceil(H / stride), ceil(W / stride), filters)."""
     x = AtrousConv2D(
         filters,
         kernel_size,
+        stride,
         padding="same",
         dilation_rate=rate,
         use_bias=False,

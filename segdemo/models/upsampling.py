@@ -26,25 +26,21 @@ def guided_upsampling(logits, features, images, pyramid, width=96, similarity=48
         logits: (B, h, w, K).
         features: what the logits were made of, (B, h, w, C).
         images: preprocessed photos, (B, H, W, 3).
-        pyramid: an encoder's feature maps, of which ``c1``, ``c2`` and ``c3`` are used.
+        pyramid: an encoder's feature maps, of which ``c2`` and ``c3`` are used. ``c1`` would say more of the photo
+            than the two convolutions here do, but an encoder's widest map takes longest to hand on.
         width: channels of the fine features. similarity: channels in which they are compared with the coarse ones.
 
     Returns:
         float32 (B, 4h, 4w, K), from a layer called ``"fine_logits"``.
     """
-
-    def at(stride, x, name):
-        """A feature map with so many cells to a coarse one, along each axis; those beyond 4 become channels."""
-        x = ResizeLike(stride, name=f"guided_{name}_resize")(x, logits)
-        return x if stride == FACTOR else SpaceToDepth(stride // FACTOR, name=f"guided_{name}_gather")(x)
-
-    x = [
-        at(16, images, "images"),
-        at(8, conv_bn_relu(pyramid["c1"], 16, 1, name="guided_c1"), "c1"),
-        at(4, conv_bn_relu(pyramid["c2"], 24, 1, name="guided_c2"), "c2"),
-        at(4, conv_bn_relu(pyramid["c3"], 32, 1, name="guided_c3"), "c3"),
-        at(4, conv_bn_relu(features, 32, 1, name="guided_features"), "features"),
-    ]
+    photo = conv_bn_relu(images, 16, 4, stride=2, name="guided_photo_half")
+    sources = {
+        "photo": conv_bn_relu(photo, 32, 4, stride=2, name="guided_photo"),
+        "c2": conv_bn_relu(pyramid["c2"], 24, 1, name="guided_c2"),
+        "c3": conv_bn_relu(pyramid["c3"], 32, 1, name="guided_c3"),
+        "features": conv_bn_relu(features, 32, 1, name="guided_features"),
+    }
+    x = [ResizeLike(FACTOR, name=f"guided_{name}_resize")(x, logits) for name, x in sources.items()]
     x = conv_bn_relu(keras.layers.Concatenate(name="guided_concat")(x), width, 1, name="guided_mix")
     x = _look_around(x, 3, "guided_near")
     x = _look_around(conv_bn_relu(x, width, 1, name="guided_remix"), 5, "guided_wide")
@@ -73,27 +69,6 @@ def _look_around(x, size, name):
     y = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(y)
     x = keras.layers.Add(name=f"{name}_add")([x, y])
     return keras.layers.ReLU(name=f"{name}_relu")(x)
-
-
-@keras.saving.register_keras_serializable(SERIAL)
-class SpaceToDepth(keras.layers.Layer):
-    """Each block of ``size`` x ``size`` cells becomes one cell: (B, size h, size w, C) to (B, h, w, size size C)."""
-
-    def __init__(self, size, **kwargs):
-        super().__init__(**kwargs)
-        self.size = int(size)
-
-    def call(self, features):
-        x = gathered(features, self.size)
-        _, height, width, cells, channels = ops.shape(x)
-        return ops.reshape(x, (-1, height, width, cells * channels))
-
-    def compute_output_shape(self, shape):
-        height, width = (None if side is None else side // self.size for side in shape[1:3])
-        return (shape[0], height, width, self.size**2 * shape[3])
-
-    def get_config(self):
-        return {**super().get_config(), "size": self.size}
 
 
 @keras.saving.register_keras_serializable(SERIAL)

@@ -61,7 +61,7 @@ class Start:
     @property
     def options(self):
         """The builder's options that its weights go with."""
-        return dict(self.entry.data.get("options") or {}) if self.entry else {}
+        return self.entry.options if self.entry else {}
 
     @property
     def encoder(self):
