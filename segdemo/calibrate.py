@@ -26,8 +26,8 @@ FALSE_ALARMS = 0.05  # share of photos of known things that may be called unknow
 FEWEST_PHOTOS = 40  # a threshold or a strength chosen on fewer would mean nothing
 STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # of the adjustment that are tried
 RADII, EPSILONS = (8, 12, 16), (1e-4, 3e-4, 1e-3)  # of the refinement that are tried, see ``refine.refine``
-NEARLY = 0.0005  # of mean IoU in 0..1: two refinements so close are as good as each other
-LEAST_GAIN = 0.002  # of mean IoU in 0..1, for an adjustment or a refinement to be made
+NEARLY = 0.0005  # of mean IoU in 0..1: two refinements so close, or one and none, are as good as each other
+LEAST_GAIN = 0.002  # of mean IoU in 0..1, for an adjustment to be made
 WINDOW_SHARES = (0.9, 0.75, 0.6, 0.5, 0.4)  # of a photo's shorter side
 SMALLEST_WINDOW = 128  # pixels
 
@@ -138,8 +138,9 @@ def fit_refinement(entry, dataset, fit="val", wrap=iter):
     Returns:
         ``{"radius", "epsilon", "chosen_on", "mean_iou_before", "mean_iou"}`` for ``refine.refine``: of those of
         ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon, whose
-        outlines are the smoothest. Or None if none gains ``LEAST_GAIN`` and for a stochastic network. What the entry
-        has already where there are fewer than ``FEWEST_PHOTOS`` photos to choose on.
+        outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so little
+        will do because outlines look smoother too. What the entry has already where there are fewer than
+        ``FEWEST_PHOTOS`` photos to choose on.
     """
     samples = dataset.samples(fit)
     if entry.samples > 1 or len(samples) < FEWEST_PHOTOS:
@@ -156,7 +157,7 @@ def fit_refinement(entry, dataset, fit="val", wrap=iter):
             label_map = refine(prediction.probabilities, image, size, *settings)
             confusion += masks.confusion(truth, label_map, classes)
     found = [scores(confusion, entry.label_set)["mean_iou"] for confusion in confusions]
-    if max(found) - found[0] < LEAST_GAIN:
+    if max(found) - found[0] <= NEARLY:
         return None
     close = [i for i in range(1, len(found)) if found[i] >= max(found) - NEARLY]
     best = max(close, key=lambda i: (filters[i - 1][1], found[i]))

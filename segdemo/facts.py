@@ -141,7 +141,7 @@ _BLOCKS = (
     (r"(?:upsample_to|score|fuse)_(c\d)", r"fuse_\1", r"+\1"),
     (r"score$", "score", "cls"),
     (r"logits", "logits", "cls"),
-    (r"guided_|fine_logits", "guided", "guide"),
+    (r"guided_|fine_logits", "guided", "up"),
 )
 
 

@@ -61,6 +61,8 @@ def _deeplabv3(name, title, encoder, **options):
     paper = (
         "Chen et al. 2017, Rethinking Atrous Convolution for Semantic Image Segmentation, arXiv:1706.05587"
     )
+    if options.get("guided"):
+        paper += "; upsampling after Lu et al. 2022, SAPA, arXiv:2209.12866"
     return ModelSpec(
         name,
         title,

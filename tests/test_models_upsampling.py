@@ -167,7 +167,7 @@ def test_its_diagram_is_one_box_that_takes_from_the_photo_to_the_logits(model):
         "aspp_project",
         "logits",
     }
-    assert "guide" in facts.diagram(steps, "guided")
+    assert ">up<" in facts.diagram(steps, "guided")
 
 
 def test_the_upsampling_of_an_fcn_is_not_taken_for_it():
