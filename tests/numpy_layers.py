@@ -2,6 +2,13 @@
 
 import numpy as np
 
+_RNG = np.random.default_rng(0)
+
+
+def features(*shape):
+    """A float32 tensor of random numbers."""
+    return _RNG.normal(size=shape).astype(np.float32)
+
 
 def conv2d(x, kernel, bias=None, rate=1):
     """Stride 1, zero padding to the same size: one product for each tap of the kernel (kh, kw, C, K)."""

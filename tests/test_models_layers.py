@@ -1,7 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from numpy_layers import close, conv2d, randomise
+import tensorflow as tf
+from numpy_layers import close, conv2d, features, randomise
 from scipy import signal
 
 from segdemo.models.layers import (
@@ -20,10 +21,6 @@ from segdemo.models.layers import (
 )
 
 RNG = np.random.default_rng(0)
-
-
-def features(*shape):
-    return RNG.normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +89,6 @@ def test_padding_to_a_multiple_and_cropping_back(size):
 
 @pytest.mark.parametrize("stride", [2, 8, 16, 32])
 def test_mistake_deconvolution_starts_from_random_kernels(stride):
-    import tensorflow as tf
-
     x = features(2, 4, 6, 3)
     expected = np.asarray(tf.image.resize(x, (4 * stride, 6 * stride)))
     layer = LearnedUpsampling(3, stride)
@@ -124,8 +119,6 @@ def test_pooling_indices_by_hand():
 
 
 def test_pooling_and_unpooling_against_tensorflow():
-    import tensorflow as tf
-
     x = features(2, 6, 8, 3)
     maxima, indices = MaxPoolWithIndices()(x)
     expected, flat = tf.nn.max_pool_with_argmax(x, 2, 2, "VALID", include_batch_in_index=True)
@@ -160,6 +153,13 @@ def test_monte_carlo_dropout_is_active_at_prediction():
     keras.utils.set_random_seed(3)
     np.testing.assert_array_equal(np.asarray(layer(x, training=False)), first)
     np.testing.assert_array_equal(np.asarray(MonteCarloDropout(0.0)(x)), x)
+
+
+def test_resizing_to_a_multiple():
+    x, like = features(1, 3, 4, 2), features(1, 5, 7, 1)
+    np.testing.assert_array_equal(ResizeLike(3)(x, like), tf.image.resize(x, (15, 21)))
+    inputs = keras.Input((None, None, 2)), keras.Input((5, None, 1))
+    assert ResizeLike(3)(*inputs).shape == (None, 15, None, 2)
 
 
 def test_every_layer_round_trips_in_a_saved_model(tmp_path):

@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_layers import close, randomise
+from numpy_layers import close, features, randomise
 
 from segdemo import facts, recipes, train, zoo
 from segdemo.models.deeplab import deeplabv3
-from segdemo.models.layers import ResizeLike, last_logits
+from segdemo.models.layers import last_logits
 from segdemo.models.upsampling import (
     FACTOR,
     NEIGHBOURS,
@@ -20,10 +20,6 @@ from segdemo.models.upsampling import (
 from segdemo.train_config import TrainConfig
 
 RNG = np.random.default_rng(0)
-
-
-def features(*shape):
-    return RNG.normal(size=shape).astype(np.float32)
 
 
 def reassembled(logits, keys, queries, biases, prior):
@@ -78,13 +74,6 @@ def test_blocks_of_cells_are_gathered_row_by_row_and_spread_again(size):
     cells = gathered(x, size)
     np.testing.assert_array_equal(np.reshape(cells, (2, 3, 2, -1)), tf.nn.space_to_depth(x, size))
     np.testing.assert_array_equal(spread(cells, size), x)
-
-
-def test_resizing_to_a_multiple():
-    x, like = features(1, 3, 4, 2), features(1, 5, 7, 1)
-    np.testing.assert_array_equal(ResizeLike(3)(x, like), tf.image.resize(x, (15, 21)))
-    inputs = keras.Input((None, None, 2)), keras.Input((5, None, 1))
-    assert ResizeLike(3)(*inputs).shape == (None, 15, None, 2)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from segdemo.quantize import milliseconds, quantise
+from segdemo.quantize import _is_upsampling, milliseconds, quantise
 
 CLASSES = 4
 
@@ -80,3 +80,17 @@ def test_the_first_convolutions_can_stay_in_float(graph, photos, tmp_path, in_fl
 
 def test_milliseconds_are_positive(graph, photos):
     assert 0 < milliseconds(graph, photos[0], threads=1, repeats=3) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "guided"),
+    [
+        ("net/guided_mix_relu_1/Relu", ["a"], True),
+        ("Conv__9", ["a", "net/guided_c2_conv_1/Conv2D/merged_input:0"], True),  # its BatchNorm was folded in
+        ("net/fine_logits_1/MatMul", ["a", "b"], True),
+        ("Conv__9", ["a", "net/upsample_to_c3_1/kernel:0"], False),
+        ("net/logits_1/BiasAdd", ["a", "b"], False),
+    ],
+)
+def test_nodes_of_guided_upsampling_are_told_by_all_their_names(node, inputs, guided):
+    assert _is_upsampling(helper.make_node("Conv", inputs, ["c"], name=node)) == guided
