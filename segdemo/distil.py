@@ -28,7 +28,7 @@ from PIL import Image
 from segdemo import augment, blockwise, datasets, pipeline, tflite, zoo
 from segdemo.files import read_json, write_atomic, write_json
 from segdemo.labels import VOID
-from segdemo.settings import home, threads
+from segdemo.settings import home
 from segdemo.tflite import TeacherError
 
 PADDING = 128  # grey level around a photo that is not square, as the teacher was trained with
@@ -82,35 +82,22 @@ class Teacher:
         grid: its Grid.
 
     Raises:
-        TeacherError: there is no such file, it is no such network, or the package ai-edge-litert is missing.
+        TeacherError: there is no such file, or it is no such network.
     """
 
     def __init__(self, path):
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise TeacherError(
-                "Learning from a teacher needs LiteRT: pip install ai-edge-litert==2.3.0"
-            ) from None
         path = Path(path)
         if not path.is_file():
             raise TeacherError(f"There is no teacher {path}: give the path of its TFLite file.")
-        self._network = Interpreter(
-            model_content=tflite.packed(tflite.cut_at_logits(path)), num_threads=threads()
+        self._network = tflite.FloatNetwork(path)
+        scale, zero_point = self._network.logit_quantisation
+        self.grid = Grid(
+            self._network.side, self._network.stride, self._network.classes, scale, round(zero_point)
         )
-        self._network.allocate_tensors()
-        self._input, self._output = (
-            self._network.get_input_details()[0],
-            self._network.get_output_details()[0],
+        side = self.grid.side
+        self._logits = tf.function(
+            self._network, input_signature=[tf.TensorSpec((1, side, side, 3), tf.uint8)]
         )
-        side, rows = int(self._input["shape"][1]), int(self._output["shape"][1])
-        square = self._input["shape"][2] == side and self._output["shape"][2] == rows
-        quantised = self._input["dtype"] == self._output["dtype"] == np.uint8
-        if not (square and quantised and rows > 1 and (side - 1) % (rows - 1) == 0):
-            raise tflite.no_deeplab(path)
-        scale, zero_point = self._output["quantization"]
-        stride = (side - 1) // (rows - 1)
-        self.grid = Grid(side, stride, int(self._output["shape"][3]), float(scale), int(zero_point))
 
     def __call__(self, image):
         """The logits of a photo uint8 RGB (H, W, 3) as bytes: uint8 (rows, columns, K), see ``Grid``."""
@@ -118,10 +105,9 @@ class Teacher:
         picture = np.full((1, self.grid.side, self.grid.side, 3), PADDING, np.uint8)
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         picture[0, :height, :width] = resized
-        self._network.set_tensor(self._input["index"], picture)
-        self._network.invoke()
         rows, columns = self.grid.shape(*image.shape[:2])
-        return self._network.get_tensor(self._output["index"])[0, :rows, :columns]
+        logits = self._logits(tf.constant(picture)).numpy()[0, :rows, :columns]
+        return np.clip(np.rint(logits / self.grid.scale + self.grid.zero_point), 0, 255).astype(np.uint8)
 
 
 def find_teacher(name):

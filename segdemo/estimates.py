@@ -16,6 +16,7 @@ from pathlib import Path
 
 from segdemo import processes
 from segdemo.files import StoreError, read_json, sweep, write_json
+from segdemo.run_folders import last_words, log_tail
 
 SECONDS = 300  # one measurement may take
 KEPT_SECONDS = 7 * 86400
@@ -180,11 +181,17 @@ class Estimates:
             try:
                 result = {"measured": read_json(self.folder / "out")}
             except (OSError, ValueError):
-                said = _last_line(self.folder / "log")
-                sentence = said.removeprefix("segdemo: ") if said.startswith("segdemo: ") else ""
-                result = {"error": sentence or "This could not be measured here: start it and see."}
+                result = {"error": self._why(current)}
             write_json(path, {"time": time.time(), **result})
         (self.folder / "current.json").unlink(missing_ok=True)
+
+    def _why(self, current):
+        # A measurement that ended without a result, in one sentence.
+        if said := last_words(log_tail(self.folder / "log")):
+            return said
+        if cause := processes.killed_by(processes.exit_codes.get(current["pid"])):
+            return f"Timing a few steps failed. {cause}: choose a smaller batch or crop."
+        return "This could not be measured here: start it and see."
 
     def _kept(self, path):
         try:
@@ -206,10 +213,3 @@ class Estimates:
         current = self._current()
         alive = current and processes.start_ticks(current["pid"]) == current["started"] is not None
         return current["pid"] if alive else None
-
-
-def _last_line(path):
-    try:
-        return (path.read_text("utf-8", "replace").strip().splitlines() or [""])[-1]
-    except OSError:
-        return ""

@@ -240,9 +240,8 @@ def export_run(run_dir, name=None, int8=False):
     report = {"before": _before(config, dataset), "after": after}
     write_json(run_dir / "report.json", report)
     kept = ("dataset", "subset", "images", "mean_iou", "mean_accuracy", "pixel_accuracy", "class_iou")
-    on = f"--dataset {dataset.kind} --subset {after['subset']} --data DIR"
-    command = f"python -m segdemo evaluate --model {name} {on}"
-    described(metrics={**{key: after[key] for key in kept}, "command": command})
+    measured = {key: after[key] for key in kept}
+    described(metrics={**measured, "command": zoo.evaluate_command(str(run_dir), measured)})
     return entry
 
 

@@ -8,12 +8,12 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from segdemo import zoo
 from segdemo.refine import refine
 from segdemo.resample import argmax_at, resize_bilinear
+from segdemo.sessions import open_session
 from segdemo.settings import threads
 
 # What a person may choose between, and what ``Predictor.seeing`` makes of it.
@@ -87,15 +87,12 @@ class Predictor:
             raise DamagedModelError(
                 f"{entry.path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.entry = entry
         adjustment = entry.data.get("adjustment")  # see ``calibrate.fit_adjustment``
         self._offsets = np.float32(adjustment["offsets"] if adjustment else 0)
         refinement = entry.data.get("refinement")  # see ``calibrate.fit_refinement``
         self._filter = {key: refinement[key] for key in ("radius", "epsilon")} if refinement else None
-        self.session = onnxruntime.InferenceSession(entry.path, options, providers=["CPUExecutionProvider"])
+        self.session = open_session(entry.path, threads())
         self._set_passes(scales, flip)
 
     def _set_passes(self, scales, flip):

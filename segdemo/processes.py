@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -22,6 +23,19 @@ def fetch_exit_codes():
         if (code := process.poll()) is not None:
             exit_codes[pid] = code
             children.pop(pid, None)
+
+
+def killed_by(code):
+    """What ended a process with an exit code as ``subprocess`` gives it, one clause; "" if it ended by itself."""
+    if code is None or code >= 0:
+        return ""
+    if code == -signal.SIGKILL:
+        return "The system killed it, most likely for lack of memory"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"It was ended by {name}"
 
 
 def cores():

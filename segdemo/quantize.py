@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import onnx
-import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from segdemo.sessions import open_session
 
 # Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
@@ -69,9 +70,7 @@ def _is_upsampling(node):
 
 def milliseconds(path, image, threads, repeats=20):
     """Median time of one run of a graph on ``image`` uint8 (1, h, w, 3), warm."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, threads)
     session.run(None, {"image": image})
     times = []
     for _ in range(repeats):

@@ -97,6 +97,12 @@ def log_tail(path):
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
+def last_words(log):
+    """The sentence that a command of this package ended with, from the end of its log; "" if it ended without one."""
+    said = log.strip().splitlines()[-1:] or [""]
+    return said[0].removeprefix("segdemo: ") if said[0].startswith("segdemo: ") else ""
+
+
 def disk_usage(folder):
     """Bytes of all files below a folder; what vanishes meanwhile counts nothing."""
     total = 0

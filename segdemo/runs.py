@@ -47,6 +47,7 @@ from segdemo.run_folders import (
     disk_usage,
     events_since,
     json_or,
+    last_words,
     log_tail,
     source_hash,
     trainer_pid,
@@ -537,20 +538,22 @@ class Runs:
         if (run.folder / "cancel").exists():
             return "cancelled", "Cancelled; the last checkpoint is kept."
         log = log_tail(run.folder / "train.log")
-        said = log.strip().splitlines()[-1:]
-        if said and said[0].startswith("segdemo: "):
-            return "failed", said[0].removeprefix("segdemo: ")
+        if said := last_words(log):
+            return "failed", said
         last = log.rpartition(LAUNCHED)[2]
         if _free(self.root) < FREE_BYTES / 10 or any(os.strerror(e) in last for e in DISK_FULL):
             return "failed", "The disk is full: free some space, then resume the run."
         processes.fetch_exit_codes()
         pids = [launch["pid"] for launch in run.record.get("launches", [])[-1:]]
-        if any(processes.exit_codes.get(pid) == -signal.SIGKILL for pid in pids):
-            cause = "The system killed it, most likely for lack of memory"
+        code = next((processes.exit_codes[pid] for pid in pids if pid in processes.exit_codes), 0)
+        if cause := processes.killed_by(code):
             return "failed", f"{cause}: resume it, or start again with a smaller batch or crop."
         if state == "done":
             return "failed", "It learned to the end, but the model was not exported: resume it to try again."
-        return "failed", "It stopped unexpectedly; resume it to go on from its last checkpoint."
+        return (
+            "failed",
+            "It stopped unexpectedly; resume it to go on from its last checkpoint.",
+        )
 
     def _settle(self, run, state):
         """Write down how a run ended, and install what it made."""

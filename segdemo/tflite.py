@@ -7,7 +7,6 @@ and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 from functools import partial
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
@@ -66,13 +65,6 @@ def cut_at_logits(path):
     return model
 
 
-def packed(model):
-    """The bytes of the file that holds a ``ModelT``."""
-    builder = flatbuffers.Builder(2**20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
 class FloatNetwork:
     """The DeepLabv3 of a quantised TFLite file as a float network that TensorFlow runs on pictures of any size.
 
@@ -84,7 +76,9 @@ class FloatNetwork:
         dtype: what it computes in, ``"float32"`` or ``"bfloat16"``.
 
     Attributes:
+        side: of the square pictures it was trained on, in pixels.
         stride: distance of neighbouring logits in pixels. classes: K.
+        logit_quantisation: scale and zero point of its logits as bytes, 0..255, as the file's network gives them.
         block_widths: channels of what each block of its encoder ends in, see ``blocks``.
 
     Raises:
@@ -122,9 +116,16 @@ class FloatNetwork:
         (_, height, _, _), (_, rows, _, self.classes) = (
             map(int, self._tensors[t].shape) for t in (self._input, self._output)
         )
-        if rows < 2 or (height - 1) % (rows - 1) or not self._quantised(self._input):
+        if (
+            rows < 2
+            or (height - 1) % (rows - 1)
+            or not (self._quantised(self._input) and self._quantised(self._output))
+        ):
             raise no_deeplab(path)
-        self.stride = (height - 1) // (rows - 1)
+        self.side, self.stride = height, (height - 1) // (rows - 1)
+        scale, zero_point = self._quantised(self._output)
+        lowest = np.iinfo(_STORED[self._tensors[self._output].type]).min
+        self.logit_quantisation = float(scale), float(zero_point - lowest)
         # A bottleneck ends without ReLU, in numbers below zero too, and the next block's convolution reads it.
         read = {
             int(o.inputs[0]) for o in model.subgraphs[0].operators if _code(model, o) == _OPERATORS.CONV_2D

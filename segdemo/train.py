@@ -5,6 +5,7 @@ A run directory holds ``config.json``, ``status.json``, ``events.jsonl``, ``log.
 was stopped or killed goes on from its last checkpoint; a file called ``cancel`` ends it within one step.
 """
 
+import logging
 import math
 import re
 import time
@@ -19,7 +20,7 @@ import numpy as np
 from tensorflow import errors
 from tqdm import tqdm
 
-from segdemo import augment, blockwise, callbacks, distil, losses, metrics, pipeline, tflite, zoo
+from segdemo import augment, blockwise, callbacks, distil, failures, losses, metrics, pipeline, tflite, zoo
 from segdemo.callbacks import (
     NO_SCORE,
     PROGRESS_SECONDS,
@@ -31,14 +32,17 @@ from segdemo.callbacks import (
 )
 from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
-from segdemo.files import DISK_FULL, read_json
+from segdemo.files import read_json
 from segdemo.intake import IntakeError
+from segdemo.models.kernels import bfloat16_is_faster
 from segdemo.models.layers import last_logits
 from segdemo.models.upsampling import freeze_all_else
 from segdemo.train_config import STAGES, UPSAMPLING, TrainingError
 
 SEARCH_SECONDS = 60  # for the photo that could not be decoded
 EXPORT_SECONDS = 15  # about, for any model
+
+_log = logging.getLogger(__name__)
 
 LOSSES = {
     "cross_entropy": lambda config, weights: losses.CrossEntropy(class_weights=weights),
@@ -105,7 +109,8 @@ def train(config, out, resume=False, verbose=True):
             cancelled = _fit(config, run, verbose)
     except BaseException as error:
         state = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-        run.status(state=state, message=one_sentence(error))
+        log = "its log" if (out / "train.log").is_file() else ""
+        run.status(state=state, message=failures.sentence(error, log))
         raise
     if cancelled:
         run.status(state="cancelled", message="Cancelled; the last checkpoint is kept.")
@@ -136,7 +141,7 @@ def estimate(config, steps=4):
     with explained(config):
         keras.utils.set_random_seed(config.seed)
         dataset = open_dataset(config.dataset, config.data)
-        config = replace(config, subset=config.subset or dataset.learning_subset)
+        config = replace(_computable(config), subset=config.subset or dataset.learning_subset)
         size = config.size or zoo.spec(config.model).size
         count = len(dataset.samples(config.subset))
         epoch = config.steps_per_epoch or max(1, count // config.batch)
@@ -204,22 +209,18 @@ def first_broken(config):
     return None
 
 
-def one_sentence(error):
-    """What went wrong, for people."""
-    if isinstance(error, KeyboardInterrupt):
-        return "Stopped from the keyboard; resume it to go on."
-    if isinstance(error, MemoryError):
-        return "There was not enough memory: choose a smaller batch or crop."
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return "The disk is full: free some space, then resume the run."
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+def _computable(config):
+    """The configuration, in float32 where bfloat16 would not be faster: its weights are float32 in any case."""
+    if config.precision == "float32" or bfloat16_is_faster():
+        return config
+    _log.warning("bfloat16 is not faster than float32 on this machine: the run computes in float32.")
+    return replace(config, precision="float32")
 
 
 def _fit(config, run, verbose):
     keras.utils.set_random_seed(config.seed)
     dataset = open_dataset(config.dataset, config.data)
-    config = replace(config, subset=config.subset or dataset.learning_subset)
+    config = replace(_computable(config), subset=config.subset or dataset.learning_subset)
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)

