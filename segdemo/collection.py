@@ -297,7 +297,8 @@ class Collection(CollectionFiles):
             ids: which; None for all. Those without a mask, or in the trash, are left out.
 
         Returns:
-            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model.
+            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model. Exports
+            call its files as ``source`` says.
         """
         label_set = self.label_set
         photos = self._records() if ids is None else [self.photo(id_) for id_ in ids]
