@@ -165,7 +165,9 @@ class Layout:
 
     def _exchange(self):
         self.formats = gr.CheckboxGroup(
-            [(FORMAT_NAMES[f], f) for f in exchange.FORMATS], value=list(PRESELECTED), label="Put into the ZIP"
+            [(FORMAT_NAMES[f], f) for f in exchange.FORMATS],
+            value=list(PRESELECTED),
+            label="Put into the ZIP",
         )
         self.export = gr.Button("Export all labelled photos", size="sm", elem_id="export")
         self.download = gr.DownloadButton(
