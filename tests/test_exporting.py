@@ -15,7 +15,15 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from segdemo.datasets import open_dataset, read_image, read_label_map
-from segdemo.exchange import FORMATS, Annotation, export_zip, import_zip
+from segdemo.exchange import (
+    FORMATS,
+    Annotation,
+    ExchangeError,
+    export_folder,
+    export_zip,
+    import_folder,
+    import_zip,
+)
 from segdemo.labels import VOID, LabelSet, voc_color
 from segdemo.store import AnnotationStore
 
@@ -135,6 +143,16 @@ def turned():
     return encoded(pixels(3, 8, 6), "PNG", exif=exif)
 
 
+def turned_but_all_alike():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return encoded(np.full((6, 8, 3), 90, np.uint8), "PNG", exif=exif)
+
+
+def white_keyed():
+    return encoded(np.full((6, 8, 3), 255, np.uint8), "PNG", transparency=(255, 255, 255))
+
+
 def transparent():
     return encoded(np.dstack([pixels(3), np.full((6, 8), 90, np.uint8)]), "PNG")
 
@@ -156,7 +174,9 @@ def deep():
     return out.getvalue()
 
 
-@pytest.mark.parametrize("make", [turned, transparent, keyed, animated, deep])
+@pytest.mark.parametrize(
+    "make", [turned, turned_but_all_alike, transparent, keyed, white_keyed, animated, deep]
+)
 def test_a_png_that_programs_show_differently_is_encoded_anew(tmp_path, make):
     files = exported(tmp_path, [annotation("x", "a.png", make())])
     image = Image.open(io.BytesIO(files["JPEGImages/a.jpg"]))
@@ -606,3 +626,53 @@ def test_each_format_can_be_had_alone(tmp_path, format):
         "overlay": {"overlays"},
     }[format]
     assert {name.split("/")[0] for name in files} == {"labels.json", "JPEGImages", "meta", *folders}
+
+
+# -------------------------------------------------------------------------------------------------- folders
+
+
+def in_folder(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_holds_what_the_zip_does(tmp_path, there, monkeypatch):
+    given = [
+        annotation(f"id-{i}", source) for i, source in enumerate(["IMG.JPG", "img.jpg", f"{DECOMPOSED}.webp"])
+    ]
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "out").mkdir()
+    assert export_folder(given, "out").is_dir()  # from where one is, too
+    assert in_folder(tmp_path / "out") == exported(tmp_path, given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.zip"]
+    back = list(import_folder(tmp_path / "out").annotations)
+    assert sorted(a.meta["source"] for a in back) == sorted(a.meta["source"] for a in given)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("full", "file"):
+        with pytest.raises(
+            ExchangeError, match=rf"something in .*{name} already: give a folder that is new or empty"
+        ):
+            export_folder([annotation("a")], tmp_path / name)
+    with pytest.raises(ExchangeError, match="cannot be written"):
+        export_folder([annotation("a")], tmp_path / "file" / "below")
+    assert in_folder(tmp_path) == {"full/mine.txt": b"mine", "file": b"mine"}
+
+
+def test_a_failed_export_leaves_no_folder(tmp_path):
+    def failing():
+        yield annotation("a")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_folder(failing(), tmp_path / "out")
+    with pytest.raises(ExchangeError, match="nothing to export"):
+        export_folder([], tmp_path / "out")
+    with pytest.raises(ExchangeError, match="no export format 'tfrecord'"):
+        export_folder([annotation("a")], tmp_path / "out", ["tfrecord"])
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Annotations out to and in from one ZIP, or in from a folder.
+"""Annotations out to and in from one ZIP or a folder.
 
 A module for each format:
 
@@ -9,7 +9,7 @@ A module for each format:
     labelme_export  labelme: polygons and small masks in a JSON for each photo
     sidecars    SegDemo's own: the label set, and JSON side-cars with what the others have no place for
 
-``exporting`` writes all that are asked for into one ZIP, with the photos and, as ``overlay``, pictures of the
+``exporting`` writes all that are asked for into one ZIP or folder, with the photos and, as ``overlay``, pictures of the
 classes painted over them; ``importing`` finds out which one there is to read. They share ``annotation``, what goes
 out and comes in, ``archives``, ZIP files and folders, ``reader``, ``outgoing``, ``naming``, and ``shapes``.
 
@@ -32,7 +32,7 @@ Unpacked, it is a dataset of kind ``annotations``.
 
 from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.exchange.archives import ArchiveLimits
-from segdemo.exchange.exporting import FORMATS, export_zip
+from segdemo.exchange.exporting import FORMATS, export_folder, export_zip
 from segdemo.exchange.importing import IMPORT_FORMATS, Imported, import_folder, import_zip
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "ArchiveLimits",
     "ExchangeError",
     "Imported",
+    "export_folder",
     "export_zip",
     "import_folder",
     "import_zip",

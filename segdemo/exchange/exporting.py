@@ -1,7 +1,8 @@
-"""Export: annotations into one ZIP."""
+"""Export: annotations into one ZIP, or into a folder."""
 
 import io
 import os
+import shutil
 import uuid
 import zipfile
 from contextlib import suppress
@@ -39,8 +40,7 @@ def export_zip(annotations, path, formats=FORMATS, limits=None, progress=None):
         ExchangeError: nothing to export, an unusable or repeated id, label sets mixed, a label map that does
             not fit its photo or label set, an unreadable photo, or a full disk: which annotation, and why.
     """
-    if unknown := sorted(set(formats) - set(FORMATS)):
-        raise ExchangeError(f"There is no export format {unknown[0]!r}: choose from {', '.join(FORMATS)}.")
+    _check_formats(formats)
     path, limits = Path(path), limits or intake.Limits.from_env()
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -57,6 +57,56 @@ def export_zip(annotations, path, formats=FORMATS, limits=None, progress=None):
         with suppress(OSError):  # gone after success, and not there at all where nothing can be written
             part.unlink()
     return path
+
+
+def export_folder(annotations, path, formats=FORMATS, limits=None, progress=None):
+    """Write what ``export_zip`` would put into a ZIP into a folder instead.
+
+    The files appear only when all are complete; a failed export leaves nothing behind.
+
+    Args:
+        annotations, formats, limits, progress: as for ``export_zip``.
+        path: of the folder, which must be empty or not be there yet.
+
+    Returns:
+        The path, as a ``Path``.
+
+    Raises:
+        ExchangeError: as ``export_zip``, or there is something at ``path`` already.
+    """
+    _check_formats(formats)
+    path, limits = Path(path), limits or intake.Limits.from_env()
+    part = path.absolute().with_name(f".{path.absolute().name}.{uuid.uuid4().hex}.part")
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ExchangeError(f"There is something in {path} already: give a folder that is new or empty.")
+        part.mkdir(parents=True)
+        _write_all(_Folder(part), annotations, frozenset(formats), limits, progress)
+        path.mkdir(exist_ok=True)
+        for child in part.iterdir():
+            child.rename(path / child.name)
+    except OSError as error:
+        raise ExchangeError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+class _Folder:
+    """A folder that takes files as an open ``ZipFile`` does."""
+
+    def __init__(self, root):
+        self._root = root
+
+    def writestr(self, info, content):
+        target = self._root / info.filename
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _check_formats(formats):
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        raise ExchangeError(f"There is no export format {unknown[0]!r}: choose from {', '.join(FORMATS)}.")
 
 
 def _write_all(archive, annotations, formats, limits, progress):
