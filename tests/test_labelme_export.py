@@ -17,7 +17,7 @@ from label_maps import LABEL_MAPS, drawn
 from PIL import Image, ImageDraw
 
 from segdemo import masks
-from segdemo.exchange import Annotation, export_zip
+from segdemo.exchange import Annotation, ExchangeError, export_zip
 from segdemo.exchange.labelme_export import inset
 from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
 
@@ -220,6 +220,30 @@ def test_the_list_of_names_begins_as_labelmes_own_does(tmp_path, classes, backgr
     assert files["labelme/labels.txt"].decode().splitlines() == ["__ignore__", "_background_", *expected]
     document = load(files, paths["a"])
     assert [shape["label"] for shape in document["shapes"]] == ([] if background == 0 else [classes[0]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "background"),
+    [
+        (("background", "__ignore__"), 0),
+        (("cat", " __IGNORE__ "), None),
+        (("cat", "_background_"), None),
+        (("background", "_Background_"), 0),
+    ],
+)
+def test_a_class_called_as_labelme_calls_void_or_background_is_refused(tmp_path, classes, background):
+    label_set = LabelSet("x", "X", classes, (voc_color(1), voc_color(2)), background)
+    with pytest.raises(
+        ExchangeError, match=f"The class {classes[1]!r} cannot be exported for labelme, .*rename it"
+    ):
+        exported(tmp_path, {"a": np.zeros((2, 2), np.uint8)}, label_set)
+
+
+def test_a_background_may_be_called_as_labelme_calls_it(tmp_path):
+    label_set = LabelSet("x", "X", ("_background_", "cat"), (voc_color(1), voc_color(2)), 0)
+    files, paths = exported(tmp_path, {"a": drawn(".1")}, label_set)
+    assert files["labelme/labels.txt"].decode().splitlines() == ["__ignore__", "_background_", "cat"]
+    assert [shape["label"] for shape in load(files, paths["a"])["shapes"]] == ["cat"]
 
 
 def test_many_small_regions_of_a_large_photo_are_quick(tmp_path):

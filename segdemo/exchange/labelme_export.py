@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segdemo import masks
+from segdemo.exchange.annotation import ExchangeError
 from segdemo.exchange.archives import add_file, to_json
 from segdemo.exchange.shapes import outlined_classes
 from segdemo.labels import VOID
@@ -34,14 +35,20 @@ INSET = 0.25  # pixels
 
 
 def write_one(archive, item):
-    """Put the JSON of an ``Outgoing`` into an open ``ZipFile``."""
+    """Put the JSON of an ``Outgoing`` into an open ``ZipFile``. Raises ExchangeError: a class called like void."""
+    for i in outlined_classes(item.label_set):
+        name = item.label_set.classes[i]
+        if name.strip().casefold() in (VOID_LABEL, BACKGROUND_LABEL):
+            raise ExchangeError(
+                f"The class {name!r} cannot be exported for labelme, where that means void or background: rename it."
+            )
     add_file(archive, f"{FOLDER}/{item.subset}/{item.stem}.json", to_json(document(item), indent=None))
 
 
 def write_labels(archive, label_set):
     """Put the list of names into an open ``ZipFile``: void, background, and the others, one a line."""
     names = [VOID_LABEL, BACKGROUND_LABEL, *(label_set.classes[i] for i in outlined_classes(label_set))]
-    text = "".join(f"{' '.join(name.split())}\n" for name in names)
+    text = "".join(f"{' '.join(name.splitlines()).strip()}\n" for name in names)
     add_file(archive, f"{FOLDER}/labels.txt", text.encode("utf-8", "replace"))
 
 
