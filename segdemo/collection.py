@@ -19,6 +19,7 @@ from segdemo.exchange import SUBSETS, Annotation
 from segdemo.files import StoreError, sweep, write_atomic, write_json
 
 THUMBNAIL_SIDE = 256  # pixels, long side
+HISTORY = ("created", "updated", "revision")  # of a photo: goes out with it, and is kept with what comes in
 
 
 class ConflictError(StoreError):
@@ -294,22 +295,29 @@ class Collection(CollectionFiles):
         """Photos with their masks, one at a time, as ``exchange.export_zip`` takes them.
 
         Args:
-            ids: which; None for all. Those without a mask, or in the trash, are left out.
+            ids: which; None for all, oldest first, so that photos of equal names are numbered the same in the
+                next export. Those without a mask, or in the trash, are left out.
 
         Returns:
-            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model.
+            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model. Exports
+            call its files as ``source`` says.
         """
         label_set = self.label_set
-        photos = self._records() if ids is None else [self.photo(id_) for id_ in ids]
+        if ids is None:
+            photos = sorted(self._records(), key=lambda photo: (photo.created, photo.id))
+        else:
+            photos = [self.photo(id_) for id_ in ids]
         for photo in photos:
             if photo.revision and not photo.deleted:
-                told = ("source", "created", "updated", "revision", "model")
+                told = ("source", *HISTORY, "model")
                 meta = {**{key: getattr(photo, key) for key in told}, "subset": photo.split}
                 path = self.image_path(photo.id)
                 yield Annotation(photo.id, path, self.load(photo.id), label_set, meta)
 
     def take(self, annotation):
         """Add a photo with its mask, as imports give it; a mask the photo had stays as an older revision.
+
+        What an export said of its history is kept with the revision's ``meta``, as ``"exported"``.
 
         Args:
             annotation: an ``exchange.Annotation`` whose label set has the collection's classes.
@@ -330,6 +338,8 @@ class Collection(CollectionFiles):
         note = {"imported": annotation.id}
         if meta.get("model"):
             note["model"] = str(meta["model"])
+        if history := {key: meta[key] for key in HISTORY if _is_short(meta.get(key))}:
+            note["exported"] = history
         self.save(id_, annotation.label_map, self.photo(id_).revision, note)
         if meta.get("subset") in SUBSETS:
             self.set_split(id_, meta["subset"])
@@ -434,6 +444,11 @@ def _lossless(pixels):
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=1)  # higher levels cost seconds on large photos
     return out.getvalue()
+
+
+def _is_short(value):
+    """Whether it is a whole number or a text as short as a time is."""
+    return (isinstance(value, str) and len(value) <= 40) or (isinstance(value, int) and abs(value) < 2**53)
 
 
 def _plain(meta):

@@ -1,32 +1,38 @@
-"""Annotations out to and in from one ZIP, or in from a folder.
+"""Annotations out to and in from one ZIP or a folder.
 
 A module for each format:
 
     voc         PASCAL VOC: palettized PNGs and lists of subsets
     coco        COCO: run lengths or polygons in JSON
+    panoptic    COCO panoptic: coloured PNGs and JSON
     yolo        YOLO-seg: polygons in text files
+    labelme_export  labelme: polygons and small masks in a JSON for each photo
     sidecars    SegDemo's own: the label set, and JSON side-cars with what the others have no place for
 
-``exporting`` writes all that are asked for into one ZIP, with the photos and, as ``overlay``, pictures of the
+``exporting`` writes all that are asked for into one ZIP or folder, with the photos and, as ``overlay``, pictures of the
 classes painted over them; ``importing`` finds out which one there is to read. They share ``annotation``, what goes
-out and comes in, ``archives``, ZIP files and folders, ``reader``, and ``shapes``.
+out and comes in, ``archives``, ZIP files and folders, ``reader``, ``outgoing``, ``naming``, and ``shapes``.
 
-What ``export_zip`` writes (``ID`` is the annotation's id; the modules of the formats say more):
+What ``export_zip`` writes (``STEM`` is the photo's own name without ending, see ``naming``; the modules of the
+formats say more):
 
-    labels.json, meta/ID.json                           always: the label set and the side-cars
-    JPEGImages/ID.jpg                                   always: the photo, upright; the original bytes where it
-                                                        was such a JPEG
+    labels.json, meta/STEM.json                         always: the label set and the side-cars
+    JPEGImages/STEM.jpg, .JPG, .jpeg, .png              always: the photo, upright; the original bytes where it
+                                                        was such a JPEG or PNG, else a JPEG
     SegmentationClass, ImageSets                        voc
-    coco/instances_rle.json, instances_polygons.json    coco
+    coco/instances_rle.json, instances_polygons.json,
+    coco/annotations/instances_SUBSET.json              coco
+    panoptic/panoptic_SUBSET.json, panoptic_SUBSET      panoptic
     yolo/data.yaml, images, labels, void                yolo
-    overlays/ID.png                                     overlay
+    labelme/labels.txt, SUBSET                          labelme
+    overlays/STEM.png                                   overlay
 
 Unpacked, it is a dataset of kind ``annotations``.
 """
 
 from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.exchange.archives import ArchiveLimits
-from segdemo.exchange.exporting import FORMATS, export_zip
+from segdemo.exchange.exporting import FORMATS, export_folder, export_zip
 from segdemo.exchange.importing import IMPORT_FORMATS, Imported, import_folder, import_zip
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "ArchiveLimits",
     "ExchangeError",
     "Imported",
+    "export_folder",
     "export_zip",
     "import_folder",
     "import_zip",

@@ -21,12 +21,13 @@ class Annotation:
     """One photo with its label map.
 
     Attributes:
-        id: name of its files, without suffix: no spaces, slashes or other characters file systems refuse.
+        id: what it is called where it is kept: no spaces, slashes or other characters file systems refuse.
         image: the photo: encoded bytes, a path, or uint8 (H, W, 3) RGB. Imports give bytes.
         label_map: uint8 (H, W), the size of the upright photo.
         label_set: the ``LabelSet`` of its ids.
-        meta: plain JSON data of the annotation's own; ``meta["subset"]`` (train, val or test) sorts it into
-            the lists of VOC and the folders of YOLO.
+        meta: plain JSON data of the annotation's own. ``meta["source"]``, the name the photo came with, is what
+            its files are called in an export; without one it is the id. ``meta["subset"]`` (train, val or test)
+            sorts it into the lists of VOC, the documents of COCO and the folders of YOLO and labelme.
     """
 
     id: str

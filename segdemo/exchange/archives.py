@@ -167,11 +167,16 @@ def add_file(archive, name, content):
     """Put text or bytes into an open ``ZipFile``; pictures are not compressed again."""
     info = zipfile.ZipInfo(name)  # with the fixed date of ZipInfo, so that equal annotations give equal files
     info.external_attr = 0o644 << 16
-    packed = name.endswith((".jpg", ".png"))
+    packed = name.lower().endswith((".jpg", ".jpeg", ".png"))
     info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
     archive.writestr(info, content)
 
 
 def to_json(data, indent=1):
     """Plain data as JSON text. Raises TypeError, ValueError if it is none."""
-    return json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
+    text = json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, as file names have that are not UTF-8
+        return json.dumps(data, indent=indent, allow_nan=False)
+    return text

@@ -1,28 +1,30 @@
-"""Export: annotations into one ZIP."""
+"""Export: annotations into one ZIP, or into a folder."""
 
 import io
 import os
+import shutil
 import uuid
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from segdemo import intake, masks
-from segdemo.exchange import coco, sidecars, voc, yolo
+from segdemo.exchange import coco, labelme_export, panoptic, sidecars, voc, yolo
 from segdemo.exchange.annotation import FORBIDDEN, SUBSETS, ExchangeError
 from segdemo.exchange.archives import add_file
+from segdemo.exchange.naming import Names
+from segdemo.exchange.outgoing import prepare
 
-FORMATS = ("voc", "coco", "yolo", "overlay")
+FORMATS = ("voc", "coco", "panoptic", "yolo", "labelme", "overlay")
 
 
 def export_zip(annotations, path, formats=FORMATS, limits=None, progress=None):
     """Write annotations into one ZIP, one at a time, so that any number of them fits into memory.
 
     The file appears only when it is complete; a failed export leaves whatever was at ``path`` before. The
-    same annotations give the same bytes.
+    same annotations give the same bytes. Files are called as the photo was, see ``naming``.
 
     Args:
         annotations: iterable of ``Annotation``, at least one, all of one label set and with different ids.
@@ -38,8 +40,7 @@ def export_zip(annotations, path, formats=FORMATS, limits=None, progress=None):
         ExchangeError: nothing to export, an unusable or repeated id, label sets mixed, a label map that does
             not fit its photo or label set, an unreadable photo, or a full disk: which annotation, and why.
     """
-    if unknown := sorted(set(formats) - set(FORMATS)):
-        raise ExchangeError(f"There is no export format {unknown[0]!r}: choose from {', '.join(FORMATS)}.")
+    _check_formats(formats)
     path, limits = Path(path), limits or intake.Limits.from_env()
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -58,29 +59,92 @@ def export_zip(annotations, path, formats=FORMATS, limits=None, progress=None):
     return path
 
 
+def export_folder(annotations, path, formats=FORMATS, limits=None, progress=None):
+    """Write what ``export_zip`` would put into a ZIP into a folder instead.
+
+    The files appear only when all are complete; a failed export leaves nothing behind.
+
+    Args:
+        annotations, formats, limits, progress: as for ``export_zip``.
+        path: of the folder, which must be empty or not be there yet.
+
+    Returns:
+        The path, as a ``Path``.
+
+    Raises:
+        ExchangeError: as ``export_zip``, or there is something at ``path`` already.
+    """
+    _check_formats(formats)
+    path, limits = Path(path), limits or intake.Limits.from_env()
+    part = path.absolute().with_name(f".{path.absolute().name}.{uuid.uuid4().hex}.part")
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ExchangeError(f"There is something in {path} already: give a folder that is new or empty.")
+        part.mkdir(parents=True)
+        _write_all(_Folder(part), annotations, frozenset(formats), limits, progress)
+        path.mkdir(exist_ok=True)
+        for child in part.iterdir():
+            child.rename(path / child.name)
+    except OSError as error:
+        raise ExchangeError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+class _Folder:
+    """A folder that takes files as an open ``ZipFile`` does."""
+
+    def __init__(self, root):
+        self._root = root
+
+    def writestr(self, info, content):
+        target = self._root / info.filename
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _check_formats(formats):
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        raise ExchangeError(f"There is no export format {unknown[0]!r}: choose from {', '.join(FORMATS)}.")
+
+
 def _write_all(archive, annotations, formats, limits, progress):
-    label_set, taken, subsets = None, set(), {name: [] for name in SUBSETS}
+    label_set, taken, names = None, set(), Names()
+    subsets, is_split = {name: [] for name in SUBSETS}, False  # (number, stem) of the photos in each
     documents = {}
     for number, annotation in enumerate(annotations, 1):
         _check(annotation, taken, label_set)
         if label_set is None:
             label_set = annotation.label_set
-            documents = coco.start(label_set) if "coco" in formats else {}
-        subset = annotation.meta.get("subset")
-        subset = subset if subset in SUBSETS else "train"
-        subsets[subset].append(annotation.id)
-        _write_one(archive, annotation, subset, formats, limits)
-        coco.add(documents, number, annotation)
+            documents = {writer: writer.start(label_set) for writer in _documented(formats)}
+        item = _write_one(archive, number, annotation, names, formats, limits)
+        for writer, document in documents.items():
+            writer.add(document, item)
+        subsets[item.subset].append((number, item.stem))
+        is_split = is_split or annotation.meta.get("subset") in SUBSETS
         if progress:
             progress(number)
     if label_set is None:
         raise ExchangeError("There is nothing to export: annotate a photo first.")
+    stems = {subset: [stem for _, stem in some] for subset, some in subsets.items()}
+    numbers = {subset: [number for number, _ in some] for subset, some in subsets.items()}
     sidecars.write_label_set(archive, label_set)
     if "voc" in formats:
-        voc.write_lists(archive, subsets)
-    coco.write(archive, documents)
+        voc.write_lists(archive, stems)
     if "yolo" in formats:
-        yolo.write_settings(archive, label_set, subsets)
+        yolo.write_settings(archive, label_set, stems)
+    if "labelme" in formats:
+        labelme_export.write_labels(archive, label_set)
+    if "coco" in formats:
+        coco.write(archive, documents[coco], numbers if is_split else {})
+    if "panoptic" in formats:
+        panoptic.write(archive, documents[panoptic])
+
+
+def _documented(formats):
+    """The writers that have one document for many photos."""
+    return [writer for name, writer in (("coco", coco), ("panoptic", panoptic)) if name in formats]
 
 
 def _check(annotation, taken, label_set):
@@ -101,41 +165,27 @@ def _check(annotation, taken, label_set):
         raise ExchangeError(f"{id_}: {error}") from error
 
 
-def _write_one(archive, annotation, subset, formats, limits):
-    id_, label_map, label_set = annotation.id, annotation.label_map, annotation.label_set
+def _write_one(archive, number, annotation, names, formats, limits):
+    """Put the files of one photo into the archive; returns it as an ``Outgoing``."""
+    id_, label_map = annotation.id, annotation.label_map
     height, width = label_map.shape
     try:
-        jpeg, rgb = _photo(annotation.image, limits)
+        item = prepare(number, annotation, names, limits)
     except intake.IntakeError as error:
         raise ExchangeError(f"The photo of {id_} cannot be exported: {error}") from error
-    if rgb.shape[:2] != label_map.shape:
+    if item.rgb.shape[:2] != label_map.shape:
         raise ExchangeError(
-            f"{id_} has a label map of {width}x{height} pixels and a photo of {rgb.shape[1]}x{rgb.shape[0]}."
+            f"{id_} has a label map of {width}x{height} pixels and a photo of "
+            f"{item.rgb.shape[1]}x{item.rgb.shape[0]}."
         )
-    add_file(archive, f"JPEGImages/{id_}.jpg", jpeg)
-    sidecars.write(archive, annotation)
-    if "voc" in formats:
-        voc.write(archive, annotation)
-    if "yolo" in formats:
-        yolo.write(archive, annotation, subset, jpeg)
+    add_file(archive, f"{item.FOLDER}/{item.file_name}", item.photo)
+    sidecars.write_one(archive, item)
+    for name, writer in (("voc", voc), ("panoptic", panoptic), ("yolo", yolo), ("labelme", labelme_export)):
+        if name in formats:
+            writer.write_one(archive, item)
     if "overlay" in formats:
         out = io.BytesIO()
-        Image.fromarray(masks.overlay(rgb, label_map, label_set)).save(out, "PNG", compress_level=1)
-        add_file(archive, f"overlays/{id_}.png", out.getvalue())
-
-
-def _photo(image, limits):
-    """(JPEG bytes, uint8 (H, W, 3)) of a photo; the original bytes where they are an upright JPEG."""
-    data = None
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise intake.IntakeError(f"a photo is uint8 (height, width, 3), not {image.dtype} {image.shape}.")
-        rgb = image
-    else:
-        _, data = intake.read_bytes(image, limits)
-        rgb = intake.read_photo(data, limits)
-    if data is None or not intake.is_plain_jpeg(data):
-        out = io.BytesIO()
-        Image.fromarray(rgb).save(out, "JPEG", quality=95, subsampling=0)
-        data = out.getvalue()
-    return data, rgb
+        overlay = masks.overlay(item.rgb, label_map, annotation.label_set)
+        Image.fromarray(overlay).save(out, "PNG", compress_level=1)
+        add_file(archive, f"overlays/{item.stem}.png", out.getvalue())
+    return item

@@ -52,7 +52,8 @@ class Reader:
     def skipped(self, format):
         """Files nobody asked for, less what an export holds for other formats."""
         others = {"voc": "SegmentationClass", "coco": "coco", "yolo": "yolo"}
-        folders = ["overlays", sidecars.FOLDER, "ImageSets", *(["JPEGImages"] if format == "yolo" else [])]
+        folders = ["overlays", sidecars.FOLDER, "ImageSets", "labelme", "panoptic", "coco/annotations"]
+        folders += ["JPEGImages"] if format == "yolo" else []
         folders += [folder for other, folder in others.items() if other != format]
         known = tuple(f"{self.root}{folder}/" for folder in folders)
         own = f"{self.root}{sidecars.LABEL_SET}" in self._used

@@ -1,7 +1,7 @@
 """SegDemo's own files in an archive: the label set, and a side-car for each annotation.
 
     labels.json     names, colours and ids of the classes
-    meta/ID.json    size, label set and the annotation's own data
+    meta/STEM.json  file names, size, label set and the annotation's own data
 
 An archive of another tool has neither: then names and subsets come from its own files.
 """
@@ -19,13 +19,20 @@ def write_label_set(archive, label_set):
     add_file(archive, LABEL_SET, to_json(label_set.to_json()))
 
 
-def write(archive, annotation):
-    """Put an annotation's side-car into an open ``ZipFile``. Raises ExchangeError if it is no plain data."""
+def write_one(archive, item):
+    """Put the side-car of an ``Outgoing`` into an open ``ZipFile``. Raises ExchangeError if it is no plain data.
+
+    ``original_file_name`` is there if the photo's file could not be called that.
+    """
+    annotation = item.annotation
     height, width = annotation.label_map.shape
+    original = {"original_file_name": item.original_name} if item.original_name else {}
     try:
         text = to_json(
             {
                 "id": annotation.id,
+                "file_name": item.file_name,
+                **original,
                 "label_set": annotation.label_set.name,
                 "width": width,
                 "height": height,
@@ -34,7 +41,7 @@ def write(archive, annotation):
         )
     except (TypeError, ValueError) as error:
         raise ExchangeError(f"The data of {annotation.id} cannot be written as JSON: {error}.") from error
-    add_file(archive, f"{FOLDER}/{annotation.id}.json", text)
+    add_file(archive, f"{FOLDER}/{item.stem}.json", text)
 
 
 def read_label_set(reader, name):

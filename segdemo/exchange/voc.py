@@ -1,7 +1,8 @@
 """PASCAL VOC: a palettized PNG for each photo, and lists of the photos in each subset.
 
-    SegmentationClass/ID.png            label map, 255 = void
-    ImageSets/Segmentation/*.txt        train, val, trainval (and test)
+    SegmentationClass/STEM.png          label map, 255 = void
+    ImageSets/Segmentation/*.txt        train, val, trainval (and test): one STEM a line, never with white space,
+                                        since many tools read the lists word by word
 
 Format: Everingham et al., VOC2012 development kit.
 """
@@ -17,18 +18,18 @@ from segdemo.exchange.reader import PHOTO_SUFFIXES
 from segdemo.labels import LABEL_SETS
 
 
-def write(archive, annotation):
-    """Put an annotation's mask into an open ``ZipFile``."""
-    png = masks.encode_png(annotation.label_map, annotation.label_set)
-    add_file(archive, f"SegmentationClass/{annotation.id}.png", png)
+def write_one(archive, item):
+    """Put the mask of an ``Outgoing`` into an open ``ZipFile``."""
+    add_file(archive, f"SegmentationClass/{item.stem}.png", masks.encode_png(item.label_map, item.label_set))
 
 
 def write_lists(archive, subsets):
-    """Put the lists into an open ``ZipFile``; ``subsets`` has the ids of each of ``SUBSETS``."""
+    """Put the lists into an open ``ZipFile``; ``subsets`` has the stems of each of ``SUBSETS``."""
     lists = {**subsets, "trainval": subsets["train"] + subsets["val"]}
-    for name, ids in lists.items():
-        if ids or name != "test":
-            add_file(archive, f"ImageSets/Segmentation/{name}.txt", "".join(f"{i}\n" for i in sorted(ids)))
+    for name, stems in lists.items():
+        if stems or name != "test":
+            text = "".join(f"{stem}\n" for stem in sorted(stems))
+            add_file(archive, f"ImageSets/Segmentation/{name}.txt", text)
 
 
 def find(reader):

@@ -1,9 +1,9 @@
 """YOLO-seg: a text file for each photo, one polygon per line, and the class names in YAML.
 
     yolo/data.yaml              class names, and the folder of each subset
-    yolo/images/SUBSET/ID.jpg   the photo
-    yolo/labels/SUBSET/ID.txt   its outlines
-    yolo/void/SUBSET/ID.txt     outlines of void in the same format: YOLO has none, and trainers do not look here
+    yolo/images/SUBSET/STEM.jpg the photo
+    yolo/labels/SUBSET/STEM.txt its outlines
+    yolo/void/SUBSET/STEM.txt   outlines of void in the same format: YOLO has none, and trainers do not look here
 
 Format: https://docs.ultralytics.com/datasets/segment/
 """
@@ -20,40 +20,50 @@ from segdemo.exchange.shapes import outlined_classes, paint, polygon
 from segdemo.labels import VOID
 
 
-def write(archive, annotation, subset, jpeg):
-    """Put a photo, as JPEG bytes, and its outlines into an open ``ZipFile``."""
-    add_file(archive, f"yolo/images/{subset}/{annotation.id}.jpg", jpeg)
-    lines, void = _lines(annotation.label_map, annotation.label_set)
-    add_file(archive, f"yolo/labels/{subset}/{annotation.id}.txt", lines)
-    if void:
-        add_file(archive, f"yolo/void/{subset}/{annotation.id}.txt", void)
+def write_one(archive, item):
+    """Put the photo of an ``Outgoing`` and its outlines into an open ``ZipFile``."""
+    add_file(archive, f"yolo/images/{item.subset}/{item.file_name}", item.photo)
+    add_file(
+        archive, f"yolo/labels/{item.subset}/{item.stem}.txt", _lines(item, outlined_classes(item.label_set))
+    )
+    if void := _lines(item, [VOID]):
+        add_file(archive, f"yolo/void/{item.subset}/{item.stem}.txt", void)
 
 
 def write_settings(archive, label_set, subsets):
-    """Put ``data.yaml`` into an open ``ZipFile``; ``subsets`` has the ids of each of ``SUBSETS``."""
+    """Put ``data.yaml`` into an open ``ZipFile``; ``subsets`` has the stems of each of ``SUBSETS``."""
     import yaml  # only where YOLO is written or read
+
+    class Dumper(yaml.SafeDumper):
+        """Text always in quotes: readers differ in which of yes, null, 1e3 or 0o7 they take for text."""
+
+    Dumper.add_representer(
+        _Name, lambda dumper, name: dumper.represent_scalar("tag:yaml.org,2002:str", name, '"')
+    )
 
     data = {
         "train": "images/train",
         "val": "images/val" if subsets["val"] else "images/train",  # trainers insist on an entry
         **({"test": "images/test"} if subsets["test"] else {}),
-        "names": dict(enumerate(label_set.classes)),
+        "names": {i: _Name(name) for i, name in enumerate(label_set.classes)},
     }
-    add_file(archive, "yolo/data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    text = yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    add_file(archive, "yolo/data.yaml", text)
 
 
-def _lines(label_map, label_set):
-    """Text of the label file and of the void file of one photo."""
-    scale = np.array(label_map.shape[::-1], np.float64)
-    texts = []
-    for ids in (outlined_classes(label_set), [VOID]):
-        lines = []
-        for i in ids:
-            for region in masks.polygons(label_map == i):
-                numbers = " ".join(f"{v:.8g}" for v in (masks.keyhole(region) / scale).ravel())
-                lines.append(f"{0 if i == VOID else i} {numbers}\n")
-        texts.append("".join(lines))
-    return texts
+class _Name(str):
+    """A class name, which is text whatever it looks like."""
+
+
+def _lines(item, class_ids):
+    """Text of a label file: the outlines of some classes of one photo; void is numbered 0."""
+    scale = np.array(item.label_map.shape[::-1], np.float64)
+    lines = []
+    for i in class_ids:
+        for region in item.regions(i):
+            numbers = " ".join(f"{v:.8g}" for v in (masks.keyhole(region) / scale).ravel())
+            lines.append(f"{0 if i == VOID else i} {numbers}\n")
+    return "".join(lines)
 
 
 def find(reader):

@@ -11,6 +11,15 @@ from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
+FORMAT_NAMES = {
+    "voc": "VOC masks",
+    "coco": "COCO",
+    "panoptic": "COCO panoptic",
+    "yolo": "YOLO",
+    "labelme": "labelme",
+    "overlay": "Overlays",
+}
+PRESELECTED = ("voc", "coco", "yolo", "overlay")
 ARCHIVE_BYTES = 2_000_000_000  # of one archive to import; what a photo may have, intake says
 CSS = """
 .segdemo-said p { padding: 10px 14px; border-radius: 10px; margin: 0; overflow-wrap: anywhere;
@@ -155,9 +164,10 @@ class Layout:
             self.following = gr.Button("More", size="sm", min_width=70, visible=False, elem_id="photo-more")
 
     def _exchange(self):
-        names = {"voc": "VOC masks", "coco": "COCO", "yolo": "YOLO", "overlay": "Overlays"}
         self.formats = gr.CheckboxGroup(
-            [(names[f], f) for f in exchange.FORMATS], value=list(exchange.FORMATS), label="Put into the ZIP"
+            [(FORMAT_NAMES[f], f) for f in exchange.FORMATS],
+            value=list(PRESELECTED),
+            label="Put into the ZIP",
         )
         self.export = gr.Button("Export all labelled photos", size="sm", elem_id="export")
         self.download = gr.DownloadButton(
