@@ -7,22 +7,21 @@
 import io
 import os
 import stat
-import threading
-import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from segdemo import tiff
+from segdemo import faithful, tiff
+from segdemo.faithful import orientation
+from segdemo.quiet import quiet_pillow
 
 # No EPS, PDF or WMF (they start other programs) and nothing without a signature.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Present where Pillow was built with AVIF, or where a plug-in registered HEIF.
 BOXED_FORMATS = ("AVIF", "HEIF")
 
-_ORIENTATION_TAG = 0x0112
 _PHOTOMETRIC_TAG = 262
 _TURNING_TEXTS = (
     b"XML:com.adobe.xmp",
@@ -153,7 +152,9 @@ def is_plain_jpeg(data):
     with quiet_pillow:
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-                return image.mode in ("RGB", "L") and _orientation(image) == 1
+                return (
+                    image.mode in ("RGB", "L") and orientation(image) == faithful.jpeg_orientation(data) == 1
+                )
         except Exception:  # hostile bytes make the parser raise anything
             return False
 
@@ -218,36 +219,6 @@ def _read_path(path, name, limits):
     return data, len(data)
 
 
-class _QuietPillow:
-    """Context manager that keeps Pillow's warnings about odd files from reaching anybody, in any thread.
-
-    ``warnings.catch_warnings`` alone restores the wrong filters when two threads leave it out of order, so
-    the first one in sets the filter and the last one out restores what was there.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._users = 0
-        self._catcher = None
-
-    def __enter__(self):
-        with self._lock:
-            if not self._users:
-                self._catcher = warnings.catch_warnings()
-                self._catcher.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._users += 1
-
-    def __exit__(self, *exc_info):
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._catcher.__exit__(*exc_info)
-
-
-quiet_pillow = _QuietPillow()
-
-
 class _Photo:
     """A photo that Pillow has opened: its header is read and no pixel decoded.
 
@@ -263,7 +234,7 @@ class _Photo:
     def orientation(self):
         """How the stored pixels are to be turned, 1..8. Pillow turns those of a TIFF, and its size, by itself."""
         # Of a PNG it may stand behind the pixels, and Pillow decodes them to find it.
-        return self._parent_orientation if self._image.format == "TIFF" else _orientation(self._image)
+        return self._parent_orientation if self._image.format == "TIFF" else orientation(self._image)
 
     def __enter__(self):
         return self
@@ -429,15 +400,6 @@ def _not_a_photo(data):
     if head.startswith(signatures) or (head.startswith(b"RIFF") and brand == b"WEBP"):
         return "is cut short or damaged: save or download it again"
     return f"is not a photo that can be read here (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF): {_SAVE_AS}"
-
-
-def _orientation(image):
-    """EXIF (or XMP) orientation 1..8; 1 where there is none or it is nonsense."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a mangled EXIF block is no reason to refuse a good photo
-        return 1
-    return value if value in _UPRIGHT else 1
 
 
 def _upright_rgb(image, profile, orientation):
