@@ -31,6 +31,12 @@ from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.settings import home
 
 KINDS = ("voc", "pets", "annotations")
+_OWNED = (
+    "JPEGImages",
+    "SegmentationClass",
+    "SegmentationClassAug",
+    "ImageSets",
+)  # of VOC trees and annotations
 SPLIT_SEED = 42  # shuffles VOC's val list and the Pets photos before they are divided
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
@@ -170,6 +176,16 @@ def identify(root):
     for find, kind in ((_find_voc, None), (_find_pets, "pets")):
         if (folder := find(root)) is not None:
             return kind or _kind_of(folder)
+    return None
+
+
+def dataset_of(path):
+    """The root of the dataset one of whose folders of photos, masks or lists ``path`` is, or lies in; else None."""
+    path = Path(path).expanduser().resolve()
+    for root in path.parents:
+        owned = {"pets": ("images", "annotations")}.get(_kind_of(root), _OWNED)
+        if _kind_of(root) is not None and path.relative_to(root).parts[0] in owned:
+            return root
     return None
 
 
