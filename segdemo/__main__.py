@@ -119,6 +119,11 @@ def _parser():
     action.add_argument("folder", type=Path, metavar="DIR")
     action.add_argument("--json", action="store_true")
     action.set_defaults(run=_check)
+    action = actions.add_parser("binary", help="copy a dataset of masks of 0 and 255, with 255 as a class")
+    action.add_argument("folder", type=Path, metavar="DIR")
+    action.add_argument("--out", type=Path, required=True, help="the folder to make")
+    action.add_argument("--name", default="object", help="what 255 shows (default: object)")
+    action.set_defaults(run=_binary)
     action = actions.add_parser("trimaps", help="turn VOC's cats and dogs into a dataset like Pets")
     action.add_argument("folder", type=Path, metavar="VOC_DIR")
     action.add_argument("--out", type=Path, required=True)
@@ -446,6 +451,22 @@ def _check(options):
     else:
         print("\n".join(line for report in reports for line in report.lines()))
     return 0 if all(report.ok for report in reports) else 2
+
+
+def _binary(options):
+    from segdemo import outputs
+    from segdemo.binary import write_copy
+    from segdemo.datasets import find_datasets
+
+    found = find_datasets(options.folder)
+    if len(found) != 1:
+        listed = "no" if not found else "more than one"
+        raise ValueError(
+            f"There is {listed} VOC, Pets or annotation dataset in {options.folder}: give its folder."
+        )
+    outputs.refuse_dataset(options.out, found[0].root)
+    count = write_copy(found[0], options.out, options.name, wrap=partial(_progress, unit="photos"))
+    print(f"{count} masks in {options.out}, to use with --dataset annotations")
 
 
 def _trimaps(options):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from drawn import draw_annotations, draw_pets, draw_voc
+from drawn import draw_annotations, draw_pets, draw_voc, save_mask
 from PIL import Image
 from skimage import data
 from tiny import bright, write_model
@@ -374,6 +374,56 @@ def test_check_where_there_is_no_dataset(capsys, tmp_path):
     assert "There is no VOC, Pets or annotation dataset in" in refused(capsys, "data", "check", tmp_path)
 
 
+def draw_binary(root):
+    """Pets whose trimaps are masks of 0 and 255."""
+    draw_pets(root, {"pug": 10})
+    for path in (root / "annotations" / "trimaps").iterdir():
+        save_mask(path, np.where(np.array(Image.open(path)) == 1, 255, 0).astype(np.uint8))
+    return root
+
+
+def test_binary_masks_are_called_out_before_anything_starts(capsys, tmp_path):
+    root, run = draw_binary(tmp_path / "data"), tmp_path / "run"
+    named = ["--dataset", "pets", "--data", root]
+    code, out, _ = call(capsys, "data", "check", root)
+    assert code == 2
+    assert "hold only 0 and 255" in out
+    for command in (
+        ["evaluate", "--model", "colours", *named],
+        ["calibrate", "--model", "colours", *named],
+        ["train", "--model", "unet_plain", *named, "--out", run],
+        ["train", "--model", "unet_plain", *named, "--estimate"],
+    ):
+        err = refused(capsys, *command)
+        assert "hold only 0 and 255" in err
+        assert "data binary" in err
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert not (run / "checkpoints").exists()
+
+
+def test_a_copy_of_binary_masks_can_be_trained_on(capsys, tmp_path):
+    root, out = draw_binary(tmp_path / "data"), tmp_path / "copy"
+    code, stdout, err = call(capsys, "data", "binary", root, "--out", out, "--name", "cat")
+    assert (code, err) == (0, "")
+    assert stdout.startswith("10 masks in ")
+    assert open_dataset("annotations", out).label_set.classes == ("background", "cat")
+    assert call(capsys, "data", "check", out)[0] == 0
+    assert "is there already" in refused(capsys, "data", "binary", root, "--out", out)
+    assert "choose another --out" in refused(capsys, "data", "binary", root, "--out", root / "annotations")
+    assert "There is no VOC" in refused(capsys, "data", "binary", tmp_path / "home", "--out", tmp_path / "x")
+
+
+def test_evaluate_names_the_mask_it_stumbles_over(capsys, tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 10})
+    command = ["--model", "colours", "--dataset", "pets", "--data", tmp_path / "data"]
+    path = open_dataset("pets", tmp_path / "data").samples("test")[0].mask_path
+    save_mask(path, np.ones((5, 5), np.uint8))
+    assert f"{path} is 5 x 5 pixels, its photo 48 x 36" in refused(capsys, "evaluate", *command)
+    path.write_bytes(path.read_bytes()[:50])
+    for name in ("evaluate", "calibrate"):
+        assert str(path) in refused(capsys, name, *command)
+
+
 def test_trimaps(capsys, tmp_path):
     draw_voc(tmp_path / "voc", VOC, train=14)  # the drawn masks' classes are 1, 2, 3 ...: 8 is cat, 12 dog
     code, out, _ = call(capsys, "data", "trimaps", tmp_path / "voc", "--out", tmp_path / "pets")
@@ -449,6 +499,19 @@ def test_recipes_are_listed(capsys):
 def test_a_wrong_training_is_refused(capsys, tmp_path, arguments, sentence):
     arguments = [str(tmp_path / "run") if argument == "RUN" else argument for argument in arguments]
     assert sentence in refused(capsys, "train", *arguments)
+
+
+def test_a_run_does_not_go_into_its_data_or_its_start(capsys, tmp_path, home):
+    data = draw_pets(tmp_path / "data", {"pug": 10})
+    command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data", data, "--out"]
+    for out in (data, data / "images", data / "annotations" / "run"):
+        assert "choose another --out" in refused(capsys, *command, out)
+    weights = tmp_path / "old" / "model.weights.h5"
+    weights.parent.mkdir()
+    weights.write_bytes(b"learned")
+    for start, out in ((weights, weights.parent), ("colours", home / "models" / "colours")):
+        assert "which the run starts from" in refused(capsys, *command, out, "--start-from", start)
+    assert weights.read_bytes() == b"learned"
 
 
 def test_train_and_export_here(capsys, tmp_path):
