@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segdemo import intake, masks
+from segdemo import faithful, intake, masks
 from segdemo.collection_files import CollectionFiles, Photo, Revision, in_palette
 from segdemo.conventions import TRASH_DAYS, clean_title, now, slug
 from segdemo.datasets import open_dataset
@@ -431,13 +431,15 @@ def _pixels(label_map):
 
 def _faithful_suffix(data, pixels):
     """The ending of a file that any program shows as ``pixels``; None if it must be written anew."""
-    with intake.quiet_pillow, Image.open(io.BytesIO(data)) as image:
-        suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format)
-        if suffix is None or image.mode not in ("RGB", "L") or image.getexif().get(0x0112, 1) != 1:
-            return None
-        if image.has_transparency_data or not np.array_equal(np.asarray(image.convert("RGB")), pixels):
-            return None
-    return suffix
+    if not faithful.shown_alike(data):
+        return None
+    try:
+        with intake.quiet_pillow, Image.open(io.BytesIO(data)) as image:
+            suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format)
+            upright = suffix is not None and faithful.orientation(image) == 1
+            return suffix if upright and np.array_equal(np.asarray(image.convert("RGB")), pixels) else None
+    except Exception:  # what intake reads Pillow alone may not, such as a PNG with a long text
+        return None
 
 
 def _lossless(pixels):

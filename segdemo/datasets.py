@@ -23,14 +23,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from segdemo.files import read_json, write_json
-from segdemo.intake import read_photo
+from segdemo.intake import IntakeError, read_photo
 from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.settings import home
 
 KINDS = ("voc", "pets", "annotations")
+_OWNED = (
+    "JPEGImages",
+    "SegmentationClass",
+    "SegmentationClassAug",
+    "ImageSets",
+)  # of VOC trees and annotations
 SPLIT_SEED = 42  # shuffles VOC's val list and the Pets photos before they are divided
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
@@ -173,6 +179,16 @@ def identify(root):
     return None
 
 
+def dataset_of(path):
+    """The root of the dataset one of whose folders of photos, masks or lists ``path`` is, or lies in; else None."""
+    path = Path(path).expanduser().resolve()
+    for root in path.parents:
+        owned = {"pets": ("images", "annotations")}.get(_kind_of(root), _OWNED)
+        if _kind_of(root) is not None and path.relative_to(root).parts[0] in owned:
+            return root
+    return None
+
+
 def read_image(sample):
     """The photo, upright, as uint8 RGB (H, W, 3).
 
@@ -190,7 +206,8 @@ def read_label_map(sample, label_set=None):
     """The mask as a label map: uint8 (H, W), class ids of the dataset's label set, 255 = void.
 
     VOC and annotation masks hold class ids (of a palettized PNG, the indices). Pets trimaps hold class id +
-    1, and any value but 1, 2, 3 is void.
+    1, and any value but 1, 2, 3 is void. So 255 is void always, also in masks that mean the object by it: whether
+    there is anything else, ``learnable`` tells.
 
     Args:
         sample: what to read.
@@ -199,31 +216,73 @@ def read_label_map(sample, label_set=None):
     Raises:
         DatasetError: there is no mask, it cannot be read, it is a colour picture, or it has an unknown id.
     """
-    path = sample.mask_path
-    if path is None:
+    if sample.mask_path is None:
         raise DatasetError(f"The photo {sample.id} has no mask: annotate it first.")
+    return _label_map(mask_values(sample.mask_path), sample, label_set)
+
+
+def mask_values(path):
+    """The numbers in a mask's file, uint8 (H, W), whatever they mean; of a palettized PNG, the indices.
+
+    Raises:
+        DatasetError: it is missing, cannot be read, or is a colour or black-and-white picture.
+    """
     try:
         with Image.open(path) as picture:
+            if picture.mode == "1":
+                raise DatasetError(
+                    f"The mask {path} is a picture of black and white, not of class ids: write a copy that reads white "
+                    "as the object with python -m segdemo data binary DIR --out DIR."
+                )
             if picture.mode not in ("P", "L"):
                 raise DatasetError(
                     f"The mask {path} is a picture of mode {picture.mode}, not of class ids: "
                     "save it as a palettized or 8-bit grey PNG."
                 )
-            ids = np.array(picture)  # a mode-P picture gives its indices, not its colours
+            return np.array(picture)  # a mode-P picture gives its indices, not its colours
+    except DatasetError:
+        raise
     except FileNotFoundError:
         raise DatasetError(f"The mask {path} is missing: restore it or take its id off the list.") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders of damaged files raise anything from OSError to KeyError
         raise DatasetError(
             f"The mask {path} cannot be read as a picture: restore it from its source."
         ) from None
+
+
+def read_pair(sample, label_set):
+    """A photo uint8 (H, W, 3) and its label map uint8 (H, W), for measuring.
+
+    Raises:
+        DatasetError: as ``read_label_map``, the photo cannot be read, or they differ in size; it names the file.
+    """
+    try:
+        image = read_image(sample)
+    except IntakeError as error:
+        raise DatasetError(f"The photo {sample.image_path} cannot be read: {error}") from error
+    label_map = read_label_map(sample, label_set)
+    if (problem := _size_problem(sample, image, label_map)) is not None:
+        raise DatasetError(problem)
+    return image, label_map
+
+
+def _size_problem(sample, image, label_map):
+    if image.shape[:2] == label_map.shape:
+        return None
+    (h, w), (mh, mw) = image.shape[:2], label_map.shape
+    return f"The mask {sample.mask_path} is {mw} x {mh} pixels, its photo {w} x {h}: make them equal."
+
+
+def _label_map(values, sample, label_set):
+    """The label map that ``mask_values`` mean; raises DatasetError as ``read_label_map``."""
     if sample.dataset == "pets":
-        return np.where((ids >= 1) & (ids <= len(PETS)), ids - np.uint8(1), np.uint8(VOID))
-    if label_set is not None and (unknown := _unknown_ids(ids, label_set)):
+        return np.where((values >= 1) & (values <= len(PETS)), values - np.uint8(1), np.uint8(VOID))
+    if label_set is not None and (unknown := _unknown_ids(values, label_set)):
         raise DatasetError(
-            f"The mask {path} holds the class id {unknown[0]}, which {label_set.title} does not have: "
+            f"The mask {sample.mask_path} holds the class id {unknown[0]}, which {label_set.title} does not have: "
             "correct the mask or the label set."
         )
-    return ids
+    return values
 
 
 def _unknown_ids(ids, label_set):
@@ -466,18 +525,20 @@ class Report:
         dataset: the dataset.
         samples: how many different samples were looked at.
         problems: sorted by path; empty if all is well.
+        notes: sentences on what is no fault and yet worth knowing.
     """
 
     dataset: Dataset
     samples: int
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self):
         return not self.problems
 
     def to_json(self):
-        """Plain data: kind, root, classes, subset sizes, samples, ok, problems."""
+        """Plain data: kind, root, classes, subset sizes, samples, ok, problems, notes."""
         return {
             "kind": self.dataset.kind,
             "root": str(self.dataset.root),
@@ -486,6 +547,7 @@ class Report:
             "samples": self.samples,
             "ok": self.ok,
             "problems": [{"path": str(p.path), "message": p.message} for p in self.problems],
+            "notes": list(self.notes),
         }
 
     def lines(self):
@@ -493,6 +555,7 @@ class Report:
         sizes = ", ".join(f"{name} {len(ids)}" for name, ids in self.dataset.splits.items())
         yield f"{self.dataset.label_set.title} in {self.dataset.root}: {sizes}."
         yield from (problem.message for problem in self.problems)
+        yield from self.notes
         found = "no problem" if self.ok else f"{len(self.problems)} problem{'s' * (len(self.problems) > 1)}"
         yield f"{self.samples} photos looked at, {found}."
 
@@ -506,8 +569,11 @@ def check(dataset, progress: Callable[[int, int], None] | None = None):
 
     Returns:
         A Report of missing and unreadable photos and masks, masks of another size than their photo, ids
-        that are not in the label set, and lists that are empty or missing.
+        that are not in the label set, lists that are empty or missing, and masks in which there is nothing to
+        learn from or to measure.
     """
+    from segdemo import learnable  # which reads datasets
+
     problems = [
         Problem(
             dataset.root, f"The subset {name!r} of the dataset in {dataset.root} is empty: add photos to it."
@@ -527,16 +593,23 @@ def check(dataset, progress: Callable[[int, int], None] | None = None):
     samples = [
         dataset.sample(id_) for id_ in dict.fromkeys(id_ for ids in dataset.splits.values() for id_ in ids)
     ]
+    present = {}
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done, found in enumerate(pool.map(lambda s: _check_sample(s, dataset.label_set), samples), 1):
+        checked = pool.map(lambda s: _check_sample(s, dataset.label_set), samples)
+        for done, (sample, (found, values)) in enumerate(zip(samples, checked, strict=True), 1):
             problems += found
+            if values is not None:
+                present[sample.id] = values
             if progress is not None:
                 progress(done, len(samples))
-    return Report(dataset, len(samples), tuple(sorted(problems, key=lambda p: str(p.path))))
+    empty, notes = learnable.findings(dataset, present)
+    problems += [Problem(dataset.root, message) for message in empty]
+    return Report(dataset, len(samples), tuple(sorted(problems, key=lambda p: str(p.path))), tuple(notes))
 
 
 def _check_sample(sample, label_set):
-    problems, image, label_map = [], None, None
+    """(problems, the numbers in the mask's file or None) of a sample."""
+    problems, image, values = [], None, None
     try:
         image = read_image(sample)
     except (ValueError, OSError) as error:
@@ -544,20 +617,15 @@ def _check_sample(sample, label_set):
         message = str(error) if str(sample.image_path) in str(error) else f"{sample.image_path}: {error}"
         problems.append(Problem(sample.image_path, message))
     if sample.mask_path is None:
-        return problems
+        return problems, None
     try:
-        label_map = read_label_map(sample, label_set)
+        values = mask_values(sample.mask_path)
+        label_map = _label_map(values, sample, label_set)
+        if image is not None and (problem := _size_problem(sample, image, label_map)) is not None:
+            problems.append(Problem(sample.mask_path, problem))
     except DatasetError as error:
         problems.append(Problem(sample.mask_path, str(error)))
-    if image is not None and label_map is not None and image.shape[:2] != label_map.shape:
-        (h, w), (mh, mw) = image.shape[:2], label_map.shape
-        problems.append(
-            Problem(
-                sample.mask_path,
-                f"The mask {sample.mask_path} is {mw} x {mh} pixels, its photo {w} x {h}: make them equal.",
-            )
-        )
-    return problems
+    return problems, None if values is None else set(np.flatnonzero(np.bincount(values.ravel())).tolist())
 
 
 def by_class(dataset, subset="all", cache_dir=None):

@@ -25,6 +25,7 @@ from segdemo.predict import DamagedModelError
 from segdemo.store import AnnotationStore
 from segdemo.ui import canvas
 from segdemo.ui.annotate_labels import from_table, to_table
+from segdemo.ui.photos import shown_as_it_is
 
 # What a visitor can mend; the message of each is a sentence for the visitor.
 EXPECTED = (
@@ -136,7 +137,9 @@ class Desk:
         path = collection.image_path(id_)
         # Gradio serves its cache and little else, wherever the state root is.
         shown = {
-            "image": save_file_to_cache(path, get_upload_folder()),
+            "image": save_file_to_cache(path, get_upload_folder())
+            if shown_as_it_is(path)
+            else self.services.photos.read(path),
             "label_set": label_set,
             "name": Path(photo.source).stem,
         }
