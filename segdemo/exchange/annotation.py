@@ -27,6 +27,8 @@ class Annotation:
         label_set: the ``LabelSet`` of its ids.
         meta: plain JSON data of the annotation's own; ``meta["subset"]`` (train, val or test) sorts it into
             the lists of VOC and the folders of YOLO.
+        name: file name the photo came with, where it came from an archive, else "".
+        parts: (file, what) of each annotation that was painted into the label map, as ``Account`` names them.
     """
 
     id: str
@@ -34,3 +36,5 @@ class Annotation:
     label_map: np.ndarray
     label_set: LabelSet
     meta: dict = field(default_factory=dict)
+    name: str = ""
+    parts: list[tuple[str, str]] = field(default_factory=list)
