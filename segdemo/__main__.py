@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from segdemo import cli_annotations
+
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
 
 
@@ -126,6 +128,8 @@ def _parser():
         "--pets", type=Path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
     )
     action.set_defaults(run=_trimaps)
+
+    cli_annotations.add_to(commands)
     return parser
 
 

@@ -1,15 +1,18 @@
-"""Annotations out to and in from one ZIP, or in from a folder.
+"""Annotations out to and in from one ZIP or folder.
 
-A module for each format:
+A module for each format that is written:
 
     voc         PASCAL VOC: palettized PNGs and lists of subsets
     coco        COCO: run lengths or polygons in JSON
     yolo        YOLO-seg: polygons in text files
     sidecars    SegDemo's own: the label set, and JSON side-cars with what the others have no place for
 
+and in ``readers`` one for each that is read: these, and those of labelme, CVAT, Label Studio and Datumaro.
+
 ``exporting`` writes all that are asked for into one ZIP, with the photos and, as ``overlay``, pictures of the
-classes painted over them; ``importing`` finds out which one there is to read. They share ``annotation``, what goes
-out and comes in, ``archives``, ZIP files and folders, ``reader``, and ``shapes``.
+classes painted over them; ``importing`` finds out which ones there are to read, and ends in an ``account`` of all that
+was read and all that was not. They share ``annotation``, what goes out and comes in, ``archives``, ZIP files and
+folders, and ``shapes``; ``reader``, ``photos`` and ``classes`` are what the readers share.
 
 What ``export_zip`` writes (``ID`` is the annotation's id; the modules of the formats say more):
 
@@ -24,6 +27,7 @@ What ``export_zip`` writes (``ID`` is the annotation's id; the modules of the fo
 Unpacked, it is a dataset of kind ``annotations``.
 """
 
+from segdemo.exchange.account import Account
 from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.exchange.archives import ArchiveLimits
 from segdemo.exchange.exporting import FORMATS, export_zip
@@ -33,6 +37,7 @@ __all__ = [
     "FORMATS",
     "IMPORT_FORMATS",
     "SUBSETS",
+    "Account",
     "Annotation",
     "ArchiveLimits",
     "ExchangeError",

@@ -67,6 +67,7 @@ class Account:
         classes_source: how they were found.
         splits: subset to photos of the import in it.
         splits_source: how the subsets were found.
+        notes: sentences on what else a person should know.
     """
 
     archive: str = ""
@@ -82,6 +83,7 @@ class Account:
     classes_source: str = ""
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SUBSETS, 0))
     splits_source: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def leave_out(self, file: str, what: str, why: str, photo: str = "", whole: bool = False) -> None:
         """One more that is left out; ``why`` ends without a full stop."""
@@ -94,9 +96,10 @@ class Account:
     def unpaint(self, annotation, why: str) -> None:
         """Take back what was counted as painted of an ``Annotation``: its mask is not used, and why."""
         self.painted -= len(annotation.parts)
-        parts = annotation.parts or [(annotation.name or annotation.id, "mask")]
-        for file, what in parts:
-            self.leave_out(file, what, why, annotation.name or annotation.id, whole=True)
+        photo = annotation.file or annotation.id
+        for file, what in annotation.parts or [(photo, "photo")]:
+            own = file == photo or what == "mask"
+            self.leave_out(file, what, why, "" if own else annotation.name or photo, whole=True)
 
     @property
     def read(self) -> int:
@@ -158,8 +161,8 @@ class Account:
             said.append(f"Files that belong to no annotation: {len(self.ignored)}.")
         said.append(f"Classes: {self.classes_source}.")
         parts = ", ".join(f"{name} {count}" for name, count in self.splits.items())
-        said.append(f"Subsets: {parts} ({self.splits_source}).")
-        return said
+        said.append(f"Subsets: {parts} ({self.splits_source or 'none told'}).")
+        return said + self.notes
 
 
 def _count(number, thing):

@@ -28,6 +28,7 @@ class Annotation:
         meta: plain JSON data of the annotation's own; ``meta["subset"]`` (train, val or test) sorts it into
             the lists of VOC and the folders of YOLO.
         name: file name the photo came with, where it came from an archive, else "".
+        file: name of that file in the archive, with its folders, else "".
         parts: (file, what) of each annotation that was painted into the label map, as ``Account`` names them.
     """
 
@@ -37,4 +38,5 @@ class Annotation:
     label_set: LabelSet
     meta: dict = field(default_factory=dict)
     name: str = ""
+    file: str = ""
     parts: list[tuple[str, str]] = field(default_factory=list)

@@ -102,7 +102,9 @@ class Reader:
         """Files nobody asked for, less what a SegDemo export holds besides; also links and what systems leave."""
         known = tuple(f"{root}{folder}/" for root in self.own for folder in OWN_FOLDERS)
         photos = tuple(f"{root}JPEGImages/" for root in self.own)
-        stems = {names.base(names.without_ending(name)) for name in self._used}  # a photo is there for each format
+        stems = {
+            names.base(names.without_ending(name)) for name in self._used
+        }  # a photo is there for each format
         rest = [
             name
             for name in self.names
@@ -222,7 +224,6 @@ class Reader:
         if new := [name for name in found if names.class_id(name, own.classes) is None]:
             self.classes.add(new, source, colors)
 
-
     def annotation(self, item):
         """The ``Annotation`` of an ``Item``; its label map is None if nothing could be painted.
 
@@ -252,8 +253,10 @@ class Reader:
             meta = {"subset": item.subset} if item.subset else {}
         elif meta.get("subset") in SUBSETS:
             self.say_split("SegDemo's side-cars")
-        name = names.base(item.photo or title or item.stem)
-        return Annotation(self._id(item.stem), photo, label_map, self.label_set, meta, name=name, parts=parts)
+        file = item.photo or where
+        name = names.base(names.tidy(item.photo or title or item.stem))
+        id_ = self._id(item.stem)
+        return Annotation(id_, photo, label_map, self.label_set, meta, name=name, file=file, parts=parts)
 
     def _refuse(self, item, error):
         for file, what in item.parts() or [(item.where, "photo")]:
