@@ -319,7 +319,8 @@ class Collection(CollectionFiles):
             ids: which; None for all. Those without a mask, or in the trash, are left out.
 
         Returns:
-            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model.
+            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model and
+            ``photo_sha256``, by which ``take`` knows the photo again.
         """
         label_set = self.label_set
         photos = self._records() if ids is None else [self.photo(id_) for id_ in ids]
@@ -327,6 +328,7 @@ class Collection(CollectionFiles):
             if photo.revision and not photo.deleted:
                 told = ("source", "created", "updated", "revision", "model")
                 meta = {**{key: getattr(photo, key) for key in told}, "subset": photo.split}
+                meta["photo_sha256"] = photo.sha256
                 path = self.image_path(photo.id)
                 yield Annotation(photo.id, path, self.load(photo.id), label_set, meta)
 
@@ -355,7 +357,7 @@ class Collection(CollectionFiles):
             )
         meta = annotation.meta
         name = str(meta.get("source") or annotation.name or annotation.id)
-        taken = self.admit(annotation.image, name, limits)
+        taken = self._exported(annotation) or self.admit(annotation.image, name, limits)
         if annotation.label_map is None:
             return taken
         note = {"imported": annotation.id}
@@ -372,6 +374,16 @@ class Collection(CollectionFiles):
         if meta.get("subset") in SUBSETS:
             self.set_split(taken.id, meta["subset"])
         return replace(taken, mask="new", revision=revision)
+
+    def _exported(self, annotation):
+        """The ``Taken`` of a photo that left this collection in an export, which may have encoded it anew; or None."""
+        digest, label_map = annotation.meta.get("photo_sha256"), annotation.label_map
+        if not digest or label_map is None:
+            return None
+        known = next((p for p in self._records() if p.sha256 == digest and not p.deleted), None)
+        if known is None or label_map.shape != (known.height, known.width):
+            return None
+        return Taken(known.id, "there")
 
     def revisions(self, id_):
         """The Revisions of a photo that are kept, newest first."""

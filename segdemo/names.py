@@ -246,7 +246,7 @@ def files_in(folder: Path) -> list[Path]:
     """The files and folders directly in a folder, sorted, less those that are a system's; [] without it."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not is_system(path.name))
+    return [folder / name for name in sorted(path.name for path in folder.iterdir()) if not is_system(name)]
 
 
 def photos_in(folder: Path) -> list[Path]:
@@ -259,5 +259,5 @@ def child(folder: Path, name: str) -> Path:
     exact = folder / name
     if exact.exists() or not folder.is_dir():
         return exact
-    found = [path for path in folder.iterdir() if key(path.name) == key(name)]
-    return found[0] if len(found) == 1 else exact
+    found = [path.name for path in folder.iterdir() if key(path.name) == key(name)]
+    return folder / found[0] if len(found) == 1 else exact

@@ -172,7 +172,7 @@ class Layout:
             [("this collection", "this"), ("a new collection", "new")], value="this", label="Import into"
         )
         self.archive = gr.File(
-            label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT, Label Studio",
+            label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…",
             height=160,
             elem_id="import-archive",
         )
