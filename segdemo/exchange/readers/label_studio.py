@@ -235,6 +235,8 @@ def _form(region, height, width):
         if kind == "ellipse":
             radii = part("radiusX", width), part("radiusY", height)
             return ellipse(part("x", width), part("y", height), *radii, degrees)
+    except ExchangeError:
+        raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ExchangeError(f"has no {kind} that can be read") from error
     raise ExchangeError(f"is a {kind}, which covers no pixels that can be read")
@@ -268,6 +270,8 @@ def _brush(value, stated, height, width):
         if data.ndim != 1 or (data < 0).any() or (data > 255).any():
             raise ValueError
         values = unpack(data.astype(np.uint8).tobytes(), _ALPHA * height * width)
+    except ExchangeError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise ExchangeError("has a brush stroke that cannot be read") from error
     return values.reshape(height, width, _ALPHA)[..., -1] > 0
