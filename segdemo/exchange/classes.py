@@ -23,7 +23,7 @@ class Classes:
         self.missing = []  # classes of the archive that the target does not have
         self.fits = True  # whether it has any of them, the background aside
         self.label_set = None
-        self._sets, self._names, self._sources = [], {}, []
+        self._sets, self._names, self._sources = [], {}, {}
 
     def add(self, found, source, colors=None):
         """Names of classes, in order, and where they are from; ``colors`` maps some of them to RGB triples."""
@@ -38,8 +38,7 @@ class Classes:
         self._say(source)
 
     def _say(self, source):
-        if source not in self._sources:
-            self._sources.append(source)
+        self._sources[source] = None
 
     @property
     def source(self):

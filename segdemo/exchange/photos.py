@@ -31,8 +31,14 @@ class Photos:
     def __init__(self, files, same):
         self._same = same
         self.files = [name for name in files if names.is_photo(name) and not _of_masks(name)]
-        self._by_base = names.Index((names.base(name), name) for name in self.files)
-        self._by_stem = names.Index((names.base(names.without_ending(name)), name) for name in self.files)
+        self._tails, self._stems = (
+            names.Index(),
+            names.Index(),
+        )  # of every end of a name, from its last part on
+        for name in self.files:
+            for index, whole in ((self._tails, name), (self._stems, names.without_ending(name))):
+                for tail in _tails(whole):
+                    index.add(tail, name)
 
     def find(self, wanted, document="", subset=None):
         """The photo that a document means.
@@ -49,25 +55,23 @@ class Photos:
             (name or None, why not): the reason is "" with a name.
         """
         wanted = names.tidy(wanted).lstrip("/")
-        last = names.base(wanted)
-        found = self._by_base.all(last) if last else []
-        if not found and not names.is_photo(last):
-            found = self._by_stem.all(last)
-        beside = [name for name in found if _same_name(name, names.folder(document) + wanted)]
-        return self._choose(beside or found, wanted, document, subset)
+        path = names.tidy(names.folder(document) + wanted)
+        found = _best(self._tails, path, wanted, document)
+        if not found and not names.is_photo(wanted):
+            found = _best(self._stems, path, wanted, document)
+        return self._choose(found, wanted, document, subset)
 
     def find_stem(self, wanted, below="", document="", subset=None):
         """As ``find``, for a name without ending: ``"cam1/a"``; ``below`` is what the photo's name begins with."""
-        found = [
-            name
-            for name in self._by_stem.all(names.base(wanted))
-            if names.key(name).startswith(names.key(below))
-        ]
-        exact = [n for n in found if _same_name(names.without_ending(n), below + wanted)]
-        return self._choose(exact or found, wanted, document, subset)
+        start = names.key(below)
+        found = [name for name in self._stems.all(below + wanted) if _same_length(name, below + wanted)]
+        for tail in [] if found else _tails(wanted):
+            found = [name for name in self._stems.all(tail) if names.key(name).startswith(start)]
+            if found:
+                break
+        return self._choose(found, wanted, document, subset)
 
     def _choose(self, found, wanted, document, subset):
-        found = _longest(found, lambda name: _agreement(name, wanted))
         if len(found) > 1:
             near = names.folder(document).split("/")[:-1]
             found = _longest(found, lambda name: _common(names.folder(name).split("/")[:-1], near))
@@ -91,8 +95,20 @@ def _of_masks(name):
     return any(_MASK_FOLDERS.fullmatch(names.key(part)) for part in name.split("/")[:-1])
 
 
-def _same_name(one, other):
-    return names.key(one) == names.key(names.tidy(other))
+def _tails(name):
+    """The name, and what is left of it without its first part, without its first two, and so on."""
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _same_length(name, other):
+    return name.count("/") == other.count("/")
+
+
+def _best(index, path, wanted, document):
+    """What lies exactly at ``path``, else what agrees with most of ``wanted``."""
+    beside = [name for name in index.all(path) if _same_length(name, path)] if document else []
+    return beside or next((found for tail in _tails(wanted) if tail and (found := index.all(tail))), [])
 
 
 def _agreement(name, wanted):

@@ -19,6 +19,7 @@ from segdemo.exchange.shapes import paint
 OWN_FOLDERS = (
     *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
 )
+_KEYS = {"annotations", "shapes", "items"}  # documents of annotations have one of these
 HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
 
 
@@ -136,8 +137,13 @@ class Reader:
             raise ExchangeError(f"{name} is not JSON: {why}.") from error
 
     @cached_property
+    def by_name(self):
+        """The names of all files by themselves, case aside."""
+        return names.Index((name, name) for name in self.names)
+
+    @cached_property
     def documents(self):
-        """Plain data of every JSON file by name, less those of SegDemo's own; None for what is none.
+        """Plain data of the JSON files that may be annotations, by name, less those of SegDemo's own.
 
         All are looked at once, since a format is known by what is in a document. Photos inside are let go of.
         """
@@ -147,13 +153,14 @@ class Reader:
             if not name.lower().endswith(".json") or name.startswith(known) or name in self._used:
                 continue
             try:
-                found[name] = self.json(name)
+                data = self.json(name)
             except ExchangeError as error:
-                found[name] = None
                 self._note_unreadable(name, error)
                 continue
-            if isinstance(found[name], dict) and found[name].get("imageData"):
-                found[name]["imageData"] = True  # read again when it is needed
+            if isinstance(data, dict) and data.get("imageData"):
+                data["imageData"] = True  # read again when it is needed
+            if isinstance(data, list) or (isinstance(data, dict) and data.keys() & _KEYS):
+                found[name] = data
         return found
 
     def _note_unreadable(self, name, error):

@@ -52,7 +52,9 @@ def test_shapes_are_painted_later_ones_on_top(tmp_path):
             shape_type="mask", points=[[2, 1], [5, 4]], mask=text(grey_png(np.full((4, 4), 255, np.uint8)))
         ),
         shape(
-            shape_type="mask", points=[[2, 1], [5, 4]], mask=text(grey_png(np.full((4, 4), 255, np.uint8), "1"))
+            shape_type="mask",
+            points=[[2, 1], [5, 4]],
+            mask=text(grey_png(np.full((4, 4), 255, np.uint8), "1")),
         ),
         shape(shape_type="mask", points=[[0, 0], [7, 5]], mask=text(grey_png(square()))),
     ],

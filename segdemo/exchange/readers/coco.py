@@ -224,11 +224,15 @@ def _items(reader, documents):
             else:
                 placed.setdefault(photo, []).append(image)
         for photo, images in placed.items():
-            best = max(names.agreement(photo, image.file_name) for image in images)
-            chosen = [image for image in images if names.agreement(photo, image.file_name) == best]
-            meant = {names.key(names.tidy(image.file_name)) for image in chosen}
-            for image in images:
-                if image not in chosen:
+            agreements = [names.agreement(photo, image.file_name) for image in images]
+            best = max(agreements)
+            meant = {
+                names.key(names.tidy(image.file_name))
+                for image, agreement in zip(images, agreements, strict=True)
+                if agreement == best
+            }
+            for image, agreement in zip(images, agreements, strict=True):
+                if agreement < best:
                     unplaced.append((document, image, "the photo is missing, add it"))
                 elif len(meant) > 1:
                     why = f"several entries of the document fit the photo {photo}"

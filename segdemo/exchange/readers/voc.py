@@ -55,11 +55,25 @@ def find(reader):
             tree.masks[id_] = name
     if not trees:
         return None
+    photos = _below(reader.photos.files, "jpegimages")
+    lists = _below([name for name in reader.names if name.lower().endswith(".txt")], "imagesets")
     items = []
     for tree in trees.values():
         _decide(reader, tree)
-        items += _items(reader, tree)
+        root = names.key(tree.root)
+        photo_folder = f"{tree.root}JPEGImages/" if root in photos else tree.root
+        items += _items(reader, tree, photo_folder, lists.get(root, []))
     return Found(items, "Imported from VOC")
+
+
+def _below(files, folder):
+    """Files by what their names begin with before the first folder called so, both case aside."""
+    found = {}
+    for name in files:
+        parts = names.key(name).split("/")
+        if folder in parts[:-1]:
+            found.setdefault("".join(f"{part}/" for part in parts[: parts.index(folder)]), []).append(name)
+    return found
 
 
 # --- classes ----------------------------------------------------------------------------------------------
@@ -132,11 +146,10 @@ def _class_names(reader, root):
     if reader.class_names is not None:
         found, colors = reader.class_names
         return list(found), colors, "the list that was given"
-    files = names.Index((name, name) for name in reader.names)
     folder = root
     while True:
         for file in _NAMES:
-            name = files.one(folder + file)
+            name = reader.by_name.one(folder + file)
             if name is None:
                 continue
             reader.use(name)
@@ -156,12 +169,11 @@ def _class_names(reader, root):
 # --- photos, masks and subsets ----------------------------------------------------------------------------
 
 
-def _items(reader, tree):
-    subsets = _lists(reader, tree)
-    photos = _photo_folder(reader, tree.root)
+def _items(reader, tree, photo_folder, lists):
+    subsets = _lists(reader, tree, lists)
     items = []
     for id_, name in tree.masks.items():
-        photo, why = reader.photos.find_stem(id_, photos)
+        photo, why = reader.photos.find_stem(id_, photo_folder)
         if photo is None and "missing" in why:
             photo, why = reader.photos.find_stem(id_, tree.root)
         if photo is not None:
@@ -187,15 +199,7 @@ def _items(reader, tree):
     return items
 
 
-def _photo_folder(reader, root):
-    """What the names of a tree's photos begin with."""
-    for name in reader.photos.files:
-        if name.startswith(root) and names.key(name[len(root) :]).startswith("jpegimages/"):
-            return name[: len(root) + len("JPEGImages/")]
-    return root
-
-
-def _lists(reader, tree):
+def _lists(reader, tree, files):
     """Subsets of a tree's masks by what they are called: those that the lists in ImageSets tell, in any case."""
     ids = names.Index()
     for id_ in tree.masks:
@@ -204,8 +208,6 @@ def _lists(reader, tree):
         if "/" in id_:
             ids.add(names.base(id_), id_)
     told = {}
-    start = names.key(f"{tree.root}ImageSets/")
-    files = [n for n in reader.names if names.key(n).startswith(start) and n.lower().endswith(".txt")]
     segmentation = [n for n in files if "segmentation" in names.key(n[len(tree.root) :]).split("/")]
     for name in segmentation or files:
         reader.use(name)
@@ -221,7 +223,7 @@ def _lists(reader, tree):
             if (id_ := names.listed(line, ids)) is not None:
                 told.setdefault(id_, set()).add(subset)
     if told:
-        reader.say_split(f"the lists in {tree.root}ImageSets")
+        reader.say_split("the lists in ImageSets")
     return told
 
 
