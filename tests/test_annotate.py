@@ -16,7 +16,7 @@ from segdemo.intake import Limits
 from segdemo.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
 from segdemo.masks import MaskError
 from segdemo.ui import annotate_desk, annotate_list
-from segdemo.ui.annotate_desk import Desk, Entropies, lookup
+from segdemo.ui.annotate_desk import Desk, Entropies, lookup, some
 from segdemo.ui.annotate_labels import distinct_colors, first_table, from_table, to_table
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
@@ -133,6 +133,18 @@ def test_photos_are_taken_in_and_the_others_named(desk, tmp_path):
     assert [desk.store.open(name).photo(id_).source for id_ in ids] == ["good.png"]
     assert len(sentences) == 1
     assert sentences[0].startswith("bad.jpg: ")
+
+
+def test_a_photo_added_three_times_is_one_photo_and_that_is_said(desk, tmp_path):
+    name = desk.create("Shades", "voc")
+    frames = [photo_file(tmp_path, f"frame-{i}.png", grey(10)) for i in range(3)]
+    ids, sentences = desk.add_photos(name, frames)
+    assert len(ids) == 1 and desk.store.open(name).photos().total == 1
+    assert sentences == ["There already, and not added again: frame-1.png, frame-2.png."]
+    assert desk.add_photos(name, frames) == (
+        ids,
+        [f"There already, and not added again: {some([p.name for p in frames])}."],
+    )
 
 
 def test_a_collection_for_corrections_is_found_or_made(desk):
