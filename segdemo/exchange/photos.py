@@ -5,7 +5,7 @@ import re
 from segdemo import names
 
 # Pictures in these folders are masks, or masks painted for people to look at.
-_MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*")
+_MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*|trimaps")
 _NOTHING_SAID = {
     "",
     "instances",

@@ -80,7 +80,7 @@ class Reader:
     def __init__(self, source, label_set, limits, class_names=None):
         self.source, self.limits, self.class_names = source, limits, class_names
         self.account = Account(archive=source.title)
-        self._used, self._ids, self._json, self._unreadable = set(), set(), {}, {}
+        self._used, self._ids, self._unreadable = set(), {}, {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
             self.account.leave_out(name, "file", why)
@@ -286,9 +286,10 @@ class Reader:
 
     def _id(self, stem):
         base = (FORBIDDEN.sub("_", stem).lstrip(".") or "photo")[:140]
-        id_, number = base, 1
+        id_, number = base, self._ids.get(base.casefold(), 1)
         while id_.casefold() in self._ids:
             number += 1
             id_ = f"{base}-{number}"
-        self._ids.add(id_.casefold())
+        self._ids[id_.casefold()] = 1
+        self._ids[base.casefold()] = number  # where the next one of that name goes on
         return id_

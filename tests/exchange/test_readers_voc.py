@@ -69,6 +69,19 @@ def test_trees_with_other_names_become_one_label_set(tmp_path):
     assert same(photos["one/JPEGImages/a.png"], square(1)) and same(photos["two/JPEGImages/a.png"], square(2))
 
 
+def test_the_layout_of_pets_is_read_too(tmp_path):
+    files = {
+        "p/images/a.jpg": picture(format="JPEG"),
+        "p/annotations/trimaps/a.png": grey_png(square(1, ground=2)),
+    }
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set == PETS and same(photos["p/images/a.jpg"], square(0, ground=1))
+    files["p/annotations/trimaps/a.png"] = grey_png(square(255))
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "object") and same(photos["p/images/a.jpg"], square())
+    assert "black and white" in imported.account.classes_source
+
+
 def test_photos_that_fit_equally_well_are_refused_by_name(tmp_path):
     files = {**tree(), "JPEGImages/a.jpg": picture(format="JPEG")}
     photos, imported = read(tmp_path, files)

@@ -41,7 +41,8 @@ class _Document:
     def __init__(self, reader, name, data):
         self.name, self._reader, self.orphans = name, reader, False
         self.subset = reader.subset_of(name)
-        self.categories = self._categories(data.get("categories") or [])
+        categories = data.get("categories")
+        self.categories = self._categories(categories if isinstance(categories, list) else [])
         self.images = self._images(data["images"])
         self._annotations(data["annotations"])
 

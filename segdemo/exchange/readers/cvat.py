@@ -83,7 +83,7 @@ def find(reader):
         except ExchangeError as error:
             if "no CVAT" not in str(error):
                 reader.account.leave_out(name, "document", str(error).removeprefix(f"{name} "))
-        except (expat.ExpatError, UnicodeError) as error:
+        except (expat.ExpatError, ValueError, LookupError) as error:  # an encoding may be unknown
             reader.account.leave_out(name, "document", f"is not XML, or cut short: {error}")
     documents = {name: document for name, document in documents.items() if document.images or document.tracks}
     if not documents:

@@ -105,7 +105,7 @@ def _form(annotation, height, width):
         return ring(annotation.get("points"))
     if kind == "mask" and isinstance(annotation.get("rle"), dict):
         rle = annotation["rle"]
-        if list(rle.get("size") or []) != [height, width]:
+        if rle.get("size") != [height, width]:
             raise ExchangeError(
                 f"has a mask of {rle.get('size')}, its photo {[height, width]} (height, width)"
             )

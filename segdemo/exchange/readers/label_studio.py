@@ -119,7 +119,7 @@ def _regions(annotation):
         if not isinstance(region, dict) or not isinstance(region.get("value"), dict):
             regions[number] = {"type": "entry that is no region", "value": {}}
             continue
-        id_ = region.get("id") or number
+        id_ = region["id"] if isinstance(region.get("id"), (str, int)) and region["id"] != "" else number
         labels.setdefault(id_, []).extend(_labels(region))
         if id_ not in regions or regions[id_].get("type") == "labels":
             regions[id_] = region

@@ -5,6 +5,8 @@
     ImageSets/Segmentation/*.txt        train, val, test, or others that tell no subset
     labelmap.txt, class_names.txt, labels.txt    names of the classes: CVAT's (with colours), labelme's, others'
 
+Oxford-IIIT Pet's layout, ``images`` and ``annotations/trimaps``, is read alike; its masks hold class id + 1.
+
 Folders may be written in any case. Where no file names the classes, VOC's own are assumed, and that is said; unless
 the masks are black and white, which are no class ids at all: then white is one object.
 """
@@ -37,20 +39,17 @@ class _Tree:
     object_id: int | None = None  # of the class that white is, in a black and white tree
     refusal: str = ""
     by_id: bool = False  # class ids are those of the label set read into
-    background: bool = True
+    trimaps: bool = False  # the masks hold class id + 1
 
 
 def find(reader):
     """The VOC trees of an archive. Raises ExchangeError."""
     trees = {}
     for name in reader.names:
-        parts = name.split("/")
-        at = next((i for i, part in enumerate(parts[:-1]) if names.key(part) in _MASKS), None)
-        if at is None or not name.lower().endswith(_PICTURES):
+        if (place := _place(name)) is None:
             continue
-        root = "".join(f"{part}/" for part in parts[:at])
-        tree = trees.setdefault(root, _Tree(root))
-        id_ = names.without_ending("/".join(parts[at + 1 :]))
+        root, id_, trimaps = place
+        tree = trees.setdefault((root, trimaps), _Tree(root, trimaps=trimaps))
         if id_ not in tree.masks or not tree.masks[id_].lower().endswith(".png"):
             tree.masks[id_] = name
     if not trees:
@@ -61,9 +60,22 @@ def find(reader):
     for tree in trees.values():
         _decide(reader, tree)
         root = names.key(tree.root)
-        photo_folder = f"{tree.root}JPEGImages/" if root in photos else tree.root
+        photo_folder = f"{tree.root}JPEGImages/" if root in photos and not tree.trimaps else tree.root
         items += _items(reader, tree, photo_folder, lists.get(root, []))
     return Found(items, "Imported from VOC")
+
+
+def _place(name):
+    """(what its tree's names begin with, what lists call it, whether it is a trimap) of a mask; None for others."""
+    if not name.lower().endswith(_PICTURES):
+        return None
+    parts = name.split("/")
+    for at, part in enumerate(map(names.key, parts[:-1])):
+        trimaps = part == "trimaps" and at > 0 and names.key(parts[at - 1]) == "annotations"
+        if part in _MASKS or trimaps:
+            root = "".join(f"{above}/" for above in parts[: at - trimaps])
+            return root, names.without_ending("/".join(parts[at + 1 :])), trimaps
+    return None
 
 
 def _below(files, folder):
@@ -86,7 +98,7 @@ def _decide(reader, tree):
         tree.label_set = own
         reader.classes.take(own, f"{tree.root}{sidecars.LABEL_SET}")
         return
-    found, colors, source = _class_names(reader, tree.root)
+    found, colors, source = ([], {}, "") if tree.trimaps else _class_names(reader, tree.root)
     has_background = any(map(names.is_background, found))
 
     def enough(look):
@@ -95,6 +107,9 @@ def _decide(reader, tree):
     look = pictures.look(reader, list(tree.masks.values()), enough)
     if look.black_and_white:
         _decide_white(reader, tree, found, colors, source)
+    elif tree.trimaps:
+        tree.label_set = LABEL_SETS["pets"]
+        reader.classes.take(tree.label_set, "Oxford-IIIT Pet's, as the masks are called trimaps")
     elif found:
         add = not has_background and (look.highest >= len(found) or (colors and look.black))
         tree.label_set = make_label_set(
@@ -238,7 +253,10 @@ def _load(reader, tree, name, height, width):
     else:
         data = reader.source.read(name, reader.limits.max_bytes)
         own = reader.label_set if tree.by_id else tree.label_set
-        label_map = masks.decode_png(data, own, (height, width), reader.limits)
+        label_map = masks.decode_png(data, None if tree.trimaps else own, (height, width), reader.limits)
+        if tree.trimaps:
+            known = (label_map >= 1) & (label_map <= len(own))
+            label_map = np.where(known, label_map - np.uint8(1), np.uint8(VOID))
     if not tree.by_id and tree.label_set != reader.label_set:
         label_map = _renumbered(reader, tree.label_set, name, label_map)
     return label_map, parts
