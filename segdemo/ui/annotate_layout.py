@@ -25,7 +25,8 @@ CSS = """
 .segdemo-account { max-height: 320px; overflow: auto; }
 .segdemo-account table { width: 100%; font-size: 13px; border-collapse: collapse; }
 .segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 4px 8px; overflow-wrap: anywhere;
-  border-bottom: 1px solid var(--border-color-primary); }
+  border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.segdemo-account td:first-child { white-space: nowrap; }
 .segdemo-buttons { padding: 10px; background: var(--block-background-fill); }
 #new-table { background: var(--block-background-fill); }
 .segdemo-hint { display: grid; place-items: center; min-height: 320px; text-align: center;
