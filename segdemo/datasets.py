@@ -446,8 +446,15 @@ def _known(*files):
 
 def _read_lists(folder, *files):
     known = _known(*files)
-    lists = [path for path in names.files_in(_lists_folder(folder)) if path.suffix.lower() == ".txt"]
-    return {path.stem.lower(): _read_list(path, known) for path in lists}
+    lists = {}
+    for path in names.files_in(_lists_folder(folder)):
+        if path.suffix.lower() == ".txt":
+            lists[path.stem.lower()] = _read_list(path, known)
+    for word in [*lists]:  # valid.txt, Training.txt, as other tools call them
+        subset = names.subset(word)
+        if subset and subset not in lists:
+            lists[subset] = lists.pop(word)
+    return lists
 
 
 def _read_list(path, known):

@@ -447,3 +447,11 @@ def test_folders_may_be_written_in_any_case_and_system_files_are_nobodys(tmp_pat
     assert dataset.splits == {"train": ("a",)} and len(list(dataset.pairs("train"))) == 1
     (tmp_path / "LABELS.json").write_text(json.dumps(SHAPES.to_json()))
     assert open_dataset("annotations", tmp_path).splits["all"] == ("a",)
+
+
+def test_lists_may_be_called_as_other_tools_call_them(tmp_path):
+    lists = {"Training.txt": b"a\n", "valid.txt": b"b\n", "trainval.txt": b"a\nb\n"}
+    folder = small_voc(tmp_path, ["a.jpg", "b.jpg"], ["a.png", "b.png"], lists)
+    (folder / "labels.json").write_text(json.dumps(SHAPES.to_json()))
+    splits = open_dataset("annotations", folder).splits
+    assert (splits["train"], splits["val"]) == (("a",), ("b",))

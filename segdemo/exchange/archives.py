@@ -80,7 +80,11 @@ class ZipSource(_Source):
         except FileNotFoundError as error:
             raise ExchangeError(f"There is no file {path}: check its name.") from error
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise ExchangeError(f"{self.title} is not a ZIP file, or damaged: download it again.") from error
+            if self.title.lower().endswith((".json", ".xml", ".yaml", ".yml", ".txt", ".csv")):
+                why = "is not a ZIP file: give the folder it is in, or a ZIP of it with its photos"
+            else:
+                why = "is not a ZIP file, or damaged: download it again"
+            raise ExchangeError(f"{self.title} {why}.") from error
         try:
             self._index()
             _check_archive(self.title, self.sizes, self.limits)

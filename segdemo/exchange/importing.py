@@ -20,6 +20,7 @@ _FINDERS = {
     "datumaro": datumaro.find,
 }
 IMPORT_FORMATS = tuple(_FINDERS)
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 _NAMED = 3  # reasons in the sentence on an archive of which nothing can be read
 
 
@@ -158,8 +159,10 @@ def _find(reader, format, member):
             found[name] = one
             if reader.own:  # a SegDemo export says the same in every format
                 break
-    if not found and error:
+    if error and not found:
         raise error
+    if error:
+        reader.account.leave_out(reader.source.title, "part of it", f"is not read: {error}", whole=True)
     return found
 
 
@@ -173,6 +176,8 @@ def _nothing(reader, format):
     reasons += [s for s in reader.account.sentences() if s.split(": ")[0] not in " ".join(reasons)]
     if reasons:
         return f"{title} holds no annotations that can be read: {' '.join(reasons[:_NAMED])}"
+    if packed := [name for name in reader.names if name.lower().endswith(_ARCHIVES)]:
+        return f"{title} holds no annotations but other archives ({', '.join(packed[:_NAMED])}): unpack these first."
     return (
         f"{title} holds no{f' {format}' if format else ''} annotations: it needs masks in SegmentationClass, a COCO, "
         "labelme or Label Studio JSON, a CVAT XML, or YOLO labels with a data.yaml."

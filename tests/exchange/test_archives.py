@@ -185,3 +185,20 @@ def test_an_annotation_of_a_damaged_photo_is_named(tmp_path):
     assert [entry.what for entry in imported.account.left_out] == ["annotation 1", "annotation 2"]
     [sentence] = imported.refused
     assert "the photo a.png cannot be used" in sentence
+
+
+def test_what_is_no_archive_of_annotations_is_told_so(tmp_path):
+    for name, words in (("i.json", "give the folder it is in"), ("x.zip", "download it again")):
+        (tmp_path / name).write_text(coco())
+        with pytest.raises(ExchangeError, match=f"{name} is not a ZIP file.*{words}"):
+            import_zip(tmp_path / name)
+    path = make_zip(tmp_path / "outer.zip", {"inner.zip": b"PK", "readme.txt": "x"})
+    with pytest.raises(ExchangeError, match=r"other archives \(inner\.zip\): unpack these first"):
+        import_zip(path)
+
+
+def test_a_part_that_cannot_be_read_beside_one_that_can_is_named(tmp_path):
+    files = {**VOC_TREE, "images/b.png": picture(1), "labels/b.txt": YOLO_SQUARE}
+    photos, imported = read(tmp_path, files)
+    assert list(photos) == ["JPEGImages/a.png"]
+    assert "nothing names the classes of its YOLO labels" in imported.refused[0]

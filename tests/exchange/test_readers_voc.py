@@ -284,6 +284,13 @@ def test_cvats_lists_with_folders(tmp_path):
     assert [photo.meta["subset"] for photo in photos.values()] == ["train", "test"]
 
 
+def test_lines_of_lists_that_fit_nothing_are_counted(tmp_path):
+    _, imported = read(tmp_path, tree(**{"ImageSets/Segmentation/train.txt": "a\nb\nc\n"}))
+    assert (
+        imported.account.splits_source == "the lists in ImageSets, 2 of whose lines fit no mask, or several"
+    )
+
+
 def test_lists_that_tell_no_subset_draw_none(tmp_path):
     photos, imported = read(tmp_path, tree(**{"ImageSets/Segmentation/default.txt": "a\n"}))
     assert photos["JPEGImages/a.png"].meta == {} and imported.account.splits_source == ""

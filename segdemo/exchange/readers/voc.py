@@ -222,7 +222,7 @@ def _lists(reader, tree, files):
     for id_ in tree.masks:
         if "/" in id_:
             ids.add(names.base(id_), id_)
-    told = {}
+    told, lost = {}, 0
     segmentation = [n for n in files if "segmentation" in names.key(n[len(tree.root) :]).split("/")]
     for name in segmentation or files:
         reader.use(name)
@@ -237,8 +237,11 @@ def _lists(reader, tree, files):
         for line in lines:
             if (id_ := names.listed(line, ids)) is not None:
                 told.setdefault(id_, set()).add(subset)
-    if told:
-        reader.say_split("the lists in ImageSets")
+            else:
+                lost += 1
+    if told or lost:
+        missing = f", {lost} of whose lines fit no mask, or several" if lost else ""
+        reader.say_split(f"the lists in ImageSets{missing}")
     return told
 
 
