@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segdemo import failures
+from segdemo import cli_annotations, failures
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
 
@@ -137,6 +137,8 @@ def _parser():
         "--pets", type=Path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
     )
     action.set_defaults(run=_trimaps)
+
+    cli_annotations.add_to(commands)
     return parser
 
 

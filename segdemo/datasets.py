@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import os
 import random
+import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segdemo import names
 from segdemo.files import read_json, write_json
 from segdemo.intake import IntakeError, read_photo
 from segdemo.labels import PETS, VOC, VOID, LabelSet
@@ -38,7 +40,6 @@ _OWNED = (
     "ImageSets",
 )  # of VOC trees and annotations
 SPLIT_SEED = 42  # shuffles VOC's val list and the Pets photos before they are divided
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
 
 
@@ -332,7 +333,11 @@ def _open_voc(root):
             f"There is no VOC 2012 in {root}: give the VOCdevkit folder, its parent, or VOC2012 itself, "
             "with JPEGImages, SegmentationClass and ImageSets/Segmentation in it."
         )
-    lists = _read_lists(folder)
+    photos = _photos(names.child(folder, "JPEGImages"))
+    official, augmented = (
+        _masks(names.child(folder, name)) for name in ("SegmentationClass", "SegmentationClassAug")
+    )
+    lists = _read_lists(folder, photos, official, augmented)
     splits = {name: ids for name, ids in lists.items() if name != "val"}
     if "trainaug" in splits:  # what some distributions call it
         splits.setdefault("train_aug", splits.pop("trainaug"))
@@ -342,12 +347,11 @@ def _open_voc(root):
         random.Random(SPLIT_SEED).shuffle(shuffled)
         half = len(shuffled) // 2
         splits |= {"val": tuple(shuffled[:half]), "test": tuple(shuffled[half:]), "all": whole}
-    official = _stems(folder / "SegmentationClass")
-    augmented = _stems(folder / "SegmentationClassAug")
+    masks = {**augmented, **official}
     paths = {}
     for id_ in dict.fromkeys(id_ for ids in splits.values() for id_ in ids):
-        masks = "SegmentationClassAug" if id_ in augmented and id_ not in official else "SegmentationClass"
-        paths[id_] = (folder / "JPEGImages" / f"{id_}.jpg", folder / masks / f"{id_}.png")
+        mask = masks.get(id_, folder / "SegmentationClass" / f"{id_}.png")
+        paths[id_] = (photos.get(id_, folder / "JPEGImages" / f"{id_}.jpg"), mask)
     return Dataset("voc", folder, VOC, splits, paths)
 
 
@@ -357,49 +361,50 @@ def _open_pets(root):
         raise DatasetError(
             f"There is no Oxford-IIIT Pet in {root}: give the folder with images and annotations/trimaps."
         )
-    photos = _photos(folder / "images")
-    masks = folder / "annotations" / "trimaps"
-    everything = tuple(sorted(photos.keys() & _stems(masks)))
-    official = [folder / "annotations" / name for name in ("trainval.txt", "test.txt")]
+    photos = _photos(names.child(folder, "images"))
+    trimaps = names.child(names.child(folder, "annotations"), "trimaps")
+    masks = _masks(trimaps)
+    everything = tuple(sorted(photos.keys() & masks.keys()))
+    official = [names.child(trimaps.parent, name) for name in ("trainval.txt", "test.txt")]
     if all(path.is_file() for path in official):
-        trainval, test = (_read_list(path) for path in official)
+        trainval, test = (_read_list(path, _known(photos, masks)) for path in official)
         everything = (*trainval, *test)
     else:
         trainval, test = stratified(everything, 1 / 5, breed)
     train, val = stratified(trainval, 1 / 10, breed)
     splits = {"train": train, "val": val, "test": test, "trainval": trainval, "all": everything}
     paths = {
-        id_: (photos.get(id_, folder / "images" / f"{id_}.jpg"), masks / f"{id_}.png") for id_ in everything
+        id_: (photos.get(id_, folder / "images" / f"{id_}.jpg"), masks.get(id_, trimaps / f"{id_}.png"))
+        for id_ in everything
     }
     return Dataset("pets", folder, PETS, splits, paths)
 
 
 def _open_annotations(root):
     for name in ("JPEGImages", "SegmentationClass", "labels.json"):
-        if not (root / name).exists():
+        if not names.child(root, name).exists():
             raise DatasetError(
                 f"There is no {name} in {root}: give a folder of annotations saved by SegDemo."
             )
     try:
-        label_set = LabelSet.from_json(read_json(root / "labels.json"))
+        label_set = LabelSet.from_json(read_json(names.child(root, "labels.json")))
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"The label set in {root / 'labels.json'} cannot be read ({error}): restore it."
         ) from None
-    photos = _photos(root / "JPEGImages")
-    labelled = photos.keys() & _stems(root / "SegmentationClass")
-    lists = _read_lists(root)
+    photos = _photos(names.child(root, "JPEGImages"))
+    masks = _masks(names.child(root, "SegmentationClass"))
+    labelled = photos.keys() & masks.keys()
+    lists = _read_lists(root, photos, masks)
     listed = {id_ for name in ("train", "val", "test") for id_ in lists.get(name, ())}
     splits = _annotation_splits(sorted(labelled | listed), lists)
     splits["all"] = tuple(sorted(labelled | listed))
     splits["unlabelled"] = tuple(sorted(photos.keys() - labelled))
     paths = {}
     for id_ in [*splits["all"], *splits["unlabelled"]]:
-        mask = None if id_ in photos and id_ not in labelled and id_ not in listed else f"{id_}.png"
-        paths[id_] = (
-            photos.get(id_, root / "JPEGImages" / f"{id_}.jpg"),
-            mask and root / "SegmentationClass" / mask,
-        )
+        bare = id_ in photos and id_ not in labelled and id_ not in listed
+        mask = None if bare else masks.get(id_, root / "SegmentationClass" / f"{id_}.png")
+        paths[id_] = (photos.get(id_, root / "JPEGImages" / f"{id_}.jpg"), mask)
     return Dataset("annotations", root, label_set, splits, paths)
 
 
@@ -448,18 +453,23 @@ def _find_pets(root):
 
 def _looks_like_voc(folder):
     return all(
-        (folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+        path.is_dir()
+        for path in (
+            *(names.child(folder, n) for n in ("JPEGImages", "SegmentationClass")),
+            _lists_folder(folder),
+        )
     )
 
 
 def _looks_like_pets(folder):
-    return (folder / "images").is_dir() and (folder / "annotations" / "trimaps").is_dir()
+    trimaps = names.child(names.child(folder, "annotations"), "trimaps")
+    return trimaps.is_dir() and names.child(folder, "images").is_dir()
 
 
 def _kind_of(folder):
     if _looks_like_pets(folder):
         return "pets"
-    if (folder / "labels.json").is_file() and (folder / "SegmentationClass").is_dir():
+    if names.child(folder, "labels.json").is_file() and names.child(folder, "SegmentationClass").is_dir():
         return "annotations"
     return "voc" if _looks_like_voc(folder) else None
 
@@ -471,39 +481,60 @@ def _folders(root):
         return []
 
 
-def _files(folder):
-    # Archives made on a Mac carry a "._name" beside each file; hidden files are never data.
-    if not folder.is_dir():
-        return []
-    return [Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith(".")]
-
-
-def _stems(folder):
-    return {path.stem for path in _files(folder) if path.suffix.lower() == ".png"}
+def _masks(folder):
+    return {_stem(path): path for path in names.files_in(folder) if path.suffix.lower() == ".png"}
 
 
 def _photos(folder):
-    return {path.stem: path for path in sorted(_files(folder)) if path.suffix.lower() in PHOTO_SUFFIXES}
+    return {_stem(path): path for path in names.photos_in(folder)}
 
 
-def _read_lists(folder):
-    lists = folder / "ImageSets" / "Segmentation"
-    return {path.stem: _read_list(path) for path in sorted(_files(lists)) if path.suffix == ".txt"}
+def _stem(path):
+    return unicodedata.normalize("NFC", path.stem)
 
 
-def _read_list(path):
+def _lists_folder(folder):
+    return names.child(names.child(folder, "ImageSets"), "Segmentation")
+
+
+def _known(*files):
+    """What lists may speak of: the ids of photos and masks."""
+    ids = dict.fromkeys(id_ for some in files for id_ in some)
+    return names.Index((id_, id_) for id_ in ids)
+
+
+def _read_lists(folder, *files):
+    known = _known(*files)
+    lists = {}
+    for path in names.files_in(_lists_folder(folder)):
+        if path.suffix.lower() == ".txt":
+            lists[path.stem.lower()] = _read_list(path, known)
+    for word in [*lists]:  # valid.txt, Training.txt, as other tools call them
+        subset = names.subset(word)
+        if subset and subset not in lists:
+            lists[subset] = lists.pop(word)
+    return lists
+
+
+def _read_list(path, known):
+    """The ids in a list: those of files where a line means one, whatever else stands on it."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = names.lines(names.text(path.read_bytes()))
     except (OSError, UnicodeDecodeError):
         raise DatasetError(f"The list {path} cannot be read: restore it or delete it.") from None
-    # Pets lists carry numbers behind the id, and comments behind a '#'.
-    ids = tuple(dict.fromkeys(line.split()[0] for line in lines if line.strip() and not line.startswith("#")))
-    for id_ in ids:
-        if id_ in (".", "..") or "/" in id_ or "\\" in id_:
-            raise DatasetError(
-                f"The list {path} holds {id_!r}, which is a path: it must hold file names only."
-            )
-    return ids
+    ids = {}
+    for line in lines:
+        id_ = known.one(line)
+        if id_ is None and line.startswith("#"):  # a comment, as in Pets' lists
+            continue
+        found = names.listed(line, known) or names.unlisted(line)
+        for word in (line.split()[0], found):
+            if word in (".", "..") or "/" in word or "\\" in word:
+                raise DatasetError(
+                    f"The list {path} holds {word!r}, which is a path: it must hold file names only."
+                )
+        ids[found] = None
+    return tuple(ids)
 
 
 # --- what a dataset holds ---------------------------------------------------------------------------------
