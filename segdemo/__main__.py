@@ -16,8 +16,6 @@ from pathlib import Path
 
 from segdemo import cli_annotations, failures
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
-
 
 def main(arguments=None):
     """Run one command and return its exit code."""
@@ -218,7 +216,7 @@ def _predict(options):
     from segdemo.intake import IntakeError, Limits, read_photo
     from segdemo.predict import Predictor
 
-    photos = outputs.photos_in(options.photos, PHOTO_SUFFIXES)
+    photos = outputs.photos_in(options.photos)
     targets = outputs.predictions(photos, options.out, options.overlay)
     entry = _asked_model(options)
     predictor = Predictor(entry, options.scales, options.flip)

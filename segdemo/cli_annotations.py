@@ -2,8 +2,6 @@
 
 import json
 import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 
@@ -109,22 +107,9 @@ def _export(options):
     from segdemo import exchange
 
     collection = _collection(options.name)
-    out = options.out
-    progress = _progress()
-    if out.suffix.lower() == ".zip":
-        exchange.export_zip(collection.annotations(), out, options.format, progress=progress)
-        print(out)
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(
-            f"{out} is there already and not empty: give a new folder, or a name that ends in .zip."
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "export.zip")
-        exchange.export_zip(collection.annotations(), path, options.format, progress=progress)
-        with zipfile.ZipFile(path) as archive:  # written by ourselves: its names are safe
-            archive.extractall(out)
-    print(out)
+    export = exchange.export_zip if options.out.suffix.lower() == ".zip" else exchange.export_folder
+    export(collection.annotations(), options.out, options.format, progress=_progress())
+    print(options.out)
 
 
 def _check(options):

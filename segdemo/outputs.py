@@ -1,15 +1,12 @@
 """Where the command line writes: nothing that is read is written over, and no two results share a name."""
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from segdemo import names
 from segdemo.datasets import dataset_of
-
-# What operating systems put beside people's files; "._name" is macOS's shadow of "name".
-_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", ".ds_store", "__macosx"}
 
 
 class OutputError(ValueError):
@@ -25,28 +22,21 @@ class Target:
     overlay: Path | None
 
 
-def is_system_file(path):
-    """Whether a file is an operating system's, and so nobody's photo."""
-    return path.name.startswith("._") or path.name.casefold() in _SYSTEM_FILES
-
-
-def photos_in(paths, suffixes):
+def photos_in(paths):
     """The photos that a person means by files and folders, each once, in their order.
 
     Args:
         paths: files, taken whatever their ending, and folders, of which photos are taken and hidden files left.
-        suffixes: endings of photos, lower case.
 
     Raises:
         OutputError: a folder, or all of it, holds no photo.
     """
     found = {}
     for path in paths:
-        inside = [path]
         if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in suffixes and not p.is_dir()]
-            inside = [p for p in inside if not p.name.startswith(".")]
-        inside = [p for p in inside if not is_system_file(p)]
+            inside = [p for p in names.photos_in(path) if not p.is_dir()]
+        else:
+            inside = [] if names.is_system(path.name) else [path]
         if not inside and path.is_dir():
             raise OutputError(f"There is no photo in {path}: give a folder with JPEG, PNG or WebP files.")
         for photo in inside:
@@ -100,17 +90,17 @@ def refuse_same_names(results):
     Args:
         results: (path of the input, path of the result) pairs, those of a folder together.
     """
-    names = {}
+    taken = {}
     for source, path in results:
-        key = name_key(str(path))
-        if key in names:
-            other, first = names[key]
+        key = names.key(str(path))
+        if key in taken:
+            other, first = taken[key]
             if first == path:
                 what = f"would both be written as {path.name}"
             else:
                 what = f"would be written as {first.name} and {path.name}, which many disks take for one name"
             raise OutputError(f"{other} and {source} {what}: rename one.")
-        names[key] = source, path
+        taken[key] = source, path
 
 
 def refuse_overwriting(targets, sources):
@@ -150,11 +140,6 @@ def refuse_run_over(out, sources):
         folder = source.parent if source.is_file() else source
         if folder.resolve() == Path(out).resolve() or _is_same(folder, Path(out)):
             raise OutputError(f"{out} holds {source.name}, which the run starts from: choose another --out.")
-
-
-def name_key(name):
-    """What names have in common that a file system may take for one: NFC, case folded."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _identities(path):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every module belongs to one layer, and imports its own or a lower one. The Keras side is a world apart.
-DATA = {"labels", "masks", "intake", "tiff", "faithful", "quiet", "settings", "files", "conventions"}
+DATA = {"labels", "masks", "intake", "tiff", "faithful", "quiet", "settings", "files", "conventions", "names"}
 UI = {"ui"}
 KERAS = {
     "augment",

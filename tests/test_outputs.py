@@ -12,9 +12,8 @@ from PIL import Image
 from segdemo import outputs
 from segdemo.datasets import dataset_of
 from segdemo.labels import VOC
-from segdemo.outputs import OutputError, is_system_file, photos_in, predictions
-
-SUFFIXES = {".jpg", ".png"}
+from segdemo.names import is_system
+from segdemo.outputs import OutputError, photos_in, predictions
 
 
 def photo(path, mode="RGB"):
@@ -139,11 +138,11 @@ def test_earlier_results_may_be_replaced_but_pictures_may_not(tmp_path):
 
 def test_masks_of_a_dataset_are_not_replaced(tmp_path):
     root = draw_annotations(tmp_path / "mine", ["a", "b"])
-    photos = photos_in([root / "JPEGImages"], SUFFIXES)
+    photos = photos_in([root / "JPEGImages"])
     message = refused(photos, root / "SegmentationClass")
     assert f"in the dataset {root}: choose another --out" in message
     pets = draw_pets(tmp_path / "pets", {"pug": 1})
-    found = photos_in([pets / "images"], SUFFIXES)
+    found = photos_in([pets / "images"])
     assert "in the dataset" in refused(found, pets / "annotations" / "trimaps")
     predictions(photos, root / "predicted", False)
 
@@ -163,11 +162,11 @@ def test_system_files_are_nobodys(tmp_path, name):
     one = photo(tmp_path / "a.jpg")
     shadow = tmp_path / name
     shadow.write_bytes(b"\0\5\x16\7")
-    assert is_system_file(shadow) and not is_system_file(one)
-    assert photos_in([tmp_path], SUFFIXES) == [one]
-    assert photos_in([shadow, one], SUFFIXES) == [one]
+    assert is_system(shadow.name) and not is_system(one.name)
+    assert photos_in([tmp_path]) == [one]
+    assert photos_in([shadow, one]) == [one]
     with pytest.raises(OutputError, match="There is no photo among these files"):
-        photos_in([shadow], SUFFIXES)
+        photos_in([shadow])
 
 
 def test_folders_give_photos_only_and_each_once(tmp_path):
@@ -175,8 +174,8 @@ def test_folders_give_photos_only_and_each_once(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / ".hidden.jpg").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("")
-    assert photos_in([tmp_path], SUFFIXES) == photos
-    assert photos_in([tmp_path, tmp_path / "a.jpg", tmp_path / "notes.txt"], SUFFIXES) == [
+    assert photos_in([tmp_path]) == photos
+    assert photos_in([tmp_path, tmp_path / "a.jpg", tmp_path / "notes.txt"]) == [
         *photos,
         tmp_path / "notes.txt",
     ]
@@ -185,7 +184,7 @@ def test_folders_give_photos_only_and_each_once(tmp_path):
 def test_an_empty_folder_is_told(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(OutputError, match="There is no photo in"):
-        photos_in([photo(tmp_path / "a.jpg"), tmp_path / "nothing"], SUFFIXES)
+        photos_in([photo(tmp_path / "a.jpg"), tmp_path / "nothing"])
 
 
 # --- folders of other commands --------------------------------------------------------------------------

@@ -13,7 +13,6 @@ annotations are the same in all documents; all but the first name in ``info.repe
 Format: https://cocodataset.org/#format-data
 """
 
-
 import numpy as np
 
 from segdemo import masks

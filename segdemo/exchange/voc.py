@@ -7,7 +7,6 @@
 Format: Everingham et al., VOC2012 development kit.
 """
 
-
 from segdemo import masks
 from segdemo.exchange.archives import add_file
 

@@ -8,7 +8,6 @@
 Format: https://docs.ultralytics.com/datasets/segment/
 """
 
-
 import numpy as np
 
 from segdemo import masks

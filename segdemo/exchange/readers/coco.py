@@ -174,14 +174,24 @@ def find(reader, member=None):
         return None
     documents = []
     for name in sorted(found):
-        twin = name.replace("instances_polygons.json", "instances_rle.json")
-        if twin != name and twin in found:  # the same once more, as SegDemo exports it
-            reader.use(name)
-            continue
         reader.use(name)
+        if _repeated_by(name, found) in found:  # the same once more, as SegDemo exports it
+            continue
         documents.append(_Document(reader, name, found[name]))
     _add_classes(reader, documents)
     return Found(_items(reader, documents), "Imported from COCO")
+
+
+def _repeated_by(name, found):
+    """Name of the document that says all that a document of SegDemo's does, as far as one can tell; else None."""
+    if name.endswith("instances_polygons.json"):  # exports before ``info.repeats``
+        return name.replace("instances_polygons.json", "instances_rle.json")
+    info = found[name].get("info")
+    other = info.get("repeats") if isinstance(info, dict) else None
+    if not isinstance(other, str) or not other:
+        return None
+    root = name[: len(name) - len(name.split("/coco/")[-1])].removesuffix("coco/") if "coco/" in name else ""
+    return root + other
 
 
 def is_coco(data):
