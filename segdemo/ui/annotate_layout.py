@@ -8,6 +8,7 @@ from segdemo import exchange
 from segdemo.labels import LABEL_SETS
 from segdemo.ui import annotate_labels, annotate_list, canvas
 from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
+from segdemo.ui.inputs import only_uploads
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
@@ -102,11 +103,13 @@ class Layout:
             self.new = gr.Button("New", size="sm", min_width=70, elem_id="collection-new")
         self._creator()
         with gr.Column(visible=False) as self.body:
-            self.files = gr.File(
-                label="Add photos: drop or pick several",
-                file_count="multiple",
-                height=160,
-                elem_id="add-photos",
+            self.files = only_uploads(
+                gr.File(
+                    label="Add photos: drop or pick several",
+                    file_count="multiple",
+                    height=160,
+                    elem_id="add-photos",
+                )
             )
             self.add_shown = gr.Button("Add the photo shown in Segment", size="sm", elem_id="add-shown")
             self._list()
@@ -182,10 +185,12 @@ class Layout:
         self.into = gr.Radio(
             [("this collection", "this"), ("a new collection", "new")], value="this", label="Import into"
         )
-        self.archive = gr.File(
-            label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…",
-            height=160,
-            elem_id="import-archive",
+        self.archive = only_uploads(
+            gr.File(
+                label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…",
+                height=160,
+                elem_id="import-archive",
+            )
         )
 
     def _stage_column(self):

@@ -1,6 +1,7 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
 import html
+from pathlib import Path
 
 import gradio as gr
 from gradio import processing_utils
@@ -18,6 +19,42 @@ def notice(*sentences, alert=False):
     text = "<br>".join(html.escape(sentence) for sentence in sentences)
     role = "alert" if alert else "status"
     return gr.update(value=f'<p role="{role}">{text}</p>', visible=True)
+
+
+def only_uploads(component):
+    """Let a component that takes files take nothing but files that a browser uploaded here.
+
+    Gradio checks the paths that come from a browser only where the browser says that they are files
+    (``meta._type``), so any path of this machine could be named. What was not uploaded is answered alike, whether it
+    is there or not.
+
+    Args:
+        component: a ``gr.File`` or ``gr.Image``; its ``preprocess`` is changed, see ``photo_input`` for why.
+
+    Returns:
+        The component.
+    """
+    preprocess = component.preprocess
+
+    def checked(payload):
+        for file in getattr(payload, "root", None) or [payload]:
+            if file is not None and not _was_uploaded(file, component.GRADIO_CACHE):
+                raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
+        return preprocess(payload)
+
+    component.preprocess = checked
+    return component
+
+
+def _was_uploaded(file, folder):
+    if (file.url or "").startswith("data:"):
+        return True  # the file itself
+    if not file.path or "\0" in file.path:
+        return False
+    try:
+        return Path(file.path).resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, RuntimeError):  # too long a name, a circle of links
+        return False
 
 
 def photo_input(**kwargs):
@@ -41,7 +78,7 @@ def photo_input(**kwargs):
         return payload.path
 
     component.preprocess = raw_file
-    return component
+    return only_uploads(component)
 
 
 def unchecked(menu):
