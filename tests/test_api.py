@@ -266,7 +266,11 @@ def test_no_event_reads_a_file_that_was_not_uploaded(app, folder, tmp_path, plac
         told = []
         bare = {"path": str(path)}
         described = {**bare, "meta": {"_type": "gradio.FileData"}}
-        for shape in (bare, [bare], described, [described]):
+        disguised = {
+            **described,
+            "url": "data:image/png;base64,iVBORw0KGgo=",
+        }  # what counts is the data, or nothing
+        for shape in (bare, [bare], described, [described], disguised, [disguised]):
             values = [shape if kind in ("file", "image") else value for kind, value in inputs]
             message = answer(app[0], event, values)
             assert not message["success"]

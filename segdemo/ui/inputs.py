@@ -29,7 +29,7 @@ def only_uploads(component):
     is there or not.
 
     Args:
-        component: a ``gr.File`` or ``gr.Image``; its ``preprocess`` is changed, see ``photo_input`` for why.
+        component: a ``gr.File``; its ``preprocess`` is changed, see ``photo_input`` for why.
 
     Returns:
         The component.
@@ -38,23 +38,22 @@ def only_uploads(component):
 
     def checked(payload):
         for file in getattr(payload, "root", None) or [payload]:
-            if file is not None and not _was_uploaded(file, component.GRADIO_CACHE):
-                raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
+            _refuse_unless_uploaded(file, component)
         return preprocess(payload)
 
     component.preprocess = checked
     return component
 
 
-def _was_uploaded(file, folder):
-    if (file.url or "").startswith("data:"):
-        return True  # the file itself
-    if not file.path or "\0" in file.path:
-        return False
+def _refuse_unless_uploaded(file, component):
+    if file is None:
+        return
     try:
-        return Path(file.path).resolve().is_relative_to(Path(folder).resolve())
-    except (OSError, RuntimeError):  # too long a name, a circle of links
-        return False
+        uploaded = Path(file.path or "").resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve())
+    except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links, a zero character
+        uploaded = False
+    if not uploaded:
+        raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
 
 
 def photo_input(**kwargs):
@@ -75,10 +74,11 @@ def photo_input(**kwargs):
             return None
         if payload.url and payload.url.startswith("data:"):
             return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
+        _refuse_unless_uploaded(payload, component)
         return payload.path
 
     component.preprocess = raw_file
-    return only_uploads(component)
+    return component
 
 
 def unchecked(menu):
