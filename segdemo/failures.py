@@ -99,11 +99,7 @@ def known_sentence(error: BaseException) -> str | None:
 def own_line(text: str) -> str:
     """The last line of somebody else's message that says something, without where in the graph and in the code."""
     lines = [line.strip() for line in text.splitlines()]
-    lines = [
-        NODE.sub("", line)
-        for line in lines
-        if line and not FRAME.match(line)
-    ]
+    lines = [NODE.sub("", line) for line in lines if line and not FRAME.match(line)]
     lines = [line for line in lines if line and not line.endswith(":")]
     return lines[-1][:LONGEST] if lines else ""
 

@@ -7,6 +7,7 @@ stay RGB 0..255, since preprocessing belongs to the model.
 
 import contextlib
 import hashlib
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import tensorflow as tf
 from segdemo import augment as aug
 from segdemo.datasets import (
     DatasetError,
+    by_class,
     identify,
     open_dataset,
     read_image,
@@ -152,6 +154,31 @@ def build(
     if repeat:
         batches = batches.repeat()
     return batches.prefetch(PREFETCH)
+
+
+def repeat_factors(dataset, subset, threshold):
+    """How much more often to draw each photo so that rare classes are seen often enough.
+
+    A class that share f of the photos show has the factor ``max(1, sqrt(threshold / f))``, a photo the
+    largest of its classes' (Gupta, Dollar, Girshick, "LVIS", arXiv:1908.03195, 2019, appendix B.2). Void and
+    background do not count.
+
+    Args:
+        dataset: a ``datasets.Dataset``.
+        subset: a key of ``dataset.splits``.
+        threshold: the share of photos below which a class is rare.
+
+    Returns:
+        float64 (n,), 1 or more, in the subset's order: ``probabilities`` of ``build``.
+    """
+    ids = dataset.splits[subset]
+    position = {id_: n for n, id_ in enumerate(ids)}
+    factors = np.ones(len(ids))
+    for class_id, shown in by_class(dataset, subset).items():
+        if shown and class_id != dataset.label_set.background:
+            rows = [position[id_] for id_ in shown]
+            factors[rows] = np.maximum(factors[rows], math.sqrt(threshold * len(ids) / len(shown)))
+    return factors
 
 
 def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, cache="folder", **options):

@@ -18,12 +18,10 @@ from pathlib import Path
 import keras
 import numpy as np
 from tensorflow import errors
-from tqdm import tqdm
 
 from segdemo import augment, blockwise, callbacks, distil, failures, losses, metrics, pipeline, tflite, zoo
 from segdemo.callbacks import (
     NO_SCORE,
-    PROGRESS_SECONDS,
     SAMPLE_PHOTOS,
     CancelledError,
     Recorder,
@@ -148,7 +146,7 @@ def estimate(config, steps=4):
         validation = _validation_samples(config, dataset)
         model = build_model(config, len(dataset.label_set))
         learner = _compiled(config, model, dataset, size, epoch)
-        batches = iter(_train_data(config, dataset, size, None, done=0))
+        batches = iter(_train_data(config, dataset, size, done=0))
         times = []
         for _ in range(1 + steps):
             before = time.perf_counter()
@@ -224,13 +222,7 @@ def _fit(config, run, verbose):
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
-    soft_labels = network = None
-    if config.teacher and config.teacher_sees == "crop":
-        network = _teacher_network(config, dataset, size)
-    elif config.teacher:
-        soft_labels = _ask_teacher(config, dataset, run, verbose)
-        if run.cancel_requested:
-            return True
+    network = _teacher_network(config, dataset, size) if config.teacher else None
     validation = _validation_samples(config, dataset)
     val_data = _validation_data(config, dataset, validation, size)
 
@@ -248,7 +240,7 @@ def _fit(config, run, verbose):
         learner.load_weights(checkpoints.folder / state["file"])
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
-    train_data = _train_data(config, dataset, size, soft_labels, done=first * steps + done_steps)
+    train_data = _train_data(config, dataset, size, done=first * steps + done_steps)
     if state is None and config.block_steps:
         if _teach_blocks(config, model, network, train_data, run, verbose):
             return True
@@ -310,10 +302,10 @@ def _compiled(config, model, dataset, size, steps, network=None):
             learner.input,
             learner.output,
             name=learner.name,
+            network=network,
             truth_weight=config.truth_weight,
             teacher_weight=config.teacher_weight,
             temperature=config.teacher_temperature,
-            network=network,
             block_weight=config.block_weight,
             steps=steps * config.epochs,
         )
@@ -455,30 +447,15 @@ def _optimizer(config, total_steps):
     return keras.optimizers.Adam(rate, **shared)
 
 
-def _ask_teacher(config, dataset, run, verbose):
-    """The teacher's answers on all training photos, of which earlier runs may have kept some or all."""
-    path = distil.find_teacher(config.teacher)
-    teacher = distil.Teacher(path)
-    _same_classes(path, teacher.grid.classes, dataset)
-
-    def told(samples):
-        beat = 0.0
-        for n, sample in enumerate(tqdm(samples, "Asking the teacher", disable=not verbose)):
-            if run.cancel_requested:
-                return
-            if time.monotonic() - beat >= PROGRESS_SECONDS:
-                beat = time.monotonic()
-                run.status(message=f"Asking the teacher: {n} of {len(samples)} photos.")
-            yield sample
-
-    return distil.cache_teacher(teacher, dataset.samples(config.subset), distil.cache_folder(path), told)
-
-
 def _teacher_network(config, dataset, size):
-    """The teacher that looks at every crop."""
+    """The teacher, which looks at every crop."""
     path = distil.find_teacher(config.teacher)
     network = tflite.FloatNetwork(path, "bfloat16" if config.precision == "mixed_bfloat16" else "float32")
-    _same_classes(path, network.classes, dataset)
+    if network.classes != len(dataset.label_set):
+        raise TrainingError(
+            f"The teacher {path} knows {network.classes} classes and {dataset.label_set.title} has "
+            f"{len(dataset.label_set)}: use one that was trained on the same classes."
+        )
     if size % network.stride:
         raise TrainingError(
             f"The teacher takes crops of a multiple of {network.stride} pixels, not {size}: choose another size."
@@ -486,35 +463,13 @@ def _teacher_network(config, dataset, size):
     return network
 
 
-def _same_classes(path, count, dataset):
-    if count != len(dataset.label_set):
-        raise TrainingError(
-            f"The teacher {path} knows {count} classes and {dataset.label_set.title} has "
-            f"{len(dataset.label_set)}: use one that was trained on the same classes."
-        )
-
-
-def _train_data(config, dataset, size, soft_labels, done):
+def _train_data(config, dataset, size, done):
     """Batches without end; what ``done`` steps have seen is not seen again in the same order."""
     count = len(dataset.samples(config.subset))
     batch = min(config.batch, count)
     probabilities = None
     if config.repeat_threshold:
-        probabilities = distil.repeat_factors(dataset, config.subset, config.repeat_threshold)
-    if soft_labels is not None:
-        return distil.batches(
-            dataset,
-            config.subset,
-            soft_labels,
-            size=size,
-            stride=config.loss_stride,
-            batch=batch,
-            scale=config.scale,
-            aspect=ASPECT,
-            reference=zoo.spec(config.model).long_side,
-            probabilities=probabilities,
-            seed=config.seed + done,
-        )
+        probabilities = pipeline.repeat_factors(dataset, config.subset, config.repeat_threshold)
     prepare, change = AUGMENTATIONS[config.augment](config, size)
     mixing = []
     if config.copy_paste:

@@ -116,9 +116,7 @@ def test_the_blocks_error_is_part_of_the_loss_and_fades(teacher):
     answers = learner(images, training=False)
     mask = np.zeros(answers[0].shape[:3], np.uint8)
     soft = teacher(teacher.pictures(images))
-    plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + distil.soft_cross_entropy(
-        answers[0], soft, np.ones(mask.shape, np.float32)
-    )
+    plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + distil.soft_cross_entropy(answers[0], soft)
     blocks = teacher.blocks(teacher.pictures(images))
     error = np.mean(
         [tf.reduce_mean(blockwise.relative_error(b, e)) for b, e in zip(blocks, answers[1:], strict=True)]
@@ -185,7 +183,6 @@ def config(tmp_path):
         "frozen": "c5",
         "freeze_batch_norm": True,
         "teacher": str(tmp_path / "t.tflite"),
-        "teacher_sees": "crop",
         "block_steps": 2,
         "block_weight": 1.0,
         "augment": "strong",
@@ -251,7 +248,6 @@ def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monk
     [
         ({"block_steps": -1}, "block_steps is 0 or more, not -1"),
         ({"block_learning_rate": 0.0}, r"The block learning rate lies between 0 and 1, not at 0\.0"),
-        ({"teacher_sees": "photo"}, "block_steps needs a teacher, and teacher_sees to be 'crop'"),
         ({"teacher": ""}, "block_steps needs a teacher"),
         ({"block_weight": -1.0}, r"block_weight is 0 or more, not -1\.0"),
         ({"block_steps": 0, "block_weight": 1.0, "teacher": ""}, "block_weight needs a teacher"),
@@ -259,7 +255,7 @@ def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monk
 )
 def test_settings_of_blocks_that_make_no_sense_are_refused(settings, message):
     good = {"model": "deeplabv3", "dataset": "voc", "data": "d", "augment": "strong", "teacher": "t"}
-    good |= {"teacher_sees": "crop", "block_steps": 5}
+    good |= {"block_steps": 5}
     TrainConfig(**good)
     with pytest.raises(TrainingError, match=message):
         TrainConfig(**{**good, **settings})

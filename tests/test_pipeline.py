@@ -402,6 +402,21 @@ def test_probabilities_draw_with_replacement(voc):
         make(probabilities=[1] * 7, cache="memory")
 
 
+def test_photos_of_rare_classes_are_drawn_more_often(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    folder = draw_voc(tmp_path, VOC, train=8, extra=0, val=2)
+    for n, path in enumerate(sorted((folder / "SegmentationClass").glob("*.png"))[:8]):
+        mask = np.full((40, 60), VOID if n == 7 else 0, np.uint8)
+        if n < 7:
+            mask[:9] = {0: 5, 1: 7}.get(n, 9)  # one photo of 5, one of 7 and 9, six of 9
+            mask[20:30, :20] = 9 if n == 1 else 0
+        Image.fromarray(mask).save(path)
+    dataset = open_dataset("voc", tmp_path)
+    factors = pipeline.repeat_factors(dataset, "train", 0.5)
+    np.testing.assert_allclose(factors, [2, 2, 1, 1, 1, 1, 1, 1])  # sqrt(0.5 / (1 / 8))
+    np.testing.assert_allclose(pipeline.repeat_factors(dataset, "train", 0.1), 1)
+
+
 def test_batches_can_be_augmented_as_a_whole(voc):
     paste = partial(aug.copy_paste, chance=1.1)
     make = partial(build, voc, "train", size=32, batch=5, seed=3, augment_batch=paste)

@@ -67,6 +67,13 @@ def test_a_configuration_survives_its_file(config):
     assert TrainConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
 
 
+@pytest.mark.parametrize("seen", ["photo", "crop"])
+def test_a_run_of_before_goes_on_with_what_it_says_of_settings_there_are_no_more(config, seen):
+    old = {**asdict(config), "teacher_sees": seen}
+    assert TrainConfig.from_json(old) == config
+    assert old["teacher_sees"] == seen
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
