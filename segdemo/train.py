@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from tensorflow import errors
 
-from segdemo import augment, blockwise, callbacks, distil, failures, losses, metrics, pipeline, tflite, zoo
+from segdemo import batches, blockwise, callbacks, distil, failures, losses, metrics, pipeline, tflite, zoo
 from segdemo.callbacks import (
     NO_SCORE,
     SAMPLE_PHOTOS,
@@ -47,31 +47,6 @@ LOSSES = {
     "dice": lambda config, weights: losses.Dice(),
     "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
         dice_weight=config.dice_weight, class_weights=weights
-    ),
-}
-ASPECT = 1.15  # largest change of shape by "strong"
-# Each makes (prepare, augment) of the pipeline: what is done once a photo, and what anew each time.
-AUGMENTATIONS = {
-    "none": lambda config, size: (None, None),
-    "flip": lambda config, size: (partial(augment.resize, size=(size, size)), augment.random_flip),
-    "voc": lambda config, size: (
-        partial(augment.resize, size=(round(size * 444 / 384),) * 2),
-        augment.compose(
-            partial(augment.random_crop, size=(size, size)), augment.random_flip, augment.random_color
-        ),
-    ),
-    "strong": lambda config, size: (
-        None,
-        augment.compose(
-            partial(
-                augment.random_warp,
-                size=(size, size),
-                scale=config.scale,
-                aspect=ASPECT,
-                reference=zoo.spec(config.model).long_side,
-            ),
-            augment.random_color_matrix,
-        ),
     ),
 }
 
@@ -146,15 +121,15 @@ def estimate(config, steps=4):
         validation = _validation_samples(config, dataset)
         model = build_model(config, len(dataset.label_set))
         learner = _compiled(config, model, dataset, size, epoch)
-        batches = iter(_train_data(config, dataset, size, done=0))
+        learned_from = iter(batches.to_learn_from(config, dataset, size))
         times = []
         for _ in range(1 + steps):
             before = time.perf_counter()
-            loss = learner.train_on_batch(*next(batches))
+            loss = learner.train_on_batch(*next(learned_from))
             times.append(time.perf_counter() - before)
         if not math.isfinite(float(np.asarray(loss).ravel()[0])):
             raise TrainingError(f"The loss becomes {loss} within {steps} steps: lower the learning rate.")
-        watched = iter(_validation_data(config, dataset, validation, size))
+        watched = iter(batches.to_watch(config, dataset, validation, size))
         photos, label_maps = next(watched)
         learner.test_on_batch(photos, label_maps)  # to warm up
         before = time.perf_counter()
@@ -224,7 +199,7 @@ def _fit(config, run, verbose):
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
     network = _teacher_network(config, dataset, size) if config.teacher else None
     validation = _validation_samples(config, dataset)
-    val_data = _validation_data(config, dataset, validation, size)
+    val_data = batches.to_watch(config, dataset, validation, size)
 
     checkpoints = Checkpoints(run.path / "checkpoints", num_classes)
     state = checkpoints.state()
@@ -240,7 +215,7 @@ def _fit(config, run, verbose):
         learner.load_weights(checkpoints.folder / state["file"])
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
-    train_data = _train_data(config, dataset, size, done=first * steps + done_steps)
+    train_data = batches.to_learn_from(config, dataset, size, first * steps + done_steps)
     if state is None and config.block_steps:
         if _teach_blocks(config, model, network, train_data, run, verbose):
             return True
@@ -268,7 +243,7 @@ def _fit(config, run, verbose):
     return False
 
 
-def _teach_blocks(config, model, network, batches, run, verbose):
+def _teach_blocks(config, model, network, train_data, run, verbose):
     """The encoder learns from the teacher's blocks. True if somebody asked to stop; it begins anew next time."""
     run.status(message="Learning block by block.", step=0, steps=config.block_steps)
     watching = callbacks.BlockProgress(run, config.block_steps)
@@ -277,7 +252,7 @@ def _teach_blocks(config, model, network, batches, run, verbose):
             model,
             _encoder(config, model),
             network,
-            batches,
+            train_data,
             config.block_steps,
             config.block_learning_rate,
             callbacks=[watching],
@@ -461,52 +436,6 @@ def _teacher_network(config, dataset, size):
             f"The teacher takes crops of a multiple of {network.stride} pixels, not {size}: choose another size."
         )
     return network
-
-
-def _train_data(config, dataset, size, done):
-    """Batches without end; what ``done`` steps have seen is not seen again in the same order."""
-    count = len(dataset.samples(config.subset))
-    batch = min(config.batch, count)
-    probabilities = None
-    if config.repeat_threshold:
-        probabilities = pipeline.repeat_factors(dataset, config.subset, config.repeat_threshold)
-    prepare, change = AUGMENTATIONS[config.augment](config, size)
-    mixing = []
-    if config.copy_paste:
-        background = dataset.label_set.background
-        mixing.append(partial(augment.copy_paste, chance=config.copy_paste, background=background))
-    if config.cutmix:
-        mixing.append(partial(augment.cutmix, chance=config.cutmix))
-    if config.mixup:
-        mixing.append(partial(augment.mixup, chance=config.mixup))
-    return pipeline.build(
-        dataset,
-        config.subset,
-        size=size,
-        mask_size=size // config.loss_stride,
-        batch=batch,
-        training=True,
-        prepare=prepare,
-        augment=change,
-        cache="folder" if prepare else None,
-        augment_batch=augment.compose(*mixing) if mixing else None,
-        probabilities=probabilities,
-        seed=config.seed + done,
-        repeat=True,
-        drop_remainder=True,
-    )
-
-
-def _validation_data(config, dataset, validation, size):
-    """The watched samples in batches, at the loss's resolution."""
-    return pipeline.build(
-        replace(dataset, splits={"watched": tuple(s.id for s in validation)}),
-        "watched",
-        size=size,
-        mask_size=size // config.loss_stride,
-        batch=min(config.batch, len(validation)),
-        training=False,
-    )
 
 
 def _validation_samples(config, dataset):

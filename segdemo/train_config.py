@@ -40,7 +40,7 @@ class TrainConfig:
         warmup_steps: the learning rate rises linearly over these, with ``"cosine"``.
         loss: one of ``LOSSES``, see ``train.LOSSES``. dice_weight: of its Dice part.
         class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
-        augment: one of ``AUGMENTATIONS``, see ``train.AUGMENTATIONS``. scale: magnifications of
+        augment: one of ``AUGMENTATIONS``, see ``batches.AUGMENTATIONS``. scale: magnifications of
             ``"strong"``. copy_paste: share of photos.
         frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it);
             ``"all but upsampling"`` leaves nothing but ``models.upsampling`` to learn.

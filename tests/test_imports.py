@@ -13,6 +13,7 @@ DATA = {"labels", "masks", "intake", "settings", "files", "conventions"}
 UI = {"ui"}
 KERAS = {
     "augment",
+    "batches",
     "blockwise",
     "distil",
     "tflite",

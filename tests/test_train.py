@@ -19,7 +19,7 @@ from PIL import Image
 from running import BREEDS, TINY, tiny_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segdemo import callbacks, export, masks, train, train_config, zoo
+from segdemo import batches, callbacks, export, masks, train, train_config, zoo
 from segdemo.checkpoints import Checkpoints
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import PETS, VOC, LabelSet
@@ -201,7 +201,7 @@ def test_bad_data_fails_the_run_with_a_sentence(config, tmp_path):
 
 def test_the_names_a_run_may_ask_for_are_those_there_are():
     assert set(train.LOSSES) == set(train_config.LOSSES)
-    assert set(train.AUGMENTATIONS) == set(train_config.AUGMENTATIONS)
+    assert set(batches.AUGMENTATIONS) == set(train_config.AUGMENTATIONS)
 
 
 class _NotANumber(keras.losses.Loss):
