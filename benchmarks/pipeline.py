@@ -2,13 +2,14 @@
 
     python benchmarks/pipeline.py [--data DIR] [--photos 96] [--rounds 3] [--seconds 6]
 
-Both sides do the work of *TensorFlow in Action*, chapter 8: decode, enlarge to 444, crop 384, flip, change hue,
+SegDemo's side is what a run learns from: the batches that ``segdemo.batches`` makes of a recipe's settings. The
+book's recipe does the work of *TensorFlow in Action*, chapter 8: decode, enlarge to 444, crop 384, flip, change hue,
 brightness and contrast, batch of 16. The baseline does it as written there: file names from a Python generator,
-masks through ``numpy_function``, one photo after the other. The book keeps the decoded photos in memory.
-SegDemo by default keeps the enlarged ones in a folder, which bounds its memory; the book's pipeline is compared
-with that, with the same kept in memory, and both sides without any cache, in an epoch after the first. Sides
-run in turn, each in a process of its own, and the best round of each counts. Without ``--data`` the photos are
-drawn at VOC's size. The last lines are the ratios; the goal is 3 on two cores.
+masks through ``numpy_function``, one photo after the other. The book keeps the decoded photos in memory; a run keeps
+the enlarged ones in a folder, which bounds its memory, and decodes anew where they would take too much room. Each is
+compared with its like, in an epoch after the first. A recipe with scale jitter, which always decodes anew, is measured
+for comparison. Sides run in turn, each in a process of its own, and the best round of each counts. Without ``--data``
+the photos are drawn at VOC's size. The last lines are the ratios; the goal is 3 on two cores.
 """
 
 import argparse
@@ -74,40 +75,32 @@ def sequential(dataset, subset, cached):
     return data.map(lambda image, mask: (image, tf.squeeze(mask, axis=-1)))
 
 
-def parallel(dataset, subset, **options):
-    """SegDemo's pipeline with the same operations."""
-    from segdemo.pipeline import voc_batches
+def learning(dataset, subset, recipe, room=True):
+    """What a run of a recipe learns from, in a state folder of its own; without ``room`` there it keeps no photos."""
+    from segdemo import batches, pipeline, recipes
+    from segdemo.train_config import TrainConfig
 
-    return voc_batches(dataset, subset, training=True, enlarge=444, batch=BATCH, repeat=True, **options)
-
-
-def default(dataset, subset):
-    """The same as it is without saying anything about a cache: on disk, where it takes no memory and lasts."""
     home = tempfile.TemporaryDirectory()
     atexit.register(home.cleanup)
     os.environ["SEGDEMO_HOME"] = home.name
-    return parallel(dataset, subset)
+    if not room:
+        pipeline.FOLDER_LIMIT = 0
+    settings = {**recipes.settings(recipe), "data": str(dataset.root), "subset": subset, "batch": BATCH}
+    config = TrainConfig.from_json(settings)
+    return batches.to_learn_from(config, dataset, config.size)
 
 
-def jitter(dataset, subset):
-    """SegDemo's own recipe: DeepLab's scale jitter instead of the book's crop."""
-    from segdemo.pipeline import jitter_batches
-
-    return jitter_batches(dataset, subset, training=True, size=384, batch=BATCH, repeat=True)
-
-
+BOOK = "book-deeplabv3-resnet50"
 SIDES = {
     "sequential, decoding every epoch": partial(sequential, cached=False),
-    "segdemo, decoding every epoch": partial(parallel, cache=None),
+    "segdemo, decoding every epoch": partial(learning, recipe=BOOK, room=False),
     "sequential, decoded photos in memory": partial(sequential, cached=True),
-    "segdemo, photos in memory": partial(parallel, cache="memory"),
-    "segdemo, default": default,
-    "segdemo, scale jitter, decoding": jitter,
+    "segdemo, resized photos in a folder": partial(learning, recipe=BOOK),
+    "segdemo, scale jitter, decoding": partial(learning, recipe="deeplabv3-distil-384"),
 }
 PAIRS = {
-    "as it comes": ("sequential, decoded photos in memory", "segdemo, default"),
+    "as it comes": ("sequential, decoded photos in memory", "segdemo, resized photos in a folder"),
     "decoding every epoch": ("sequential, decoding every epoch", "segdemo, decoding every epoch"),
-    "both in memory": ("sequential, decoded photos in memory", "segdemo, photos in memory"),
 }
 
 

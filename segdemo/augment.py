@@ -56,24 +56,25 @@ def resize_mask(mask, size):
     return _pick(mask, rows, _centres(size[1], step[1] / 2, step[1]))
 
 
-def pad(image, mask, size, fill=IMAGENET_MEAN):
+def pad(image, mask, size):
     """Pad below and to the right to at least ``size``; larger sides stay as they are.
 
     Args:
         image: (H, W, 3). mask: (H, W).
         size: (height, width) in pixels.
-        fill: RGB of the image's padding, rounded if the image is uint8. The mask's is void.
 
     Returns:
-        image and mask, each of the dtype it had.
+        image and mask, each of the dtype it had. The padding is ``IMAGENET_MEAN``, rounded if the image is uint8, and
+        void.
     """
     image = tf.convert_to_tensor(image)
     missing = tf.maximum(tf.stack(size) - tf.shape(mask), 0)
 
     def padded():
         paddings = tf.stack([tf.zeros_like(missing), missing], axis=1)  # (2, 2)
-        shifted = tf.cast(image, tf.float32) - fill  # so that the zeros of the padding become the filling
-        filled = tf.pad(shifted, tf.concat([paddings, [[0, 0]]], axis=0)) + fill
+        # Shifted, so that the zeros of the padding become the filling.
+        shifted = tf.cast(image, tf.float32) - IMAGENET_MEAN
+        filled = tf.pad(shifted, tf.concat([paddings, [[0, 0]]], axis=0)) + IMAGENET_MEAN
         filled = tf.cast(tf.round(filled) if image.dtype.is_integer else filled, image.dtype)
         return filled, tf.pad(mask, paddings, constant_values=VOID)
 
@@ -90,7 +91,7 @@ def random_flip(image, mask, seed=None):
     )
 
 
-def random_crop(image, mask, size, seed=None, fill=IMAGENET_MEAN):
+def random_crop(image, mask, size, seed=None):
     """Cut the same random window out of both; every position is as likely as another.
 
     A side shorter than the crop is padded first (see ``pad``), and a photo of exactly the crop's size is
@@ -100,10 +101,9 @@ def random_crop(image, mask, size, seed=None, fill=IMAGENET_MEAN):
         image: (H, W, 3). mask: (H, W).
         size: (height, width) in pixels.
         seed: (2,), see the module.
-        fill: RGB of the padding.
     """
     height, width = size
-    image, mask = pad(image, mask, size, fill)
+    image, mask = pad(image, mask, size)
     seeds = tf.random.split(_seed(seed), 2)
     room = tf.shape(mask) - [height, width]
     top = tf.random.stateless_uniform([], seeds[0], 0, room[0] + 1, tf.int32)  # the last position counts too
@@ -112,28 +112,7 @@ def random_crop(image, mask, size, seed=None, fill=IMAGENET_MEAN):
     return image, tf.ensure_shape(mask[top : top + height, left : left + width], (height, width))
 
 
-def random_scale(image, mask, scale=(0.5, 2.0), seed=None):
-    """Resize both by a random factor, log-uniform in ``scale`` so that twice and half are as likely.
-
-    The first half of the scale jitter of DeepLab and Mask R-CNN; ``random_crop`` or ``pad`` makes the size
-    even.
-    """
-    factor = _log_uniform(scale, _seed(seed))
-    shape = tf.cast(tf.shape(mask), tf.float32)
-    return resize(image, mask, tf.maximum(tf.cast(tf.round(shape * factor), tf.int32), 1))
-
-
-def random_warp(
-    image,
-    mask,
-    size,
-    scale=(0.5, 2.0),
-    aspect=1.0,
-    flip=True,
-    reference=None,
-    seed=None,
-    fill=IMAGENET_MEAN,
-):
+def random_warp(image, mask, size, scale=(0.5, 2.0), aspect=1.0, reference=None, seed=None):
     """Scale jitter, crop with padding and mirror in a single resampling, the cheapest way to a training crop.
 
     Along each axis the crop lies anywhere inside the photo if the photo is larger, and the photo anywhere
@@ -146,32 +125,16 @@ def random_warp(
         scale: smallest and largest magnification; it is drawn log-uniformly.
         aspect: largest factor by which width may grow relative to height, and height to width; 1 keeps the
             ratio.
-        flip: whether to mirror every other time.
         reference: if given, magnification 1 brings the photo's long side to this many pixels, so that
             photos kept at different resolutions look alike. By default magnification 1 keeps the photo's
             own pixels.
         seed: (2,), see the module.
-        fill: RGB of the padding.
 
     Returns:
         image (height, width, 3) and mask (height, width).
     """
-    start, step, mirrored = random_window(tf.shape(mask), size, scale, aspect, flip, reference, seed)
-    return warp(image, mask, size, start, step, mirrored, fill)
-
-
-def random_window(shape, size, scale=(0.5, 2.0), aspect=1.0, flip=True, reference=None, seed=None):
-    """Draw the window of ``random_warp``, for whatever has to follow the photo through it.
-
-    Args:
-        shape: (height, width) of the photo in pixels, numbers or a tensor.
-        size, scale, aspect, flip, reference, seed: as for ``random_warp``.
-
-    Returns:
-        start, step and mirrored, as ``warp`` takes them: float32 (2,), float32 (2,) and a bool.
-    """
     seeds = tf.random.split(_seed(seed), 5)
-    shape = tf.cast(shape, tf.float32)
+    shape = tf.cast(tf.shape(mask), tf.float32)
     factor = _log_uniform(scale, seeds[0])
     if reference is not None:
         factor *= reference / tf.reduce_max(shape)
@@ -181,11 +144,11 @@ def random_window(shape, size, scale=(0.5, 2.0), aspect=1.0, flip=True, referenc
     start = room * tf.stack(
         [tf.random.stateless_uniform([], seeds[2]), tf.random.stateless_uniform([], seeds[3])]
     )
-    mirrored = tf.random.stateless_uniform([], seeds[4]) < 0.5 if flip else tf.constant(False)
-    return start, step, mirrored
+    mirrored = tf.random.stateless_uniform([], seeds[4]) < 0.5
+    return warp(image, mask, size, start, step, mirrored)
 
 
-def warp(image, mask, size, start, step, mirrored=False, fill=IMAGENET_MEAN):
+def warp(image, mask, size, start, step, mirrored=False):
     """Resample an axis-aligned window of both in one go: bilinear for the image, nearest for the mask.
 
     Same result as ``ImageProjectiveTransformV3`` in a third of the time.
@@ -196,17 +159,16 @@ def warp(image, mask, size, start, step, mirrored=False, fill=IMAGENET_MEAN):
         start: (y, x) of the window's corner in the photo, in pixels; may lie outside.
         step: (y, x) photo pixels per result pixel.
         mirrored: whether to flip the result left to right.
-        fill: RGB of what lies outside the photo. There the mask is void.
+
+    Returns:
+        image float32 (height, width, 3) and mask (height, width). Outside the photo they are ``IMAGENET_MEAN`` and
+        void.
     """
-    return warp_image(image, size, start, step, mirrored, fill), warp_mask(mask, size, start, step, mirrored)
-
-
-def warp_image(image, size, start, step, mirrored=False, fill=IMAGENET_MEAN):
-    """The image's half of ``warp``; arguments as there. Returns float32 (height, width, 3)."""
     start, step = tf.cast(start, tf.float32), tf.cast(step, tf.float32)
     first = start + step / 2  # (y, x) centre of the result's first pixel, in the photo's coordinates
     last = first + step * (tf.constant(size, tf.float32) - 1)
     first_x, last_x = tf.where(mirrored, last[1], first[1]), tf.where(mirrored, first[1], last[1])
+    step_x = tf.where(mirrored, -step[1], step[1])
 
     # crop_and_resize counts as outside all that lies beyond the outermost pixel centres, half a pixel too
     # early: repeating the photo's edge moves that limit out.
@@ -216,51 +178,13 @@ def warp_image(image, size, start, step, mirrored=False, fill=IMAGENET_MEAN):
     box = tf.stack([first[0], first_x, last[0], last_x]) + 0.5  # an index: less half a pixel, plus the edge
     box /= tf.concat([last_index, last_index], axis=0)
     image = tf.image.crop_and_resize(image[None], box[None], [0], size, "bilinear", _OUTSIDE)[0]
-    return _fill_outside(tf.ensure_shape(image, (*size, 3)), tf.constant(fill, tf.float32))
+    image = _fill_outside(tf.ensure_shape(image, (*size, 3)))
 
-
-def warp_mask(mask, size, start, step, mirrored=False):
-    """The mask's half of ``warp``.
-
-    Args:
-        mask: uint8 (H, W).
-        size, start, step, mirrored: as for ``warp``. For a mask at a quarter of the image's size, step is
-            four times the image's.
-
-    Returns:
-        uint8 (height, width): the id under the centre of each result pixel, void outside the photo.
-    """
-    start, step = tf.cast(start, tf.float32), tf.cast(step, tf.float32)
-    first = start + step / 2
-    last = first + step * (tf.constant(size, tf.float32) - 1)
-    step_x, first_x = tf.where(mirrored, -step[1], step[1]), tf.where(mirrored, last[1], first[1])
     rows, columns = _centres(size[0], first[0], step[0]), _centres(size[1], first_x, step_x)
     limit = tf.shape(mask)
     inside = ((rows >= 0) & (rows < limit[0]))[:, None] & ((columns >= 0) & (columns < limit[1]))[None]
     picked = _pick(mask, tf.clip_by_value(rows, 0, limit[0] - 1), tf.clip_by_value(columns, 0, limit[1] - 1))
-    return tf.ensure_shape(tf.where(inside, picked, tf.cast(VOID, mask.dtype)), size)
-
-
-def warp_grid(grid, size, start, step, mirrored=False, first=(0.0, 0.0), spacing=(1.0, 1.0)):
-    """Resample the same window of values known at the points of a coarse grid, such as a teacher's logits.
-
-    Args:
-        grid: (h, w, K), any real dtype.
-        size, start, step, mirrored: as for ``warp``.
-        first: (y, x) of the grid's first point in the photo, in pixels from its upper left corner.
-        spacing: (y, x) photo pixels from one point to the next.
-
-    Returns:
-        float32 (height, width, K), bilinear between points. Beyond the outermost points their values go on.
-    """
-    start, step = tf.cast(start, tf.float32), tf.cast(step, tf.float32)
-    weights = []
-    for axis in (0, 1):
-        places = start[axis] + step[axis] * (tf.range(size[axis], dtype=tf.float32) + 0.5)
-        weights.append(_between((places - first[axis]) / spacing[axis], tf.shape(grid)[axis]))
-    rows, columns = weights[0], tf.where(mirrored, weights[1][::-1], weights[1])
-    values = tf.einsum("iy,yxk->ixk", rows, tf.cast(grid, tf.float32))
-    return tf.ensure_shape(tf.einsum("jx,ixk->ijk", columns, values), (*size, grid.shape[-1]))
+    return image, tf.ensure_shape(tf.where(inside, picked, tf.cast(VOID, mask.dtype)), size)
 
 
 def random_color(image, mask, hue=0.1, brightness=0.1, contrast=(0.8, 1.2), seed=None):
@@ -423,21 +347,14 @@ def _centres(count, first, step):
     return tf.cast(tf.floor(first + tf.range(count, dtype=tf.float32) * step), tf.int32)
 
 
-def _between(places, count):
-    # (n, count): the weights of linear interpolation between points 0 .. count - 1 at the places (n,).
-    points = tf.range(tf.cast(count, tf.float32))
-    places = tf.clip_by_value(places, 0.0, tf.cast(count - 1, tf.float32))
-    return tf.maximum(1.0 - tf.abs(places[:, None] - points), 0.0)
-
-
 def _pick(mask, rows, columns):
     # Whole rows are copied much faster than single pixels.
     return tf.transpose(tf.gather(tf.transpose(tf.gather(mask, rows)), columns))
 
 
 @tf.function(jit_compile=True)
-def _fill_outside(image, fill):
-    return tf.where(image == _OUTSIDE, fill, image)
+def _fill_outside(image):
+    return tf.where(image == _OUTSIDE, tf.constant(IMAGENET_MEAN), image)
 
 
 def _seed(seed):

@@ -17,8 +17,6 @@ from keras import ops
 from segdemo.labels import VOID
 
 SERIAL = "segdemo"
-# Keeps the weight of a class that fills a whole batch above zero: see ``batch_balanced``.
-MIN_BATCH_WEIGHT = 0.05
 
 
 def median_frequency_weights(pixel_counts, largest=10.0):
@@ -48,27 +46,25 @@ def median_frequency_weights(pixel_counts, largest=10.0):
 class _SegmentationLoss(keras.losses.Loss):
     """What the losses share: checked shapes and one weight for each pixel."""
 
-    def __init__(self, class_weights=None, batch_balanced=False, void=VOID, name=None, **kwargs):
+    def __init__(self, class_weights=None, name=None, **kwargs):
         super().__init__(name=name, **kwargs)
         if class_weights is not None:
             class_weights = [float(weight) for weight in class_weights]
             if not all(np.isfinite(weight) and weight >= 0 for weight in class_weights):
                 raise ValueError(f"Class weights are finite and not negative, unlike {class_weights}.")
         self.class_weights = class_weights
-        self.batch_balanced = bool(batch_balanced)
-        self.void = int(void)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The loss as a float32 scalar. Keras's own reduction would divide by the number of pixels."""
         with keras.name_scope(self.name):
             labels, logits = label_map_and_logits(y_true, y_pred)
             weights = self.pixel_weights(labels, logits.shape[-1], sample_weight)
-            labels = ops.where(labels == self.void, 0, labels)  # any class will do: its weight is 0
+            labels = ops.where(labels == VOID, 0, labels)  # any class will do: its weight is 0
             return self.call(labels, logits, weights)
 
     def pixel_weights(self, labels, num_classes, sample_weight=None):
         """float32 (B, H, W): sample weight x class weight, 0 where void."""
-        valid = labels != self.void
+        valid = labels != VOID
         weights = ops.cast(valid, "float32")
         safe = ops.where(valid, labels, 0)
         if sample_weight is not None:
@@ -86,21 +82,10 @@ class _SegmentationLoss(keras.losses.Loss):
                     "classes: give one weight for each class."
                 )
             weights = weights * ops.take(ops.cast(self.class_weights, "float32"), safe)
-        if self.batch_balanced:
-            shares = ops.segment_sum(
-                ops.reshape(weights, (-1,)), ops.reshape(safe, (-1,)), num_segments=num_classes
-            )
-            shares = ops.divide_no_nan(shares, ops.sum(shares))
-            weights = weights * ops.take(ops.maximum(1.0 - shares, MIN_BATCH_WEIGHT), safe)
         return ops.stop_gradient(weights)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "class_weights": self.class_weights,
-            "batch_balanced": self.batch_balanced,
-            "void": self.void,
-        }
+        return {**super().get_config(), "class_weights": self.class_weights}
 
 
 def label_map_and_logits(y_true, y_pred):
@@ -128,29 +113,6 @@ def label_map_and_logits(y_true, y_pred):
     return labels, logits
 
 
-def boundary_map(labels, radius=2, void=VOID):
-    """Where the window of ``2 * radius + 1`` pixels around a pixel holds two or more classes.
-
-    Args:
-        labels: int32 (B, H, W), 255 for void, which is no class here.
-        radius: in pixels, 1 or more.
-        void: the void id.
-
-    Returns:
-        bool (B, H, W), False on void.
-    """
-    valid = labels != void
-    size = 2 * radius + 1
-
-    def largest(values):
-        values = ops.cast(ops.expand_dims(values, -1), "float32")
-        return ops.max_pool(values, size, 1, "same")[..., 0]
-
-    top = largest(ops.where(valid, labels, -1))
-    bottom = -largest(ops.where(valid, -labels, -void - 1))
-    return ops.logical_and(valid, top > bottom)
-
-
 @keras.saving.register_keras_serializable(SERIAL)
 class CrossEntropy(_SegmentationLoss):
     """Weighted cross-entropy, ``sum(w * -log p[label]) / sum(w)``.
@@ -158,51 +120,17 @@ class CrossEntropy(_SegmentationLoss):
     Args:
         class_weights: K numbers >= 0, larger for rarer classes, as ``median_frequency_weights`` gives; None
             weighs all classes alike.
-        batch_balanced: also weigh each class by one minus its share of the batch's valid pixels, as
-            *TensorFlow in Action* does, but never below 0.05, so that a batch of one class still gives a
-            gradient.
-        boundary_weight: a pixel within ``boundary_radius`` of another class weighs this much more:
-            its weight is multiplied by ``1 + boundary_weight``. 0 turns it off.
-        boundary_radius: in pixels.
-        void: the void id.
         name: name of the loss.
 
     Raises:
         ValueError: negative weights, or not one for each class.
     """
 
-    def __init__(
-        self,
-        class_weights=None,
-        batch_balanced=False,
-        boundary_weight=0.0,
-        boundary_radius=2,
-        void=VOID,
-        name="cross_entropy",
-        **kwargs,
-    ):
-        super().__init__(class_weights, batch_balanced, void, name, **kwargs)
-        if boundary_weight < 0 or boundary_radius < 1:
-            raise ValueError("The boundary weight is 0 or more and the boundary radius 1 pixel or more.")
-        self.boundary_weight = float(boundary_weight)
-        self.boundary_radius = int(boundary_radius)
-
-    def pixel_weights(self, labels, num_classes, sample_weight=None):
-        weights = super().pixel_weights(labels, num_classes, sample_weight)
-        if self.boundary_weight:
-            near = ops.cast(boundary_map(labels, self.boundary_radius, self.void), "float32")
-            weights = weights * (1.0 + self.boundary_weight * near)
-        return weights
+    def __init__(self, class_weights=None, name="cross_entropy", **kwargs):
+        super().__init__(class_weights, name, **kwargs)
 
     def call(self, labels, logits, weights):
         return cross_entropy(labels, logits, weights)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "boundary_weight": self.boundary_weight,
-            "boundary_radius": self.boundary_radius,
-        }
 
 
 def cross_entropy(labels, logits, weights):
@@ -221,14 +149,12 @@ class Dice(_SegmentationLoss):
 
     Args:
         smooth: in weighted pixels; keeps small classes from jumping between 0 and 1.
-        class_weights, batch_balanced, void: as for ``CrossEntropy``.
+        class_weights: as for ``CrossEntropy``.
         name: name of the loss.
     """
 
-    def __init__(
-        self, smooth=1.0, class_weights=None, batch_balanced=False, void=VOID, name="dice", **kwargs
-    ):
-        super().__init__(class_weights, batch_balanced, void, name, **kwargs)
+    def __init__(self, smooth=1.0, class_weights=None, name="dice", **kwargs):
+        super().__init__(class_weights, name, **kwargs)
         if smooth < 0:
             raise ValueError(f"Dice's smoothing is 0 or more, not {smooth}.")
         self.smooth = float(smooth)
@@ -259,11 +185,11 @@ class CrossEntropyDice(CrossEntropy):
     Args:
         dice_weight: factor on the Dice loss, 0 or more.
         smooth: as for ``Dice``.
-        **kwargs: as for ``CrossEntropy``; class and boundary weights act on both terms.
+        class_weights: as for ``CrossEntropy``; they act on both terms.
     """
 
-    def __init__(self, dice_weight=1.0, smooth=1.0, name="cross_entropy_dice", **kwargs):
-        super().__init__(name=name, **kwargs)
+    def __init__(self, dice_weight=1.0, smooth=1.0, class_weights=None, name="cross_entropy_dice", **kwargs):
+        super().__init__(class_weights, name, **kwargs)
         if smooth < 0 or dice_weight < 0:
             raise ValueError("Dice's smoothing and its weight are 0 or more.")
         self.dice_weight = float(dice_weight)

@@ -21,7 +21,6 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     Args:
         num_classes: K; void is not a class.
-        void: the void id, left out of the matrix.
         name: name of the metric.
 
     ``update_state`` takes a label map (B, H, W) or (B, H, W, 1), logits or probabilities (B, H, W, K) or
@@ -30,12 +29,11 @@ class ConfusionMatrix(keras.metrics.Metric):
     rather than being dropped silently.
     """
 
-    def __init__(self, num_classes, void=VOID, name="confusion_matrix", **kwargs):
+    def __init__(self, num_classes, name="confusion_matrix", **kwargs):
         super().__init__(name=name, **kwargs)
         if num_classes < 1:
             raise ValueError(f"A confusion matrix has one class or more, not {num_classes}.")
         self.num_classes = int(num_classes)
-        self.void = int(void)
         self.matrix = self.add_variable(
             (self.num_classes, self.num_classes),
             "zeros",
@@ -71,7 +69,7 @@ class ConfusionMatrix(keras.metrics.Metric):
 
         known = ops.logical_and(is_class(labels), is_class(predicted))
         cell = ops.where(known, labels * k + predicted, k * k + 1)
-        cell = ops.where(labels == self.void, k * k, cell)  # two spare cells: void, and stray ids
+        cell = ops.where(labels == VOID, k * k, cell)  # two spare cells: void, and stray ids
         counts = ops.segment_sum(
             ops.reshape(weights, (-1,)), ops.reshape(cell, (-1,)), num_segments=k * k + 2
         )
@@ -102,15 +100,15 @@ class ConfusionMatrix(keras.metrics.Metric):
         return ops.cast(total / count, "float32")
 
     def get_config(self):
-        return {"name": self.name, "num_classes": self.num_classes, "void": self.void}
+        return {"name": self.name, "num_classes": self.num_classes}
 
 
 @keras.saving.register_keras_serializable(SERIAL)
 class PixelAccuracy(ConfusionMatrix):
     """Share of valid pixels predicted right. Arguments as for ``ConfusionMatrix``."""
 
-    def __init__(self, num_classes, void=VOID, name="pixel_accuracy", **kwargs):
-        super().__init__(num_classes, void, name, **kwargs)
+    def __init__(self, num_classes, name="pixel_accuracy", **kwargs):
+        super().__init__(num_classes, name, **kwargs)
 
     def result(self):
         """float32 scalar in 0..1; NaN before the first valid pixel."""
@@ -124,8 +122,8 @@ class MeanAccuracy(ConfusionMatrix):
     ``per_class_accuracy()`` has the classes' own values.
     """
 
-    def __init__(self, num_classes, void=VOID, name="mean_accuracy", **kwargs):
-        super().__init__(num_classes, void, name, **kwargs)
+    def __init__(self, num_classes, name="mean_accuracy", **kwargs):
+        super().__init__(num_classes, name, **kwargs)
 
     def result(self):
         """float32 scalar in 0..1; NaN before the first valid pixel."""
@@ -139,8 +137,8 @@ class MeanIoU(ConfusionMatrix):
     ``per_class_iou()`` has the classes' own values.
     """
 
-    def __init__(self, num_classes, void=VOID, name="mean_iou", **kwargs):
-        super().__init__(num_classes, void, name, **kwargs)
+    def __init__(self, num_classes, name="mean_iou", **kwargs):
+        super().__init__(num_classes, name, **kwargs)
 
     def result(self):
         """float32 scalar in 0..1; NaN before the first valid pixel."""

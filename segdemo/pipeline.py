@@ -7,6 +7,7 @@ stay RGB 0..255, since preprocessing belongs to the model.
 
 import contextlib
 import hashlib
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import tensorflow as tf
 from segdemo import augment as aug
 from segdemo.datasets import (
     DatasetError,
+    by_class,
     identify,
     open_dataset,
     read_image,
@@ -32,7 +34,6 @@ from segdemo.settings import home
 MEMORY_LIMIT = 2**31  # bytes that cache="memory" may take
 DISK_RESERVE = 2**31  # bytes that a cache folder leaves free on its disk
 FOLDER_LIMIT = 10 * 2**30  # bytes of the cache folder of this installation
-SHAPE_BYTES = 8  # at the start of a file of it: height and width, int32
 PREFETCH = 2  # batches; a deeper queue costs memory and hides nothing
 
 
@@ -43,14 +44,13 @@ def build(
     size,
     batch,
     training,
-    prepare=None,
+    resize=None,
     augment=None,
     augment_batch=None,
     mask_size=None,
     cache=None,
     seed=0,
     class_weights=None,
-    shuffle_buffer=None,
     probabilities=None,
     repeat=False,
     drop_remainder=False,
@@ -58,7 +58,7 @@ def build(
 ):
     """A tf.data pipeline over one subset.
 
-    Order of things: ids, shuffle, decode, ``prepare``, cache, ``augment``, batch, ``augment_batch``, mask size,
+    Order of things: ids, shuffle, decode, ``resize``, cache, ``augment``, batch, ``augment_batch``, mask size,
     weights, repeat, prefetch. What is random comes after the cache, or it would be frozen by it. The same
     seed gives the same batches, however many workers there are; every epoch is shuffled and augmented anew.
 
@@ -68,19 +68,18 @@ def build(
         size: side of the square images in pixels, or (height, width).
         batch: images a batch. A batch of one keeps its dimension.
         training: whether to shuffle and to augment.
-        prepare: ``(image uint8 (H, W, 3), mask uint8 (H, W)) -> (image, mask)``, not random. By default a
-            resize to ``size``, or nothing if ``augment`` is given and the pipeline is for training.
+        resize: side or (height, width) in pixels that photos and masks are brought to first. By default
+            ``size``, or the photo's own if ``augment`` is given and the pipeline is for training.
         augment: random operation of ``segdemo.augment``, called with ``seed``; ignored unless training.
         augment_batch: the same on a batch, such as ``augment.copy_paste``; ignored unless training.
         mask_size: side or (height, width) of the masks if it differs from ``size``: nearest neighbour.
-        cache: None; ``"memory"`` for what ``prepare`` returns (at most ``MEMORY_LIMIT`` bytes); the path of a
-            folder in which it is kept, one file a photo, across runs; or ``"folder"`` for that of this
-            installation, in SEGDEMO_HOME. Of that the oldest files make room for new ones, and a subset that
-            would take more than ``FOLDER_LIMIT`` bytes is not kept.
+        cache: what is kept of resized photos: None for nothing; ``"memory"`` for all of them (at most
+            ``MEMORY_LIMIT`` bytes); ``"folder"`` for all of them across runs, in SEGDEMO_HOME, one file a photo.
+            There the oldest files make room for new ones, and a subset that would take more than
+            ``FOLDER_LIMIT`` bytes is not kept.
         seed: of the shuffle and of the augmentation.
         class_weights: weights of the classes (K,); adds a third element, the weight of every pixel, 0 for
             void.
-        shuffle_buffer: how many photos the shuffle draws from; by default all, since only ids are shuffled.
         probabilities: (n,) draw the n photos of the subset with replacement, in proportion to these,
             instead of shuffling them; training only.
         repeat: whether to go on for ever.
@@ -93,13 +92,17 @@ def build(
 
     Raises:
         DatasetError: no such subset or an empty one; a cache that would not fit.
-        ValueError: weights or probabilities of the wrong length. While iterating: see ``explain``.
+        ValueError: weights or probabilities of the wrong length; a cache of photos that are not resized. While
+            iterating: see ``explain``.
     """
     size, mask_size = _pair(size), _pair(mask_size or size)
     if not training:
         augment = augment_batch = None
-    if prepare is None and augment is None:
-        prepare = partial(aug.resize, size=size)
+    if resize is None and augment is None:
+        resize = size
+    resize = resize and _pair(resize)
+    if cache is not None and resize is None:
+        raise ValueError("Only resized photos can be kept: say to what size with resize.")
     count = dataset.count(subset) if isinstance(dataset, TFDSPets) else len(dataset.samples(subset))
     if probabilities is not None and len(probabilities) != count:
         raise ValueError(
@@ -112,31 +115,29 @@ def build(
             f"There are {len(dataset.label_set)} classes and {len(class_weights)} weights: give one a class."
         )
 
-    records, load = source(dataset, subset)  # a record is all a sample is before it is decoded
-    shuffle = partial(
-        shuffled, count=count, buffer=shuffle_buffer, probabilities=probabilities, seed=seed, dataset=dataset
-    )
-    in_memory = cache == "memory"
-    if training and not in_memory:
+    records, load = _source(dataset, subset)  # a record is all a sample is before it is decoded
+    # TFDS's records are whole files, not ids: its buffer is kept to what TensorFlow's tutorial uses.
+    buffer = min(count, 1000) if isinstance(dataset, TFDSPets) else count
+    shuffle = partial(_shuffled, count=count, buffer=buffer, probabilities=probabilities, seed=seed)
+    if training and cache != "memory":
         records = shuffle(records)
-    prepared = _then(load, prepare)
-    if cache is not None and not in_memory:
-        own = cache == "folder"
-        folder = home() / "cache" / "photos" if own else Path(cache)
-        prepared = _kept_on_disk(prepared, prepare, folder, dataset, subset, FOLDER_LIMIT if own else None)
-    if in_memory:
-        records = _kept_in_memory(records, _as_uint8(prepared), count, workers)
+    if resize is not None:
+        load = _resized(load, resize)
+    if cache == "folder":
+        load = _kept_on_disk(load, resize, dataset, subset)
+    if cache == "memory":
+        records = _kept_in_memory(records, _as_uint8(load), resize, count, workers)
         # What a cache replays must be shuffled behind it, or every epoch would have the order of the first.
         records = shuffle(records) if training else records
-        prepared = _from_memory
+        load = _from_memory
 
     if augment is None:
-        images = records.map(_sized(prepared, size), num_parallel_calls=workers)
+        images = records.map(_sized(load, size), num_parallel_calls=workers)
     else:
         # Seeds are drawn in order, one a photo, so that no result depends on which worker is first.
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
         images = tf.data.Dataset.zip(seeds, records).map(
-            _sized(lambda seed, record: augment(*prepared(record), seed=seed), size),
+            _sized(lambda seed, record: augment(*load(record), seed=seed), size),
             num_parallel_calls=workers,
         )
     batches = images.batch(batch, drop_remainder=drop_remainder)
@@ -154,76 +155,29 @@ def build(
     return batches.prefetch(PREFETCH)
 
 
-def voc_batches(dataset, subset, *, training, size=384, enlarge=None, batch=16, cache="folder", **options):
-    """The pipeline of *TensorFlow in Action*, chapter 8, for DeepLabv3 on VOC.
+def repeat_factors(dataset, subset, threshold):
+    """How much more often to draw each photo so that rare classes are seen often enough.
 
-    Photos and masks are resized to ``size``, or, for training with ``enlarge``, to that side and randomly
-    cropped to ``size``; then flipped and changed in hue (0.1), brightness (0.1) and contrast (0.8 to 1.2).
-
-    Args:
-        enlarge: side in pixels before the crop, 444 in the book, or None to resize straight to ``size``.
-        cache: of the resized photos, see ``build``; the default bounds both memory and disk.
-        options: further arguments of ``build``.
-
-    Returns and raises as ``build``.
-    """
-    side = _pair(enlarge if enlarge and training else size)
-    resize, crop = partial(aug.resize, size=side), partial(aug.random_crop, size=_pair(size))
-    # Mirrored first, as the bytes that were decoded: the floats of the crop would take four times as long.
-    steps = [aug.random_flip, *([] if cache else [resize]), *([crop] if enlarge else []), aug.random_color]
-    return build(
-        dataset,
-        subset,
-        size=size,
-        batch=batch,
-        training=training,
-        prepare=resize if cache else None,
-        augment=aug.compose(*steps),
-        cache=cache,
-        **options,
-    )
-
-
-def pets_batches(dataset, subset, *, training, size=128, batch=64, **options):
-    """The pipeline of TensorFlow's image segmentation tutorial, for U-Net on Pets.
-
-    Resized to ``size``, kept in memory (240 MB for the official 3,680 training photos), shuffled with a
-    buffer of 1000 photos, flipped with their masks, and repeated when training.
+    A class that share f of the photos show has the factor ``max(1, sqrt(threshold / f))``, a photo the
+    largest of its classes' (Gupta, Dollar, Girshick, "LVIS", arXiv:1908.03195, 2019, appendix B.2). Void and
+    background do not count.
 
     Args:
-        options: further arguments of ``build``; they override the above.
+        dataset: a ``datasets.Dataset``.
+        subset: a key of ``dataset.splits``.
+        threshold: the share of photos below which a class is rare.
 
-    Returns and raises as ``build``.
+    Returns:
+        float64 (n,), 1 or more, in the subset's order: ``probabilities`` of ``build``.
     """
-    options = {"cache": "memory", "shuffle_buffer": 1000, "repeat": training, **options}
-    return build(
-        dataset,
-        subset,
-        size=size,
-        batch=batch,
-        training=training,
-        prepare=partial(aug.resize, size=_pair(size)),
-        augment=aug.random_flip,
-        **options,
-    )
-
-
-def jitter_batches(
-    dataset, subset, *, training, size, batch, scale=(0.5, 2.0), aspect=1.0, reference=None, **options
-):
-    """DeepLab's scale jitter with padding, mirroring and colour changes, in as few passes as possible.
-
-    When not training, photos are resized to ``size``.
-
-    Args:
-        scale, aspect, reference: see ``augment.random_warp``.
-        options: further arguments of ``build``.
-
-    Returns and raises as ``build``.
-    """
-    warp = partial(aug.random_warp, size=_pair(size), scale=scale, aspect=aspect, reference=reference)
-    augment = aug.compose(warp, aug.random_color_matrix)
-    return build(dataset, subset, size=size, batch=batch, training=training, augment=augment, **options)
+    ids = dataset.splits[subset]
+    position = {id_: n for n, id_ in enumerate(ids)}
+    factors = np.ones(len(ids))
+    for class_id, shown in by_class(dataset, subset).items():
+        if shown and class_id != dataset.label_set.background:
+            rows = [position[id_] for id_ in shown]
+            factors[rows] = np.maximum(factors[rows], math.sqrt(threshold * len(ids) / len(shown)))
+    return factors
 
 
 def explain(error):
@@ -354,7 +308,7 @@ def _decode_pet(record):
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def source(dataset, subset):
+def _source(dataset, subset):
     """A subset's records, and the function from one to ``(image uint8 (H, W, 3), mask uint8 (H, W))``."""
     if isinstance(dataset, TFDSPets):
         return dataset.encoded(subset), _decode_pet
@@ -387,18 +341,15 @@ def source(dataset, subset):
             lambda: tf.ensure_shape(tf.numpy_function(photo, [index], tf.uint8), (None, None, 3)),
         )
         shape = tf.shape(image)
-        mask = tf.numpy_function(
-            mask_of, [index, shape[0], shape[1]], tf.uint8
-        )  # indices of a palette, not colours
+        # Indices of a palette, not colours.
+        mask = tf.numpy_function(mask_of, [index, shape[0], shape[1]], tf.uint8)
         return image, tf.ensure_shape(mask, (None, None))
 
     return tf.data.Dataset.range(len(samples)), load
 
 
-def shuffled(records, *, count, buffer, probabilities, seed, dataset):
+def _shuffled(records, count, buffer, probabilities, seed):
     if probabilities is None:
-        # TFDS's records are whole files, not ids: its buffer is kept to what the tutorial uses.
-        buffer = buffer or (min(count, 1000) if isinstance(dataset, TFDSPets) else count)
         return records.shuffle(buffer, seed, reshuffle_each_iteration=True)
     bounds = np.cumsum(np.asarray(probabilities, np.float64))
     bounds = tf.constant(bounds / bounds[-1])
@@ -408,8 +359,8 @@ def shuffled(records, *, count, buffer, probabilities, seed, dataset):
     )
 
 
-def _then(load, prepare):
-    return load if prepare is None else lambda record: prepare(*load(record))
+def _resized(load, size):
+    return lambda record: aug.resize(*load(record), size)
 
 
 def _as_uint8(load):
@@ -441,22 +392,20 @@ def _pair(size):
 # --- caches -----------------------------------------------------------------------------------------------
 
 
-def _kept_in_memory(records, load, count, workers):
-    data = records.map(
-        lambda record: dict(zip(("image", "mask"), load(record), strict=True)), num_parallel_calls=workers
-    )
-    image, mask = _from_memory(next(iter(data)))
-    needed = count * (int(tf.size(image)) + int(tf.size(mask)))
+def _kept_in_memory(records, load, size, count, workers):
+    needed = count * 4 * size[0] * size[1]
     if needed > MEMORY_LIMIT:
         raise DatasetError(
             f"Keeping {count} photos in memory would take about {needed / 2**30:.1f} GB: "
             "use a folder as the cache, or none."
         )
-    return data.cache()
+    return records.map(
+        lambda record: dict(zip(("image", "mask"), load(record), strict=True)), num_parallel_calls=workers
+    ).cache()
 
 
-def _kept_on_disk(prepared, prepare, folder, dataset, subset, limit=None):
-    """``prepared`` with its results kept in ``folder``, a file a photo, named by what they were made from.
+def _kept_on_disk(load, size, dataset, subset):
+    """``load``, which resizes to ``size``, with its results kept in SEGDEMO_HOME, named by what they were made from.
 
     Unlike ``tf.data``'s own cache it may be shared by several runs, survives one that is killed, does not
     fix the order of the photos, and notices when a photo or mask has changed.
@@ -465,8 +414,9 @@ def _kept_on_disk(prepared, prepare, folder, dataset, subset, limit=None):
         raise DatasetError(
             "Pets of TensorFlow Datasets are already one file: cache them in memory or not at all."
         )
-    step = _describe(prepare)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, area = home() / "cache" / "photos", size[0] * size[1]
+    head = np.array(size, "<i4").tobytes()  # begins each file: one of zeros was not written to its end
+    step = f"segdemo.augment.resize {((), [('size', size)])!r}"  # so it has always been called in their names
 
     def file_of(sample):
         try:
@@ -479,68 +429,37 @@ def _kept_on_disk(prepared, prepare, folder, dataset, subset, limit=None):
         return str(folder / f"{hashlib.sha256(repr((step, stamps)).encode()).hexdigest()[:40]}.u8")
 
     files = [file_of(sample) for sample in dataset.samples(subset)]
-    if limit is not None:
-        height, width = _resized_to(prepare) or (0, 0)
-        needed = len(files) * (SHAPE_BYTES + 4 * height * width)
-        if not height or needed > limit:
-            return prepared
-        trim(folder, limit - needed, keep=files)
+    length = len(head) + 4 * area
+    needed = len(files) * length
+    if needed > FOLDER_LIMIT:
+        return load
+    folder.mkdir(parents=True, exist_ok=True)
+    trim(folder, FOLDER_LIMIT - needed, keep=files)
     patterns = tf.constant([re.sub(r"([*?\[])", r"[\1]", file) for file in files])  # that match just the file
     files = tf.constant(files)
 
     def keep(file, image, mask):
         with contextlib.suppress(OSError):  # a full disk makes it slower, not wrong
             if file and shutil.disk_usage(folder).free > DISK_RESERVE:
-                shape = np.array(mask.shape, "<i4")
-                data = shape.tobytes() + image.tobytes() + mask.tobytes()
-                write_atomic(file.decode(), data, durable=False)
+                write_atomic(file.decode(), head + image.tobytes() + mask.tobytes(), durable=False)
         return image, mask
 
-    def load(index):
+    def recall_or_make(index):
         file = files[index]
         # Python's lock is not needed to look for a file and to read it.
         found = tf.size(tf.io.matching_files(patterns[index])) > 0
         data = tf.cond(found, lambda: tf.io.read_file(file), lambda: tf.constant(b""))
-        shape = tf.cond(
-            tf.strings.length(data) > SHAPE_BYTES,
-            lambda: tf.io.decode_raw(tf.strings.substr(data, 0, SHAPE_BYTES), tf.int32),
-            lambda: tf.zeros(2, tf.int32),
-        )
-        area = tf.reduce_prod(tf.cast(shape, tf.int64))
-        whole = (area > 0) & (tf.cast(tf.strings.length(data), tf.int64) == SHAPE_BYTES + 4 * area)
 
         def recall():
-            values = tf.io.decode_raw(data, tf.uint8)[SHAPE_BYTES:]
-            image = tf.reshape(values[: 3 * area], (shape[0], shape[1], 3))
-            return image, tf.reshape(values[3 * area :], shape)
+            values = tf.io.decode_raw(data, tf.uint8)[len(head) :]
+            return tf.reshape(values[: 3 * area], (*size, 3)), tf.reshape(values[3 * area :], size)
 
         def make():
-            image, mask = _as_uint8(prepared)(index)
-            return tuple(tf.numpy_function(keep, [file, image, mask], [tf.uint8, tf.uint8]))
+            return tuple(tf.numpy_function(keep, [file, *_as_uint8(load)(index)], [tf.uint8, tf.uint8]))
 
+        whole = (tf.strings.length(data) == length) & (tf.strings.substr(data, 0, len(head)) == head)
         image, mask = tf.cond(whole, recall, make)
-        # With the size that a resize always gives, what follows can be compiled.
-        size = _resized_to(prepare) or (None, None)
+        # With a size that is known, what follows can be compiled.
         return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
 
-    return load
-
-
-def _resized_to(prepare):
-    """(height, width) that ``prepare`` always gives, or None."""
-    if isinstance(prepare, partial) and prepare.func is aug.resize and "size" in prepare.keywords:
-        return _pair(prepare.keywords["size"])
-    return None
-
-
-def _describe(prepare):
-    """A name for what ``prepare`` does, the same in every process. Raises ValueError if it has none."""
-    if prepare is None:
-        return "decoded"
-    function = prepare.func if isinstance(prepare, partial) else prepare
-    arguments = (prepare.args, sorted(prepare.keywords.items())) if isinstance(prepare, partial) else ()
-    if "<" in getattr(function, "__qualname__", "<"):  # <lambda>, <locals>
-        raise ValueError(
-            "A cache folder needs a prepare step with a name: give a function of a module or its partial."
-        )
-    return f"{function.__module__}.{function.__qualname__} {arguments!r}"
+    return recall_or_make

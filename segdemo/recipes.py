@@ -78,7 +78,7 @@ _STRONG = {
     "early_stopping": 0,
     "freeze_batch_norm": True,
 }
-# Learning from the truth and from a teacher, see ``distil``: crops at a quarter of the resolution in the loss.
+# Learning from the truth and from a teacher that looks at every crop, see ``distil``: a loss at a quarter of its size.
 _DISTIL = {
     "model": "deeplabv3",
     "dataset": "voc",
@@ -185,7 +185,7 @@ RECIPES = {
         },
     ),
     "deeplabv3-distil-crops": Recipe(
-        "Third stage: the teacher looks at every crop, photos are mixed; --start-from what the second one made",
+        "Third stage: photos are mixed, soft labels softened; --start-from what the second one made",
         {
             **_DISTIL_COARSE,
             "start_from": "deeplabv3-distil-384",
@@ -196,7 +196,6 @@ RECIPES = {
             "learning_rate": 1.5e-4,
             "ema": 0.998,
             "truth_weight": 0.4,
-            "teacher_sees": "crop",
             "teacher_temperature": 2.0,
             "cutmix": 0.5,
             "mixup": 0.2,
@@ -215,7 +214,6 @@ RECIPES = {
             "learning_rate": 3e-4,
             "ema": 0.998,
             "truth_weight": 0.25,
-            "teacher_sees": "crop",
             "teacher_temperature": 2.0,
             "cutmix": 0.3,
             "copy_paste": 0.3,

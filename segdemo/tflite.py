@@ -76,9 +76,7 @@ class FloatNetwork:
         dtype: what it computes in, ``"float32"`` or ``"bfloat16"``.
 
     Attributes:
-        side: of the square pictures it was trained on, in pixels.
         stride: distance of neighbouring logits in pixels. classes: K.
-        logit_quantisation: scale and zero point of its logits as bytes, 0..255, as the file's network gives them.
         block_widths: channels of what each block of its encoder ends in, see ``blocks``.
 
     Raises:
@@ -116,16 +114,9 @@ class FloatNetwork:
         (_, height, _, _), (_, rows, _, self.classes) = (
             map(int, self._tensors[t].shape) for t in (self._input, self._output)
         )
-        if (
-            rows < 2
-            or (height - 1) % (rows - 1)
-            or not (self._quantised(self._input) and self._quantised(self._output))
-        ):
+        if rows < 2 or (height - 1) % (rows - 1) or not self._quantised(self._input):
             raise no_deeplab(path)
-        self.side, self.stride = height, (height - 1) // (rows - 1)
-        scale, zero_point = self._quantised(self._output)
-        lowest = np.iinfo(_STORED[self._tensors[self._output].type]).min
-        self.logit_quantisation = float(scale), float(zero_point - lowest)
+        self.stride = (height - 1) // (rows - 1)
         # A bottleneck ends without ReLU, in numbers below zero too, and the next block's convolution reads it.
         read = {
             int(o.inputs[0]) for o in model.subgraphs[0].operators if _code(model, o) == _OPERATORS.CONV_2D

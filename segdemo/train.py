@@ -22,7 +22,7 @@ from tensorflow import errors
 from tqdm import tqdm
 
 from segdemo import (
-    augment,
+    batches,
     blockwise,
     callbacks,
     distil,
@@ -36,7 +36,6 @@ from segdemo import (
 )
 from segdemo.callbacks import (
     NO_SCORE,
-    PROGRESS_SECONDS,
     SAMPLE_PHOTOS,
     CancelledError,
     Recorder,
@@ -62,31 +61,6 @@ LOSSES = {
     "dice": lambda config, weights: losses.Dice(),
     "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
         dice_weight=config.dice_weight, class_weights=weights
-    ),
-}
-ASPECT = 1.15  # largest change of shape by "strong"
-# Each makes (prepare, augment) of the pipeline: what is done once a photo, and what anew each time.
-AUGMENTATIONS = {
-    "none": lambda config, size: (None, None),
-    "flip": lambda config, size: (partial(augment.resize, size=(size, size)), augment.random_flip),
-    "voc": lambda config, size: (
-        partial(augment.resize, size=(round(size * 444 / 384),) * 2),
-        augment.compose(
-            partial(augment.random_crop, size=(size, size)), augment.random_flip, augment.random_color
-        ),
-    ),
-    "strong": lambda config, size: (
-        None,
-        augment.compose(
-            partial(
-                augment.random_warp,
-                size=(size, size),
-                scale=config.scale,
-                aspect=ASPECT,
-                reference=zoo.spec(config.model).long_side,
-            ),
-            augment.random_color_matrix,
-        ),
     ),
 }
 
@@ -162,15 +136,15 @@ def estimate(config, steps=4):
         validation = _validation_samples(config, dataset)
         model = build_model(config, len(dataset.label_set))
         learner = _compiled(config, model, dataset, size, epoch)
-        batches = iter(_train_data(config, dataset, size, None, done=0))
+        learned_from = iter(batches.to_learn_from(config, dataset, size))
         times = []
         for _ in range(1 + steps):
             before = time.perf_counter()
-            loss = learner.train_on_batch(*next(batches))
+            loss = learner.train_on_batch(*next(learned_from))
             times.append(time.perf_counter() - before)
         if not math.isfinite(float(np.asarray(loss).ravel()[0])):
             raise TrainingError(f"The loss becomes {loss} within {steps} steps: lower the learning rate.")
-        watched = iter(_validation_data(config, dataset, validation, size))
+        watched = iter(batches.to_watch(config, dataset, validation, size))
         photos, label_maps = next(watched)
         learner.test_on_batch(photos, label_maps)  # to warm up
         before = time.perf_counter()
@@ -240,15 +214,9 @@ def _fit(config, run, verbose):
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
-    soft_labels = network = None
-    if config.teacher and config.teacher_sees == "crop":
-        network = _teacher_network(config, dataset, size)
-    elif config.teacher:
-        soft_labels = _ask_teacher(config, dataset, run, verbose)
-        if run.cancel_requested:
-            return True
+    network = _teacher_network(config, dataset, size) if config.teacher else None
     validation = _validation_samples(config, dataset)
-    val_data = _validation_data(config, dataset, validation, size)
+    val_data = batches.to_watch(config, dataset, validation, size)
 
     checkpoints = Checkpoints(run.path / "checkpoints", num_classes)
     state = checkpoints.state()
@@ -264,7 +232,7 @@ def _fit(config, run, verbose):
         learner.load_weights(checkpoints.folder / state["file"])
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
-    train_data = _train_data(config, dataset, size, soft_labels, done=first * steps + done_steps)
+    train_data = batches.to_learn_from(config, dataset, size, first * steps + done_steps)
     if state is None and config.block_steps:
         if _teach_blocks(config, model, network, train_data, run, verbose):
             return True
@@ -292,7 +260,7 @@ def _fit(config, run, verbose):
     return False
 
 
-def _teach_blocks(config, model, network, batches, run, verbose):
+def _teach_blocks(config, model, network, train_data, run, verbose):
     """The encoder learns from the teacher's blocks. True if somebody asked to stop; it begins anew next time."""
     run.status(message="Learning block by block.", step=0, steps=config.block_steps)
     watching = callbacks.BlockProgress(run, config.block_steps)
@@ -301,7 +269,7 @@ def _teach_blocks(config, model, network, batches, run, verbose):
             model,
             _encoder(config, model),
             network,
-            batches,
+            train_data,
             config.block_steps,
             config.block_learning_rate,
             callbacks=[watching],
@@ -326,10 +294,10 @@ def _compiled(config, model, dataset, size, steps, network=None):
             learner.input,
             learner.output,
             name=learner.name,
+            network=network,
             truth_weight=config.truth_weight,
             teacher_weight=config.teacher_weight,
             temperature=config.teacher_temperature,
-            network=network,
             block_weight=config.block_weight,
             steps=steps * config.epochs,
         )
@@ -471,103 +439,20 @@ def _optimizer(config, total_steps):
     return keras.optimizers.Adam(rate, **shared)
 
 
-def _ask_teacher(config, dataset, run, verbose):
-    """The teacher's answers on all training photos, of which earlier runs may have kept some or all."""
-    path = distil.find_teacher(config.teacher)
-    teacher = distil.Teacher(path)
-    _same_classes(path, teacher.grid.classes, dataset)
-
-    def told(samples):
-        beat = 0.0
-        for n, sample in enumerate(tqdm(samples, "Asking the teacher", disable=not verbose)):
-            if run.cancel_requested:
-                return
-            if time.monotonic() - beat >= PROGRESS_SECONDS:
-                beat = time.monotonic()
-                run.status(message=f"Asking the teacher: {n} of {len(samples)} photos.")
-            yield sample
-
-    return distil.cache_teacher(teacher, dataset.samples(config.subset), distil.cache_folder(path), told)
-
-
 def _teacher_network(config, dataset, size):
-    """The teacher that looks at every crop."""
+    """The teacher, which looks at every crop."""
     path = distil.find_teacher(config.teacher)
     network = tflite.FloatNetwork(path, "bfloat16" if config.precision == "mixed_bfloat16" else "float32")
-    _same_classes(path, network.classes, dataset)
+    if network.classes != len(dataset.label_set):
+        raise TrainingError(
+            f"The teacher {path} knows {network.classes} classes and {dataset.label_set.title} has "
+            f"{len(dataset.label_set)}: use one that was trained on the same classes."
+        )
     if size % network.stride:
         raise TrainingError(
             f"The teacher takes crops of a multiple of {network.stride} pixels, not {size}: choose another size."
         )
     return network
-
-
-def _same_classes(path, count, dataset):
-    if count != len(dataset.label_set):
-        raise TrainingError(
-            f"The teacher {path} knows {count} classes and {dataset.label_set.title} has "
-            f"{len(dataset.label_set)}: use one that was trained on the same classes."
-        )
-
-
-def _train_data(config, dataset, size, soft_labels, done):
-    """Batches without end; what ``done`` steps have seen is not seen again in the same order."""
-    count = len(dataset.samples(config.subset))
-    batch = min(config.batch, count)
-    probabilities = None
-    if config.repeat_threshold:
-        probabilities = distil.repeat_factors(dataset, config.subset, config.repeat_threshold)
-    if soft_labels is not None:
-        return distil.batches(
-            dataset,
-            config.subset,
-            soft_labels,
-            size=size,
-            stride=config.loss_stride,
-            batch=batch,
-            scale=config.scale,
-            aspect=ASPECT,
-            reference=zoo.spec(config.model).long_side,
-            probabilities=probabilities,
-            seed=config.seed + done,
-        )
-    prepare, change = AUGMENTATIONS[config.augment](config, size)
-    mixing = []
-    if config.copy_paste:
-        background = dataset.label_set.background
-        mixing.append(partial(augment.copy_paste, chance=config.copy_paste, background=background))
-    if config.cutmix:
-        mixing.append(partial(augment.cutmix, chance=config.cutmix))
-    if config.mixup:
-        mixing.append(partial(augment.mixup, chance=config.mixup))
-    return pipeline.build(
-        dataset,
-        config.subset,
-        size=size,
-        mask_size=size // config.loss_stride,
-        batch=batch,
-        training=True,
-        prepare=prepare,
-        augment=change,
-        cache="folder" if prepare else None,
-        augment_batch=augment.compose(*mixing) if mixing else None,
-        probabilities=probabilities,
-        seed=config.seed + done,
-        repeat=True,
-        drop_remainder=True,
-    )
-
-
-def _validation_data(config, dataset, validation, size):
-    """The watched samples in batches, at the loss's resolution."""
-    return pipeline.build(
-        replace(dataset, splits={"watched": tuple(s.id for s in validation)}),
-        "watched",
-        size=size,
-        mask_size=size // config.loss_stride,
-        batch=min(config.batch, len(validation)),
-        training=False,
-    )
 
 
 def _validation_samples(config, dataset):

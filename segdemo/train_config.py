@@ -10,8 +10,9 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "polynomial", "cosine")
 LOSSES = ("cross_entropy", "dice", "cross_entropy_dice")
 AUGMENTATIONS = ("none", "flip", "voc", "strong")
-TEACHER_SEES = ("photo", "crop")
 PRECISIONS = ("float32", "mixed_bfloat16")
+# Settings that config.json of earlier versions has, and nothing reads any more.
+RETIRED = {"teacher_sees"}  # "photo" or "crop": by now a teacher always sees the crop
 
 
 class TrainingError(ValueError):
@@ -39,7 +40,7 @@ class TrainConfig:
         warmup_steps: the learning rate rises linearly over these, with ``"cosine"``.
         loss: one of ``LOSSES``, see ``train.LOSSES``. dice_weight: of its Dice part.
         class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
-        augment: one of ``AUGMENTATIONS``, see ``train.AUGMENTATIONS``. scale: magnifications of
+        augment: one of ``AUGMENTATIONS``, see ``batches.AUGMENTATIONS``. scale: magnifications of
             ``"strong"``. copy_paste: share of photos.
         frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it);
             ``"all but upsampling"`` leaves nothing but ``models.upsampling`` to learn.
@@ -48,18 +49,16 @@ class TrainConfig:
         reduce_lr, early_stopping: patience in epochs on ``val_loss``; 0 for never.
         validation_photos: at most so many photos are watched; 0 for all.
         repeat_threshold: photos of classes that a smaller share of all photos show are drawn more often, see
-            ``distil.repeat_factors``; 0 draws all alike.
+            ``pipeline.repeat_factors``; 0 draws all alike.
         teacher: a TFLite DeepLabv3 to learn from as well, see ``distil``: a path, or a file name in
             SEGDEMO_PRETRAINED. Empty for none. It goes with the augmentation ``"strong"``.
         teacher_weight, truth_weight: of the teacher's soft labels and of ``loss`` then.
-        teacher_sees: ``"photo"``: it is asked once a photo. ``"crop"``: about every crop as the model sees it.
         teacher_temperature: see ``distil.soft_cross_entropy``.
         block_steps: before all else, the encoder's blocks learn from the teacher's for so many batches, at the
-            rate block_learning_rate, see ``blockwise``; 0 for not at all. It needs a teacher that sees the crop.
+            rate block_learning_rate, see ``blockwise``; 0 for not at all. It needs a teacher.
         block_weight: of the error at the ends of those blocks while the whole model learns. It falls to zero over the
             training, and needs the same.
-        cutmix, mixup: share of photos mixed with another of the batch, see ``augment``; mixup needs a teacher
-            that sees the crop.
+        cutmix, mixup: share of photos mixed with another of the batch, see ``augment``; mixup needs a teacher.
         precision: ``"float32"``, or ``"mixed_bfloat16"``: weights in float32, layers compute in bfloat16. On a
             processor with AVX512-BF16 it trains the plain U-Net 1.8x and SegNet 1.4x as fast, and MobileNetV2's
             depthwise convolutions no faster.
@@ -102,7 +101,6 @@ class TrainConfig:
     teacher: str = ""
     teacher_weight: float = 1.0
     truth_weight: float = 0.5
-    teacher_sees: str = "photo"
     teacher_temperature: float = 1.0
     block_steps: int = 0
     block_learning_rate: float = 3e-3
@@ -123,7 +121,6 @@ class TrainConfig:
             "loss": LOSSES,
             "augment": AUGMENTATIONS,
             "frozen": ("", *STAGES, UPSAMPLING),
-            "teacher_sees": TEACHER_SEES,
             "precision": PRECISIONS,
         }
         for name, allowed in choices.items():
@@ -164,21 +161,25 @@ class TrainConfig:
             raise TrainingError(
                 f"teacher_temperature lies between 1 and 20, not at {self.teacher_temperature}."
             )
-        mixing = [name for name in ("copy_paste", "cutmix", "mixup") if getattr(self, name)]
-        for name in mixing:
+        for name in ("copy_paste", "cutmix", "mixup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TrainingError(f"{name} lies between 0 and 1, not at {getattr(self, name)}.")
-        if mixing and self.teacher and self.teacher_sees == "photo":
-            raise TrainingError(f"A teacher goes with {mixing[0]} only if teacher_sees is 'crop'.")
         for name in ("block_steps", "block_weight"):
-            if getattr(self, name) and not (self.teacher and self.teacher_sees == "crop"):
-                raise TrainingError(f"{name} needs a teacher, and teacher_sees to be 'crop'.")
+            if getattr(self, name) and not self.teacher:
+                raise TrainingError(f"{name} needs a teacher: name one with teacher.")
         if self.mixup and not self.teacher:
             raise TrainingError("mixup needs a teacher, since the truth about a blend is not known.")
 
     @classmethod
     def from_json(cls, data):
-        """The configuration ``asdict`` described. Raises TrainingError for a setting there is not."""
+        """The configuration ``asdict`` described, by this version or one before.
+
+        ``RETIRED`` settings are dropped, so that a run of then goes on: one whose teacher was asked once a photo
+        (``"teacher_sees": "photo"``) goes on with a teacher that sees the crop.
+
+        Raises TrainingError for a setting there is not.
+        """
+        data = {name: value for name, value in data.items() if name not in RETIRED}
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise TrainingError(

@@ -1,4 +1,5 @@
 import json
+from functools import partialmethod
 
 import keras
 import numpy as np
@@ -21,15 +22,26 @@ SMALL = {"aspp_filters": 4, "guided": False}
 WIDTHS = [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
 
 
-def student(seed=0):
+def student(seed):
     return randomise(zoo.build("deeplabv3", 5, **SMALL), seed)
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    """A network whose encoder has the weights of ``student(0)``."""
+def same():
+    """A model with the teacher's weights."""
+    return student(0)
+
+
+@pytest.fixture(scope="module")
+def other():
+    """A model with weights of its own."""
+    return student(1)
+
+
+@pytest.fixture(scope="module")
+def teacher(same, tmp_path_factory):
     path = tmp_path_factory.mktemp("blocks") / "teacher.tflite"
-    encoder = student().get_layer("mobilenet_v2")
+    encoder = same.get_layer("mobilenet_v2")
     path.write_bytes(tflite_files.mobilenet_deeplab(encoder, SIDE, 5))
     return tflite.FloatNetwork(path)
 
@@ -56,33 +68,30 @@ def test_a_network_of_a_teacher_shows_its_bottlenecks(teacher):
     ]
 
 
-def test_blocks_with_the_teacher_s_weights_do_what_the_teacher_s_do(teacher):
+def test_blocks_with_the_teacher_s_weights_do_what_the_teacher_s_do(same, other, teacher):
     """So both see the same pixels in every cell. What is left is the rounding of the teacher's weights."""
-    assert errors(student(), teacher, crops(4)).max() < 0.02
-    assert errors(student(seed=1), teacher, crops(4)).min() > 0.5  # what this test would notice
+    assert errors(same, teacher, crops(4)).max() < 0.02
+    assert errors(other, teacher, crops(4)).min() > 0.5  # what this test would notice
 
 
-def test_cells_that_are_one_pixel_off_would_be_noticed(teacher):
-    model = student()
+def test_cells_that_are_one_pixel_off_would_be_noticed(same, teacher):
+    encoder, preprocess = same.get_layer("mobilenet_v2"), same.get_layer("preprocess")
     for name in ("block_1_pad", "block_3_pad", "block_6_pad"):
-        layer = model.get_layer("mobilenet_v2").get_layer(name)
+        layer = encoder.get_layer(name)
         right = layer.padding
-        entering, leaving = blockwise.lessons(
-            model.get_layer("mobilenet_v2"), teacher, model.get_layer("preprocess")
-        )(crops(4))
+        entering, leaving = blockwise.lessons(encoder, teacher, preprocess)(crops(4))
         layer.padding = ((1, 0), (1, 0)) if right == ((0, 1), (0, 1)) else ((0, 1), (0, 1))
         block = int(name.split("_")[1])
-        answers = blockwise.build(model.get_layer("mobilenet_v2"), teacher)(list(entering), training=False)
+        answers = blockwise.build(encoder, teacher)(list(entering), training=False)
         error = float(tf.reduce_mean(blockwise.relative_error(leaving[block], answers[block])))
         layer.padding = right
         assert error > 0.1
 
 
-def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_to_the_edges(teacher):
+def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_to_the_edges(same, teacher):
     """The teacher's rounded weights are all that is left, and with each block a little more of it."""
-    model = student()
     images = crops(2, 113)
-    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"), teacher)
+    learner = blockwise.imitating(same, same.get_layer("mobilenet_v2"), teacher)
     logits, *ends = learner(images, training=False)
     right = teacher.blocks(images)
     assert [end.shape for end in ends] == [block.shape for block in right]
@@ -92,14 +101,13 @@ def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_t
     assert max(error) < 0.5
 
 
-def test_a_model_that_imitates_is_the_model_itself_in_all_else(teacher, tmp_path):
-    model = student()
-    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"), teacher)
-    assert [id(v) for v in learner.trainable_variables] == [id(v) for v in model.trainable_variables]
+def test_a_model_that_imitates_is_the_model_itself_in_all_else(same, teacher, tmp_path):
+    learner = blockwise.imitating(same, same.get_layer("mobilenet_v2"), teacher)
+    assert [id(v) for v in learner.trainable_variables] == [id(v) for v in same.trainable_variables]
     learner.save_weights(tmp_path / "l.weights.h5")
-    other = student(seed=1)
-    other.load_weights(tmp_path / "l.weights.h5")
-    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+    fresh = student(2)
+    fresh.load_weights(tmp_path / "l.weights.h5")
+    for a, b in zip(same.get_weights(), fresh.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -110,15 +118,13 @@ def distiller(model, network, **settings):
     return made
 
 
-def test_the_blocks_error_is_part_of_the_loss_and_fades(teacher):
-    model, images = student(seed=1), crops(2, 128)
-    learner = distiller(model, teacher, block_weight=3.0, steps=4)
+def test_the_blocks_error_is_part_of_the_loss_and_fades(other, teacher):
+    images = crops(2, 64)
+    learner = distiller(other, teacher, block_weight=3.0, steps=4)
     answers = learner(images, training=False)
     mask = np.zeros(answers[0].shape[:3], np.uint8)
     soft = teacher(teacher.pictures(images))
-    plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + distil.soft_cross_entropy(
-        answers[0], soft, np.ones(mask.shape, np.float32)
-    )
+    plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + distil.soft_cross_entropy(answers[0], soft)
     blocks = teacher.blocks(teacher.pictures(images))
     error = np.mean(
         [tf.reduce_mean(blockwise.relative_error(b, e)) for b, e in zip(blocks, answers[1:], strict=True)]
@@ -127,6 +133,9 @@ def test_the_blocks_error_is_part_of_the_loss_and_fades(teacher):
         learner.optimizer.iterations.assign(done)
         loss = float(learner.compute_loss(images, mask, answers, training=True))
         assert loss == pytest.approx(float(plain) + 3.0 * left * float(error), rel=1e-4)
+    learner.optimizer.iterations.assign(0)
+    step = tf.function(lambda x: learner.compute_loss(x, mask, learner(x, training=False), training=True))
+    assert float(step(images)) == pytest.approx(float(plain) + 3.0 * float(error), rel=1e-3)
     truth = float(learner.compute_loss(images, mask, answers, training=False))
     assert truth == pytest.approx(float(losses.CrossEntropy()(mask, answers[0])), rel=1e-5)
 
@@ -140,12 +149,12 @@ def test_relative_error_is_one_for_a_channel_s_mean_and_zero_for_itself():
 
 
 def test_blocks_learn_from_the_teacher_s(teacher):
-    model = student(seed=1)
+    model = student(1)
     encoder = model.get_layer("mobilenet_v2")
     encoder.get_layer("Conv1").trainable = False
     momentum = encoder.get_layer("bn_Conv1").momentum
     head = model.get_layer("logits").kernel.numpy()
-    seen = crops(2, side=96)
+    seen = crops(2, side=64)
     before = errors(model, teacher, seen)
     batches = tf.data.Dataset.from_tensors((seen, 0)).repeat()
     blockwise.teach(model, encoder, teacher, batches, 120, 6e-3)
@@ -158,34 +167,42 @@ def test_blocks_learn_from_the_teacher_s(teacher):
     np.testing.assert_array_equal(model.get_layer("logits").kernel, head)
 
 
-def test_other_encoders_and_other_teachers_are_refused(teacher, tmp_path):
+def test_other_encoders_and_other_teachers_are_refused(same, teacher, tmp_path):
     with pytest.raises(TeacherError, match="to a MobileNetV2 only"):
         blockwise.block_ends(build_encoder("vgg16"))
     (tmp_path / "t.tflite").write_bytes(tflite_files.network(65, 5))
     other = tflite.FloatNetwork(tmp_path / "t.tflite")
     assert other.block_widths != WIDTHS
     with pytest.raises(TeacherError, match="blocks are not those of this encoder"):
-        blockwise.build(student().get_layer("mobilenet_v2"), other)
+        blockwise.build(same.get_layer("mobilenet_v2"), other)
     with pytest.raises(TeacherError, match="blocks are not those of this encoder"):
         blockwise.check(build_encoder("mobilenet_v2"), teacher)  # of output stride 32
 
 
-@pytest.fixture
-def config(tmp_path):
-    """A training that begins with two steps block by block."""
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder with a drawn VOC and a teacher of its classes."""
+    root = tmp_path_factory.mktemp("training")
     encoder = randomise(build_encoder("mobilenet_v2", output_stride=16), 2)
-    (tmp_path / "t.tflite").write_bytes(tflite_files.mobilenet_deeplab(encoder, 65, 21))
-    draw_voc(tmp_path / "data", VOC)
+    (root / "t.tflite").write_bytes(tflite_files.mobilenet_deeplab(encoder, 65, 21))
+    draw_voc(root / "data", VOC)
+    return root
+
+
+@pytest.fixture
+def config(places, monkeypatch):
+    """A training that begins with two steps block by block."""
+    # For so few steps, tracing would take longer than computing.
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
     return {
         "model": "deeplabv3",
         "dataset": "voc",
-        "data": str(tmp_path / "data"),
+        "data": str(places / "data"),
         "options": SMALL,
         "encoder_weights": "none",
         "frozen": "c5",
         "freeze_batch_norm": True,
-        "teacher": str(tmp_path / "t.tflite"),
-        "teacher_sees": "crop",
+        "teacher": str(places / "t.tflite"),
         "block_steps": 2,
         "block_weight": 1.0,
         "augment": "strong",
@@ -251,7 +268,6 @@ def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monk
     [
         ({"block_steps": -1}, "block_steps is 0 or more, not -1"),
         ({"block_learning_rate": 0.0}, r"The block learning rate lies between 0 and 1, not at 0\.0"),
-        ({"teacher_sees": "photo"}, "block_steps needs a teacher, and teacher_sees to be 'crop'"),
         ({"teacher": ""}, "block_steps needs a teacher"),
         ({"block_weight": -1.0}, r"block_weight is 0 or more, not -1\.0"),
         ({"block_steps": 0, "block_weight": 1.0, "teacher": ""}, "block_weight needs a teacher"),
@@ -259,7 +275,7 @@ def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monk
 )
 def test_settings_of_blocks_that_make_no_sense_are_refused(settings, message):
     good = {"model": "deeplabv3", "dataset": "voc", "data": "d", "augment": "strong", "teacher": "t"}
-    good |= {"teacher_sees": "crop", "block_steps": 5}
+    good |= {"block_steps": 5}
     TrainConfig(**good)
     with pytest.raises(TrainingError, match=message):
         TrainConfig(**{**good, **settings})

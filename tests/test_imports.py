@@ -13,6 +13,7 @@ DATA = {"labels", "masks", "intake", "tiff", "faithful", "quiet", "settings", "f
 UI = {"ui"}
 KERAS = {
     "augment",
+    "batches",
     "blockwise",
     "distil",
     "tflite",

@@ -7,7 +7,7 @@ from keras import ops
 
 from segdemo import losses
 from segdemo.labels import PETS
-from segdemo.losses import CrossEntropy, CrossEntropyDice, Dice, boundary_map, median_frequency_weights
+from segdemo.losses import CrossEntropy, CrossEntropyDice, Dice, median_frequency_weights
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, (2, 5, 6)).astype(np.uint8)
@@ -16,8 +16,6 @@ LOGITS = RNG.normal(size=(2, 5, 6, 4)).astype(np.float32)
 ALL = [
     CrossEntropy(),
     CrossEntropy(class_weights=[1, 2, 3, 4]),
-    CrossEntropy(batch_balanced=True),
-    CrossEntropy(boundary_weight=2.0),
     Dice(),
     Dice(class_weights=[4, 3, 2, 1]),
     CrossEntropyDice(),
@@ -103,11 +101,6 @@ def test_rarer_classes_weigh_more_in_the_loss():
     weights = median_frequency_weights([1000, 100, 10, 0])
     np.testing.assert_allclose(weights, [0.1, 1.0, 10.0, 1.0])  # median 100; 100 / 10 = 10 is the limit too
     assert median_frequency_weights([1000, 1000, 1])[2] == 10
-    # Within a batch: three pixels of class 0, one of class 1, weights 1/4 and 3/4.
-    labels = np.array([[[0, 0, 0, 1]]])
-    logits = RNG.normal(size=(1, 1, 4, 2)).astype(np.float32)
-    expected = reference_cross_entropy(labels, logits, np.array([[[0.25, 0.25, 0.25, 0.75]]]))
-    assert float(CrossEntropy(batch_balanced=True)(labels, logits)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_mistake_swapped_trimap_boosts_the_wrong_class():
@@ -155,8 +148,7 @@ def test_mistake_void_in_the_loss(loss):
     assert float(loss(LABELS, other)) == pytest.approx(value, rel=1e-6)
     assert not gradient(loss, LABELS, LOGITS)[:, 0].any()
     # Cut off, the void row leaves the loss as it is: the sum is divided by valid weights, not by all pixels.
-    if not getattr(loss, "boundary_weight", 0):
-        assert float(loss(LABELS[:, 1:], LOGITS[:, 1:])) == pytest.approx(value, rel=1e-5)
+    assert float(loss(LABELS[:, 1:], LOGITS[:, 1:])) == pytest.approx(value, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", ALL, ids=NAMES)
@@ -176,7 +168,7 @@ def test_mistake_an_image_of_one_class_gives_no_gradient(loss):
 
 @pytest.mark.parametrize("loss", ALL, ids=NAMES)
 def test_mistake_loss_summed_over_pixels(loss):
-    # Dice's smoothing counts in pixels and borders in their neighbours, hence not exactly equal.
+    # Dice's smoothing counts in pixels, hence not exactly equal.
     twice = np.concatenate([LABELS, LABELS], 2), np.concatenate([LOGITS, LOGITS], 2)
     assert float(loss(*twice)) == pytest.approx(float(loss(LABELS, LOGITS)), rel=0.1)
 
@@ -212,28 +204,6 @@ def test_losses_survive_serialisation_and_graphs(loss):
     assert float(again(LABELS, half)) == pytest.approx(float(loss(LABELS, LOGITS)), rel=1e-2)
 
 
-def test_boundary_map():
-    labels = np.zeros((1, 5, 9), np.int32)
-    labels[:, :, 5:] = 1
-    labels[:, :, 0] = 255
-    near = np.asarray(boundary_map(labels, radius=1))[0, 0]
-    assert near.tolist() == [False] * 4 + [True, True] + [False] * 3  # void has no boundary of its own
-    assert np.asarray(boundary_map(labels, radius=2))[0, 0].sum() == 4
-    labels[:, :, 4:6] = 255  # as VOC draws its outlines: a window wide enough sees across
-    assert np.asarray(boundary_map(labels, radius=3))[0, 0].tolist() == [
-        False, False, False, True, False, False, True, False, False,
-    ]  # fmt: skip
-
-
-def test_pixels_near_a_boundary_weigh_more():
-    labels = np.array([[[0, 0, 0, 1, 1, 1]]])
-    logits = RNG.normal(size=(1, 1, 6, 2)).astype(np.float32)
-    expected = reference_cross_entropy(labels, logits, np.array([[[1, 1, 3, 3, 1, 1.0]]]))
-    assert float(CrossEntropy(boundary_weight=2, boundary_radius=1)(labels, logits)) == pytest.approx(
-        expected, rel=1e-5
-    )
-
-
 def test_bad_input_is_told_in_a_sentence():
     with pytest.raises(ValueError, match="one weight for each class"):
         CrossEntropy([1, 2, 3])(LABELS, LOGITS)
@@ -243,8 +213,6 @@ def test_bad_input_is_told_in_a_sentence():
         CrossEntropy()(LABELS, LOGITS[:, :4])
     with pytest.raises(ValueError, match="Expected a label map"):
         CrossEntropy()(np.eye(4)[np.where(LABELS == 255, 0, LABELS)], LOGITS)
-    with pytest.raises(ValueError, match="boundary"):
-        CrossEntropy(boundary_radius=0)
     with pytest.raises(ValueError, match="smoothing"):
         Dice(smooth=-1)
     with pytest.raises(ValueError, match="smoothing"):

@@ -150,7 +150,7 @@ def test_counts_beyond_what_float32_can_hold():
 
 @pytest.mark.parametrize("metric", [ConfusionMatrix, *BY_HAND])
 def test_metrics_survive_serialisation(metric):
-    m = metric(5, void=254)
+    m = metric(5, name="other")
     again = keras.metrics.deserialize(json.loads(json.dumps(keras.metrics.serialize(m))))
     assert type(again) is metric and again.get_config() == m.get_config()
 

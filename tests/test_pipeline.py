@@ -14,19 +14,37 @@ from segdemo import augment as aug
 from segdemo import pipeline
 from segdemo.datasets import DatasetError, find_datasets, open_dataset, read_image, read_label_map
 from segdemo.labels import PETS, VOC, VOID
-from segdemo.pipeline import build, jitter_batches, open_data, pets_batches, pets_tfds, voc_batches
+from segdemo.pipeline import build, open_data, pets_tfds
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    root = tmp_path_factory.mktemp("voc")
+    draw_voc(root, VOC, train=5, extra=2, val=4)
+    return open_dataset("voc", root)
 
 
 @pytest.fixture
-def voc(tmp_path):
-    draw_voc(tmp_path, VOC, train=5, extra=2, val=4)
-    return open_dataset("voc", tmp_path)
+def own_voc(tmp_path):
+    """One whose files a test may change."""
+    draw_voc(tmp_path / "own", VOC, train=5, extra=0, val=2)
+    return open_dataset("voc", tmp_path / "own")
 
 
 @pytest.fixture
-def pets(tmp_path):
-    draw_pets(tmp_path, {"pug": 20})
-    return open_dataset("pets", tmp_path)
+def photos(tmp_path, monkeypatch):
+    """The folder of resized photos, with a name that is no pattern."""
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home [1]*"))
+    return tmp_path / "home [1]*" / "cache" / "photos"
+
+
+def shifted(image, mask, seed):
+    """A change of colours that takes no time to compile."""
+    return tf.cast(image, tf.float32) + tf.random.stateless_uniform([], seed, 0, 9), mask
+
+
+def cropped(side):
+    return aug.compose(partial(aug.random_crop, size=(side, side)), aug.random_flip)
 
 
 def run(data, epochs=1):
@@ -45,36 +63,12 @@ def same(first, second):
     )
 
 
-# --- VOC -------------------------------------------------------------------------------------------------
+# --- what comes out --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("enlarge", [None, 56])
-def test_voc_pipeline_for_training(voc, enlarge):
-    data = voc_batches(voc, "train_aug", training=True, size=48, enlarge=enlarge, batch=4)
-    batches = run(data)
-    assert [len(images) for images, _ in batches] == [4, 3]
-    for images, masks in batches:
-        assert images.dtype == np.float32
-        assert images.shape[1:] == (48, 48, 3)
-        assert masks.dtype == np.uint8
-        assert masks.shape[1:] == (48, 48)
-        assert images.min() >= 0
-        assert 50 < images.max() <= 255  # RGB 0..255: preprocessing belongs to the model
-        for image, mask in zip(images, masks, strict=True):
-            objects = (mask > 0) & (mask != VOID)
-            assert image[objects][:, :2].mean() > image[mask == 0][:, :2].mean() + 60  # still on its object
-    assert sorted(classes(data)) == list(range(1, 8))
-
-
-def test_voc_pipeline_enlarges_to_444_and_crops_384_by_default(voc):
-    (images, masks), *_ = voc_batches(voc, "train", training=True, enlarge=444).take(1)
-    assert images.shape == (5, 384, 384, 3)
-    assert masks.shape == (5, 384, 384)
-
-
-def test_voc_pipeline_for_validation_is_neither_shuffled_nor_augmented(voc):
-    data = voc_batches(voc, "all", training=False, size=40, batch=3, enlarge=48)
-    first, again = run(data), run(data)
+def test_validation_is_neither_shuffled_nor_augmented(voc):
+    data = build(voc, "all", training=False, size=40, batch=3, augment=shifted, augment_batch=aug.copy_paste)
+    first, again = run(data, 2)[:2], run(data)
     assert same(first, again)
     assert classes(data) == [8, 9, 10, 11]
     sample = voc.samples("all")[0]
@@ -83,49 +77,25 @@ def test_voc_pipeline_for_validation_is_neither_shuffled_nor_augmented(voc):
     np.testing.assert_array_equal(first[0][1][0], expected[1])
 
 
-def test_voc_pipeline_has_an_optional_output_size_of_the_mask(voc):
+def test_masks_have_an_optional_size_of_their_own(voc):
     images, masks = run(build(voc, "train", size=(40, 60), batch=2, training=False, mask_size=(10, 15)))[0]
     assert images.shape == (2, 40, 60, 3)
     assert masks.shape == (2, 10, 15)
     assert set(np.unique(masks)) <= {0, 1, 2, VOID}
 
 
-def test_voc_pipeline_repeats(voc):
-    data = voc_batches(voc, "train", training=True, size=32, batch=4, repeat=True)
-    sizes = [len(images) for images, _ in data.take(6)]
-    assert sizes == [4, 1] * 3
-    assert [
-        len(x) for x, _ in voc_batches(voc, "train", training=True, size=32, batch=4, drop_remainder=True)
-    ] == [4]
+def test_passes_repeat_and_remainders_can_be_dropped(voc):
+    make = partial(build, voc, "train", training=True, size=32, batch=4)
+    assert [len(images) for images, _ in make(repeat=True).take(6)] == [4, 1] * 3
+    assert [len(images) for images, _ in make(drop_remainder=True)] == [4]
 
 
-def test_scale_jitter_pipeline(voc):
-    images, masks = run(jitter_batches(voc, "train_aug", training=True, size=64, batch=7, scale=(0.5, 0.9)))[
-        0
-    ]
-    assert images.shape == (7, 64, 64, 3)
-    assert (masks == VOID).mean() > 0.3  # 60 x 40 photos, made smaller: the rest is padding
-    assert run(jitter_batches(voc, "val", training=False, size=32, batch=7))[0][0].shape == (2, 32, 32, 3)
+# --- Pets through TensorFlow Datasets --------------------------------------------------------------------
 
 
-# --- Pets ------------------------------------------------------------------------------------------------
-
-
-def test_pets_pipeline(pets):
-    data = pets_batches(pets, "train", training=True, batch=8)
-    batches = [[part.numpy() for part in batch] for batch in data.take(4)]
-    assert [len(images) for images, _ in batches] == [8, 6, 8, 6]  # fourteen photos, then again
-    for images, masks in batches:
-        assert images.shape[1:] == (128, 128, 3)
-        assert set(np.unique(masks)) <= {0, 1, 2}
-        assert images[masks == 0].mean() > images[masks == 1].mean() + 60  # 0 is the pet
-    validation = pets_batches(pets, "test", training=False, batch=3)
-    assert [len(images) for images, _ in validation] == [3, 1]
-    assert same(run(validation), run(validation))
-
-
-def test_open_data_reads_a_folder_without_tensorflow_datasets(pets, tmp_path):
-    assert open_data("pets", tmp_path) == pets
+def test_open_data_reads_a_folder_without_tensorflow_datasets(tmp_path):
+    draw_pets(tmp_path, {"pug": 3})
+    assert open_data("pets", tmp_path) == open_dataset("pets", tmp_path)
 
 
 def write_tfds(folder, version):
@@ -176,10 +146,17 @@ def write_tfds(folder, version):
     return examples
 
 
+@pytest.fixture(scope="module")
+def tfds(tmp_path_factory):
+    """A data folder with two versions of Pets, and what is in each."""
+    root = tmp_path_factory.mktemp("tfds")
+    return root, {version: write_tfds(root, version) for version in ("3.2.0", "4.0.0")}
+
+
 @pytest.mark.parametrize("version", ["3.2.0", "4.0.0"])
-def test_pets_through_tensorflow_datasets(tmp_path, version):
-    written = write_tfds(tmp_path, version)
-    dataset = open_data("pets", tmp_path)
+def test_pets_through_tensorflow_datasets(tfds, version):
+    root, written = tfds
+    dataset = open_data("pets", root / "oxford_iiit_pet" / version)
     assert dataset.root.name == version
     assert dataset.label_set is PETS
     found = {subset: [id_ for id_, _, _ in dataset.pairs(subset)] for subset in dataset.splits}
@@ -191,32 +168,42 @@ def test_pets_through_tensorflow_datasets(tmp_path, version):
         "all": 25,
     }
     assert not set(found["train"]) & set(found["val"])
-    assert set(found["all"]) == set(written)
+    assert set(found["all"]) == set(written[version])
     for id_, image, label_map in dataset.pairs("test"):
         assert image.dtype == label_map.dtype == np.uint8
-        np.testing.assert_array_equal(label_map, written[id_] - 1)  # 0 pet, 1 background, 2 border
+        np.testing.assert_array_equal(label_map, written[version][id_] - 1)  # 0 pet, 1 background, 2 border
 
-    data = pets_batches(dataset, "trainval", training=True, size=32, batch=8)
-    batches = [[part.numpy() for part in batch] for batch in data.take(3)]
-    assert [len(images) for images, _ in batches] == [8, 8, 4]
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_batches_of_tensorflow_datasets(tfds, cache):
+    data = build(
+        pets_tfds(tfds[0]),
+        "trainval",
+        size=32,
+        batch=8,
+        training=True,
+        resize=32,
+        augment=aug.random_flip,
+        cache=cache,
+        repeat=True,
+    )
+    batches = [[part.numpy() for part in batch] for batch in data.take(4)]
+    assert [len(images) for images, _ in batches] == [8, 8, 4, 8]
     for images, masks in batches:
         assert images.shape[1:] == (32, 32, 3)
         assert images[masks == 0].mean() > images[masks == 1].mean() + 100
-    resize = partial(aug.resize, size=(32, 32))
-    data = build(dataset, "test", size=32, batch=2, training=True, prepare=resize, augment=aug.random_color)
-    assert [len(images) for images, _ in data] == [2, 2, 1]
 
 
-def test_newest_tfds_version_is_read_from_any_of_its_folders(tmp_path):
-    for version in ("3.2.0", "4.0.0"):
-        write_tfds(tmp_path, version)
-    newest = tmp_path / "oxford_iiit_pet" / "4.0.0"
-    for folder in (tmp_path, tmp_path / "oxford_iiit_pet", newest):
+def test_newest_tfds_version_is_read_from_any_of_its_folders(tfds):
+    root, _ = tfds
+    newest = root / "oxford_iiit_pet" / "4.0.0"
+    for folder in (root, root / "oxford_iiit_pet", newest):
         assert pets_tfds(folder).root == newest
+    assert open_data("pets", root).root == newest
     with pytest.raises(DatasetError, match="no subset 'validation'"):
         pets_tfds(newest).count("validation")
     with pytest.raises(DatasetError, match="one file"):
-        build(pets_tfds(newest), "test", size=8, batch=1, training=False, cache=str(tmp_path / "cache"))
+        build(pets_tfds(newest), "test", size=8, batch=1, training=False, cache="folder")
 
 
 def test_tfds_that_is_not_there(tmp_path):
@@ -230,23 +217,19 @@ def test_tfds_that_is_not_there(tmp_path):
 
 
 def test_mistake_squeeze_drops_a_batch_of_one(voc):
-    for images, masks in run(voc_batches(voc, "train", training=True, size=32, batch=1)):
+    for images, masks in run(build(voc, "train", training=True, size=32, batch=1)):
         assert images.shape == (1, 32, 32, 3)
         assert masks.shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
-def test_mistake_a_cache_freezes_shuffle_or_augmentation(voc, cache, tmp_path):
-    cache = str(tmp_path / "cache") if cache == "folder" else cache
-    data = voc_batches(voc, "train_aug", training=True, size=32, batch=7, cache=cache)
-    first, second, third = run(data, 3)
-    orders = {
-        tuple(mask[(mask > 0) & (mask != VOID)].max() for mask in masks)
-        for _, masks in (first, second, third)
-    }
+def test_mistake_a_cache_freezes_shuffle_or_augmentation(voc, cache, photos):
+    data = build(voc, "train_aug", training=True, size=32, batch=7, resize=32, augment=shifted, cache=cache)
+    batches = run(data, 3)
+    orders = {tuple(mask[(mask > 0) & (mask != VOID)].max() for mask in masks) for _, masks in batches}
     assert len(orders) > 1
-    mean = lambda batch: sorted(batch[0].mean(axis=(1, 2, 3)).round(2).tolist())  # noqa: E731
-    assert mean(first) != mean(second) != mean(third)  # colours are drawn again
+    colours = {tuple(sorted(images.mean(axis=(1, 2, 3)).round(2).tolist())) for images, _ in batches}
+    assert len(colours) == 3  # drawn again
 
 
 def test_mistake_shuffle_of_decoded_photos_with_a_small_buffer(voc, monkeypatch):
@@ -259,126 +242,105 @@ def test_mistake_shuffle_of_decoded_photos_with_a_small_buffer(voc, monkeypatch)
 
     monkeypatch.setattr(pipeline, "read_label_map", spy)
     firsts = set()
-    for seed in range(8):
+    for seed in range(5):
         read.clear()
-        options = {"size": 16, "batch": 1, "cache": None, "workers": 1}
-        data = voc_batches(voc, "train_aug", training=True, seed=seed, **options)
-        next(iter(data))
+        next(iter(build(voc, "train_aug", training=True, seed=seed, size=16, batch=1, workers=1)))
         firsts.add(read[0])
         assert len(read) < 7  # a shuffle of decoded photos would have filled its buffer first
     assert len(firsts) >= 3
 
 
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
-def test_the_same_seed_gives_the_same_batches_with_any_number_of_workers(voc, cache, tmp_path):
-    cache = str(tmp_path / "cache") if cache == "folder" else cache
-    make = partial(jitter_batches, voc, "train_aug", training=True, size=24, batch=3, cache=cache)
+def test_the_same_seed_gives_the_same_batches_with_any_number_of_workers(voc, cache, photos):
+    change = aug.compose(cropped(24), shifted)
+    make = partial(
+        build, voc, "train_aug", training=True, size=24, batch=3, resize=32, augment=change, cache=cache
+    )
     first = run(make(seed=5, workers=1), 2)
     assert same(first, run(make(seed=5, workers=4), 2))
     assert not same(first, run(make(seed=6), 2))
 
 
-def test_cache_folder_is_used_refreshed_and_repaired(voc, tmp_path, monkeypatch):
-    folder = tmp_path / "cache [1]*"
-    make = lambda: build(voc, "train", size=32, batch=5, training=False, cache=str(folder))  # noqa: E731
-    expected = run(build(voc, "train", size=32, batch=5, training=False))
+def test_resized_photos_are_kept_refreshed_and_repaired(own_voc, photos, monkeypatch):
+    make = partial(build, own_voc, "train", size=32, batch=5, training=False, cache="folder")
+    expected = run(make(cache=None))
     first = run(make())
     np.testing.assert_allclose(first[0][0], expected[0][0], atol=0.5)  # kept as whole numbers
     np.testing.assert_array_equal(first[0][1], expected[0][1])
-    assert len(list(folder.glob("*.u8"))) == 5
-    assert not list(folder.glob("*.part"))
+    assert [file.suffix for file in photos.iterdir()] == 5 * [".u8"]
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "read_label_map", lambda *_: pytest.fail("read again"))
         assert same(first, run(make()))
-    damaged = next(folder.glob("*.u8"))
+    damaged = next(photos.iterdir())
     whole = damaged.read_bytes()
     for data in (whole[:200], whole[:5], b"", bytes(len(whole))):
         damaged.write_bytes(data)
         assert same(first, run(make()))
         assert damaged.read_bytes() == whole
-    save_mask(voc.samples("train")[0].mask_path, np.full((40, 60), 20, np.uint8), VOC)
+    save_mask(own_voc.samples("train")[0].mask_path, np.full((40, 60), 20, np.uint8), VOC)
     assert (run(make())[0][1][0] == 20).all()  # the mask changed, so it is read
-    other = run(build(voc, "train", size=16, batch=5, training=False, cache=str(folder)))
-    assert other[0][0].shape == (5, 16, 16, 3)
+    assert run(make(size=16))[0][0].shape == (5, 16, 16, 3)
 
 
-def test_resized_photos_are_kept_on_the_disk_unless_told_otherwise(voc, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path))
-    make = partial(voc_batches, voc, "train", training=True, size=32, enlarge=48, batch=5)
-    first = run(make(seed=3))
-    folder = tmp_path / "cache" / "photos"
-    kept = sorted(folder.iterdir())
-    assert [file.stat().st_size for file in kept] == 5 * [pipeline.SHAPE_BYTES + 4 * 48 * 48]
-    with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "read_label_map", lambda *_: pytest.fail("read again"))
-        assert same(first, run(make(seed=3)))
+def test_kept_photos_make_room_for_others(voc, photos, monkeypatch):
+    def make(side):
+        run(build(voc, "train", size=side, batch=5, training=False, cache="folder"))
+        return {file: file.stat().st_size for file in photos.iterdir()}
 
+    size = lambda side: 8 + 4 * side * side  # noqa: E731
+    kept = make(24)
+    assert list(kept.values()) == 5 * [size(24)]
     # Room for the five of another size, but not beside those five.
-    monkeypatch.setattr(pipeline, "FOLDER_LIMIT", 5 * (pipeline.SHAPE_BYTES + 4 * 64 * 64))
-    run(make(enlarge=64))
-    assert len(list(folder.iterdir())) == 5
-    assert not set(kept) & set(folder.iterdir())
-    before = sorted(folder.iterdir())
-    run(make(enlarge=65))  # more than there may be: decoded anew
-    assert sorted(folder.iterdir()) == before
+    monkeypatch.setattr(pipeline, "FOLDER_LIMIT", 5 * size(32))
+    others = make(32)
+    assert list(others.values()) == 5 * [size(32)]
+    assert make(33) == others  # more than there may be: decoded anew
 
 
-def test_cache_folder_leaves_room_on_the_disk(voc, tmp_path, monkeypatch):
+def test_kept_photos_leave_room_on_the_disk(voc, photos, monkeypatch):
     monkeypatch.setattr(pipeline, "DISK_RESERVE", 2**63)
-    folder = tmp_path / "cache"
-    data = build(voc, "train", size=32, batch=5, training=False, cache=str(folder))
+    data = build(voc, "train", size=32, batch=5, training=False, cache="folder")
     assert same(run(data), run(data))
-    assert not list(folder.iterdir())
+    assert not list(photos.iterdir())
 
 
-def test_voc_crops_of_cached_photos_are_those_of_the_photos_themselves(voc, tmp_path):
-    still = {"hue": 1e-9, "brightness": 1e-9, "contrast": (1.0, 1.0000001)}
-    color = partial(aug.random_color, **still)
-    for cache in (None, "memory", str(tmp_path / "cache")):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(aug, "random_color", color)
-            data = voc_batches(voc, "train", training=True, size=32, enlarge=48, batch=1, cache=cache)
-            for images, masks in run(data, 2):
-                object_id = int(masks[(masks > 0) & (masks != VOID)].max())  # tells which photo it is
-                sample = voc.samples("train")[object_id - 1]
-                image, mask = aug.resize(read_image(sample), read_label_map(sample), (48, 48))
-                windows = [
-                    (both[y : y + 32, x : x + 32, :3], both[y : y + 32, x : x + 32, 3])
-                    for both in (np.dstack([image, mask]), np.dstack([image, mask])[:, ::-1])
-                    for y in range(17)
-                    for x in range(17)
-                ]
-                found = min(windows, key=lambda pair: np.abs(pair[0] - images[0]).mean())
-                np.testing.assert_allclose(images[0], found[0], atol=2)
-                np.testing.assert_array_equal(masks[0], found[1])
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+def test_crops_of_kept_photos_are_those_of_the_photos_themselves(voc, photos, cache):
+    data = build(voc, "train", training=True, size=24, batch=1, resize=32, augment=cropped(24), cache=cache)
+    for images, masks in run(data, 2):
+        object_id = int(masks[(masks > 0) & (masks != VOID)].max())  # tells which photo it is
+        sample = voc.samples("train")[object_id - 1]
+        image, mask = aug.resize(read_image(sample), read_label_map(sample), (32, 32))
+        windows = [
+            (both[y : y + 24, x : x + 24, :3], both[y : y + 24, x : x + 24, 3])
+            for both in (np.dstack([image, mask]), np.dstack([image, mask])[:, ::-1])
+            for y in range(9)
+            for x in range(9)
+        ]
+        found = min(windows, key=lambda pair: np.abs(pair[0] - images[0]).mean())
+        np.testing.assert_allclose(images[0], found[0], atol=2)
+        np.testing.assert_array_equal(masks[0], found[1])
 
 
-def test_cache_folder_needs_a_step_with_a_name(voc, tmp_path):
-    with pytest.raises(ValueError, match="with a name"):
-        build(
-            voc,
-            "train",
-            size=8,
-            batch=1,
-            training=False,
-            prepare=lambda i, m: (i, m),
-            cache=str(tmp_path / "c"),
-        )
+def test_only_resized_photos_are_kept(voc):
+    with pytest.raises(ValueError, match="Only resized photos can be kept"):
+        build(voc, "train", size=8, batch=1, training=True, augment=cropped(8), cache="folder")
 
 
 def test_memory_is_not_filled_beyond_its_limit(voc, monkeypatch):
+    make = partial(build, voc, "train_aug", training=True, size=32, batch=4, cache="memory")
     monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 7 * 32 * 32 * 4 - 1)
     with pytest.raises(DatasetError, match="Keeping 7 photos in memory would take"):
-        voc_batches(voc, "train_aug", training=True, size=32, cache="memory")
+        make()
     monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 7 * 32 * 32 * 4)
-    voc_batches(voc, "train_aug", training=True, size=32, cache="memory")
+    make()
 
 
 def test_pixel_weights_are_the_third_element_of_a_batch_and_zero_for_void(voc):
     weights = np.arange(1, 22) / 10
     for images, masks, pixel_weights in run(
-        voc_batches(voc, "train", training=True, size=32, batch=2, class_weights=weights, mask_size=16)
+        build(voc, "train", training=True, size=32, batch=2, class_weights=weights, mask_size=16)
     ):
         assert len(images) == len(pixel_weights)
         assert pixel_weights.dtype == np.float32
@@ -396,13 +358,28 @@ def test_probabilities_draw_with_replacement(voc):
     make = partial(build, voc, "train_aug", size=16, batch=7, training=True)
     assert classes(make(probabilities=[0, 0, 1, 0, 0, 0, 0])) == [3] * 7
     data = make(probabilities=[3, 1, 0, 0, 0, 0, 0])
-    drawn = [c for _ in range(30) for c in classes(data)]
+    drawn = [c for mask in run(data, 30) for c in mask[1].max(axis=(1, 2), where=mask[1] != VOID, initial=0)]
     assert set(drawn) == {1, 2}
     assert 0.65 < drawn.count(1) / len(drawn) < 0.85
     with pytest.raises(ValueError, match="7 photos and 2 probabilities"):
         make(probabilities=[1, 1])
     with pytest.raises(ValueError, match="not cached in memory"):
         make(probabilities=[1] * 7, cache="memory")
+
+
+def test_photos_of_rare_classes_are_drawn_more_often(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    folder = draw_voc(tmp_path, VOC, train=8, extra=0, val=2)
+    for n, path in enumerate(sorted((folder / "SegmentationClass").glob("*.png"))[:8]):
+        mask = np.full((40, 60), VOID if n == 7 else 0, np.uint8)
+        if n < 7:
+            mask[:9] = {0: 5, 1: 7}.get(n, 9)  # one photo of 5, one of 7 and 9, six of 9
+            mask[20:30, :20] = 9 if n == 1 else 0
+        Image.fromarray(mask).save(path)
+    dataset = open_dataset("voc", tmp_path)
+    factors = pipeline.repeat_factors(dataset, "train", 0.5)
+    np.testing.assert_allclose(factors, [2, 2, 1, 1, 1, 1, 1, 1])  # sqrt(0.5 / (1 / 8))
+    np.testing.assert_allclose(pipeline.repeat_factors(dataset, "train", 0.1), 1)
 
 
 def test_batches_can_be_augmented_as_a_whole(voc):
@@ -479,26 +456,26 @@ def error_of(dataset):
     return str(pipeline.explain(caught.value))
 
 
-def test_errors_while_reading_become_one_sentence(voc):
-    sample = voc.samples("train")[2]
+def test_errors_while_reading_become_one_sentence(own_voc):
+    sample = own_voc.samples("train")[2]
     save_mask(sample.mask_path, np.zeros((7, 7), np.uint8), VOC)
-    assert error_of(voc).startswith(f"The mask {sample.mask_path} and its photo differ in size:")
+    assert error_of(own_voc).startswith(f"The mask {sample.mask_path} and its photo differ in size:")
     save_mask(sample.mask_path, np.full((40, 60), 99, np.uint8), VOC)
-    assert "class id 99" in error_of(voc)
+    assert "class id 99" in error_of(own_voc)
     sample.mask_path.unlink()
-    message = error_of(voc)
+    message = error_of(own_voc)
     assert message.endswith("restore it or take its id off the list.")
     assert "\n" not in message
 
 
-def test_a_photo_that_cannot_be_decoded(voc):
-    sample = voc.samples("train")[2]
+def test_a_photo_that_cannot_be_decoded(own_voc):
+    sample = own_voc.samples("train")[2]
     sample.image_path.write_bytes(sample.image_path.read_bytes()[:200])
-    assert "data check" in error_of(voc)
+    assert "data check" in error_of(own_voc)
     sample.image_path.write_bytes(b"no photo")
-    assert len(error_of(voc)) > 20
+    assert len(error_of(own_voc)) > 20
     sample.image_path.unlink()
-    assert "data check" in error_of(voc)
+    assert "data check" in error_of(own_voc)
 
 
 def test_unknown_subset(voc):
@@ -514,7 +491,8 @@ def test_a_pipeline_that_does_not_reach_its_size_says_so(voc):
 
 def test_real_data_if_there_is_any():
     # Everything above runs on drawn data; this only adds real photos where a folder of them is set.
+    warp = partial(aug.random_warp, size=(64, 64))
     for dataset in find_datasets(os.environ.get("SEGDEMO_DATA")):
-        images, masks = next(iter(jitter_batches(dataset, "train", training=True, size=64, batch=2)))
+        images, masks = next(iter(build(dataset, "train", training=True, size=64, batch=2, augment=warp)))
         assert images.shape[1:] == (64, 64, 3)
         assert set(np.unique(masks)) <= {*range(len(dataset.label_set)), VOID}

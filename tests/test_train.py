@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
+from functools import partialmethod
 from pathlib import Path
 
 import h5py
@@ -19,8 +19,9 @@ from PIL import Image
 from running import BREEDS, TINY, tiny_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segdemo import callbacks, export, masks, train, train_config, zoo
-from segdemo.checkpoints import Checkpoints
+from segdemo import batches, callbacks, export, masks, train, train_config, zoo
+from segdemo.__main__ import main
+from segdemo.checkpoints import Checkpoints, save_weights
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import PETS, VOC, LabelSet
 from segdemo.models.unet import unet
@@ -44,6 +45,12 @@ def config(tmp_path):
     return tiny_config(tmp_path / "data")
 
 
+@pytest.fixture
+def eager(monkeypatch):
+    """For so few steps, tracing would take longer than computing. Runs without this one are traced."""
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
+
+
 def read(run, name="status.json"):
     return json.loads((run / name).read_text())
 
@@ -65,6 +72,13 @@ def steps_taken(run):
 def test_a_configuration_survives_its_file(config):
     config = replace(config, scale=(0.7, 1.6), class_weights=True)
     assert TrainConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+
+
+@pytest.mark.parametrize("seen", ["photo", "crop"])
+def test_a_run_of_before_goes_on_with_what_it_says_of_settings_there_are_no_more(config, seen):
+    old = {**asdict(config), "teacher_sees": seen}
+    assert TrainConfig.from_json(old) == config
+    assert old["teacher_sees"] == seen
 
 
 @pytest.mark.parametrize(
@@ -194,7 +208,7 @@ def test_bad_data_fails_the_run_with_a_sentence(config, tmp_path):
 
 def test_the_names_a_run_may_ask_for_are_those_there_are():
     assert set(train.LOSSES) == set(train_config.LOSSES)
-    assert set(train.AUGMENTATIONS) == set(train_config.AUGMENTATIONS)
+    assert set(batches.AUGMENTATIONS) == set(train_config.AUGMENTATIONS)
 
 
 class _NotANumber(keras.losses.Loss):
@@ -202,6 +216,7 @@ class _NotANumber(keras.losses.Loss):
         return keras.ops.mean(y_pred, (1, 2, 3)) * float("nan")
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_loss_that_is_not_a_number_fails_the_run(config, tmp_path, monkeypatch):
     monkeypatch.setitem(train.LOSSES, "dice", lambda config, weights: _NotANumber())
     with pytest.raises(TrainingError, match=r"The loss became nan in epoch 1, step 1: .*lower learning rate"):
@@ -227,6 +242,7 @@ def touch_cancel_after(monkeypatch, hook, condition):
     monkeypatch.setattr(callbacks.Recorder, hook, and_cancel)
 
 
+@pytest.mark.usefixtures("eager")
 def test_cancel_stops_within_a_step_and_resume_goes_on_from_there(config, tmp_path, monkeypatch):
     run = tmp_path / "run"
     config = replace(config, epochs=3)
@@ -249,6 +265,7 @@ def test_cancel_stops_within_a_step_and_resume_goes_on_from_there(config, tmp_pa
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_test_begin"])
 def test_a_run_stopped_at_its_last_step_or_in_its_validation_is_validated_later(
     config, tmp_path, monkeypatch, hook
@@ -264,6 +281,7 @@ def test_a_run_stopped_at_its_last_step_or_in_its_validation_is_validated_later(
     assert [event["epoch"] for event in events(run, "epoch")] == [1]
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_request_to_stop_that_came_before_a_resumed_run_began_is_kept(finished):
     config, run = finished
     callbacks.RunFolder(run).status(state="queued")
@@ -273,6 +291,7 @@ def test_a_request_to_stop_that_came_before_a_resumed_run_began_is_kept(finished
     assert steps_taken(run) == 2 * STEPS + 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_finished_run_can_be_made_longer(finished):
     config, run = finished
     train.train(replace(config, epochs=3), run, resume=True, verbose=False)
@@ -280,6 +299,7 @@ def test_a_finished_run_can_be_made_longer(finished):
     assert [event["epoch"] for event in events(run, "epoch")] == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("eager")
 def test_resuming_a_finished_run_changes_nothing(finished):
     config, run = finished
     file = run / "checkpoints" / read(run, "checkpoints/state.json")["file"]
@@ -298,10 +318,11 @@ def learner_of(config, run):
     return [[v.numpy() for v in group] for group in (model.trainable_variables, averages)]
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_average_is_what_is_kept_and_training_goes_on_from_what_was_trained(
     config, tmp_path, monkeypatch
 ):
-    config, run = replace(config, epochs=1, ema=0.8), tmp_path / "run"
+    config, run = replace(config, epochs=1, steps_per_epoch=3, ema=0.8), tmp_path / "run"
     train.train(config, run, verbose=False)
     trained, average = learner_of(config, run)
     assert any(np.abs(t - a).max() > 1e-4 for t, a in zip(trained, average, strict=True))
@@ -325,7 +346,7 @@ def test_the_average_is_what_is_kept_and_training_goes_on_from_what_was_trained(
     train.train(replace(config, epochs=3), run, resume=True, verbose=False)
     trained, average = learner_of(config, run)
     assert any(np.abs(t - a).max() > 1e-4 for t, a in zip(trained, average, strict=True))
-    assert steps_taken(run) == 3 * STEPS
+    assert steps_taken(run) == 3 * 3
 
 
 @pytest.mark.parametrize(("optimizer", "schedule"), [("adamw", "polynomial"), ("sgd", "cosine")])
@@ -424,10 +445,14 @@ def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
             np.testing.assert_array_equal(a, b)
     with pytest.raises(TrainingError, match=r"Nothing in .* fits this architecture"):
         train.build_model(
-            TrainConfig(**{**settings, "model": "segnet", "options": {}}, start_from="deeplabv3"), 21
+            TrainConfig(
+                **{**settings, "model": "segnet", "options": {"width": 1 / 64}}, start_from="deeplabv3"
+            ),
+            21,
         )
 
 
+@pytest.mark.usefixtures("eager")
 def test_fine_tuning_on_annotations_runs_and_keeps_frozen_stages(start, tmp_path):
     old, path = start
     draw_annotations(tmp_path / "shapes", [f"photo{i}" for i in range(6)])
@@ -477,31 +502,31 @@ def test_freezing_encoder_stages(through, first_learning):
 
 # --- the whole way, through the command line -------------------------------------------------------------
 
-EPOCH = 250  # steps
-# The command line with checkpoints far more often than every two minutes.
-OFTEN = (
-    "import sys; from segdemo import callbacks, train; callbacks.CHECKPOINT_SECONDS = 0.1;"
-    "from segdemo.__main__ import main; sys.exit(main(sys.argv[1:]))"
-)
+# The command line with a checkpoint after every step, killed in the third step of the second epoch.
+KILLED = f"""
+import os, signal, sys
+from functools import partialmethod
+import keras
+from segdemo import callbacks
+from segdemo.__main__ import main
+
+steps = []
+
+def end(self, batch, logs=None):  # what saves has acted by then
+    steps.append(batch)
+    if len(steps) == {STEPS + 3}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+keras.Model.compile = partialmethod(keras.Model.compile, run_eagerly=True)
+callbacks.CHECKPOINT_SECONDS = 0
+callbacks.Curves.on_train_batch_end = end
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-def wait_for_a_step(process, run, seconds=120):
-    """The state of a checkpoint in the middle of the second epoch."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert process.poll() is None, process.stderr.read()
-        try:
-            state = read(run, "checkpoints/state.json")
-        except FileNotFoundError:
-            state = {"epoch": 0, "step": 0}
-        if state["epoch"] == 1 and 0 < state["step"] < EPOCH - 30:
-            return state
-        time.sleep(0.02)
-    raise AssertionError("The training came to no checkpoint.")
-
-
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("dataset", ["pets", "voc"])
-def test_train_kill_resume_export_predict(dataset, tmp_path, home):
+def test_train_kill_resume_export_predict(dataset, tmp_path, home, capsys):
     data, run, out = tmp_path / "data", tmp_path / "mine", tmp_path / "out"
     if dataset == "pets":
         draw_pets(data, BREEDS)
@@ -521,40 +546,33 @@ def test_train_kill_resume_export_predict(dataset, tmp_path, home):
         "--batch",
         "1",
     ]
-    settings += ["--size", "32", "--learning-rate", "0.001"]
-    settings += ["--set", f"steps_per_epoch={EPOCH}", "--set", f"options={json.dumps(TINY)}"]
+    settings += ["--size", "32", "--learning-rate", "0.01"]
+    settings += ["--set", f"steps_per_epoch={STEPS}", "--set", f"options={json.dumps(TINY)}"]
     settings += ["--set", "ema=0.9"]
-    command = [sys.executable, "-c", OFTEN, "train", *map(str, settings), "--out", str(run), "--json"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as killed:
-        wait_for_a_step(killed, run)
-        killed.send_signal(signal.SIGKILL)
-        killed.communicate()
+    command = [sys.executable, "-c", KILLED, "train", *map(str, settings), "--out", str(run), "--json"]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert read(run)["state"] == "running"  # it had no chance to say otherwise
     state = read(run, "checkpoints/state.json")
-    assert state["epoch"] == 1
-    assert steps_taken(run) == EPOCH + state["step"]
+    assert (state["epoch"], state["step"]) == (1, 3)
+    assert steps_taken(run) == STEPS + 3
     seen = len(events(run, "progress"))
 
-    command = [sys.executable, "-m", "segdemo", "train", "--resume", "--out", str(run), "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    status = json.loads(done.stdout)
+    assert main(["train", "--resume", "--out", str(run), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
     assert status["state"] == "done"
     first = events(run, "progress")[seen]
     assert first["epoch"] == 1
-    assert first["step"] == state["step"] + 1  # from the checkpoint and not from zero
-    assert steps_taken(run) == 2 * EPOCH
+    assert first["step"] == 4  # from the checkpoint and not from zero
+    assert steps_taken(run) == 2 * STEPS
     assert [event["epoch"] for event in events(run, "epoch")] == [1, 2]
     report = read(run, "report.json")
     assert report["before"] is None
     assert report["after"]["mean_iou"] == status["model"]["metrics"]["mean_iou"] > 0.1
 
     shutil.copytree(run, home / "models" / "mine")
-    command = [sys.executable, "-m", "segdemo", "predict", "--model", "mine", "--out", str(out), str(photos)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert main(["predict", "--model", "mine", "--out", str(out), str(photos)]) == 0
+    assert capsys.readouterr() == ("", "")
     found = 0
     for photo in photos.iterdir():
         label_map = masks.decode_png(out / f"{photo.stem}.png", label_set)
@@ -599,10 +617,10 @@ def test_half_precision_computes_in_bfloat16_and_is_served_in_float32(config, tm
 
 
 def test_a_stochastic_network_is_exported_with_its_passes(config, tmp_path):
-    options = {"width": 1 / 64}
-    config = replace(config, model="bayesian_segnet", options=options, epochs=1)
-    run = tmp_path / "run"
-    train.train(config, run, verbose=False)
+    config, run = replace(config, model="bayesian_segnet", options={"width": 1 / 64}), tmp_path / "run"
+    callbacks.RunFolder(run).write("config.json", asdict(config))
+    (run / "checkpoints").mkdir()
+    save_weights(train.build_model(config, len(PETS)), Checkpoints(run / "checkpoints").best)
     entry = export.export_run(run, "dice")
     assert entry["samples"] == zoo.spec("bayesian_segnet").samples
     assert entry["temperature"] == 1
