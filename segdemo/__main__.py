@@ -14,9 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from segdemo import failures
-
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"}
+from segdemo import cli_annotations, failures
 
 
 def main(arguments=None):
@@ -125,6 +123,11 @@ def _parser():
     action.add_argument("folder", type=Path, metavar="DIR")
     action.add_argument("--json", action="store_true")
     action.set_defaults(run=_check)
+    action = actions.add_parser("binary", help="copy a dataset of masks of 0 and 255, with 255 as a class")
+    action.add_argument("folder", type=Path, metavar="DIR")
+    action.add_argument("--out", type=Path, required=True, help="the folder to make")
+    action.add_argument("--name", default="object", help="what 255 shows (default: object)")
+    action.set_defaults(run=_binary)
     action = actions.add_parser("trimaps", help="turn VOC's cats and dogs into a dataset like Pets")
     action.add_argument("folder", type=Path, metavar="VOC_DIR")
     action.add_argument("--out", type=Path, required=True)
@@ -132,6 +135,8 @@ def _parser():
         "--pets", type=Path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
     )
     action.set_defaults(run=_trimaps)
+
+    cli_annotations.add_to(commands)
     return parser
 
 
@@ -205,38 +210,20 @@ def _models(options):
     print(f"Not trained yet: {', '.join(untrained)}")
 
 
-def _photos(paths):
-    found = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
-            if not inside:
-                raise ValueError(f"There is no photo in {path}: give a folder with JPEG, PNG or WebP files.")
-            found += inside
-        else:
-            found.append(path)
-    stems = {}
-    for path in found:
-        if path.stem in stems:
-            raise ValueError(
-                f"{stems[path.stem]} and {path} would both be written as {path.stem}.png: rename one."
-            )
-        stems[path.stem] = path
-    return found
-
-
 def _predict(options):
-    from segdemo import masks
+    from segdemo import masks, outputs
     from segdemo.files import write_atomic
     from segdemo.intake import IntakeError, Limits, read_photo
     from segdemo.predict import Predictor
 
-    photos = _photos(options.photos)
+    photos = outputs.photos_in(options.photos)
+    targets = outputs.predictions(photos, options.out, options.overlay)
     entry = _asked_model(options)
     predictor = Predictor(entry, options.scales, options.flip)
     limits = Limits.from_env()
     results, failed = [], 0
-    for path in _progress(photos, "photos"):
+    for target in _progress(targets, "photos"):
+        path = target.photo
         try:
             image = read_photo(path, limits)
         except IntakeError as error:  # the others are still wanted
@@ -247,17 +234,14 @@ def _predict(options):
             continue
         prediction = predictor(image)
         options.out.mkdir(parents=True, exist_ok=True)
-        target = options.out / f"{path.stem}.png"
-        write_atomic(target, masks.encode_png(prediction.label_map, entry.label_set))
-        if options.overlay:
-            from PIL import Image
-
+        write_atomic(target.label_map, masks.encode_png(prediction.label_map, entry.label_set))
+        if target.overlay:
             overlay = masks.overlay(image, prediction.label_map, entry.label_set)
-            Image.fromarray(overlay).save(options.out / f"{path.stem}_overlay.png")
+            write_atomic(target.overlay, _png(overlay))  # which does not follow a link
         results.append(
             {
                 "image": str(path),
-                "label_map": str(target),
+                "label_map": str(target.label_map),
                 "model": entry.name,
                 "label_set": entry.label_set.name,
                 "width": image.shape[1],
@@ -269,6 +253,16 @@ def _predict(options):
     if options.json:
         _print_json(results)
     return 2 if failed else 0
+
+
+def _png(pixels):
+    import io
+
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def _evaluate(options):
@@ -361,6 +355,8 @@ def _train(options):
     if options.out is None and not options.estimate:
         raise ValueError("Say where the run goes: --out RUN_DIR.")
     settings = _train_settings(options, recipes)
+    if not options.resume and not options.estimate:
+        _check_run_folder(options.out, settings)
     # TensorFlow asks for oneDNN's kernels by itself on some processors only. Without AVX-512, a step of DeepLabv3 on
     # MobileNetV2 takes a sixth of the time with them.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -389,6 +385,17 @@ def _train(options):
     if options.json:
         _print_json(status)
     return None
+
+
+def _check_run_folder(out, settings):
+    """Raise OutputError if the run would be written over its data or the model it starts from."""
+    from segdemo import outputs, zoo
+
+    outputs.refuse_dataset(out, settings["data"])
+    named = [settings.get(key) for key in ("start_from", "teacher", "encoder_weights")]
+    served = zoo.served_models()
+    folders = [served[name].folder for name in named if name in served]
+    outputs.refuse_run_over(out, [*folders, *(Path(name) for name in named if name and Path(name).is_file())])
 
 
 def _train_settings(options, recipes):
@@ -455,14 +462,40 @@ def _check(options):
     return 0 if all(report.ok for report in reports) else 2
 
 
+def _binary(options):
+    from segdemo import outputs
+    from segdemo.binary import write_copy
+    from segdemo.datasets import find_datasets
+
+    found = find_datasets(options.folder)
+    if len(found) != 1:
+        listed = "no" if not found else "more than one"
+        raise ValueError(
+            f"There is {listed} VOC, Pets or annotation dataset in {options.folder}: give its folder."
+        )
+    outputs.refuse_dataset(options.out, found[0].root)
+    count = write_copy(found[0], options.out, options.name, wrap=partial(_progress, unit="photos"))
+    print(f"{count} masks in {options.out}, to use with --dataset annotations")
+
+
 def _trimaps(options):
+    from segdemo import outputs
     from segdemo.datasets import open_dataset
-    from segdemo.trimaps import add_pets, write_pets_folder
+    from segdemo.trimaps import add_pets, possible_names, write_pets_folder
 
     dataset = open_dataset("voc", options.folder)
-    pets = open_dataset("pets", options.pets).samples("train") if options.pets else ()
+    own = open_dataset("pets", options.pets) if options.pets else None
+    pets = own.samples("train") if own else ()
+    outputs.refuse_dataset(options.out, dataset.root, *([own.root] if own else []))
+    samples = dataset.samples(dataset.learning_subset)
+    outputs.refuse_same_names(
+        [
+            *((s.image_path, options.out / name) for s in samples for name in possible_names(s)),
+            *((s.image_path, options.out / f"{s.id}.png") for s in pets),
+        ]
+    )
     count = write_pets_folder(
-        dataset.samples(dataset.learning_subset),
+        samples,
         options.out,
         progress=lambda items: _progress(items, "photos"),
     )

@@ -10,11 +10,10 @@ from itertools import product
 
 import numpy as np
 
-from segdemo import masks
-from segdemo.datasets import by_class, read_label_map
+from segdemo import learnable, masks
+from segdemo.datasets import by_class, read_pair
 from segdemo.evaluate import evaluate_model, scores
 from segdemo.files import read_json, write_json
-from segdemo.intake import read_photo
 from segdemo.labels import VOID
 from segdemo.predict import Predictor, evidence, softmax
 from segdemo.refine import refine
@@ -110,7 +109,8 @@ def fit_adjustment(entry, dataset, fit="val", wrap=iter):
     strengths = (0.0, *STRENGTHS)
     confusions = np.zeros((len(strengths), len(shares), len(shares)), np.int64)
     for sample in wrap(samples):
-        logits, truth = predictor.logits(read_photo(sample.image_path)), read_label_map(sample)
+        image, truth = read_pair(sample, dataset.label_set)
+        logits = predictor.logits(image)
         for confusion, strength in zip(confusions, strengths, strict=True):
             adjusted = logits + rarity * np.float32(strength)
             confusion += masks.confusion(truth, argmax_at(adjusted, *truth.shape), len(shares))
@@ -150,7 +150,7 @@ def fit_refinement(entry, dataset, fit="val", wrap=iter):
     classes = len(entry.label_set)
     confusions = np.zeros((1 + len(filters), classes, classes), np.int64)
     for sample in wrap(samples):
-        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        image, truth = read_pair(sample, dataset.label_set)
         prediction, size = predictor(image), predictor.input_size(image)
         confusions[0] += masks.confusion(truth, prediction.label_map, classes)
         for confusion, settings in zip(confusions[1:], filters, strict=True):
@@ -236,8 +236,10 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
         stochastic network's temperature stays 1: its passes are averaged as they are.
 
     Raises:
-        DatasetError: no such subset.
+        DatasetError: no such subset, nothing in one to measure, or a photo or mask that cannot be read, by name.
     """
+    learnable.require_measurable(dataset, fit)
+    learnable.require_measurable(dataset, report)
     entry = replace(entry, temperature=1.0)
     size = entry.data.get("size")
     if sizes:
@@ -275,7 +277,7 @@ def _pixels(predictor, samples):
     """
     all_logits, all_truth = [], []
     for sample in samples:
-        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        image, truth = read_pair(sample, predictor.entry.label_set)
         rows, columns = (max(1, side // SPACING) for side in truth.shape)
         if len(predictor.passes) == 1:
             logits = predictor.logits(image)
@@ -344,7 +346,7 @@ def _evidences(predictor, samples, background):
     """``evidence`` of photos of known things, and of windows that show none: two float arrays."""
     known, unknown = [], []
     for sample in samples:
-        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        image, truth = read_pair(sample, predictor.entry.label_set)
         if np.any((truth != background) & (truth != VOID)):
             known.append(evidence(predictor(image).probabilities, background))
         if window := background_window(truth, background):

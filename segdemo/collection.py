@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segdemo import intake, masks
+from segdemo import faithful, intake, masks
 from segdemo.collection_files import CollectionFiles, Photo, Revision, in_palette
 from segdemo.conventions import TRASH_DAYS, clean_title, now, slug
 from segdemo.datasets import open_dataset
@@ -34,6 +34,24 @@ class ConflictError(StoreError):
         super().__init__(message)
         self.current = current
         self.kept = kept
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of an annotation that was taken in.
+
+    Attributes:
+        id: the photo's.
+        photo: ``"new"``, ``"there"`` if it was in the collection already, ``"trash"`` if it was taken out of it.
+        mask: ``"new"``, ``"same"`` if the photo had it already, ``"beside"`` if the photo had another one, which
+            stays, or "" without a mask.
+        revision: number of the revision that holds the mask; 0 without one.
+    """
+
+    id: str
+    photo: str
+    mask: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,10 @@ class Collection(CollectionFiles):
         Raises:
             intake.IntakeError: not a photo that can be read. StoreError: not such an array.
         """
+        return self.admit(source, name, limits).id
+
+    def admit(self, source, name, limits=None) -> Taken:
+        """As ``add_photo``, and tells whether the photo was there already."""
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
                 raise StoreError(f"A photo is uint8 (H, W, 3), not {source.dtype} {source.shape}.")
@@ -132,14 +154,14 @@ class Collection(CollectionFiles):
             if known is not None:
                 if known.deleted:
                     self._commit(replace(known, deleted="", split=known.split and self._free_split(known.id)))
-                return known.id
+                return Taken(known.id, "trash" if known.deleted else "there")
             id_ = f"{slug(Path(name).stem, 'photo')}-{digest[:12]}"
             time_ = now()
             self._mark(id_)
             write_atomic(self.folder / "JPEGImages" / f"{id_}{suffix}", data)
             file, label_set = f"{id_}{suffix}", self.label_set.name
             self._commit(Photo(id_, name, file, width, height, digest, time_, time_, label_set))
-        return id_
+        return Taken(id_, "new")
 
     def image_path(self, id_):
         """Path of the photo's file."""
@@ -299,8 +321,8 @@ class Collection(CollectionFiles):
                 next export. Those without a mask, or in the trash, are left out.
 
         Returns:
-            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model. Exports
-            call its files as ``source`` says.
+            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model and
+            ``photo_sha256``, by which ``take`` knows the photo again. Exports call its files as ``source`` says.
         """
         label_set = self.label_set
         if ids is None:
@@ -311,19 +333,26 @@ class Collection(CollectionFiles):
             if photo.revision and not photo.deleted:
                 told = ("source", *HISTORY, "model")
                 meta = {**{key: getattr(photo, key) for key in told}, "subset": photo.split}
+                meta["photo_sha256"] = photo.sha256
                 path = self.image_path(photo.id)
                 yield Annotation(photo.id, path, self.load(photo.id), label_set, meta)
 
-    def take(self, annotation):
-        """Add a photo with its mask, as imports give it; a mask the photo had stays as an older revision.
+    def take(self, annotation, limits=None) -> Taken:
+        """Add a photo with its mask, as imports give it. No mask that the photo has is replaced.
+
+        If the photo has another mask already, that stays, with its subset, and the new one is kept beside it, as
+        ``save`` keeps a refused one; unless the photo was in the trash: then the new mask counts, and the old one
+        is an older revision.
 
         What an export said of its history is kept with the revision's ``meta``, as ``"exported"``.
 
         Args:
-            annotation: an ``exchange.Annotation`` whose label set has the collection's classes.
+            annotation: an ``exchange.Annotation`` whose label set has the collection's classes; without a label map
+                (None) only the photo is added.
+            limits: ``intake.Limits``; None reads them from the environment.
 
         Returns:
-            The photo's id.
+            A ``Taken``.
 
         Raises:
             StoreError: other classes, or a mask that is not the photo's size. MaskError, IntakeError.
@@ -334,16 +363,36 @@ class Collection(CollectionFiles):
                 "into a collection of their own."
             )
         meta = annotation.meta
-        id_ = self.add_photo(annotation.image, str(meta.get("source") or annotation.id))
+        name = str(meta.get("source") or annotation.name or annotation.id)
+        taken = self._exported(annotation) or self.admit(annotation.image, name, limits)
+        if annotation.label_map is None:
+            return taken
         note = {"imported": annotation.id}
         if meta.get("model"):
             note["model"] = str(meta["model"])
         if history := {key: meta[key] for key in HISTORY if _is_short(meta.get(key))}:
             note["exported"] = history
-        self.save(id_, annotation.label_map, self.photo(id_).revision, note)
+        before = self.photo(taken.id)
+        base = before.revision if taken.photo == "trash" else 0
+        try:
+            revision = self.save(taken.id, annotation.label_map, base, note)
+        except ConflictError as error:
+            return replace(taken, mask="beside", revision=error.kept)
+        if revision == before.revision:
+            return replace(taken, mask="same", revision=revision)
         if meta.get("subset") in SUBSETS:
-            self.set_split(id_, meta["subset"])
-        return id_
+            self.set_split(taken.id, meta["subset"])
+        return replace(taken, mask="new", revision=revision)
+
+    def _exported(self, annotation):
+        """The ``Taken`` of a photo that left this collection in an export, which may have encoded it anew; or None."""
+        digest, label_map = annotation.meta.get("photo_sha256"), annotation.label_map
+        if not digest or label_map is None:
+            return None
+        known = next((p for p in self._records() if p.sha256 == digest and not p.deleted), None)
+        if known is None or label_map.shape != (known.height, known.width):
+            return None
+        return Taken(known.id, "there")
 
     def revisions(self, id_):
         """The Revisions of a photo that are kept, newest first."""
@@ -431,13 +480,15 @@ def _pixels(label_map):
 
 def _faithful_suffix(data, pixels):
     """The ending of a file that any program shows as ``pixels``; None if it must be written anew."""
-    with intake.quiet_pillow, Image.open(io.BytesIO(data)) as image:
-        suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format)
-        if suffix is None or image.mode not in ("RGB", "L") or image.getexif().get(0x0112, 1) != 1:
-            return None
-        if image.has_transparency_data or not np.array_equal(np.asarray(image.convert("RGB")), pixels):
-            return None
-    return suffix
+    if not faithful.shown_alike(data):
+        return None
+    try:
+        with intake.quiet_pillow, Image.open(io.BytesIO(data)) as image:
+            suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format)
+            upright = suffix is not None and faithful.orientation(image) == 1
+            return suffix if upright and np.array_equal(np.asarray(image.convert("RGB")), pixels) else None
+    except Exception:  # what intake reads Pillow alone may not, such as a PNG with a long text
+        return None
 
 
 def _lossless(pixels):

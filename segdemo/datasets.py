@@ -17,22 +17,29 @@ import contextlib
 import hashlib
 import os
 import random
+import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from segdemo import names
 from segdemo.files import read_json, write_json
-from segdemo.intake import read_photo
+from segdemo.intake import IntakeError, read_photo
 from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.settings import home
 
 KINDS = ("voc", "pets", "annotations")
+_OWNED = (
+    "JPEGImages",
+    "SegmentationClass",
+    "SegmentationClassAug",
+    "ImageSets",
+)  # of VOC trees and annotations
 SPLIT_SEED = 42  # shuffles VOC's val list and the Pets photos before they are divided
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
 
 
@@ -173,6 +180,16 @@ def identify(root):
     return None
 
 
+def dataset_of(path):
+    """The root of the dataset one of whose folders of photos, masks or lists ``path`` is, or lies in; else None."""
+    path = Path(path).expanduser().resolve()
+    for root in path.parents:
+        owned = {"pets": ("images", "annotations")}.get(_kind_of(root), _OWNED)
+        if _kind_of(root) is not None and path.relative_to(root).parts[0] in owned:
+            return root
+    return None
+
+
 def read_image(sample):
     """The photo, upright, as uint8 RGB (H, W, 3).
 
@@ -190,7 +207,8 @@ def read_label_map(sample, label_set=None):
     """The mask as a label map: uint8 (H, W), class ids of the dataset's label set, 255 = void.
 
     VOC and annotation masks hold class ids (of a palettized PNG, the indices). Pets trimaps hold class id +
-    1, and any value but 1, 2, 3 is void.
+    1, and any value but 1, 2, 3 is void. So 255 is void always, also in masks that mean the object by it: whether
+    there is anything else, ``learnable`` tells.
 
     Args:
         sample: what to read.
@@ -199,31 +217,73 @@ def read_label_map(sample, label_set=None):
     Raises:
         DatasetError: there is no mask, it cannot be read, it is a colour picture, or it has an unknown id.
     """
-    path = sample.mask_path
-    if path is None:
+    if sample.mask_path is None:
         raise DatasetError(f"The photo {sample.id} has no mask: annotate it first.")
+    return _label_map(mask_values(sample.mask_path), sample, label_set)
+
+
+def mask_values(path):
+    """The numbers in a mask's file, uint8 (H, W), whatever they mean; of a palettized PNG, the indices.
+
+    Raises:
+        DatasetError: it is missing, cannot be read, or is a colour or black-and-white picture.
+    """
     try:
         with Image.open(path) as picture:
+            if picture.mode == "1":
+                raise DatasetError(
+                    f"The mask {path} is a picture of black and white, not of class ids: write a copy that reads white "
+                    "as the object with python -m segdemo data binary DIR --out DIR."
+                )
             if picture.mode not in ("P", "L"):
                 raise DatasetError(
                     f"The mask {path} is a picture of mode {picture.mode}, not of class ids: "
                     "save it as a palettized or 8-bit grey PNG."
                 )
-            ids = np.array(picture)  # a mode-P picture gives its indices, not its colours
+            return np.array(picture)  # a mode-P picture gives its indices, not its colours
+    except DatasetError:
+        raise
     except FileNotFoundError:
         raise DatasetError(f"The mask {path} is missing: restore it or take its id off the list.") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders of damaged files raise anything from OSError to KeyError
         raise DatasetError(
             f"The mask {path} cannot be read as a picture: restore it from its source."
         ) from None
+
+
+def read_pair(sample, label_set):
+    """A photo uint8 (H, W, 3) and its label map uint8 (H, W), for measuring.
+
+    Raises:
+        DatasetError: as ``read_label_map``, the photo cannot be read, or they differ in size; it names the file.
+    """
+    try:
+        image = read_image(sample)
+    except IntakeError as error:
+        raise DatasetError(f"The photo {sample.image_path} cannot be read: {error}") from error
+    label_map = read_label_map(sample, label_set)
+    if (problem := _size_problem(sample, image, label_map)) is not None:
+        raise DatasetError(problem)
+    return image, label_map
+
+
+def _size_problem(sample, image, label_map):
+    if image.shape[:2] == label_map.shape:
+        return None
+    (h, w), (mh, mw) = image.shape[:2], label_map.shape
+    return f"The mask {sample.mask_path} is {mw} x {mh} pixels, its photo {w} x {h}: make them equal."
+
+
+def _label_map(values, sample, label_set):
+    """The label map that ``mask_values`` mean; raises DatasetError as ``read_label_map``."""
     if sample.dataset == "pets":
-        return np.where((ids >= 1) & (ids <= len(PETS)), ids - np.uint8(1), np.uint8(VOID))
-    if label_set is not None and (unknown := _unknown_ids(ids, label_set)):
+        return np.where((values >= 1) & (values <= len(PETS)), values - np.uint8(1), np.uint8(VOID))
+    if label_set is not None and (unknown := _unknown_ids(values, label_set)):
         raise DatasetError(
-            f"The mask {path} holds the class id {unknown[0]}, which {label_set.title} does not have: "
+            f"The mask {sample.mask_path} holds the class id {unknown[0]}, which {label_set.title} does not have: "
             "correct the mask or the label set."
         )
-    return ids
+    return values
 
 
 def _unknown_ids(ids, label_set):
@@ -273,7 +333,11 @@ def _open_voc(root):
             f"There is no VOC 2012 in {root}: give the VOCdevkit folder, its parent, or VOC2012 itself, "
             "with JPEGImages, SegmentationClass and ImageSets/Segmentation in it."
         )
-    lists = _read_lists(folder)
+    photos = _photos(names.child(folder, "JPEGImages"))
+    official, augmented = (
+        _masks(names.child(folder, name)) for name in ("SegmentationClass", "SegmentationClassAug")
+    )
+    lists = _read_lists(folder, photos, official, augmented)
     splits = {name: ids for name, ids in lists.items() if name != "val"}
     if "trainaug" in splits:  # what some distributions call it
         splits.setdefault("train_aug", splits.pop("trainaug"))
@@ -283,12 +347,11 @@ def _open_voc(root):
         random.Random(SPLIT_SEED).shuffle(shuffled)
         half = len(shuffled) // 2
         splits |= {"val": tuple(shuffled[:half]), "test": tuple(shuffled[half:]), "all": whole}
-    official = _stems(folder / "SegmentationClass")
-    augmented = _stems(folder / "SegmentationClassAug")
+    masks = {**augmented, **official}
     paths = {}
     for id_ in dict.fromkeys(id_ for ids in splits.values() for id_ in ids):
-        masks = "SegmentationClassAug" if id_ in augmented and id_ not in official else "SegmentationClass"
-        paths[id_] = (folder / "JPEGImages" / f"{id_}.jpg", folder / masks / f"{id_}.png")
+        mask = masks.get(id_, folder / "SegmentationClass" / f"{id_}.png")
+        paths[id_] = (photos.get(id_, folder / "JPEGImages" / f"{id_}.jpg"), mask)
     return Dataset("voc", folder, VOC, splits, paths)
 
 
@@ -298,49 +361,50 @@ def _open_pets(root):
         raise DatasetError(
             f"There is no Oxford-IIIT Pet in {root}: give the folder with images and annotations/trimaps."
         )
-    photos = _photos(folder / "images")
-    masks = folder / "annotations" / "trimaps"
-    everything = tuple(sorted(photos.keys() & _stems(masks)))
-    official = [folder / "annotations" / name for name in ("trainval.txt", "test.txt")]
+    photos = _photos(names.child(folder, "images"))
+    trimaps = names.child(names.child(folder, "annotations"), "trimaps")
+    masks = _masks(trimaps)
+    everything = tuple(sorted(photos.keys() & masks.keys()))
+    official = [names.child(trimaps.parent, name) for name in ("trainval.txt", "test.txt")]
     if all(path.is_file() for path in official):
-        trainval, test = (_read_list(path) for path in official)
+        trainval, test = (_read_list(path, _known(photos, masks)) for path in official)
         everything = (*trainval, *test)
     else:
         trainval, test = stratified(everything, 1 / 5, breed)
     train, val = stratified(trainval, 1 / 10, breed)
     splits = {"train": train, "val": val, "test": test, "trainval": trainval, "all": everything}
     paths = {
-        id_: (photos.get(id_, folder / "images" / f"{id_}.jpg"), masks / f"{id_}.png") for id_ in everything
+        id_: (photos.get(id_, folder / "images" / f"{id_}.jpg"), masks.get(id_, trimaps / f"{id_}.png"))
+        for id_ in everything
     }
     return Dataset("pets", folder, PETS, splits, paths)
 
 
 def _open_annotations(root):
     for name in ("JPEGImages", "SegmentationClass", "labels.json"):
-        if not (root / name).exists():
+        if not names.child(root, name).exists():
             raise DatasetError(
                 f"There is no {name} in {root}: give a folder of annotations saved by SegDemo."
             )
     try:
-        label_set = LabelSet.from_json(read_json(root / "labels.json"))
+        label_set = LabelSet.from_json(read_json(names.child(root, "labels.json")))
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f"The label set in {root / 'labels.json'} cannot be read ({error}): restore it."
         ) from None
-    photos = _photos(root / "JPEGImages")
-    labelled = photos.keys() & _stems(root / "SegmentationClass")
-    lists = _read_lists(root)
+    photos = _photos(names.child(root, "JPEGImages"))
+    masks = _masks(names.child(root, "SegmentationClass"))
+    labelled = photos.keys() & masks.keys()
+    lists = _read_lists(root, photos, masks)
     listed = {id_ for name in ("train", "val", "test") for id_ in lists.get(name, ())}
     splits = _annotation_splits(sorted(labelled | listed), lists)
     splits["all"] = tuple(sorted(labelled | listed))
     splits["unlabelled"] = tuple(sorted(photos.keys() - labelled))
     paths = {}
     for id_ in [*splits["all"], *splits["unlabelled"]]:
-        mask = None if id_ in photos and id_ not in labelled and id_ not in listed else f"{id_}.png"
-        paths[id_] = (
-            photos.get(id_, root / "JPEGImages" / f"{id_}.jpg"),
-            mask and root / "SegmentationClass" / mask,
-        )
+        bare = id_ in photos and id_ not in labelled and id_ not in listed
+        mask = None if bare else masks.get(id_, root / "SegmentationClass" / f"{id_}.png")
+        paths[id_] = (photos.get(id_, root / "JPEGImages" / f"{id_}.jpg"), mask)
     return Dataset("annotations", root, label_set, splits, paths)
 
 
@@ -389,18 +453,23 @@ def _find_pets(root):
 
 def _looks_like_voc(folder):
     return all(
-        (folder / name).is_dir() for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+        path.is_dir()
+        for path in (
+            *(names.child(folder, n) for n in ("JPEGImages", "SegmentationClass")),
+            _lists_folder(folder),
+        )
     )
 
 
 def _looks_like_pets(folder):
-    return (folder / "images").is_dir() and (folder / "annotations" / "trimaps").is_dir()
+    trimaps = names.child(names.child(folder, "annotations"), "trimaps")
+    return trimaps.is_dir() and names.child(folder, "images").is_dir()
 
 
 def _kind_of(folder):
     if _looks_like_pets(folder):
         return "pets"
-    if (folder / "labels.json").is_file() and (folder / "SegmentationClass").is_dir():
+    if names.child(folder, "labels.json").is_file() and names.child(folder, "SegmentationClass").is_dir():
         return "annotations"
     return "voc" if _looks_like_voc(folder) else None
 
@@ -412,39 +481,60 @@ def _folders(root):
         return []
 
 
-def _files(folder):
-    # Archives made on a Mac carry a "._name" beside each file; hidden files are never data.
-    if not folder.is_dir():
-        return []
-    return [Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith(".")]
-
-
-def _stems(folder):
-    return {path.stem for path in _files(folder) if path.suffix.lower() == ".png"}
+def _masks(folder):
+    return {_stem(path): path for path in names.files_in(folder) if path.suffix.lower() == ".png"}
 
 
 def _photos(folder):
-    return {path.stem: path for path in sorted(_files(folder)) if path.suffix.lower() in PHOTO_SUFFIXES}
+    return {_stem(path): path for path in names.photos_in(folder)}
 
 
-def _read_lists(folder):
-    lists = folder / "ImageSets" / "Segmentation"
-    return {path.stem: _read_list(path) for path in sorted(_files(lists)) if path.suffix == ".txt"}
+def _stem(path):
+    return unicodedata.normalize("NFC", path.stem)
 
 
-def _read_list(path):
+def _lists_folder(folder):
+    return names.child(names.child(folder, "ImageSets"), "Segmentation")
+
+
+def _known(*files):
+    """What lists may speak of: the ids of photos and masks."""
+    ids = dict.fromkeys(id_ for some in files for id_ in some)
+    return names.Index((id_, id_) for id_ in ids)
+
+
+def _read_lists(folder, *files):
+    known = _known(*files)
+    lists = {}
+    for path in names.files_in(_lists_folder(folder)):
+        if path.suffix.lower() == ".txt":
+            lists[path.stem.lower()] = _read_list(path, known)
+    for word in [*lists]:  # valid.txt, Training.txt, as other tools call them
+        subset = names.subset(word)
+        if subset and subset not in lists:
+            lists[subset] = lists.pop(word)
+    return lists
+
+
+def _read_list(path, known):
+    """The ids in a list: those of files where a line means one, whatever else stands on it."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = names.lines(names.text(path.read_bytes()))
     except (OSError, UnicodeDecodeError):
         raise DatasetError(f"The list {path} cannot be read: restore it or delete it.") from None
-    # Pets lists carry numbers behind the id, and comments behind a '#'.
-    ids = tuple(dict.fromkeys(line.split()[0] for line in lines if line.strip() and not line.startswith("#")))
-    for id_ in ids:
-        if id_ in (".", "..") or "/" in id_ or "\\" in id_:
-            raise DatasetError(
-                f"The list {path} holds {id_!r}, which is a path: it must hold file names only."
-            )
-    return ids
+    ids = {}
+    for line in lines:
+        id_ = known.one(line)
+        if id_ is None and line.startswith("#"):  # a comment, as in Pets' lists
+            continue
+        found = names.listed(line, known) or names.unlisted(line)
+        for word in (line.split()[0], found):
+            if word in (".", "..") or "/" in word or "\\" in word:
+                raise DatasetError(
+                    f"The list {path} holds {word!r}, which is a path: it must hold file names only."
+                )
+        ids[found] = None
+    return tuple(ids)
 
 
 # --- what a dataset holds ---------------------------------------------------------------------------------
@@ -466,18 +556,20 @@ class Report:
         dataset: the dataset.
         samples: how many different samples were looked at.
         problems: sorted by path; empty if all is well.
+        notes: sentences on what is no fault and yet worth knowing.
     """
 
     dataset: Dataset
     samples: int
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self):
         return not self.problems
 
     def to_json(self):
-        """Plain data: kind, root, classes, subset sizes, samples, ok, problems."""
+        """Plain data: kind, root, classes, subset sizes, samples, ok, problems, notes."""
         return {
             "kind": self.dataset.kind,
             "root": str(self.dataset.root),
@@ -486,6 +578,7 @@ class Report:
             "samples": self.samples,
             "ok": self.ok,
             "problems": [{"path": str(p.path), "message": p.message} for p in self.problems],
+            "notes": list(self.notes),
         }
 
     def lines(self):
@@ -493,6 +586,7 @@ class Report:
         sizes = ", ".join(f"{name} {len(ids)}" for name, ids in self.dataset.splits.items())
         yield f"{self.dataset.label_set.title} in {self.dataset.root}: {sizes}."
         yield from (problem.message for problem in self.problems)
+        yield from self.notes
         found = "no problem" if self.ok else f"{len(self.problems)} problem{'s' * (len(self.problems) > 1)}"
         yield f"{self.samples} photos looked at, {found}."
 
@@ -506,8 +600,11 @@ def check(dataset, progress: Callable[[int, int], None] | None = None):
 
     Returns:
         A Report of missing and unreadable photos and masks, masks of another size than their photo, ids
-        that are not in the label set, and lists that are empty or missing.
+        that are not in the label set, lists that are empty or missing, and masks in which there is nothing to
+        learn from or to measure.
     """
+    from segdemo import learnable  # which reads datasets
+
     problems = [
         Problem(
             dataset.root, f"The subset {name!r} of the dataset in {dataset.root} is empty: add photos to it."
@@ -527,16 +624,23 @@ def check(dataset, progress: Callable[[int, int], None] | None = None):
     samples = [
         dataset.sample(id_) for id_ in dict.fromkeys(id_ for ids in dataset.splits.values() for id_ in ids)
     ]
+    present = {}
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done, found in enumerate(pool.map(lambda s: _check_sample(s, dataset.label_set), samples), 1):
+        checked = pool.map(lambda s: _check_sample(s, dataset.label_set), samples)
+        for done, (sample, (found, values)) in enumerate(zip(samples, checked, strict=True), 1):
             problems += found
+            if values is not None:
+                present[sample.id] = values
             if progress is not None:
                 progress(done, len(samples))
-    return Report(dataset, len(samples), tuple(sorted(problems, key=lambda p: str(p.path))))
+    empty, notes = learnable.findings(dataset, present)
+    problems += [Problem(dataset.root, message) for message in empty]
+    return Report(dataset, len(samples), tuple(sorted(problems, key=lambda p: str(p.path))), tuple(notes))
 
 
 def _check_sample(sample, label_set):
-    problems, image, label_map = [], None, None
+    """(problems, the numbers in the mask's file or None) of a sample."""
+    problems, image, values = [], None, None
     try:
         image = read_image(sample)
     except (ValueError, OSError) as error:
@@ -544,20 +648,15 @@ def _check_sample(sample, label_set):
         message = str(error) if str(sample.image_path) in str(error) else f"{sample.image_path}: {error}"
         problems.append(Problem(sample.image_path, message))
     if sample.mask_path is None:
-        return problems
+        return problems, None
     try:
-        label_map = read_label_map(sample, label_set)
+        values = mask_values(sample.mask_path)
+        label_map = _label_map(values, sample, label_set)
+        if image is not None and (problem := _size_problem(sample, image, label_map)) is not None:
+            problems.append(Problem(sample.mask_path, problem))
     except DatasetError as error:
         problems.append(Problem(sample.mask_path, str(error)))
-    if image is not None and label_map is not None and image.shape[:2] != label_map.shape:
-        (h, w), (mh, mw) = image.shape[:2], label_map.shape
-        problems.append(
-            Problem(
-                sample.mask_path,
-                f"The mask {sample.mask_path} is {mw} x {mh} pixels, its photo {w} x {h}: make them equal.",
-            )
-        )
-    return problems
+    return problems, None if values is None else set(np.flatnonzero(np.bincount(values.ravel())).tolist())
 
 
 def by_class(dataset, subset="all", cache_dir=None):

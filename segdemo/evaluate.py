@@ -7,9 +7,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from segdemo import masks
-from segdemo.datasets import read_label_map
-from segdemo.intake import read_photo
+from segdemo import learnable, masks
+from segdemo.datasets import read_pair
 from segdemo.predict import PASSES, Predictor
 
 SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
@@ -47,13 +46,16 @@ def evaluate(predict, samples, label_set, progress=None):
 
     Returns:
         ``scores`` plus ``images``, ``seconds`` and the ``confusion`` matrix as lists.
+
+    Raises:
+        DatasetError: a photo or a mask cannot be read, or they differ in size; it names the file.
     """
     start = time.perf_counter()
     confusion = np.zeros((len(label_set), len(label_set)), np.int64)
     done = 0
     for done, sample in enumerate(samples, 1):
-        label_map = predict(read_photo(sample.image_path))
-        confusion += masks.confusion(read_label_map(sample), label_map, len(label_set))
+        image, truth = read_pair(sample, label_set)
+        confusion += masks.confusion(truth, predict(image), len(label_set))
         if progress:
             progress(done)
     return {
@@ -81,15 +83,17 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
         ``squashed`` scores under that name.
 
     Raises:
-        ValueError: the model's classes are not the dataset's. DatasetError: no such subset.
+        ValueError: the model's classes are not the dataset's. DatasetError: no such subset, nothing in it to measure,
+            or as ``evaluate``.
     """
     if entry.label_set.classes != dataset.label_set.classes:
         raise ValueError(
             f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
             "choose a model or a dataset to match."
         )
-    predictor = Predictor(entry, scales, flip)
     samples = dataset.samples(subset)
+    learnable.require_measurable(dataset, subset)
+    predictor = Predictor(entry, scales, flip)
     times = []
 
     def predict(image):
@@ -111,8 +115,9 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
     if squashed:
         confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
         for sample in wrap(samples):
-            image = Image.fromarray(read_photo(sample.image_path)).resize(SQUASHED, Image.Resampling.BILINEAR)
-            truth = Image.fromarray(read_label_map(sample)).resize(SQUASHED, Image.Resampling.NEAREST)
+            image, truth = map(Image.fromarray, read_pair(sample, dataset.label_set))
+            image = image.resize(SQUASHED, Image.Resampling.BILINEAR)
+            truth = truth.resize(SQUASHED, Image.Resampling.NEAREST)
             label_map = predictor(np.asarray(image)).label_map
             confusion += masks.confusion(np.asarray(truth), label_map, len(dataset.label_set))
         report["squashed"] = scores(confusion, dataset.label_set)

@@ -7,21 +7,26 @@
 import io
 import os
 import stat
-import threading
-import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
+
+from segdemo import faithful, tiff
+from segdemo.faithful import orientation
+from segdemo.quiet import quiet_pillow
 
 # No EPS, PDF or WMF (they start other programs) and nothing without a signature.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Present where Pillow was built with AVIF, or where a plug-in registered HEIF.
 BOXED_FORMATS = ("AVIF", "HEIF")
 
-_ORIENTATION_TAG = 0x0112
 _PHOTOMETRIC_TAG = 262
+_TURNING_TEXTS = (
+    b"XML:com.adobe.xmp",
+    b"Raw profile type exif",
+)  # where Pillow looks for a PNG's orientation
 _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,6 +39,13 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
 _SAVE_AS = "save it as JPEG or PNG and try again"
 
 STRIP_BYTES = 8_000_000  # copied at a time
+BYTES_PER_PIXEL = 6  # a TIFF may take this, unpacked, times the limit of pixels: three bands of 16 bits
+
+# Pillow takes a PNG with a profile or a text of more than 1 MiB for a bomb. Profiles of printers have up to 10 MB;
+# other texts never reach Pillow, see ``_without_texts``.
+MAX_PROFILE_BYTES = 16 * 2**20
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
+PngImagePlugin.MAX_TEXT_MEMORY = 4 * MAX_PROFILE_BYTES
 
 
 class IntakeError(ValueError):
@@ -77,9 +89,9 @@ class Limits:
 def read_photo(source, limits=None, draft_size=None):
     """Decode one photo.
 
-    The first frame or page is taken; EXIF rotation is applied; alpha, palette transparency and colour keys
-    are composited on white; grey, palette, 1-bit, 16-bit, float, CMYK and Lab become RGB; an embedded colour
-    profile other than sRGB is converted to sRGB.
+    The first frame is taken, and the page of a TIFF that ``tiff.photo_page`` finds; EXIF rotation is applied; alpha,
+    palette transparency and colour keys are composited on white; grey, palette, 1-bit, 16-bit, float, CMYK and Lab
+    become RGB; an embedded colour profile other than sRGB is converted to sRGB.
 
     Args:
         source: bytes, a path (str or Path), or an open binary file.
@@ -95,14 +107,11 @@ def read_photo(source, limits=None, draft_size=None):
     """
     limits = limits or Limits.from_env()
     name, data = read_bytes(source, limits)
-    with quiet_pillow, _opened(name, data, limits) as image:
-        if draft_size is not None and image.format in ("JPEG", "MPO"):
-            height, width = draft_size
-            sideways = _orientation(image) >= 5
-            image.draft(image.mode, (height, width) if sideways else (width, height))
+    with quiet_pillow, _opened(name, data, limits) as photo:
         try:
-            image.load()
-            return _pixels(_upright_rgb(image))
+            return _pixels(photo.upright_rgb(draft_size))
+        except tiff.TiffError as error:
+            raise IntakeError(f"{name} {error}.") from error
         except MemoryError as error:
             raise IntakeError(f"{name} needs more memory than there is: {_shrink(limits)}.") from error
         except Exception as error:  # decoders of hostile bytes raise anything from OSError to KeyError
@@ -128,10 +137,9 @@ def photo_size(source, limits=None):
     """
     limits = limits or Limits.from_env()
     name, data = read_bytes(source, limits)
-    with quiet_pillow, _opened(name, data, limits) as image:
-        width, height = image.size
-        # Pillow reports TIFF sizes already turned.
-        return (width, height) if image.format != "TIFF" and _orientation(image) >= 5 else (height, width)
+    with quiet_pillow, _opened(name, data, limits) as photo:
+        width, height = photo.stored_size
+        return (width, height) if photo.orientation >= 5 else (height, width)
 
 
 def is_plain_jpeg(data):
@@ -144,7 +152,9 @@ def is_plain_jpeg(data):
     with quiet_pillow:
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-                return image.mode in ("RGB", "L") and _orientation(image) == 1
+                return (
+                    image.mode in ("RGB", "L") and orientation(image) == faithful.jpeg_orientation(data) == 1
+                )
         except Exception:  # hostile bytes make the parser raise anything
             return False
 
@@ -209,45 +219,79 @@ def _read_path(path, name, limits):
     return data, len(data)
 
 
-class _QuietPillow:
-    """Context manager that keeps Pillow's warnings about odd files from reaching anybody, in any thread.
+class _Photo:
+    """A photo that Pillow has opened: its header is read and no pixel decoded.
 
-    ``warnings.catch_warnings`` alone restores the wrong filters when two threads leave it out of order, so
-    the first one in sets the filter and the last one out restores what was there.
+    Attributes:
+        stored_size: (width, height) in the file, pixels.
     """
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._users = 0
-        self._catcher = None
+    def __init__(self, image, parent_orientation=1):
+        self._image, self._parent_orientation = image, parent_orientation
+        self.stored_size = image.size
+
+    @property
+    def orientation(self):
+        """How the stored pixels are to be turned, 1..8. Pillow turns those of a TIFF, and its size, by itself."""
+        # Of a PNG it may stand behind the pixels, and Pillow decodes them to find it.
+        return self._parent_orientation if self._image.format == "TIFF" else orientation(self._image)
 
     def __enter__(self):
-        with self._lock:
-            if not self._users:
-                self._catcher = warnings.catch_warnings()
-                self._catcher.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._users += 1
+        return self
 
     def __exit__(self, *exc_info):
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._catcher.__exit__(*exc_info)
+        self.close()
+
+    def close(self):
+        self._image.close()
+
+    def upright_rgb(self, draft_size=None):
+        """The decoded picture, mode RGB."""
+        image, orientation = self._image, self.orientation
+        if draft_size is not None and image.format in ("JPEG", "MPO"):
+            height, width = draft_size
+            image.draft(image.mode, (height, width) if orientation >= 5 else (width, height))
+        image.load()
+        return _upright_rgb(image, image.info.get("icc_profile"), orientation)
 
 
-quiet_pillow = _QuietPillow()
+class _TiffPhoto:
+    """A page of a TIFF that Pillow would read wrong or not at all; otherwise as ``_Photo``."""
+
+    def __init__(self, data, page):
+        self._data, self._page = data, page
+        self.stored_size = page.size
+        self.orientation = page.orientation
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def close(self):
+        self._data = None
+
+    def upright_rgb(self, draft_size=None):
+        """The decoded picture, mode RGB; ``draft_size`` is of no use here."""
+        image = tiff.picture(self._data, self._page)
+        return _upright_rgb(image, tiff.profile(self._data, self._page), self.orientation)
 
 
 def _opened(name, data, limits):
-    """The image with its header read and its size within the limits; no pixel is decoded."""
+    """A photo, as ``_Photo``, whose size is within the limits; no pixel is decoded."""
     try:
-        image = Image.open(io.BytesIO(data), formats=_formats(data))
+        photo = _opened_tiff(data, limits) if tiff.is_tiff(data) else _Photo(_pillow_image(data))
+    except tiff.TiffError as error:
+        raise IntakeError(f"{name} {error}.") from error
     except Image.DecompressionBombError as error:
         raise IntakeError(f"{name} has too many pixels: {_shrink(limits)}.") from error
     except Exception as error:  # header parsers of hostile bytes raise anything from OSError to struct.error
+        if "MAX_TEXT_CHUNK" in str(error):
+            most = f"{MAX_PROFILE_BYTES / 1e6:.0f} MB"
+            raise IntakeError(f"{name} has a colour profile of more than {most}: save it without.") from error
         raise IntakeError(f"{name} {_not_a_photo(data)}.") from error
-    width, height = image.size
+    width, height = photo.stored_size
     problem = None
     if width < 1 or height < 1:
         problem = "holds no pixels: save or download it again"
@@ -256,9 +300,62 @@ def _opened(name, data, limits):
     elif max(width, height) > limits.max_aspect * min(width, height):
         problem = f"measures {width}x{height} pixels, which is too narrow to be a photo: crop it"
     if problem:
-        image.close()
+        photo.close()
         raise IntakeError(f"{name} {problem}.")
-    return image
+    return photo
+
+
+def _pillow_image(data):
+    return Image.open(io.BytesIO(_without_texts(data)), formats=_formats(data))
+
+
+def _opened_tiff(data, limits):
+    """As ``_opened``. Raises TiffError for a sound file of a kind that cannot be read, whatever else for others."""
+    page = tiff.photo_page(data)
+    if (why := tiff.refusal(page)) is not None:
+        raise tiff.TiffError(why)
+    if page.is_unusual and page.is_readable:
+        width, height = page.size
+        if width * height <= limits.max_pixels and page.decoded_bytes > BYTES_PER_PIXEL * limits.max_pixels:
+            raise tiff.TiffError(
+                f"takes {page.decoded_bytes / 1e6:.0f} MB unpacked: save it with 8 bits a sample"
+            )
+        return _TiffPhoto(data, page)
+    if page.is_beyond_pillow:
+        raise tiff.TiffError(tiff.cannot(page))
+    try:
+        image = Image.open(io.BytesIO(tiff.with_first_page(data, page)), formats=("TIFF",))
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:
+        raise tiff.TiffError(tiff.cannot(page)) from error
+    return _Photo(image, 1 if tiff.ORIENTATION in page.tags else page.orientation)
+
+
+def _without_texts(data):
+    """A PNG without its texts, which may unpack to any size, but for those that may say how it is to be turned.
+
+    Bytes of anything else come back as they are.
+    """
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    kept, begin, place, dropped = [], 0, 8, False
+    while place + 12 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        kind, end = data[place + 4 : place + 8], place + 12 + length
+        if kind in (b"tEXt", b"zTXt", b"iTXt") and not _may_turn(kind, data[place + 8 : end - 4]):
+            kept.append(data[begin:place])
+            begin, dropped = end, True
+        place = end
+    return b"".join([*kept, data[begin:]]) if dropped else data
+
+
+def _may_turn(kind, text):
+    """Whether a text chunk of a PNG is one in which Pillow looks for an orientation, and of bounded size."""
+    keyword, _, rest = text.partition(b"\0")
+    packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
+    most = MAX_PROFILE_BYTES // 1032 if packed else MAX_PROFILE_BYTES  # what Deflate gains at most
+    return keyword in _TURNING_TEXTS and len(rest) <= most
 
 
 def _shrink(limits):
@@ -305,19 +402,8 @@ def _not_a_photo(data):
     return f"is not a photo that can be read here (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF): {_SAVE_AS}"
 
 
-def _orientation(image):
-    """EXIF (or XMP) orientation 1..8; 1 where there is none or it is nonsense."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a mangled EXIF block is no reason to refuse a good photo
-        return 1
-    return value if value in _UPRIGHT else 1
-
-
-def _upright_rgb(image):
+def _upright_rgb(image, profile, orientation):
     """A decoded Pillow image of any mode as an upright mode-RGB one, transparency composited on white."""
-    orientation = _orientation(image)  # TIFF: already applied by Pillow, which then forgets the tag
-    profile = image.info.get("icc_profile")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _grey_from_deep(image)
     elif image.mode == "LAB":
@@ -339,24 +425,12 @@ def _upright_rgb(image):
 
 
 def _grey_from_deep(image):
-    """Grey of 16 or 32 bits or float to mode L.
-
-    16-bit values span 0..65535. Wider integers, and floats that fit neither 0..1, 0..255 nor 0..65535, have
-    no agreed white, so their own minimum and maximum are stretched to 0..255.
-    """
+    """Grey of 16 or 32 bits or float to mode L, see ``tiff.eight_bits``."""
     values = np.asarray(image)
     key = image.info.get("transparency")
     keyed = values == key if isinstance(key, int) else None
-    if image.mode == "F":
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if image.mode != "F" and low >= 0 and high <= 65535:
-        grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    else:
-        if image.mode == "F" and low >= 0 and high <= 65535:
-            low, high = 0.0, next(white for white in (1.0, 255.0, 65535.0) if high <= white)
-        scaled = (values.astype(np.float64) - low) * (255.0 / ((high - low) or 1.0))
-        grey = np.rint(scaled).astype(np.uint8)
+    # The samples of a PNG or PPM span 0..65535, those of a TIFF whatever the camera made.
+    grey = tiff.eight_bits(values, None if image.format == "TIFF" else 65535)
     tags = getattr(image, "tag_v2", {})
     # Pillow turns "white is zero" around for 8-bit TIFF only.
     if image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC_TAG) == 0:

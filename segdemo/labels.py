@@ -4,6 +4,7 @@ A label map is a uint8 array (H, W) of class ids of one label set; ``VOID`` mark
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 VOID = 255
 VOID_COLOR = (224, 224, 192)  # what the PASCAL VOC devkit paints boundaries with
@@ -85,6 +86,7 @@ def _repeated(values):
     return next((v for v in values if v in seen or seen.add(v)), None)
 
 
+@cache
 def voc_color(index):
     """Colour ``index`` (0..255) of the PASCAL VOC devkit's colour map (VOClabelcolormap.m): bits dealt to R, G, B."""
     r = g = b = 0

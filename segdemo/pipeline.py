@@ -333,7 +333,7 @@ def _source(dataset, subset):
         # formats.
         plain = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
         plain &= ~tf.strings.regex_full_match(
-            tf.strings.substr(data, 0, 1024), r"\C*(Exif|ICC_PROFILE|Adobe|Photoshop)\C*"
+            tf.strings.substr(data, 0, 65536), r"\C*(Exif|ICC_PROFILE|Adobe|Photoshop|ns\.adobe\.com)\C*"
         )
         image = tf.cond(
             plain,

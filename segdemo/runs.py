@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdemo import processes, zoo
+from segdemo import learnable, processes, zoo
 from segdemo import settings as places
 from segdemo.conventions import clean_title, now, slug
 from segdemo.datasets import open_dataset
@@ -181,6 +181,8 @@ class Runs:
         """
         self.policy.permit(token, user)
         settings, dataset = self._checked(settings)
+        held_back = settings.get("validation", "val"), settings.get("held_out", "test")
+        learnable.require_learnable(dataset, settings.get("subset") or dataset.learning_subset, *held_back)
         title = clean_title(title or f"{zoo.spec(settings['model']).title} on {dataset.label_set.title}")
         name = slug(name or title, "model")
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

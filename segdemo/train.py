@@ -8,6 +8,7 @@ was stopped or killed goes on from its last checkpoint; a file called ``cancel``
 import logging
 import math
 import re
+import sys
 import time
 import warnings
 from contextlib import contextmanager, suppress
@@ -18,8 +19,21 @@ from pathlib import Path
 import keras
 import numpy as np
 from tensorflow import errors
+from tqdm import tqdm
 
-from segdemo import batches, blockwise, callbacks, distil, failures, losses, metrics, pipeline, tflite, zoo
+from segdemo import (
+    batches,
+    blockwise,
+    callbacks,
+    distil,
+    failures,
+    learnable,
+    losses,
+    metrics,
+    pipeline,
+    tflite,
+    zoo,
+)
 from segdemo.callbacks import (
     NO_SCORE,
     SAMPLE_PHOTOS,
@@ -115,6 +129,7 @@ def estimate(config, steps=4):
         keras.utils.set_random_seed(config.seed)
         dataset = open_dataset(config.dataset, config.data)
         config = replace(_computable(config), subset=config.subset or dataset.learning_subset)
+        learnable.require_learnable(dataset, config.subset, config.validation, config.held_out)
         size = config.size or zoo.spec(config.model).size
         count = len(dataset.samples(config.subset))
         epoch = config.steps_per_epoch or max(1, count // config.batch)
@@ -194,6 +209,8 @@ def _fit(config, run, verbose):
     keras.utils.set_random_seed(config.seed)
     dataset = open_dataset(config.dataset, config.data)
     config = replace(_computable(config), subset=config.subset or dataset.learning_subset)
+    for note in learnable.require_learnable(dataset, config.subset, config.validation, config.held_out):
+        tqdm.write(note, file=sys.stderr)
     num_classes = len(dataset.label_set)
     size = config.size or zoo.spec(config.model).size
     steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)

@@ -34,6 +34,15 @@ def trimap(label_map, radius=RADIUS):
     return np.where(border, BORDER, np.where(animal, FOREGROUND, BACKGROUND)).astype(np.uint8)
 
 
+def possible_names(sample):
+    """The names of which the trimap of a VOC sample gets one, whichever animal it shows."""
+    return [f"{name}_{_number(sample)}.png" for name in ("cat", "dog")]
+
+
+def _number(sample):
+    return sample.id.replace("_", "")
+
+
 def write_pets_folder(samples, out, smallest=0.05, progress=lambda items: items):
     """Write the photos that hold a cat or a dog as a dataset in the layout of Oxford-IIIT Pet.
 
@@ -55,7 +64,7 @@ def write_pets_folder(samples, out, smallest=0.05, progress=lambda items: items)
         if animal.mean() < smallest:
             continue
         name = "cat" if np.isin(label_map, PETS[:1]).sum() * 2 > animal.sum() else "dog"
-        number = sample.id.replace("_", "")
+        number = _number(sample)
         shutil.copyfile(sample.image_path, images / f"{name}_{number}{sample.image_path.suffix}")
         Image.fromarray(trimap(label_map)).save(trimaps / f"{name}_{number}.png")
         written += 1

@@ -16,7 +16,7 @@ from segdemo.intake import Limits
 from segdemo.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
 from segdemo.masks import MaskError
 from segdemo.ui import annotate_desk, annotate_list
-from segdemo.ui.annotate_desk import Desk, Entropies, lookup
+from segdemo.ui.annotate_desk import Desk, Entropies, lookup, some
 from segdemo.ui.annotate_labels import distinct_colors, first_table, from_table, to_table
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
@@ -133,6 +133,18 @@ def test_photos_are_taken_in_and_the_others_named(desk, tmp_path):
     assert [desk.store.open(name).photo(id_).source for id_ in ids] == ["good.png"]
     assert len(sentences) == 1
     assert sentences[0].startswith("bad.jpg: ")
+
+
+def test_a_photo_added_three_times_is_one_photo_and_that_is_said(desk, tmp_path):
+    name = desk.create("Shades", "voc")
+    frames = [photo_file(tmp_path, f"frame-{i}.png", grey(10)) for i in range(3)]
+    ids, sentences = desk.add_photos(name, frames)
+    assert len(ids) == 1 and desk.store.open(name).photos().total == 1
+    assert sentences == ["There already, and not added again: frame-1.png, frame-2.png."]
+    assert desk.add_photos(name, frames) == (
+        ids,
+        [f"There already, and not added again: {some([p.name for p in frames])}."],
+    )
 
 
 def test_a_collection_for_corrections_is_found_or_made(desk):
@@ -358,12 +370,14 @@ def test_export_and_import_give_back_the_same_masks(desk, labelled):
     path = desk.export(name, exchange.FORMATS, progress.append)
     assert path.name == "shapes.zip"
     assert progress == [1, 2, 3]
-    fresh, taken, sentences = desk.import_archive(path)
+    account = desk.import_archive(path)
+    fresh = account.collection
     assert fresh != name
-    assert (taken, sentences) == (3, [])
+    assert (account.labelled, account.rows()) == (3, [])
     assert desk.store.open(fresh).label_set.classes == SHAPES.classes
     check(label_maps(desk, fresh), wanted)
-    assert desk.import_archive(path, name)[1:] == (3, [])  # they are there already
+    again = desk.import_archive(path, name)  # they are there already
+    assert (again.labelled, again.sentences(), len(again.duplicates)) == (3, [], 3)
     check(label_maps(desk, name), wanted)
     with pytest.raises(ExchangeError, match="annotate a photo first"):
         desk.export(desk.create("Empty", "voc"), exchange.FORMATS)
@@ -374,7 +388,8 @@ def test_an_archive_goes_into_a_collection_with_other_ids_by_class_name(desk, la
     path = desk.export(name, ("voc",))
     turned = LabelSet("turned", "Turned", ("box", "extra", "Disc", "nothing"), distinct_colors(4), 3)
     into = desk.store.create("Turned", turned).name
-    assert desk.import_archive(path, into)[1:] == (3, [])
+    account = desk.import_archive(path, into)
+    assert (account.labelled, account.rows()) == (3, [])
     ids = np.full(256, VOID, np.uint8)
     ids[:3] = 3, 2, 0
     check(label_maps(desk, into), {source: ids[mask] for source, mask in wanted.items()})
@@ -395,12 +410,15 @@ def test_a_plain_voc_archive_is_read_by_id_and_what_is_left_out_is_said(desk, tm
         archive.writestr("SegmentationClass/b.png", b"no mask")
         archive.writestr("read.me", b"hello")
     into = desk.store.create("Shapes", SHAPES).name
-    _, taken, sentences = desk.import_archive(path, into)
-    assert taken == 1
-    assert len(sentences) == 2
-    assert sentences[0].startswith("SegmentationClass/b.png: it has no photo")
-    assert "read.me" in sentences[1]
-    np.testing.assert_array_equal(label_maps(desk, into)["a"], mask)
+    account = desk.import_archive(path, into)
+    assert account.labelled == 1
+    [sentence] = account.sentences()
+    assert sentence.startswith("SegmentationClass/b.png: it has no photo")
+    assert account.ignored == ["read.me"]
+    np.testing.assert_array_equal(label_maps(desk, into)["a.jpg"], mask)
+    table = desk.account_file(account).read_text("utf-8-sig")
+    assert 'SegmentationClass/b.png,mask,"it has no photo' in table
+    assert "nobody's,read.me,file" in table
 
 
 def test_nothing_is_made_of_an_archive_without_anything_usable(desk, tmp_path):

@@ -208,3 +208,76 @@ def test_the_application_is_still_the_same_process_and_small(app):
     status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
     assert resident < 600_000  # kB
+
+
+# --- files that were not uploaded -------------------------------------------------------------------------
+
+
+UNKNOWN = "This file was not uploaded here: choose it again."
+
+
+def events_with_files(url):
+    """(index, (kind, value on the page) of each input) of every event that takes a file, private ones too."""
+    with urllib.request.urlopen(f"{url}config") as response:
+        config = json.load(response)
+    inputs = {part["id"]: (part["type"], part["props"].get("value")) for part in config["components"]}
+    for event in config["dependencies"]:
+        taken = [inputs[id_] for id_ in event["inputs"]]
+        if any(kind in ("file", "image") for kind, _ in taken):
+            yield event["id"], taken
+
+
+def answer(url, event, values):
+    """What an event answers to values, as anybody can send them: its last message."""
+    data = json.dumps({"data": values, "fn_index": event, "session_hash": f"walk{event}"}).encode()
+    request = urllib.request.Request(
+        f"{url}gradio_api/queue/join", data, {"Content-Type": "application/json"}, method="POST"
+    )
+    urllib.request.urlopen(request).close()
+    with urllib.request.urlopen(f"{url}gradio_api/queue/data?session_hash=walk{event}", timeout=60) as stream:
+        for line in stream:
+            message = json.loads(line[5:]) if line.startswith(b"data:") else {}
+            if message.get("msg") == "process_completed":
+                return message
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize("place", ["a photo", "no photo", "nothing", "a folder", "forbidden", "a link"])
+def test_no_event_reads_a_file_that_was_not_uploaded(app, folder, tmp_path, place):
+    secret = tmp_path / "secret.png"
+    Image.fromarray(data.chelsea()).save(secret)
+    (tmp_path / "words.txt").write_text("words")
+    link = folder / "gradio" / "link.png"  # leads out of the folder of uploads
+    if place == "a link":
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(secret)
+    path = {
+        "a photo": secret,
+        "no photo": tmp_path / "words.txt",
+        "nothing": tmp_path / "none.png",
+        "a folder": tmp_path,
+        "forbidden": Path("/root/../proc/1/mem"),
+        "a link": link,
+    }[place]
+    events = dict(events_with_files(app[0]))
+    assert len(events) >= 5  # both tabs' photos, archives, the Zoo's and the API's
+    for event, inputs in events.items():
+        told = []
+        bare = {"path": str(path)}
+        described = {**bare, "meta": {"_type": "gradio.FileData"}}
+        disguised = {
+            **described,
+            "url": "data:image/png;base64,iVBORw0KGgo=",
+        }  # what counts is the data, or nothing
+        for shape in (bare, [bare], described, [described], disguised, [disguised]):
+            values = [shape if kind in ("file", "image") else value for kind, value in inputs]
+            message = answer(app[0], event, values)
+            assert not message["success"]
+            told.append(message["output"].get("error"))
+            assert set(told) <= {
+                UNKNOWN,
+                None,
+            }  # None where the event takes no such form, or Gradio refuses it
+        if any(kind == "image" for kind, _ in inputs):
+            assert told[0] == UNKNOWN

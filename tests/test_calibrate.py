@@ -8,7 +8,7 @@ from drawn import draw_pets, draw_voc
 from sklearn.calibration import calibration_curve
 from tiny import bright, write_model
 
-from segdemo import calibrate, zoo
+from segdemo import calibrate, datasets, zoo
 from segdemo.calibrate import background_window, expected_calibration_error, fit_temperature
 from segdemo.datasets import DatasetError, open_dataset
 from segdemo.labels import PETS, VOC, VOID
@@ -105,8 +105,8 @@ def test_classes_seen_seldom_are_adjusted_for(tmp_path, monkeypatch):
     model = write_model(tmp_path / "model", "colours", VOC, *bright(21, 0, 1))
     monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 1)
     monkeypatch.setattr(calibrate, "Predictor", Shy)
-    truth = {s.image_path: calibrate.read_label_map(s) for s in dataset.samples("val")}
-    monkeypatch.setattr(calibrate, "read_photo", truth.get)
+    truth = {s.id: datasets.read_label_map(s) for s in dataset.samples("val")}
+    monkeypatch.setattr(calibrate, "read_pair", lambda sample, _: (truth[sample.id], truth[sample.id]))
     learned = dataset.splits[dataset.learning_subset]
     shown = {k: learned if k == 0 else learned[:1] for k in range(len(VOC))}
     monkeypatch.setattr(calibrate, "by_class", lambda *_: shown)
@@ -135,11 +135,12 @@ def draw_a_coarse_model(tmp_path, monkeypatch):
     truths = {}
     for number, sample in enumerate(dataset.samples("val")):
         disc = (y - 40 - number) ** 2 + (x - 64) ** 2 < 30**2
-        truths[sample.image_path] = np.where(disc, 0, 1).astype(np.uint8)
+        truths[sample.id] = np.where(disc, 0, 1).astype(np.uint8)
     monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", len(truths))
-    monkeypatch.setattr(calibrate, "read_label_map", lambda sample: truths[sample.image_path])
     shades = np.uint8([[220, 150, 90], [40, 60, 80]])
-    monkeypatch.setattr(calibrate, "read_photo", lambda path: shades[truths[path]])
+    monkeypatch.setattr(
+        calibrate, "read_pair", lambda sample, _: (shades[truths[sample.id]], truths[sample.id])
+    )
     entry = write_model(tmp_path / "coarse", "coarse", PETS, *bright(3, 0, 1, 130), stride=16, long_side=128)
     return entry, dataset
 
@@ -153,7 +154,7 @@ def test_outlines_are_refined_if_that_scores_better(tmp_path, monkeypatch):
     refined = replace(entry, data={**entry.data, "refinement": found})
     confusion = np.zeros((3, 3), np.int64)
     for sample in dataset.samples("val"):
-        photo, truth = calibrate.read_photo(sample.image_path), calibrate.read_label_map(sample)
+        photo, truth = calibrate.read_pair(sample, PETS)
         confusion += calibrate.masks.confusion(truth, calibrate.Predictor(refined)(photo).label_map, 3)
     assert calibrate.scores(confusion, PETS)["mean_iou"] == pytest.approx(found["mean_iou"])
     assert calibrate.fit_refinement(refined, dataset) == found  # it is not measured on top of itself
@@ -242,7 +243,8 @@ def test_few_photos_choose_no_threshold(pets, entry):
 
 def test_photos_of_background_choose_no_threshold(pets, entry, monkeypatch):
     monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 2)
-    monkeypatch.setattr(calibrate, "read_label_map", lambda sample: np.ones((36, 48), np.uint8))
+    background = np.ones((36, 48), np.uint8)
+    monkeypatch.setattr(calibrate, "read_pair", lambda *args: (datasets.read_pair(*args)[0], background))
     assert calibrate.calibrate(entry, pets)["domain"] is None
 
 

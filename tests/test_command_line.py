@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from drawn import draw_annotations, draw_pets, draw_voc
+from drawn import draw_annotations, draw_pets, draw_voc, save_mask
 from PIL import Image
 from skimage import data
 from tiny import bright, write_model
@@ -175,6 +175,82 @@ def test_two_photos_of_one_name_are_refused_before_anything_is_written(capsys, p
     assert not (tmp_path / "out").exists()
 
 
+def held(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_predict_does_not_replace_its_photos(capsys, photos, tmp_path, monkeypatch):
+    before = held(photos)
+    (tmp_path / "link").symlink_to(photos)
+    for out in (photos, tmp_path / "link", photos / ".." / "photos"):
+        for more in ([], ["--overlay"]):
+            err = refused(capsys, "predict", "--model", "colours", "--out", out, *more, photos)
+            assert "cat.png would be replaced by" in err
+    monkeypatch.chdir(photos)
+    refused(capsys, "predict", "--model", "colours", "--out", ".", photos / "cat.png")
+    refused(capsys, "predict", "--model", "colours", "--out", photos, "cat.png")
+    assert held(photos) == before
+
+
+def test_predict_beside_photos_of_another_ending(capsys, photos):
+    (photos / "cat.png").unlink()
+    (photos / "dot.png").unlink()
+    before = held(photos)
+    assert call(capsys, "predict", "--model", "colours", "--out", photos, photos)[0] == 0
+    after = held(photos)
+    assert after.keys() == {*before, "lying.png"}
+    assert before.items() <= after.items()
+
+
+def test_an_overlay_and_a_label_map_of_one_name_are_refused(capsys, photos, tmp_path):
+    (photos / "cat_overlay.png").write_bytes((photos / "dot.png").read_bytes())
+    command = ["predict", "--model", "colours", "--out", tmp_path / "out"]
+    err = refused(capsys, *command, "--overlay", photos)
+    assert "would both be written as cat_overlay.png: rename one" in err
+    assert not (tmp_path / "out").exists()
+    assert call(capsys, *command, photos)[0] == 0
+
+
+def test_an_overlay_does_not_follow_a_link(capsys, photos, tmp_path):
+    command = ["predict", "--model", "colours", "--overlay", "--out", tmp_path / "out", photos / "cat.png"]
+    assert call(capsys, *command)[0] == 0
+    (tmp_path / "precious").write_bytes(b"kept")
+    (tmp_path / "out" / "cat_overlay.png").unlink()
+    (tmp_path / "out" / "cat_overlay.png").symlink_to(tmp_path / "precious")
+    assert call(capsys, *command)[0] == 0
+    assert (tmp_path / "precious").read_bytes() == b"kept"
+
+
+def test_results_of_an_earlier_run_are_replaced_and_other_files_stay(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "unrelated.png").write_bytes((photos / "dot.png").read_bytes())
+    for model in ("colours", "scenes"):
+        assert call(capsys, "predict", "--model", model, "--overlay", "--out", out, photos)[0] == 0
+    assert size_and_palette(out / "cat.png")[1] == VOC.palette()
+    assert (out / "unrelated.png").read_bytes() == (photos / "dot.png").read_bytes()
+
+
+def test_a_photo_of_another_folder_is_not_replaced(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = (photos / "cat.png").read_bytes()
+    (out / "lying.png").write_bytes(mine)
+    err = refused(capsys, "predict", "--model", "colours", "--out", out, photos / "lying.jpg")
+    assert "lying.png is there already and is no label map" in err
+    assert (out / "lying.png").read_bytes() == mine
+
+
+def test_system_files_among_photos_are_nobodys(capsys, photos, tmp_path):
+    for name in ("._cat.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (photos / name).write_bytes(b"\0\5\x16\7")
+    out = tmp_path / "out"
+    assert call(capsys, "predict", "--model", "colours", "--out", out, photos) == (0, "", "")
+    assert sorted(path.name for path in out.iterdir()) == ["cat.png", "dot.png", "lying.png"]
+    files = sorted(photos.glob("[!n]*"))  # as a shell expands it
+    assert call(capsys, "predict", "--model", "colours", "--out", out, *files) == (0, "", "")
+
+
 def test_a_folder_without_photos_is_refused(capsys, tmp_path):
     (tmp_path / "nothing").mkdir()
     err = refused(capsys, "predict", "--model", "colours", "--out", tmp_path / "out", tmp_path / "nothing")
@@ -298,6 +374,56 @@ def test_check_where_there_is_no_dataset(capsys, tmp_path):
     assert "There is no VOC, Pets or annotation dataset in" in refused(capsys, "data", "check", tmp_path)
 
 
+def draw_binary(root):
+    """Pets whose trimaps are masks of 0 and 255."""
+    draw_pets(root, {"pug": 10})
+    for path in (root / "annotations" / "trimaps").iterdir():
+        save_mask(path, np.where(np.array(Image.open(path)) == 1, 255, 0).astype(np.uint8))
+    return root
+
+
+def test_binary_masks_are_called_out_before_anything_starts(capsys, tmp_path):
+    root, run = draw_binary(tmp_path / "data"), tmp_path / "run"
+    named = ["--dataset", "pets", "--data", root]
+    code, out, _ = call(capsys, "data", "check", root)
+    assert code == 2
+    assert "hold only 0 and 255" in out
+    for command in (
+        ["evaluate", "--model", "colours", *named],
+        ["calibrate", "--model", "colours", *named],
+        ["train", "--model", "unet_plain", *named, "--out", run],
+        ["train", "--model", "unet_plain", *named, "--estimate"],
+    ):
+        err = refused(capsys, *command)
+        assert "hold only 0 and 255" in err
+        assert "data binary" in err
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert not (run / "checkpoints").exists()
+
+
+def test_a_copy_of_binary_masks_can_be_trained_on(capsys, tmp_path):
+    root, out = draw_binary(tmp_path / "data"), tmp_path / "copy"
+    code, stdout, err = call(capsys, "data", "binary", root, "--out", out, "--name", "cat")
+    assert (code, err) == (0, "")
+    assert stdout.startswith("10 masks in ")
+    assert open_dataset("annotations", out).label_set.classes == ("background", "cat")
+    assert call(capsys, "data", "check", out)[0] == 0
+    assert "is there already" in refused(capsys, "data", "binary", root, "--out", out)
+    assert "choose another --out" in refused(capsys, "data", "binary", root, "--out", root / "annotations")
+    assert "There is no VOC" in refused(capsys, "data", "binary", tmp_path / "home", "--out", tmp_path / "x")
+
+
+def test_evaluate_names_the_mask_it_stumbles_over(capsys, tmp_path):
+    draw_pets(tmp_path / "data", {"pug": 10})
+    command = ["--model", "colours", "--dataset", "pets", "--data", tmp_path / "data"]
+    path = open_dataset("pets", tmp_path / "data").samples("test")[0].mask_path
+    save_mask(path, np.ones((5, 5), np.uint8))
+    assert f"{path} is 5 x 5 pixels, its photo 48 x 36" in refused(capsys, "evaluate", *command)
+    path.write_bytes(path.read_bytes()[:50])
+    for name in ("evaluate", "calibrate"):
+        assert str(path) in refused(capsys, name, *command)
+
+
 def test_trimaps(capsys, tmp_path):
     draw_voc(tmp_path / "voc", VOC, train=14)  # the drawn masks' classes are 1, 2, 3 ...: 8 is cat, 12 dog
     code, out, _ = call(capsys, "data", "trimaps", tmp_path / "voc", "--out", tmp_path / "pets")
@@ -309,6 +435,30 @@ def test_trimaps(capsys, tmp_path):
     call(capsys, "data", "trimaps", tmp_path / "voc", "--out", tmp_path / "both", "--pets", tmp_path / "own")
     both = {path.stem for path in (tmp_path / "both" / "images").iterdir()}
     assert both == {*names, *open_dataset("pets", tmp_path / "own").splits["train"]}
+
+
+def test_trimaps_into_what_they_are_made_of_are_refused(capsys, tmp_path):
+    voc = draw_voc(tmp_path / "voc", VOC, train=14)
+    own = draw_pets(tmp_path / "own", {"pug": 6})
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    command = ["data", "trimaps", tmp_path / "voc", "--pets", own, "--out"]
+    for out in (own, voc, own / "images", voc / "JPEGImages"):
+        assert "choose another --out" in refused(capsys, *command, out)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file() and "home" not in path.parts) == [
+        path for path in before if "home" not in path.parts
+    ]
+
+
+def test_trimaps_of_one_name_are_refused(capsys, tmp_path):
+    voc = draw_voc(tmp_path / "voc", VOC, train=14)
+    (voc / "JPEGImages" / "20070_00007.jpg").write_bytes(
+        (voc / "JPEGImages" / "2007_000007.jpg").read_bytes()
+    )
+    with (voc / "ImageSets" / "Segmentation" / "train_aug.txt").open("a") as file:
+        file.write("20070_00007\n")
+    command = ["data", "trimaps", tmp_path / "voc", "--out", tmp_path / "pets"]
+    assert "would both be written as cat_2007000007.png" in refused(capsys, *command)
+    assert not (tmp_path / "pets").exists()
 
 
 def test_download_without_a_place_is_refused(capsys):
@@ -349,6 +499,19 @@ def test_recipes_are_listed(capsys):
 def test_a_wrong_training_is_refused(capsys, tmp_path, arguments, sentence):
     arguments = [str(tmp_path / "run") if argument == "RUN" else argument for argument in arguments]
     assert sentence in refused(capsys, "train", *arguments)
+
+
+def test_a_run_does_not_go_into_its_data_or_its_start(capsys, tmp_path, home):
+    data = draw_pets(tmp_path / "data", {"pug": 10})
+    command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data", data, "--out"]
+    for out in (data, data / "images", data / "annotations" / "run"):
+        assert "choose another --out" in refused(capsys, *command, out)
+    weights = tmp_path / "old" / "model.weights.h5"
+    weights.parent.mkdir()
+    weights.write_bytes(b"learned")
+    for start, out in ((weights, weights.parent), ("colours", home / "models" / "colours")):
+        assert "which the run starts from" in refused(capsys, *command, out, "--start-from", start)
+    assert weights.read_bytes() == b"learned"
 
 
 def test_train_and_export_here(capsys, tmp_path):

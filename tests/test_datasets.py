@@ -11,7 +11,7 @@ from drawn import SHAPES, draw_annotations, draw_pets, draw_voc, save_mask, save
 from PIL import Image
 
 from segdemo import datasets
-from segdemo.datasets import DatasetError, open_dataset, read_image, read_label_map
+from segdemo.datasets import DatasetError, identify, open_dataset, read_image, read_label_map
 from segdemo.labels import PETS, VOC, VOID
 
 
@@ -371,3 +371,87 @@ def test_real_data_if_there_is_any():
                 image = read_image(sample)
                 if sample.mask_path is not None:
                     assert read_label_map(sample, dataset.label_set).shape == image.shape[:2]
+
+
+# ------------------------------------------------------------------------------- lists and names of other systems
+
+
+def small_voc(
+    root, photos, masks, lists, folders=("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+):
+    photo, mask = scene(0)
+    for name in photos:
+        save_photo(root / folders[0] / name, photo)
+    for name in masks:
+        save_mask(root / folders[1] / name, mask, VOC)
+    (root / folders[2]).mkdir(parents=True)
+    for name, data in lists.items():
+        (root / folders[2] / name).write_bytes(data)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("photo", "mask", "line", "id_"),
+    [
+        ("a.jpg", "a.png", b"\xef\xbb\xbfa\r\n", "a"),
+        ("a.jpg", "a.png", "a\r\n".encode("utf-16"), "a"),
+        ("my photo 1.jpg", "my photo 1.png", b"my photo 1\n", "my photo 1"),
+        ("a.JPG", "a.png", b"a\n", "a"),
+        ("a.JPEG", "a.PNG", b"a\n", "a"),
+        ("IMG_1.jpg", "IMG_1.png", b"img_1\n", "IMG_1"),
+        ("a.png", "a.png", b"a.png\n", "a"),
+        ("a.jpg", "a.png", b"a  1\n", "a"),
+        ("a.jpg", "a.png", b"a -1\n", "a"),
+        ("v1.2.jpg", "v1.2.png", b"v1.2\n", "v1.2"),
+        ("#1.jpg", "#1.png", b"# a comment\n#1\n", "#1"),
+        ("Mu\u0308ller.jpg", "M\u00fcller.png", "M\u00fcller\n".encode(), "M\u00fcller"),
+        ("M\u00fcller.jpg", "Mu\u0308ller.png", "Mu\u0308ller\n".encode(), "M\u00fcller"),
+        ("a.jfif", "a.png", b"a\n", "a"),
+    ],
+)
+def test_lists_and_names_are_read_as_imports_read_them(tmp_path, photo, mask, line, id_):
+    if photo.endswith(".jfif"):
+        small_voc(tmp_path, ["a.jpg"], [mask], {"train.txt": line})
+        (tmp_path / "JPEGImages" / "a.jpg").rename(tmp_path / "JPEGImages" / photo)
+    else:
+        small_voc(tmp_path, [photo], [mask], {"train.txt": line})
+    dataset = open_dataset("voc", tmp_path)
+    assert dataset.splits["train"] == (id_,)
+    [(found, image, label_map)] = dataset.pairs("train")
+    assert found == id_ and image.shape[:2] == label_map.shape
+
+
+@pytest.mark.parametrize(("line", "id_"), [(b"gone 1 1 1\n", "gone"), (b"gone photo 1\n", "gone photo 1")])
+def test_ids_of_files_that_are_not_there_are_kept_whole(tmp_path, line, id_):
+    small_voc(tmp_path, ["a.jpg"], ["a.png"], {"train.txt": line})
+    assert open_dataset("voc", tmp_path).splits["train"] == (id_,)
+
+
+@pytest.mark.parametrize(
+    "line", [b"../a\n", b"a/../../b\n", b"x ../../secret\n", b"..\n", b"sub\\a\n", b"/a\n"]
+)
+def test_lists_cannot_lead_out_of_the_dataset(tmp_path, line):
+    small_voc(tmp_path, ["a.jpg"], ["a.png"], {"train.txt": line})
+    with pytest.raises(DatasetError, match="which is a path"):
+        open_dataset("voc", tmp_path)
+
+
+def test_folders_may_be_written_in_any_case_and_system_files_are_nobodys(tmp_path):
+    folders = ("jpegimages", "segmentationclass", "imagesets/segmentation")
+    small_voc(tmp_path, ["a.jpg"], ["a.png"], {"Train.TXT": b"a\n", "._train.txt": b"\x00\xff"}, folders)
+    for folder in folders[:2]:
+        for name in ("Thumbs.db", "._a.png", ".DS_Store", "Icon\r"):
+            (tmp_path / folder / name).write_bytes(b"x")
+    assert identify(tmp_path) == "voc"
+    dataset = open_dataset("voc", tmp_path)
+    assert dataset.splits == {"train": ("a",)} and len(list(dataset.pairs("train"))) == 1
+    (tmp_path / "LABELS.json").write_text(json.dumps(SHAPES.to_json()))
+    assert open_dataset("annotations", tmp_path).splits["all"] == ("a",)
+
+
+def test_lists_may_be_called_as_other_tools_call_them(tmp_path):
+    lists = {"Training.txt": b"a\n", "valid.txt": b"b\n", "trainval.txt": b"a\nb\n"}
+    folder = small_voc(tmp_path, ["a.jpg", "b.jpg"], ["a.png", "b.png"], lists)
+    (folder / "labels.json").write_text(json.dumps(SHAPES.to_json()))
+    splits = open_dataset("annotations", folder).splits
+    assert (splits["train"], splits["val"]) == (("a",), ("b",))

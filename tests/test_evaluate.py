@@ -2,10 +2,12 @@ import math
 
 import numpy as np
 import pytest
-from drawn import draw_pets, draw_voc
+from drawn import draw_pets, draw_voc, save_mask
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tiny import bright, write_model
 
+from segdemo.calibrate import calibrate
 from segdemo.datasets import DatasetError, open_dataset, read_label_map
 from segdemo.evaluate import evaluate, evaluate_model, evaluate_passes, scores
 from segdemo.intake import read_photo
@@ -160,3 +162,80 @@ def test_further_looks_are_measured_against_one(pets, entry):
     for result in measured.values():
         assert result["mean_iou_once"] == once
         assert result["times_slower"] > 0
+
+
+# --- what cannot be measured ----------------------------------------------------------------------------
+
+
+def spoil(sample, how):
+    """Spoil a photo or its mask; returns the path that has to be named."""
+    if how == "photo cut":
+        sample.image_path.write_bytes(sample.image_path.read_bytes()[:200])
+        return sample.image_path
+    if how == "photo gone":
+        sample.image_path.unlink()
+        return sample.image_path
+    if how == "mask gone":
+        sample.mask_path.unlink()
+    elif how == "mask cut":
+        sample.mask_path.write_bytes(sample.mask_path.read_bytes()[:60])
+    elif how == "mask in colour":
+        Image.new("RGB", (48, 36)).save(sample.mask_path)
+    elif how == "mask too small":
+        save_mask(sample.mask_path, np.ones((35, 48), np.uint8))
+    elif how == "mask turned":
+        save_mask(sample.mask_path, np.ones((48, 36), np.uint8))
+    elif how == "mask with a bomb for a text":
+        note = PngInfo()
+        note.add_text("note", "a" * 40_000_000, zip=True)
+        Image.new("L", (48, 36), 1).save(sample.mask_path, pnginfo=note)
+    return sample.mask_path
+
+
+SPOILT = (
+    *("photo cut", "photo gone", "mask gone", "mask cut", "mask in colour", "mask too small", "mask turned"),
+    "mask with a bomb for a text",
+)
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_the_file_it_stumbles_over_is_named(pets, entry, how):
+    path = spoil(pets.samples("test")[1], how)
+    for measure in (
+        lambda: evaluate_model(entry, pets, "test"),
+        lambda: evaluate_model(entry, pets, "test", squashed=True),
+        lambda: calibrate(entry, pets),
+    ):
+        with pytest.raises(DatasetError) as caught:
+            measure()
+        message = str(caught.value)
+        assert str(path) in message and "\n" not in message and message.endswith(".")
+
+
+def test_an_unknown_class_id_is_named(tmp_path):
+    draw_voc(tmp_path / "data", VOC)
+    dataset = open_dataset("voc", tmp_path / "data")
+    path = dataset.samples("test")[0].mask_path
+    save_mask(path, np.full((40, 60), 77, np.uint8), VOC)
+    scenes = write_model(tmp_path / "voc", "scenes", VOC, *bright(21, 8, 0))
+    with pytest.raises(DatasetError, match=f"The mask {path} holds the class id 77"):
+        evaluate_model(scenes, dataset, "test")
+
+
+@pytest.mark.parametrize("values", [(0, 255), (255, 255), (0, 0), (4, 9)])
+def test_nothing_to_measure_has_no_score(pets, entry, values):
+    for sample in pets.samples("all"):
+        mask = np.full((36, 48), values[0], np.uint8)
+        mask[9:] = values[1]
+        save_mask(sample.mask_path, mask)
+    for measure in (lambda: evaluate_model(entry, pets, "all"), lambda: calibrate(entry, pets)):
+        with pytest.raises(DatasetError, match="hold only 0 and 255" if values == (0, 255) else "no|No"):
+            measure()
+
+
+def test_classes_without_truth_have_no_score(pets, entry):
+    for sample in pets.samples("all"):
+        save_mask(sample.mask_path, np.full((36, 48), 2, np.uint8))
+    report = evaluate_model(entry, pets, "all")
+    assert report["class_iou"]["border"] is None
+    assert report["mean_iou"] == report["class_iou"]["background"]

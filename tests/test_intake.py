@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+from photo_files import UPRIGHT
 from PIL import Image, ImageCms, features
 
 from segdemo import intake
@@ -75,18 +76,6 @@ def test_bytes_paths_and_files_are_all_sources(tmp_path):
         sources = [data, bytearray(data), memoryview(data), path, str(path), io.BytesIO(data), file]
         for source in sources:
             assert np.array_equal(read_photo(source), PHOTO)
-
-
-UPRIGHT = {  # EXIF orientation -> what a viewer shows of stored pixels
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a, 1),
-}
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG"])
@@ -288,6 +277,67 @@ def test_profile_of_another_colour_space_changes_nothing():
     assert np.array_equal(
         read_photo(encoded(PHOTO[:, :, 0], icc_profile=swapped_profile())), PHOTO[:, :, [0, 0, 0]]
     )
+
+
+def large_profile(size):
+    """``swapped_profile`` with a tag of noise, so that it has ``size`` bytes."""
+    data = bytearray(swapped_profile())
+    (count,) = struct.unpack(">I", data[128:132])
+    moved = data[132 : 132 + 12 * count]
+    for i in range(count):  # a further entry pushes everything else back
+        (place,) = struct.unpack_from(">I", moved, 12 * i + 4)
+        struct.pack_into(">I", moved, 12 * i + 4, place + 12)
+    body = data[132 + 12 * count :]
+    noise = np.random.default_rng(0).bytes(size - 132 - 12 * (count + 1) - len(body))
+    entry = struct.pack(">4sII", b"zzzz", size - len(noise), len(noise))
+    whole = data[:128] + struct.pack(">I", count + 1) + moved + entry + body + noise
+    struct.pack_into(">I", whole, 0, len(whole))
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("megabytes", [1.1, 3, 12])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
+def test_large_profiles_are_accepted_and_applied(format, megabytes):
+    profile = large_profile(int(megabytes * 1e6))
+    result = read_photo(encoded(PHOTO, format, icc_profile=profile, quality=100, subsampling=0)).astype(int)
+    assert np.abs(result - PHOTO[:, :, [1, 0, 2]]).max() <= 8
+
+
+def test_a_profile_beyond_reason_is_refused_as_what_it_is():
+    packed = zlib.compress(bytes(intake.MAX_PROFILE_BYTES + 1))
+    profile = png_chunk(b"iCCP", b"any\0\0" + packed)
+    data = raw_png(2, 1, 8, 2, [bytes(6)], profile)
+    assert "has a colour profile of more than 17 MB: save it without" in refusal(data)
+
+
+TEXTS = {
+    "packed": lambda size: png_chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(size))),
+    "international": lambda size: png_chunk(b"iTXt", b"note\0\1\0\0\0" + zlib.compress(b"a" * size)),
+    "plain": lambda size: png_chunk(b"tEXt", b"note\0" + b"a" * min(size, 30_000_000)),
+    "xmp": lambda size: png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"a" * size)),
+    "exif": lambda size: png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"a" * size)),
+    "many": lambda size: b"".join(
+        [png_chunk(b"zTXt", b"n\0\0" + zlib.compress(bytes(900_000)))] * (size // 900_000)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("size", [2_000_000, 100_000_000])
+@pytest.mark.parametrize("behind", [False, True])
+def test_texts_of_any_size_do_not_cost_the_photo(kind, size, behind):
+    data = encoded(PHOTO)
+    place = len(data) - 12 if behind else 33  # before the end, or behind the header
+    data = data[:place] + TEXTS[kind](size) + data[place:]
+    assert np.array_equal(read_photo(data), PHOTO)
+    assert photo_size(data) == (16, 24)
+
+
+def test_a_text_that_turns_the_photo_still_does():
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<rdf:Description tiff:Orientation="6"/>'
+    data = encoded(PHOTO)
+    turned = data[:33] + png_chunk(b"tEXt", b"note\0here") + png_chunk(b"iTXt", xmp) + data[33:]
+    assert np.array_equal(read_photo(turned), UPRIGHT[6](PHOTO))
 
 
 def test_draft_size_decodes_a_smaller_jpeg_that_is_large_enough():

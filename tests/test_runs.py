@@ -9,8 +9,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn import draw_annotations
+from PIL import Image
 from running import pid_of, until
 
 from segdemo import processes, run_folders, runs, zoo
@@ -611,6 +613,20 @@ def test_too_few_annotations_are_explained(make, config, home):
         make().start({**config(), "data": str(home / "few")})
     with pytest.raises(DatasetError):
         make().start({**config(), "data": str(home)})
+
+
+def test_masks_without_a_label_are_explained_before_a_run_is_queued(make, config, home):
+    root = draw_annotations(home / "binary", [f"p{i}" for i in range(9)])
+    for path in (root / "SegmentationClass").iterdir():
+        Image.fromarray(np.uint8([[0], [255]]).repeat(15, 0).repeat(50, 1)).save(path)
+    server = make()
+    with pytest.raises(DatasetError, match="hold only 0 and 255"):
+        server.start({**config(), "data": str(root)})
+    for path in (root / "SegmentationClass").iterdir():
+        Image.fromarray(np.full((30, 50), 255, np.uint8)).save(path)
+    with pytest.raises(DatasetError, match="has a labelled pixel, so there is nothing to learn from"):
+        server.start({**config(), "data": str(root)})
+    assert server.list() == []
 
 
 def test_photos_and_queue_are_limited(make, config):

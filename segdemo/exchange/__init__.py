@@ -1,6 +1,6 @@
 """Annotations out to and in from one ZIP or a folder.
 
-A module for each format:
+A module for each format that is written:
 
     voc         PASCAL VOC: palettized PNGs and lists of subsets
     coco        COCO: run lengths or polygons in JSON
@@ -9,9 +9,13 @@ A module for each format:
     labelme_export  labelme: polygons and small masks in a JSON for each photo
     sidecars    SegDemo's own: the label set, and JSON side-cars with what the others have no place for
 
+and in ``readers`` one for each that is read: these, and those of CVAT, Label Studio and Datumaro.
+
 ``exporting`` writes all that are asked for into one ZIP or folder, with the photos and, as ``overlay``, pictures of the
-classes painted over them; ``importing`` finds out which one there is to read. They share ``annotation``, what goes
-out and comes in, ``archives``, ZIP files and folders, ``reader``, ``outgoing``, ``naming``, and ``shapes``.
+classes painted over them; ``importing`` finds out which ones there are to read, and ends in an ``account`` of all that
+was read and all that was not. They share ``annotation``, what goes out and comes in, ``archives``, ZIP files and
+folders, and ``shapes``; ``reader``, ``photos`` and ``classes`` are what the readers share, ``outgoing`` and ``naming``
+what the writers do.
 
 What ``export_zip`` writes (``STEM`` is the photo's own name without ending, see ``naming``; the modules of the
 formats say more):
@@ -30,6 +34,7 @@ formats say more):
 Unpacked, it is a dataset of kind ``annotations``.
 """
 
+from segdemo.exchange.account import Account
 from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.exchange.archives import ArchiveLimits
 from segdemo.exchange.exporting import FORMATS, export_folder, export_zip
@@ -39,6 +44,7 @@ __all__ = [
     "FORMATS",
     "IMPORT_FORMATS",
     "SUBSETS",
+    "Account",
     "Annotation",
     "ArchiveLimits",
     "ExchangeError",

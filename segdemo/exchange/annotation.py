@@ -28,6 +28,9 @@ class Annotation:
         meta: plain JSON data of the annotation's own. ``meta["source"]``, the name the photo came with, is what
             its files are called in an export; without one it is the id. ``meta["subset"]`` (train, val or test)
             sorts it into the lists of VOC, the documents of COCO and the folders of YOLO and labelme.
+        name: file name the photo came with, where it came from an archive, else "".
+        file: name of that file in the archive, with its folders, else "".
+        parts: (file, what) of each annotation that was painted into the label map, as ``Account`` names them.
     """
 
     id: str
@@ -35,3 +38,6 @@ class Annotation:
     label_map: np.ndarray
     label_set: LabelSet
     meta: dict = field(default_factory=dict)
+    name: str = ""
+    file: str = ""
+    parts: list[tuple[str, str]] = field(default_factory=list)

@@ -1,18 +1,25 @@
 """Archives, whatever is in them: ZIP files and folders to read from within limits, files put into a ZIP.
 
-``ZipSource`` and ``FolderSource`` are used alike. ``sizes`` maps names, with forward slashes, to sizes in
-bytes, ``skipped`` lists links, and ``title`` is what messages call the archive.
+``ZipSource`` and ``FolderSource`` are used alike. Files go by the names that ``names.tidy`` gives them: ``sizes``
+maps these to sizes in bytes. ``skipped`` lists what is nobody's: links, and what systems leave behind. ``odd`` has
+(name, why) of each file that cannot be read under its name; what could lead out of the archive is among them, and
+is never opened. ``title`` is what messages call the archive.
 """
 
 import json
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from segdemo import names
 from segdemo.exchange.annotation import ExchangeError
+
+_UTF8_FLAG = 0x800
+_UNICODE_PATH = 0x7075  # the extra field in which Info-ZIP keeps a name that its code page does not have
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,38 @@ class ArchiveLimits:
     max_json_bytes: int = 256_000_000
 
 
-class ZipSource:
+class _Source:
+    """Names of an archive's files, sorted into those to read and the others."""
+
+    def __init__(self, title, limits):
+        self.title, self.limits = title, limits
+        self.sizes, self.skipped, self.odd = {}, [], []
+        self._originals = {}  # tidy name -> what the archive calls it
+
+    def _take(self, original, shown, size, link):
+        """Sort in a file.
+
+        Args:
+            original: how it is read.
+            shown: its name as people see it.
+            size: in bytes.
+            link: whether it is a link, or a device.
+        """
+        name = names.tidy(shown)
+        if names.is_system(name):
+            self.skipped.append(name)
+        elif why := names.hazard(name):
+            self.odd.append((shown, why))
+        elif link:
+            self.skipped.append(name)
+        elif name in self.sizes:
+            self.odd.append((shown, "is called like another file of the archive"))
+        else:
+            self.sizes[name] = size
+            self._originals[name] = original
+
+
+class ZipSource(_Source):
     """The files in a ZIP.
 
     Args:
@@ -32,53 +70,48 @@ class ZipSource:
         limits: ``ArchiveLimits``.
 
     Raises:
-        ExchangeError: not a ZIP, damaged, encrypted, over a limit, or with unsafe names.
+        ExchangeError: not a ZIP, damaged, encrypted, over a limit, or with one name twice.
     """
 
     def __init__(self, path, limits):
-        self.title = Path(path).name
-        self.limits = limits
-        self.skipped = []
+        super().__init__(Path(path).name, limits)
         try:
             self._archive = zipfile.ZipFile(path)
         except FileNotFoundError as error:
             raise ExchangeError(f"There is no file {path}: check its name.") from error
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise ExchangeError(f"{self.title} is not a ZIP file, or damaged: download it again.") from error
+            if self.title.lower().endswith((".json", ".xml", ".yaml", ".yml", ".txt", ".csv")):
+                why = "is not a ZIP file: give the folder it is in, or a ZIP of it with its photos"
+            else:
+                why = "is not a ZIP file, or damaged: download it again"
+            raise ExchangeError(f"{self.title} {why}.") from error
         try:
-            self.sizes = self._index()
+            self._index()
+            _check_archive(self.title, self.sizes, self.limits)
         except BaseException:
             self._archive.close()
             raise
 
     def _index(self):
-        sizes = {}
+        seen = set()
         for info in self._archive.infolist():
-            name = info.filename
-            if _unsafe(name):
-                raise ExchangeError(
-                    f"{self.title} holds a file with the unsafe name {name!r}: it is not read."
-                )
-            if info.is_dir():
+            if info.is_dir() or info.filename.endswith("\\"):
                 continue
             if info.flag_bits & 1:
                 raise ExchangeError(
                     f"{self.title} is encrypted: unpack it and pack it again without a password."
                 )
-            if stat.S_ISLNK(info.external_attr >> 16):
-                self.skipped.append(name)
-            elif name in sizes:
-                raise ExchangeError(f"{self.title} holds {name} twice: pack it again.")
-            else:
-                sizes[name] = info.file_size
-        _check_archive(self.title, sizes, self.limits)
-        return sizes
+            if info.filename in seen:
+                raise ExchangeError(f"{self.title} holds {info.filename} twice: pack it again.")
+            seen.add(info.filename)
+            link = stat.S_ISLNK(info.external_attr >> 16)
+            self._take(info.filename, _name_in_zip(info), info.file_size, link)
 
     def read(self, name, max_bytes):
         """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or damaged."""
         _check_file(name, self.sizes[name], max_bytes)
         try:
-            return self._archive.read(name)  # never more than the size declared, which was checked
+            return self._archive.read(self._originals[name])  # never more than the size declared
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -94,7 +127,27 @@ class ZipSource:
         self._archive.close()
 
 
-class FolderSource:
+def _name_in_zip(info):
+    """The name of a file in a ZIP. macOS writes UTF-8 without the flag that says so, Info-ZIP an extra field."""
+    if info.flag_bits & _UTF8_FLAG or info.filename.isascii():
+        return info.filename
+    try:
+        raw = info.filename.encode("cp437")
+    except UnicodeEncodeError:
+        return info.filename
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack("<HH", extra[:4])
+        body, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and body[:1] == b"\x01" and body[1:5] == struct.pack("<I", zlib.crc32(raw)):
+            raw = body[5:]
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return info.filename
+
+
+class FolderSource(_Source):
     """The files in a folder and those below it.
 
     Args:
@@ -107,21 +160,21 @@ class FolderSource:
 
     def __init__(self, path, limits):
         self._root = Path(path)
-        self.title = self._root.name or str(path)
-        self.limits = limits
-        self.skipped = []
-        self.sizes = {}
+        super().__init__(self._root.resolve().name or str(path), limits)
         if not self._root.is_dir():
             raise ExchangeError(f"There is no folder {path}: check its name.")
-        for folder, _, files in os.walk(self._root):
+        for folder, folders, files in os.walk(self._root):
+            below = Path(folder).relative_to(self._root)
+            for name in [*folders]:
+                linked = Path(folder, name).is_symlink()
+                if linked or names.is_system(name):  # not walked into
+                    folders.remove(name)
+                    self.skipped.append((below / name).as_posix())
+            folders.sort()
             for file in sorted(files):
-                full = Path(folder, file)
-                name = full.relative_to(self._root).as_posix()
-                status = full.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    self.sizes[name] = status.st_size
-                else:
-                    self.skipped.append(name)
+                status = Path(folder, file).lstat()
+                inside = (below / file).as_posix()
+                self._take(inside, inside, status.st_size, not stat.S_ISREG(status.st_mode))
             if len(self.sizes) > limits.max_files:
                 break
         _check_archive(self.title, self.sizes, limits)
@@ -130,23 +183,12 @@ class FolderSource:
         """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or unreadable."""
         _check_file(name, self.sizes[name], max_bytes)
         try:
-            return (self._root / name).read_bytes()
+            return (self._root / self._originals[name]).read_bytes()
         except OSError as error:
             raise ExchangeError(f"{name} cannot be read: check the disk and its permissions.") from error
 
     def close(self):
         """Nothing to let go of."""
-
-
-def _unsafe(name):
-    parts = PurePosixPath(name).parts
-    return (
-        name.startswith("/")
-        or "\\" in name
-        or ".." in parts
-        or (parts and ":" in parts[0])
-        or any(ord(c) < 32 for c in name)
-    )
 
 
 def _check_archive(title, sizes, limits):

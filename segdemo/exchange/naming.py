@@ -15,12 +15,12 @@ was called, is said in COCO's image entries (``original_file_name``) and in the 
 import re
 import unicodedata
 
-from segdemo.exchange.reader import PHOTO_SUFFIXES
+from segdemo import names
 
 MAX_CHARACTERS = 150  # Windows allows 260 for the whole path
 MAX_BYTES = 200  # of UTF-8; Linux allows 255, endings included
 # Endings that are no part of a name; a dot elsewhere is, as in "v1.2".
-ENDINGS = frozenset((*PHOTO_SUFFIXES, ".gif", ".heic", ".heif", ".jfif", ".jpe", ".mpo", ".pgm", ".ppm"))
+ENDINGS = frozenset(names.PHOTO_ENDINGS)
 KEPT_ENDINGS = {".jpg": (".jpg", ".jpeg", ".JPG", ".JPEG"), ".png": (".png", ".PNG")}
 FALLBACK = "photo"
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file: with any ending, too

@@ -3,15 +3,18 @@
     labels.json     names, colours and ids of the classes
     meta/STEM.json  file names, size, label set and the annotation's own data
 
-An archive of another tool has neither: then names and subsets come from its own files.
+Both are known by what is in them: other tools have files of these names, too. An archive of another tool has
+neither; then names and subsets come from its own files.
 """
 
+from segdemo import names
 from segdemo.exchange.annotation import ExchangeError
 from segdemo.exchange.archives import add_file, to_json
 from segdemo.labels import LabelSet
 
 LABEL_SET = "labels.json"
 FOLDER = "meta"
+_KEYS = {"id", "label_set", "width", "height", "meta"}
 
 
 def write_label_set(archive, label_set):
@@ -44,23 +47,53 @@ def write_one(archive, item):
     add_file(archive, f"{FOLDER}/{item.stem}.json", text)
 
 
-def read_label_set(reader, name):
-    """The ``LabelSet`` in the file ``name``. Raises ExchangeError if it does not describe one."""
+def find_label_sets(reader) -> dict[str, LabelSet]:
+    """The label sets of the SegDemo exports in an archive: what their names begin with, to ``LabelSet``.
+
+    Raises:
+        ExchangeError: one is damaged, so that nobody knows any more what the class ids mean.
+    """
+    found = {}
+    for name in reader.names:
+        if names.base(name) != LABEL_SET:
+            continue
+        root = names.folder(name)
+        try:
+            found[root] = parse_label_set(reader.json(name))
+        except (ExchangeError, ValueError) as error:
+            if _has_sidecars(reader, root):
+                raise ExchangeError(f"{name} does not describe a label set: {error}.") from error
+    return found
+
+
+def parse_label_set(data) -> LabelSet:
+    """The ``LabelSet`` that plain data describes, as ``LabelSet.to_json`` writes it. Raises ValueError."""
     try:
-        data = reader.json(name)
         label_set = LabelSet.from_json(data)
         if not isinstance(label_set.name, str) or not isinstance(label_set.title, str):
             raise ValueError("its name is not text")
         if sorted(entry["id"] for entry in data["classes"]) != list(range(len(label_set))):
             raise ValueError("its ids do not count from 0")
-        return label_set
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExchangeError(f"{name} does not describe a label set: {error}.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(error) from error
+    return label_set
 
 
-def read(reader, stem):
-    """The ``meta`` of the annotation called ``stem``, or None without a side-car. Raises ExchangeError."""
-    name = f"{reader.root}{FOLDER}/{stem}.json"
+def _has_sidecars(reader, root):
+    """Whether the first side-car that can be read is SegDemo's: another tool's ``labels.json`` has none beside it."""
+    for name in reader.names:
+        if names.folder(name) == f"{root}{FOLDER}/" and name.endswith(".json"):
+            try:
+                data = reader.json(name)
+            except ExchangeError:
+                continue
+            return isinstance(data, dict) and data.keys() >= _KEYS
+    return False
+
+
+def read(reader, root, stem):
+    """The ``meta`` of the annotation called ``stem`` in the export at ``root``, or None. Raises ExchangeError."""
+    name = f"{root}{FOLDER}/{stem}.json"
     if name not in reader.source.sizes:
         return None
     data = reader.json(name)

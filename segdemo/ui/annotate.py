@@ -7,13 +7,14 @@ import gradio as gr
 
 from segdemo.files import StoreError
 from segdemo.ui import annotate_labels, annotate_list
-from segdemo.ui.annotate_desk import EXPECTED, Desk, some
+from segdemo.ui.annotate_desk import EXPECTED, Desk
 from segdemo.ui.annotate_layout import NOTHING, OWN, Layout
 from segdemo.ui.annotate_list import ANY_CLASS, WHICH
 from segdemo.ui.inputs import notice
 
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
+ACCOUNT_ROWS = 200  # of an import's account that are shown
 _SEE_CANVAS = "() => document.querySelector('#annotate-title')?.scrollIntoView({block: 'nearest'})"
 
 
@@ -156,6 +157,7 @@ class _Tab(Layout):
             self.title: collection.title,
             self.table: annotate_labels.to_table(label_set),
             self.download: gr.update(visible=False),
+            self.account: gr.update(visible=False),
             **(self._open(asked, name, photo) if photo else self._close(asked, name, page)),
             self.model: gr.update(choices=models, value=asked[self.model]),
         }
@@ -408,18 +410,39 @@ class _Tab(Layout):
     def _import(self, asked):
         name = None if asked[self.into] == "new" else asked[self.collection]
         try:
-            name, taken, sentences = self.desk.import_archive(
+            account = self.desk.import_archive(
                 asked[self.archive], name, lambda done: asked.progress((done, None), unit="photos")
             )
         except EXPECTED as error:
             return {self.archive: None, self.notice: notice(str(error), alert=True)}
-        told = f"{taken} labelled {'photo was' if taken == 1 else 'photos were'} imported."
-        more = [f"Left out: {len(sentences)}. {some(sentences)}"] if sentences else []
         return {
             self.archive: None,
-            **self._show_collection(asked, name),
-            self.notice: notice(told, *more),
+            **self._show_collection(asked, account.collection),
+            **self._account(account),
+            self.notice: notice(*account.totals()),
         }
+
+    def _account(self, account):
+        """The list of all that an import left out, met twice or passed over, to open and to download."""
+        rows = account.rows()
+        if not rows:
+            return {}
+        return {
+            self.account: gr.update(
+                visible=True, open=False, label=f"What the import left out ({len(rows)})"
+            ),
+            self.account_list: _table(rows),
+            self.account_csv: gr.update(value=str(self.desk.account_file(account))),
+        }
+
+
+def _table(rows):
+    """Rows of an account as HTML; the longest ones are in the file."""
+    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows[:ACCOUNT_ROWS])
+    body = "".join(f"<tr>{cell}</tr>" for cell in cells)
+    more = len(rows) - ACCOUNT_ROWS
+    rest = f"<p>{more} more are in the CSV.</p>" if more > 0 else ""
+    return f"<table><tr><th></th><th>file</th><th>what</th><th>why</th></tr>{body}</table>{rest}"
 
 
 def _describe(revision, photo, label_set):

@@ -4,8 +4,7 @@ import contextlib
 import json
 import tempfile
 import time
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -13,6 +12,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo import exchange, masks, settings, zoo
+from segdemo.annotations import import_annotations
 from segdemo.collection import ConflictError
 from segdemo.conventions import slug
 from segdemo.datasets import DatasetError
@@ -25,6 +25,7 @@ from segdemo.predict import DamagedModelError
 from segdemo.store import AnnotationStore
 from segdemo.ui import canvas
 from segdemo.ui.annotate_labels import from_table, to_table
+from segdemo.ui.photos import shown_as_it_is
 
 # What a visitor can mend; the message of each is a sentence for the visitor.
 EXPECTED = (
@@ -87,16 +88,22 @@ class Desk:
         """Take uploaded files into a collection.
 
         Returns:
-            (ids, sentences): of the photos that are there now, and one for each file that is no photo.
+            (ids, sentences): of the photos that are there now, each once, and one for each file that is no photo
+            and on those that were there already.
         """
         collection = self.store.open(name)
-        ids, sentences = [], []
+        ids, sentences, there = {}, [], []
         for path in map(Path, paths):
             try:
-                ids.append(collection.add_photo(path, path.name, self.services.limits))
+                admitted = collection.admit(path, path.name, self.services.limits)
+                if admitted.photo == "there":
+                    there.append(path.name)
+                ids[admitted.id] = None
             except IntakeError as error:
                 sentences.append(f"{path.name}: {error}")
-        return ids, sentences
+        if there:
+            sentences.append(f"There already, and not added again: {some(there)}.")
+        return list(ids), sentences
 
     def add_photo(self, name, path, title):
         """Take one photo into a collection under a title; its id. Raises ``intake.IntakeError``."""
@@ -136,7 +143,9 @@ class Desk:
         path = collection.image_path(id_)
         # Gradio serves its cache and little else, wherever the state root is.
         shown = {
-            "image": save_file_to_cache(path, get_upload_folder()),
+            "image": save_file_to_cache(path, get_upload_folder())
+            if shown_as_it_is(path)
+            else self.services.photos.read(path),
             "label_set": label_set,
             "name": Path(photo.source).stem,
         }
@@ -251,37 +260,23 @@ class Desk:
         Args:
             path: of the ZIP.
             name: the collection; None makes one of the archive's own label set.
-            progress: called with the number of annotations read.
+            progress: called with the number of photos read.
 
         Returns:
-            (name, number of annotations taken, sentences about what was not).
+            The ``exchange.Account``.
         """
-        if name is None:
-            imported, ids = exchange.import_zip(path, limits=self.services.limits), None
-            title = Path(path).stem.replace("_", " ")
-            collection = self.store.create(title, imported.label_set)
-        else:
-            collection = self.store.open(name)
-            imported, ids = _read_into(path, collection, self.services.limits)
-        taken, sentences = 0, []
-        for number, annotation in enumerate(imported.annotations, 1):
-            if ids is not None:
-                annotation.label_map = ids[annotation.label_map]
-                annotation.label_set = collection.label_set
-            try:
-                collection.take(annotation)
-                taken += 1
-            except (StoreError, MaskError, IntakeError) as error:
-                sentences.append(f"{annotation.id}: {error}")
-            if progress:
-                progress(number)
-        sentences += imported.refused
-        if imported.skipped:
-            sentences.append(f"Files that are no part of it were left alone: {some(imported.skipped)}.")
-        if not taken and name is None:
-            self.store.delete(collection.name)
-            raise StoreError(" ".join(["Nothing in the archive could be used.", *sentences[:NAMED]]))
-        return collection.name, taken, sentences
+        if name is not None:
+            self.store.open(name)  # which may be gone; it is not made anew
+        return import_annotations(self.store, path, name, limits=self.services.limits, progress=progress)
+
+    def account_file(self, account):
+        """Path, in the page's cache, of an account's lists as a table for spreadsheets."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"{account.collection}-import.csv")
+            path.write_text(
+                account.to_csv(), encoding="utf-8-sig"
+            )  # Excel takes others for the local code page
+            return Path(save_file_to_cache(path, get_upload_folder()))
 
 
 class Entropies:
@@ -355,30 +350,3 @@ def some(names):
 
 def _plain(name):
     return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def _read_into(path, collection, limits):
-    """(Imported, class ids in the collection or None if they are the same) of an archive."""
-    label_set = collection.label_set
-    if not _describes_itself(path):
-        return exchange.import_zip(path, label_set, limits=limits), None
-    imported = exchange.import_zip(path, limits=limits)
-    names = {_plain(name) for name in label_set.classes}
-    missing = [name for name in imported.label_set.classes if _plain(name) not in names]
-    if missing:
-        imported.annotations.close()
-        raise StoreError(
-            f"{collection.title} lacks classes of the archive ({some(missing)}): add them, or import it into "
-            "a new collection."
-        )
-    same = imported.label_set.classes == label_set.classes
-    return imported, None if same else lookup(imported.label_set, label_set)
-
-
-def _describes_itself(path):
-    """Whether a ZIP says in a ``labels.json`` what its class ids mean."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(PurePosixPath(name).name == "labels.json" for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False  # the import says what is wrong with it

@@ -8,6 +8,7 @@ from segdemo import exchange
 from segdemo.labels import LABEL_SETS
 from segdemo.ui import annotate_labels, annotate_list, canvas
 from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
+from segdemo.ui.inputs import only_uploads
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
@@ -31,6 +32,11 @@ CSS = """
 .segdemo-photo-title b { font-size: 16px; }
 .segdemo-photo-title span { color: var(--body-text-color-subdued); font-size: 13px; }
 .segdemo-bar { align-items: center; }
+.segdemo-account { max-height: 320px; overflow: auto; }
+.segdemo-account table { width: 100%; font-size: 13px; border-collapse: collapse; }
+.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 4px 8px; overflow-wrap: anywhere;
+  border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.segdemo-account td:first-child { white-space: nowrap; }
 .segdemo-buttons { padding: 10px; background: var(--block-background-fill); }
 #new-table { background: var(--block-background-fill); }
 .segdemo-hint { display: grid; place-items: center; min-height: 320px; text-align: center;
@@ -84,6 +90,7 @@ class Layout:
             *(self.collection, self.creator, self.new_title, self.new_table, self.title, self.table),
             *(self.body, self.files, self.search, self.which, self.class_, self.photos, self.count),
             *(self.page, self.previous, self.following, self.archive, self.download),
+            *(self.account, self.account_list, self.account_csv),
             *(self.notice, self.undo_bar, self.undo_text, self.undo, self.hint, self.desktop),
             *(self.photo_title, self.model, self.canvas, self.history, self.revisions, self.restore),
         ]
@@ -96,11 +103,13 @@ class Layout:
             self.new = gr.Button("New", size="sm", min_width=70, elem_id="collection-new")
         self._creator()
         with gr.Column(visible=False) as self.body:
-            self.files = gr.File(
-                label="Add photos: drop or pick several",
-                file_count="multiple",
-                height=160,
-                elem_id="add-photos",
+            self.files = only_uploads(
+                gr.File(
+                    label="Add photos: drop or pick several",
+                    file_count="multiple",
+                    height=160,
+                    elem_id="add-photos",
+                )
             )
             self.add_shown = gr.Button("Add the photo shown in Segment", size="sm", elem_id="add-shown")
             self._list()
@@ -176,10 +185,21 @@ class Layout:
         self.into = gr.Radio(
             [("this collection", "this"), ("a new collection", "new")], value="this", label="Import into"
         )
-        self.archive = gr.File(label="ZIP: SegDemo, VOC, COCO, YOLO", height=160, elem_id="import-archive")
+        self.archive = only_uploads(
+            gr.File(
+                label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…",
+                height=160,
+                elem_id="import-archive",
+            )
+        )
 
     def _stage_column(self):
         self.notice = gr.HTML(visible=False, elem_classes="segdemo-said", elem_id="annotate-notice")
+        with gr.Accordion(
+            "What the import left out", open=False, visible=False, elem_id="account"
+        ) as self.account:
+            self.account_list = gr.HTML(elem_classes="segdemo-account", elem_id="account-list")
+            self.account_csv = gr.DownloadButton("Download as CSV", size="sm", elem_id="account-csv")
         with gr.Row(visible=False, elem_classes="segdemo-bar", elem_id="undo-bar") as self.undo_bar:
             self.undo_text = gr.HTML(elem_classes="segdemo-said")
             self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, elem_id="undo")

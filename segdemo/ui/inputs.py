@@ -1,6 +1,7 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
 import html
+from pathlib import Path
 
 import gradio as gr
 from gradio import processing_utils
@@ -18,6 +19,41 @@ def notice(*sentences, alert=False):
     text = "<br>".join(html.escape(sentence) for sentence in sentences)
     role = "alert" if alert else "status"
     return gr.update(value=f'<p role="{role}">{text}</p>', visible=True)
+
+
+def only_uploads(component):
+    """Let a component that takes files take nothing but files that a browser uploaded here.
+
+    Gradio checks the paths that come from a browser only where the browser says that they are files
+    (``meta._type``), so any path of this machine could be named. What was not uploaded is answered alike, whether it
+    is there or not.
+
+    Args:
+        component: a ``gr.File``; its ``preprocess`` is changed, see ``photo_input`` for why.
+
+    Returns:
+        The component.
+    """
+    preprocess = component.preprocess
+
+    def checked(payload):
+        for file in getattr(payload, "root", None) or [payload]:
+            _refuse_unless_uploaded(file, component)
+        return preprocess(payload)
+
+    component.preprocess = checked
+    return component
+
+
+def _refuse_unless_uploaded(file, component):
+    if file is None:
+        return
+    try:
+        uploaded = Path(file.path or "").resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve())
+    except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links, a zero character
+        uploaded = False
+    if not uploaded:
+        raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
 
 
 def photo_input(**kwargs):
@@ -38,6 +74,7 @@ def photo_input(**kwargs):
             return None
         if payload.url and payload.url.startswith("data:"):
             return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
+        _refuse_unless_uploaded(payload, component)
         return payload.path
 
     component.preprocess = raw_file

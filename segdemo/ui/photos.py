@@ -6,8 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from segdemo.faithful import shown_alike
 from segdemo.intake import read_photo
 
 CACHE_BYTES = 64_000_000  # one photo of 20 megapixels; the process has to stay small
@@ -53,10 +52,7 @@ def shown_as_it_is(path):
 
     Call it on a file that ``intake`` has read: it looks at the header only.
     """
-    with Image.open(path) as image:
-        still = not getattr(image, "is_animated", False)
-        opaque = image.mode in ("RGB", "L") and "transparency" not in image.info
-        return image.format in ("JPEG", "PNG", "WEBP") and opaque and still
+    return shown_alike(Path(path).read_bytes())
 
 
 class PhotoCache:

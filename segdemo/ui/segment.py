@@ -172,7 +172,7 @@ def _payload(services, choice, photo, model, passes):
     if choice.sample:
         dataset = services.datasets[choice.dataset]
         if dataset.label_set.classes == entry.label_set.classes:
-            truth = datasets.read_label_map(dataset.sample(choice.sample))
+            _, truth = datasets.read_pair(dataset.sample(choice.sample), dataset.label_set)
     return canvas.payload(
         key=f"{choice.path}:{model}" + ("" if passes == "once" else f":{passes}"),
         image=choice.path if shown_as_it_is(choice.path) else photo,

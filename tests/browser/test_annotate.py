@@ -157,9 +157,19 @@ def test_from_nothing_to_a_dataset_and_back(tab, photos, tmp_path):
         assert json.loads(archive.read("labels.json"))["classes"][1]["name"] == "leaf"
         assert {"coco/instances_rle.json", "yolo/data.yaml", "overlays/cat.png"} <= set(archive.namelist())
 
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("SegmentationClass/lost.png", b"no mask")
+        archive.writestr("read.me", b"hello")
     tab.page.get_by_label("a new collection").check()
     tab.page.locator("#import-archive input[type=file]").set_input_files(path)
     expect(tab.notice).to_contain_text("1 labelled photo was imported.", timeout=SECONDS)
+    account = tab.page.locator("#account")
+    account.get_by_text("What the import left out (2)").click()
+    expect(account.locator("tr")).to_have_count(3)
+    expect(account).to_contain_text("it has no photo, add JPEGImages/lost.jpg")
+    with tab.page.expect_download() as download:
+        tab.page.locator("#account-csv").click()
+    assert download.value.suggested_filename == "leaves-2-import.csv"
     fresh = next(c for c in tab.store.collections() if c.title == "leaves")
     assert fresh.name != collection.name
     (photo,) = fresh.photos().photos

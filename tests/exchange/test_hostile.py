@@ -1,0 +1,115 @@
+"""Documents with anything anywhere: an import ends in an account or in a sentence, never in a traceback."""
+
+import copy
+import json
+import random
+
+import pytest
+
+from exchange.made import (
+    YOLO_SQUARE,
+    annotation,
+    check,
+    coco,
+    make_zip,
+    picture,
+    png,
+    square,
+)
+from exchange.test_readers_cvat import POLYGON, cvat
+from exchange.test_readers_datumaro import SQUARE, datumaro
+from exchange.test_readers_label_studio import region, stroke, task
+from exchange.test_readers_labelme import labelme, shape
+from segdemo.exchange import ExchangeError, import_zip
+from segdemo.labels import VOC
+
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    1e308,
+    float("nan"),
+    "",
+    "x",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    [[1, 2]],
+    ["x"],
+    "9" * 400,
+    10**30,
+]
+PHOTOS = {"a.png": picture(), "images/x.png": picture(1), "labels/x.txt": YOLO_SQUARE}
+TREE = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": png(square())}
+DOCUMENTS = {
+    "coco.json": coco(annotations=[annotation(1), annotation(2, 1, 2, {"size": [6, 8], "counts": [0, 48]})]),
+    "labelme.json": labelme(shape(), shape(shape_type="circle", points=[[1, 1], [2, 2]])),
+    "tasks.json": json.dumps(
+        [task(region(), region("brushlabels", rle=stroke(square() > 0), id="3"), image="a.png")]
+    ),
+    "train.json": datumaro(
+        SQUARE, {"type": "mask", "label_id": 1, "rle": {"size": [6, 8], "counts": [0, 48]}}
+    ),
+    "notes.json": json.dumps({"categories": [{"id": 0, "name": "cat"}]}),
+    "labels.json": json.dumps(VOC.to_json()),
+}
+TEXTS = {
+    "a.xml": cvat(
+        POLYGON.format(z=0), '<mask label="cat" rle="0,16" left="2" top="1" width="4" height="4"/>'
+    ),
+    "data.yaml": "path: ..\ntrain: [images]\nval: x.txt\nnames: {0: cat, 1: dog}\n",
+    "labelmap.txt": "background:0,0,0::\ncat:250,50,83:a:b\n",
+}
+
+
+def go_through(path):
+    try:
+        imported = import_zip(path)
+        for _ in imported.photos:
+            pass
+    except ExchangeError as error:
+        assert str(error).strip().endswith(".")
+        return
+    check(imported.account)
+    assert imported.account.totals() and imported.account.to_csv()
+
+
+def places(data):
+    """Every (container, key) in plain data."""
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in list(entries):
+        yield data, key
+        yield from places(value)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_junk_in_documents(tmp_path, name):
+    rng = random.Random(0)
+    for _ in range(60):
+        data = json.loads(DOCUMENTS[name])
+        for _ in range(rng.choice((1, 1, 2))):
+            container, key = rng.choice(list(places(data)) or [({}, "")])
+            container[key] = copy.deepcopy(rng.choice(JUNK))
+        go_through(make_zip(tmp_path / "x.zip", {**PHOTOS, **TREE, name: json.dumps(data)}))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_junk_in_texts(tmp_path, name):
+    rng = random.Random(0)
+    for _ in range(60):
+        data = bytearray(TEXTS[name].encode())
+        for _ in range(rng.choice((1, 2, 5))):
+            at = rng.randrange(len(data))
+            data[at : at + rng.choice((0, 1, 3))] = bytes(
+                rng.choices(b'<>"0 9:-{}[]\n&;,x\xff\x00.e', k=rng.choice((0, 1, 2)))
+            )
+        files = {**PHOTOS, **(TREE if name == "labelmap.txt" else {})}
+        go_through(make_zip(tmp_path / "x.zip", {**files, name: bytes(data)}))
+
+
+def test_deep_documents_are_told_apart(tmp_path):
+    deep = "[" * 100_000 + "]" * 100_000
+    path = make_zip(tmp_path / "x.zip", {**PHOTOS, "deep.json": deep, "i.json": coco(), "deep.yaml": deep})
+    assert import_zip(path).format == "coco"
