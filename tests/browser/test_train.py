@@ -98,7 +98,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         tab.choose("start", r"^U-Net · Oxford")
         expect(tab.field("title")).to_have_value("U-Net on Oxford-IIIT Pet")
         expect(page.locator("#train-summary")).to_contain_text(re.compile(r"Learns from 1\d photos"))
-        tab.fill(epochs=6, size=64, rate=0.002, title="Drawn pets")
+        tab.fill(epochs=4, size=64, rate=0.002, title="Drawn pets")
         page.locator("#train-more button").first.click()
         tab.fill(watched=4)
         tab.click("begin")
@@ -120,9 +120,9 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         expect(result).to_contain_text("Mean IoU", timeout=SECONDS)
         expect(result).to_contain_text("background")
         expect(result).to_contain_text("Before is unet")
-        expect(page.locator("#train-samples .ts")).to_have_attribute("data-epoch", "6")
+        expect(page.locator("#train-samples .ts")).to_have_attribute("data-epoch", "4")
         page.get_by_role("button", name="Epoch before").click()
-        expect(page.locator("#train-samples output")).to_contain_text("after epoch 5")
+        expect(page.locator("#train-samples output")).to_contain_text("after epoch 3")
         expect(tab.rows.first).to_contain_text("drawn-pets@1")
         # An image has no width while it loads.
         page.wait_for_function(
