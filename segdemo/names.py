@@ -146,8 +146,12 @@ class Index:
 
 
 def clean_class(name: object) -> str:
-    """The name of a class as it is kept: composed letters, single spaces."""
-    return unicodedata.normalize("NFC", " ".join(str(name).split()))
+    """The name of a class as it is kept: composed letters, single spaces, nothing that no screen shows.
+
+    Control characters and halves of letters (surrogates), which no file of text may hold, count as spaces.
+    """
+    shown = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(name))
+    return unicodedata.normalize("NFC", " ".join(shown.split()))
 
 
 def is_background(name: str) -> bool:

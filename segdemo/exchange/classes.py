@@ -4,7 +4,7 @@ import re
 
 from segdemo import names
 from segdemo.exchange.annotation import ExchangeError
-from segdemo.labels import VOID_COLOR, LabelSet, voc_color
+from segdemo.labels import MAX_CLASSES, VOID_COLOR, LabelSet, voc_color
 
 _IGNORED = {"__ignore__", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 _COLOURED = re.compile(r"(.*?)[:\s]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
@@ -95,6 +95,10 @@ def make_label_set(classes, title, colors=None, background=None, name="imported"
     if background is None and add_background:
         classes.insert(0, "background")
         background = "background"
+    if len(classes) > MAX_CLASSES:
+        raise ExchangeError(
+            f"Its class names cannot be used: there are {len(classes)}, and a label map holds {MAX_CLASSES} at most."
+        )
     taken, chosen = {VOID_COLOR}, []
     wanted = [(colors or {}).get(names.key(other)) for other in classes]
     reserved = {color for color in wanted if color is not None}

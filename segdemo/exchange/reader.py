@@ -20,6 +20,7 @@ OWN_FOLDERS = (
     *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
 )
 _KEYS = {"annotations", "shapes", "items"}  # documents of annotations have one of these
+_MOST_BYTES = 2_500_000_000  # of memory that plain data may take
 HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
 
 
@@ -80,7 +81,7 @@ class Reader:
     def __init__(self, source, label_set, limits, class_names=None):
         self.source, self.limits, self.class_names = source, limits, class_names
         self.account = Account(archive=source.title)
-        self._used, self._ids, self._unreadable = set(), {}, {}
+        self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
             self.account.leave_out(name, "file", why)
@@ -127,13 +128,21 @@ class Reader:
             raise ExchangeError(f"{name} is not UTF-8 text.") from error
 
     def json(self, name):
-        """A file as plain data. Raises ExchangeError: as ``text``, or not JSON."""
+        """A file as plain data. Raises ExchangeError: as ``text``, not JSON, or too much of it to be held."""
         text = self.text(name)
+        cost = _cost(text)
+        if cost > _MOST_BYTES:
+            raise ExchangeError(f"{name} holds too many values to be read at once: split it.")
+        self._costs[name] = cost
         try:
             return json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except RecursionError as error:
+            raise ExchangeError(f"{name} is nested too deeply to be read.") from error
+        except ValueError as error:
             cut = text.strip()[:1] in ("{", "[") and text.strip()[-1:] not in ("}", "]")
             why = "it is cut short" if cut else error
+            if "int_max_str_digits" in str(error):
+                why = "it holds a number of thousands of digits"
             raise ExchangeError(f"{name} is not JSON: {why}.") from error
 
     @cached_property
@@ -148,7 +157,7 @@ class Reader:
         All are looked at once, since a format is known by what is in a document. Photos inside are let go of.
         """
         known = tuple(f"{root}{sidecars.FOLDER}/" for root in self.own)
-        found = {}
+        found, held = {}, 0
         for name in self.names:
             if not name.lower().endswith(".json") or name.startswith(known) or name in self._used:
                 continue
@@ -160,6 +169,13 @@ class Reader:
             if isinstance(data, dict) and data.get("imageData"):
                 data["imageData"] = True  # read again when it is needed
             if isinstance(data, list) or (isinstance(data, dict) and data.keys() & _KEYS):
+                held += self._costs.get(name, 0)
+                if held > _MOST_BYTES:
+                    why = "comes after more annotations than can be held at once: import the archive in parts"
+                    self.account.leave_out(name, "document", why)
+                    self.use(name)
+                    held -= self._costs[name]
+                    continue
                 found[name] = data
         return found
 
@@ -293,3 +309,8 @@ class Reader:
         self._ids[id_.casefold()] = 1
         self._ids[base.casefold()] = number  # where the next one of that name goes on
         return id_
+
+
+def _cost(text):
+    """Bytes of memory that the values of a JSON text take, roughly; texts, such as photos inside, aside."""
+    return 64 * text.count("[") + 240 * text.count("{") + 32 * text.count(",")

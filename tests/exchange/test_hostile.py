@@ -113,3 +113,50 @@ def test_deep_documents_are_told_apart(tmp_path):
     deep = "[" * 100_000 + "]" * 100_000
     path = make_zip(tmp_path / "x.zip", {**PHOTOS, "deep.json": deep, "i.json": coco(), "deep.yaml": deep})
     assert import_zip(path).format == "coco"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"images": [' + "9" * 5000 + "]}", "a number of thousands of digits"),
+        ('{"annotations": ' + "[" * 100_000 + "]" * 100_000 + "}", "is nested too deeply to be read"),
+    ],
+)
+def test_what_is_no_plain_data_is_named_with_its_reason(tmp_path, text, said):
+    imported = import_zip(make_zip(tmp_path / "x.zip", {**PHOTOS, "i.json": coco(), "x.json": text}))
+    assert any(e.file == "x.json" and said in e.why for e in imported.account.left_out)
+
+
+def test_documents_that_memory_does_not_hold_are_left_out_by_name(tmp_path, monkeypatch):
+    many = json.dumps({"annotations": [[] for _ in range(3000)]})
+    monkeypatch.setattr("segdemo.exchange.reader._MOST_BYTES", 200_000)
+    imported = import_zip(
+        make_zip(tmp_path / "x.zip", {"a.png": picture(), "i.json": coco(), "x.json": many})
+    )
+    assert [e.file for e in imported.account.left_out] == ["x.json"]
+    assert "too many values to be read at once" in imported.refused[0]
+    half = json.dumps({"annotations": [[] for _ in range(1200)]})
+    files = {"a.png": picture(), "i.json": coco(), "x.json": half, "y.json": half}
+    imported = import_zip(make_zip(tmp_path / "y.zip", files))
+    assert [e.file for e in imported.account.left_out] == ["y.json"]
+    assert "more annotations than can be held at once" in imported.refused[0]
+
+
+def test_settings_of_megabytes_are_no_settings(tmp_path):
+    files = {**PHOTOS, "i.json": coco(), "data.yaml": "names: [" + "a, " * 400_000 + "b]"}
+    imported = import_zip(make_zip(tmp_path / "x.zip", files))
+    assert imported.format == "coco" and imported.account.ignored.count("data.yaml") == 1
+
+
+@pytest.mark.parametrize("count", [255, 256, 300, 1000])
+def test_more_classes_in_use_than_a_label_map_holds_are_a_sentence(tmp_path, count):
+    categories = [{"id": i, "name": f"class {i}"} for i in range(count)]
+    annotations = [annotation(id=i, category_id=i) for i in range(count)]
+    path = make_zip(
+        tmp_path / "x.zip", {**PHOTOS, "i.json": coco(annotations=annotations, categories=categories)}
+    )
+    with pytest.raises(ExchangeError, match=r"and a label map holds 255 at most"):
+        import_zip(path)
+    names = "".join(f"class {i}\n" for i in range(count + 1))
+    imported = import_zip(make_zip(tmp_path / "y.zip", {**PHOTOS, **TREE, "labelmap.txt": names}))
+    assert "255 at most" in imported.refused[0]

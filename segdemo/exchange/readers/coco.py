@@ -291,7 +291,10 @@ def _forms(segmentation, height, width, leave_out):
         numbers = [_number(v) for v in size] if isinstance(size, (list, tuple)) else None
         if numbers != [height, width]:  # before anything of that size is made
             raise ExchangeError(f"has a mask of {size}, its photo {[height, width]} (height, width)")
-        return [{"size": numbers, "counts": segmentation.get("counts")}]
+        counts = segmentation.get("counts")
+        if not isinstance(counts, (list, str)):
+            raise ExchangeError("has a mask without run lengths")
+        return [{"size": numbers, "counts": counts}]
     if not isinstance(segmentation, list) or not segmentation:
         raise ExchangeError("has no segmentation: it is a box or a point")
     if all(_number(value) is not None for value in segmentation):
