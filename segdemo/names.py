@@ -34,7 +34,7 @@ _SUBSETS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
-_BESIDE = r"(?:images?|imgs?|labels?|masks?|instances|annotations?|set|split|data|photos?)"
+_BESIDE = r"(?:images?|imgs?|labels?|masks?|instances|annotations?|annots?|set|split|autosplit|data|photos?)"
 _SUBSET_FOLDER = re.compile(
     rf"(?:{_BESIDE}[-_ ]?)?({'|'.join(sorted(_SUBSETS, key=len, reverse=True))})(?:[-_ ]?(?:{_BESIDE}|\d{{1,4}}))*"
 )

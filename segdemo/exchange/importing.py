@@ -7,7 +7,18 @@ from segdemo import intake
 from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.exchange.archives import ArchiveLimits, FolderSource, ZipSource
 from segdemo.exchange.reader import Reader
-from segdemo.exchange.readers import coco, cvat, datumaro, label_studio, labelme, voc, yolo
+from segdemo.exchange.readers import (
+    beside,
+    coco,
+    cvat,
+    datumaro,
+    label_studio,
+    labelme,
+    panoptic,
+    via,
+    voc,
+    yolo,
+)
 
 # In this order: where two formats speak of one photo, the first one is read.
 _FINDERS = {
@@ -18,6 +29,9 @@ _FINDERS = {
     "cvat": cvat.find,
     "label_studio": label_studio.find,
     "datumaro": datumaro.find,
+    "via": via.find,
+    "panoptic": panoptic.find,
+    "masks": beside.find,
 }
 IMPORT_FORMATS = tuple(_FINDERS)
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")

@@ -19,7 +19,7 @@ from segdemo.exchange.shapes import paint
 OWN_FOLDERS = (
     *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
 )
-_KEYS = {"annotations", "shapes", "items"}  # documents of annotations have one of these
+_KEYS = {"annotations", "shapes", "items", "_via_img_metadata"}  # documents of annotations have one of these
 _MOST_BYTES = 2_500_000_000  # of memory that plain data may take
 HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
 
@@ -75,12 +75,14 @@ class Reader:
         classes: the ``Classes``.
         label_set: the ``LabelSet`` that is read into, once the formats are found.
         photos: the ``Photos``.
+        unpaired: names of masks that are called like no photo.
         own: what the names of SegDemo's own exports begin with, to their label sets.
     """
 
     def __init__(self, source, label_set, limits, class_names=None):
         self.source, self.limits, self.class_names = source, limits, class_names
         self.account = Account(archive=source.title)
+        self.unpaired = []
         self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
@@ -99,6 +101,10 @@ class Reader:
     def use(self, *used):
         """Files that are understood, so that they are not among the ignored."""
         self._used.update(used)
+
+    def is_used(self, name):
+        """Whether a file is understood already."""
+        return name in self._used
 
     def ignored(self):
         """Files nobody asked for, less what a SegDemo export holds besides; also links and what systems leave."""
@@ -168,7 +174,9 @@ class Reader:
                 continue
             if isinstance(data, dict) and data.get("imageData"):
                 data["imageData"] = True  # read again when it is needed
-            if isinstance(data, list) or (isinstance(data, dict) and data.keys() & _KEYS):
+            if isinstance(data, list) or (
+                isinstance(data, dict) and (data.keys() & _KEYS or _has_regions(data))
+            ):
                 held += self._costs.get(name, 0)
                 if held > _MOST_BYTES:
                     why = "comes after more annotations than can be held at once: import the archive in parts"
@@ -314,3 +322,9 @@ class Reader:
 def _cost(text):
     """Bytes of memory that the values of a JSON text take, roughly; texts, such as photos inside, aside."""
     return 64 * text.count("[") + 240 * text.count("{") + 32 * text.count(",")
+
+
+def _has_regions(data):
+    """Whether plain data has a photo with regions for each of its keys, as VIA writes it."""
+    first = next(iter(data.values()), None)
+    return isinstance(first, dict) and "filename" in first and "regions" in first

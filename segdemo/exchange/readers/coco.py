@@ -53,12 +53,12 @@ class _Document:
             if (
                 not isinstance(name, (str, int, float))
                 or not names.clean_class(name)
-                or _id(entry.get("id")) is None
+                or as_id(entry.get("id")) is None
             ):
                 shown = names.clean_class(name) if name else str(entry)[:80]
                 self._leave_out(f"category {shown}", "has no id or no name")
                 continue
-            clean, id_ = None if _is_void(entry) else names.clean_class(name), _id(entry["id"])
+            clean, id_ = None if _is_void(entry) else names.clean_class(name), as_id(entry["id"])
             if id_ in found and found[id_] != clean:
                 self._leave_out(
                     f"category {clean}", f"has the id {id_} of another category: give each its own"
@@ -71,12 +71,12 @@ class _Document:
     def _images(self, entries):
         by_id = {}
         for number, entry in enumerate(entries, 1):
-            id_ = _id(entry.get("id")) if isinstance(entry, dict) else None
+            id_ = as_id(entry.get("id")) if isinstance(entry, dict) else None
             file_name = entry.get("file_name") if isinstance(entry, dict) else None
             if id_ is None or not isinstance(file_name, (str, int)) or not str(file_name).strip():
                 self._leave_out(f"image {id_ or f'number {number}'}", "has no id or no file_name")
                 continue
-            stated = tuple(_number(entry.get(side)) for side in ("height", "width"))
+            stated = tuple(as_number(entry.get(side)) for side in ("height", "width"))
             image = _Image(id_, str(file_name).strip(), stated)
             same = [other for other in by_id.get(id_, []) if other.file_name == image.file_name]
             if not same:
@@ -91,9 +91,9 @@ class _Document:
                 self._leave_out(f"annotation number {number}", "is no annotation")
                 self.orphans = True
                 continue
-            id_ = _id(entry.get("id"))
+            id_ = as_id(entry.get("id"))
             what = f"annotation {id_}" if id_ is not None else f"annotation number {number}"
-            image_id = _id(entry.get("image_id"))
+            image_id = as_id(entry.get("image_id"))
             if image_id in self._repeated:
                 shared = " and ".join(image.file_name for image in self._repeated[image_id])
                 self._leave_out(
@@ -136,7 +136,7 @@ class _Document:
         return shapes
 
     def _value(self, entry):
-        id_ = _id(entry.get("category_id"))
+        id_ = as_id(entry.get("category_id"))
         if id_ not in self.categories:
             raise ExchangeError(f"has the category {id_}, which the document does not have")
         name = self.categories[id_]
@@ -212,7 +212,7 @@ def _add_classes(reader, documents):
         len({names.key(name) for _, name in named}) >= MAX_CLASSES
     ):  # more than a label map holds: those in use
         used = {
-            (d.name, d.categories.get(_id(entry.get("category_id"))))
+            (d.name, d.categories.get(as_id(entry.get("category_id"))))
             for d in documents
             for image in d.images
             for _, entry in image.entries
@@ -288,7 +288,7 @@ def _forms(segmentation, height, width, leave_out):
     """What a segmentation covers. Raises ExchangeError: nothing that can be painted."""
     if isinstance(segmentation, dict):
         size = segmentation.get("size")
-        numbers = [_number(v) for v in size] if isinstance(size, (list, tuple)) else None
+        numbers = [as_number(v) for v in size] if isinstance(size, (list, tuple)) else None
         if numbers != [height, width]:  # before anything of that size is made
             raise ExchangeError(f"has a mask of {size}, its photo {[height, width]} (height, width)")
         counts = segmentation.get("counts")
@@ -297,7 +297,7 @@ def _forms(segmentation, height, width, leave_out):
         return [{"size": numbers, "counts": counts}]
     if not isinstance(segmentation, list) or not segmentation:
         raise ExchangeError("has no segmentation: it is a box or a point")
-    if all(_number(value) is not None for value in segmentation):
+    if all(as_number(value) is not None for value in segmentation):
         segmentation = [segmentation]  # one polygon, not in a list of its own
     elif len(segmentation) > 2 and all(isinstance(pair, list) and len(pair) == 2 for pair in segmentation):
         segmentation = [segmentation]  # one polygon of pairs
@@ -314,7 +314,7 @@ def _forms(segmentation, height, width, leave_out):
     return forms
 
 
-def _id(value):
+def as_id(value):
     """An id as text: 1, 1.0 and "1" are the same; None for what is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -323,7 +323,7 @@ def _id(value):
     return str(value).strip() or None
 
 
-def _number(value):
+def as_number(value):
     """A number, also one that is written as text; None for what is none."""
     try:
         if isinstance(value, bool):
@@ -338,8 +338,8 @@ def _sorted(categories):
     """Categories by id, numbers first, as far as they have one."""
 
     def key(entry):
-        id_ = _id(entry.get("id")) if isinstance(entry, dict) else None
-        number = _number(id_) if id_ is not None else None
+        id_ = as_id(entry.get("id")) if isinstance(entry, dict) else None
+        number = as_number(id_) if id_ is not None else None
         return (number is None, number if number is not None else 0, str(id_))
 
     return sorted(categories, key=key)
