@@ -19,7 +19,13 @@ from segdemo.exchange.shapes import paint
 OWN_FOLDERS = (
     *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
 )
-_KEYS = {"annotations", "shapes", "items", "_via_img_metadata"}  # documents of annotations have one of these
+_KEYS = {
+    "annotations",
+    "shapes",
+    "items",
+    "objects",
+    "_via_img_metadata",
+}  # documents of annotations have one of these
 _MOST_BYTES = 2_500_000_000  # of memory that plain data may take
 HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
 
