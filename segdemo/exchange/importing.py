@@ -235,6 +235,7 @@ def _annotations(reader, found):
                 if annotation.meta.get("subset") in SUBSETS:
                     account.splits[annotation.meta["subset"]] += 1
                 yield annotation
+        reader.note_turned()
     finally:
         reader.source.close()
 

@@ -82,13 +82,15 @@ class Reader:
         label_set: the ``LabelSet`` that is read into, once the formats are found.
         photos: the ``Photos``.
         unpaired: names of masks that are called like no photo.
+        turned, doubtful: photos that are stored turned: with labels of the stored pixels; with labels of which nothing
+            tells whether they are.
         own: what the names of SegDemo's own exports begin with, to their label sets.
     """
 
     def __init__(self, source, label_set, limits, class_names=None):
         self.source, self.limits, self.class_names = source, limits, class_names
         self.account = Account(archive=source.title)
-        self.unpaired = []
+        self.unpaired, self.turned, self.doubtful = [], [], []
         self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
@@ -282,7 +284,7 @@ class Reader:
         root = self.own_root(item.photo) if item.photo else None
         try:
             meta = sidecars.read(self, root, item.stem) if root is not None else None
-            label_map, parts = item.load(height, width)
+            label_map, parts = self._load(item, photo, height, width)
         except (ExchangeError, masks.MaskError) as error:
             self._refuse(item, error)
             label_map, parts, meta = None, [], None
@@ -294,6 +296,41 @@ class Reader:
         name = names.base(names.tidy(item.photo or title or item.stem))
         id_ = self._id(item.stem)
         return Annotation(id_, photo, label_map, self.label_set, meta, name=name, file=file, parts=parts)
+
+    def _load(self, item, photo, height, width):
+        """What ``item.load`` gives, also of labels that were drawn on the pixels as they are stored.
+
+        Some tools turn a photo as its orientation says, and others do not. Where the sizes differ, they tell.
+        """
+        orientation = intake.photo_orientation(photo, self.limits)
+        sizes_tell = orientation >= 5 and height != width
+        told = len(self.account.left_out)
+        try:
+            label_map, parts = item.load(height, width)
+        except (ExchangeError, masks.MaskError) as error:
+            if not sizes_tell:
+                raise
+            first, self.account.left_out[told:] = self.account.left_out[told:], []
+            try:
+                label_map, parts = item.load(width, height)
+            except (ExchangeError, masks.MaskError):
+                self.account.left_out[told:] = first
+                raise error from None
+            self.turned.append(item.photo or item.where)
+            return (None if label_map is None else intake.turn_upright(label_map, orientation)), parts
+        if parts and orientation != 1 and not sizes_tell:
+            self.doubtful.append(item.photo or item.where)
+        return label_map, parts
+
+    def note_turned(self):
+        """Say of photos that are stored turned how their labels were read."""
+        for found, why in (
+            (self.turned, "its labels were drawn on the stored pixels, and are turned with them"),
+            (self.doubtful, "its labels are taken to be drawn on the upright photo, since nothing tells"),
+        ):
+            if found:
+                more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
+                self.account.notes.append(f"{found[0]} is stored turned{more}: {why}.")
 
     def _refuse(self, item, error):
         for file, what in item.parts() or [(item.where, "photo")]:
