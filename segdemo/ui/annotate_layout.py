@@ -32,10 +32,13 @@ CSS = """
 .segdemo-photo-title span { color: var(--body-text-color-subdued); font-size: 13px; }
 .segdemo-bar { align-items: center; }
 .segdemo-account { max-height: 320px; overflow: auto; }
+.segdemo-account.segdemo-account :is(table, tr) { border: 0; }
 .segdemo-account table { width: 100%; font-size: 13px; border-collapse: collapse; }
-.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 4px 8px; overflow-wrap: anywhere;
-  border: 0; border-bottom: 1px solid var(--border-color-primary); }
-.segdemo-account td:first-child { white-space: nowrap; }
+.segdemo-account.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 4px 8px;
+  overflow-wrap: anywhere; border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.segdemo-account td:first-child { white-space: nowrap; color: var(--body-text-color-subdued); }
+.segdemo-account td:nth-child(3) { min-width: 110px; }
+.segdemo-account td:nth-child(4) { min-width: 40%; }
 .segdemo-buttons { padding: 10px; background: var(--block-background-fill); }
 #new-table { background: var(--block-background-fill); }
 .segdemo-hint { display: grid; place-items: center; min-height: 320px; text-align: center;
@@ -44,6 +47,11 @@ CSS = """
 @media (max-width: 800px) {
   #annotate-hint { display: none; }
   #annotate-title { flex: 1 1 100%; }
+  .segdemo-account :is(table, tbody, tr, td) { display: block; }
+  .segdemo-account tr:has(th) { display: none; }
+  .segdemo-account.segdemo-account tr { padding: 6px 0; border-bottom: 1px solid var(--border-color-primary); }
+  .segdemo-account.segdemo-account td { padding: 1px 4px; border: 0; }
+  .segdemo-account td:nth-child(2) { font-weight: 600; }
 }
 """
 _SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."
