@@ -32,11 +32,12 @@ CSS = """
 .segdemo-photo-title span { color: var(--body-text-color-subdued); font-size: 13px; }
 .segdemo-bar { align-items: center; }
 .segdemo-account { max-height: 320px; overflow: auto; }
-.segdemo-account.segdemo-account :is(table, tr) { border: 0; }
 .segdemo-account table { width: 100%; font-size: 13px; border-collapse: collapse; }
-.segdemo-account.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 4px 8px;
-  overflow-wrap: anywhere; border: 0; border-bottom: 1px solid var(--border-color-primary); }
-.segdemo-account td:first-child { white-space: nowrap; color: var(--body-text-color-subdued); }
+.segdemo-account.segdemo-account :is(table, td, th) { border: 0; }
+.segdemo-account.segdemo-account tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.segdemo-account.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 3px 8px;
+  overflow-wrap: anywhere; }
+.segdemo-account td:first-child { white-space: nowrap; }
 .segdemo-account td:nth-child(3) { min-width: 110px; }
 .segdemo-account td:nth-child(4) { min-width: 40%; }
 .segdemo-buttons { padding: 10px; background: var(--block-background-fill); }
@@ -48,9 +49,7 @@ CSS = """
   #annotate-hint { display: none; }
   #annotate-title { flex: 1 1 100%; }
   .segdemo-account :is(table, tbody, tr, td) { display: block; }
-  .segdemo-account tr:has(th) { display: none; }
-  .segdemo-account.segdemo-account tr { padding: 6px 0; border-bottom: 1px solid var(--border-color-primary); }
-  .segdemo-account.segdemo-account td { padding: 1px 4px; border: 0; }
+  .segdemo-account th { display: none; }
   .segdemo-account td:nth-child(2) { font-weight: 600; }
 }
 """
