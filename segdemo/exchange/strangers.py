@@ -19,6 +19,10 @@ def packed(reader) -> list[str]:
 def reason(reader) -> str:
     """What the archive holds and what to do, to be put behind a colon; "" if it is nothing that is known."""
     files = reader.names
+    if any(name.startswith(f"{root}overlays/") for root in reader.own for name in files):
+        return (
+            "overlays are pictures to look at, from which no label comes back, so export with another format"
+        )
     if any(_BRUSH.fullmatch(names.base(name)) for name in files):
         return (
             "Label Studio's brush PNGs do not say which photo they belong to, so export the project as JSON, which "

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from exchange.made import coco, grey_png, image, make_zip, picture, read, square
-from segdemo.exchange import ExchangeError, import_zip
+from segdemo.exchange import Annotation, ExchangeError, export_zip, import_zip
+from segdemo.labels import VOC
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,10 @@ def test_an_archive_in_an_archive_of_annotations_is_named(tmp_path):
     _, imported = read(tmp_path, {"c.json": document, "a.png": picture(), "images.zip": b"x"})
     assert [e.file for e in imported.account.left_out] == ["images.zip", "c.json"]
     assert imported.refused[0].startswith("images.zip: it is an archive in the archive")
+
+
+def test_an_export_of_overlays_alone_is_called_that(tmp_path):
+    annotation = Annotation("a", picture(), square(), VOC)
+    path = export_zip([annotation], tmp_path / "out.zip", ["overlay"])
+    with pytest.raises(ExchangeError, match="overlays are pictures to look at"):
+        import_zip(path)

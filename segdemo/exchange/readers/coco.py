@@ -41,6 +41,7 @@ class _Document:
     def __init__(self, reader, name, data):
         self.name, self._reader, self.orphans = name, reader, False
         self.subset = reader.subset_of(name)
+        self._groups = {}  # category id to what it is grouped under
         categories = data.get("categories")
         self.categories = self._categories(categories if isinstance(categories, list) else [])
         self.images = self._images(data["images"])
@@ -58,6 +59,8 @@ class _Document:
                 shown = names.clean_class(name) if name else str(entry)[:80]
                 self._leave_out(f"category {shown}", "has no id or no name")
                 continue
+            above = entry.get("supercategory")
+            self._groups[as_id(entry["id"])] = names.clean_class(above) if isinstance(above, str) else ""
             clean, id_ = None if _is_void(entry) else names.clean_class(name), as_id(entry["id"])
             if id_ in found and found[id_] != clean:
                 self._leave_out(
@@ -104,6 +107,17 @@ class _Document:
                 self.orphans = True
             else:
                 by_id[image_id].entries.append((what, entry))
+
+    def group(self):
+        """The category that Roboflow writes first, with id 0, to group the others; None if it is not there."""
+        entries = self._groups
+        name = self.categories.get("0")
+        used = any(
+            as_id(entry.get("category_id")) == "0" for image in self.images for _, entry in image.entries
+        )
+        others = [above for id_, above in entries.items() if id_ != "0"]
+        grouped = isinstance(name, str) and others and all(above == name for above in others)
+        return name if grouped and entries.get("0") in ("none", "") and not used else None
 
     def doubtful(self, image):
         """Whether an image without annotations may have some that were not understood."""
@@ -172,14 +186,25 @@ def find(reader, member=None):
                 f"{member} is not complete COCO: it needs images, annotations and categories."
             )
         return None
-    documents = []
+    documents, told = [], {}
     for name in sorted(found):
         reader.use(name)
-        if _repeated_by(name, found) in found:  # the same once more, as SegDemo exports it
+        if (
+            _repeated_by(name, found) in found
+        ):  # the same once more, as SegDemo exports it, but for the subset
+            _tell_subset(reader, name, found[name]["images"], told)
             continue
         documents.append(_Document(reader, name, found[name]))
     _add_classes(reader, documents)
-    return Found(_items(reader, documents), "Imported from COCO")
+    return Found(_items(reader, documents, told), "Imported from COCO")
+
+
+def _tell_subset(reader, name, images, told):
+    """Note the subset that the name of a document tells of its images, by their file names."""
+    if subset := reader.subset_of(name):
+        for entry in images:
+            if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
+                told[names.key(names.tidy(entry["file_name"]))] = subset
 
 
 def _repeated_by(name, found):
@@ -220,10 +245,14 @@ def _add_classes(reader, documents):
         named = [pair for pair in named if pair in used]
     for document in documents:
         own = [name for file, name in named if file == document.name]
-        reader.add_classes(document.name, own, f"the categories of {document.name}")
+        said = f"the categories of {document.name}"
+        if (group := document.group()) in own:
+            own.remove(group)
+            said += f", less {group!r}, which only groups the others"
+        reader.add_classes(document.name, own, said)
 
 
-def _items(reader, documents):
+def _items(reader, documents, subsets):
     """One for each photo, with what all documents say of it."""
     jobs, unplaced = {}, []
     for document in documents:
@@ -253,7 +282,7 @@ def _items(reader, documents):
     items = [_item(reader, [(document, image)], None, None, why) for document, image, why in unplaced]
     for photo, entries in jobs.items():
         reader.use(photo)
-        told = {document.subset for document, _ in entries}
+        told = {document.subset or subsets.get(names.key(names.tidy(i.file_name))) for document, i in entries}
         files = " and ".join(dict.fromkeys(document.name for document, _ in entries))
         subset = reader.one_subset(told, photo, files) or reader.subset_of("", photo)
         items.append(_item(reader, entries, photo, subset, ""))
