@@ -1,6 +1,7 @@
 """Masks beside their photos: folders, tails of names, subsets, classes, and what is not clear."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -77,6 +78,34 @@ def test_a_mask_does_not_go_to_a_photo_of_another_subset(tmp_path):
         "train/masks/b.png: it has no photo, add it (val/images/b.jpg is of another subset)."
     ]
     assert imported.account.ignored == ["val/images/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("photo", "mask"),
+    [
+        ("images/cam2/a.jpg", "masks/cam1/a.png"),
+        ("pics/2/a.jpg", "labels/1/a.png"),
+        ("d2/images/a.jpg", "d1/masks/a.png"),
+    ],
+)
+def test_a_mask_does_not_go_to_a_photo_of_another_folder(tmp_path, photo, mask):
+    near = photo.replace("2", "1").replace("a.jpg", "c.jpg")
+    files = {photo: PHOTO, mask: MASK, near: OTHER, mask.replace("a.png", "c.png"): MASK}
+    photos, imported = read(tmp_path, files)
+    assert [*photos] == [near] and same(photos[near], square(1))
+    assert imported.refused == [f"{mask}: it has no photo, add it ({photo} lies in another folder)."]
+    assert imported.account.ignored == [photo]
+
+
+def test_equal_names_in_thousands_of_folders_take_no_time(tmp_path):
+    files = {}
+    for i in range(3000):
+        files |= {f"d{i}/a.jpg": PHOTO, f"d{i}/a_mask.png": MASK}
+        files |= {f"images/d{i}/b.jpg": PHOTO, f"masks/d{i}/b.png": MASK, f"masks/e{i}/b.png": MASK}
+    start = time.perf_counter()
+    imported = import_zip(make_zip(tmp_path / "x.zip", files))
+    imported.close()
+    assert time.perf_counter() - start < 20  # seconds; minutes if all were compared with all
 
 
 @pytest.mark.parametrize(

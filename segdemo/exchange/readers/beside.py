@@ -72,14 +72,14 @@ _PHOTO_TAIL = re.compile(r"(.+?)[-_. ](?:leftimg8bit|sat|image|img|rgb|photo|tra
 _OTHER_TAIL = re.compile(
     r"(.+?)[-_. ](?:gtfine|gtcoarse)_(?:instanceids|color|labeltrainids|instancetrainids)"
 )
+_MOST_ALIKE = 200  # photos of one name that are told apart by their folders
 _PHOTO_STEMS, _MASK_STEMS = ("img", "image", "photo"), ("label", "mask", "labels", "gt")
 
 
 def find(reader):
     """The pairs of photos and masks of an archive that no other format has told of, or None."""
     masks = [name for name in reader.names if _may_be_mask(name) and not reader.is_used(name)]
-    photos = _photos(reader, masks)
-    pairs, lost = _paired(masks, photos)
+    pairs, lost = _paired(masks, _Photos(reader, masks))
     if not pairs:
         reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
         return None
@@ -156,18 +156,39 @@ def _plain(name):
     return stem
 
 
-def _photos(reader, masks):
-    """Photos by their stem, with and without what says that they are photos."""
-    taken, found = set(masks), {}
-    for name in reader.photos.files:
-        # What is called like a mask beside the photos is one only if there is a photo called so without its tail.
-        if name in taken and _in_mask_folder(name):
-            continue
-        stem = names.key(_stem(name))
-        found.setdefault(stem, []).append(name)
-        if match := _PHOTO_TAIL.fullmatch(stem):
-            found.setdefault(match.group(1), []).append(name)
-    return found
+class _Photos:
+    """Photos by their stem, with and without what says that they are photos, and by their folders."""
+
+    def __init__(self, reader, masks):
+        taken = set(masks)
+        self._by_stem, self._by_folder, self._by_place = {}, {}, {}
+        for name in reader.photos.files:
+            # What is called like a mask beside the photos is one only if there is a photo called so without its tail.
+            if name in taken and _in_mask_folder(name):
+                continue
+            stem = names.key(_stem(name))
+            match = _PHOTO_TAIL.fullmatch(stem)
+            for called in (stem, match.group(1)) if match else (stem,):
+                self._by_stem.setdefault(called, []).append(name)
+                self._by_folder.setdefault((names.folder(name), called), []).append(name)
+                self._by_place.setdefault((_place(name), called), []).append(name)
+
+    def in_folder(self, mask, called):
+        """Those in the folder of a mask."""
+        return [name for name in self._by_folder.get((names.folder(mask), called), []) if name != mask]
+
+    def like(self, mask, called):
+        """Those whose folders are those of a mask, less what they say of the kind; else any that are called so."""
+        found = self._by_place.get((_place(mask), called)) or self._by_stem.get(called, [])
+        return [name for name in found if name != mask]
+
+
+def _place(name):
+    """What the folders of a file say, less what they say of the kind of picture."""
+    parts = [names.key(part) for part in name.split("/")[:-1]]
+    return tuple(
+        part for part in parts if not set(re.split(r"[-_. \d]+", part)) & (_MASK_WORDS | _PHOTO_WORDS)
+    )
 
 
 def _paired(masks, photos):
@@ -175,21 +196,11 @@ def _paired(masks, photos):
     pairs, lost = {}, []
     for mask in masks:
         inside = _in_mask_folder(mask)
-        stem = names.key(_stem(mask))
-        found = []
-        for wanted in dict.fromkeys([stem, _plain(mask)] if inside else [_plain(mask)]):
-            found = [name for name in photos.get(wanted, []) if name != mask]
-            if not inside:  # beside its photo, in the same folder
-                found = [name for name in found if names.folder(name) == names.folder(mask)]
-            if found:
-                break
+        stem, found = names.key(_stem(mask)), []
+        for called in dict.fromkeys([stem, _plain(mask)] if inside else [_plain(mask)]):
+            found = found or (photos.like if inside else photos.in_folder)(mask, called)
         if not found and stem in _MASK_STEMS:
-            found = [
-                name
-                for other in _PHOTO_STEMS
-                for name in photos.get(other, [])
-                if names.folder(name) == names.folder(mask)
-            ]
+            found = [name for called in _PHOTO_STEMS for name in photos.in_folder(mask, called)]
         photo, why = _nearest(mask, found)
         if photo:
             pairs.setdefault(photo, []).append(mask)
@@ -199,18 +210,26 @@ def _paired(masks, photos):
 
 
 def _nearest(mask, found):
-    """(the photo that lies like a mask, or None, why not): of the same subset, and with most folders in common."""
-    subset = names.subset_of_folders(mask)
-    fitting = [
-        p
-        for p in found
-        if None in (subset, names.subset_of_folders(p)) or names.subset_of_folders(p) == subset
-    ]
+    """(the photo that lies like a mask, or None, why not): of the same subset, and with most folders in common.
+
+    A photo in ``cam2`` is none for a mask in ``cam1``: of the folders of one, all must be among those of the other.
+    """
+    if len(found) > _MOST_ALIKE:
+        return None, f"{len(found)} photos are called like it, so it is not clear which one is meant"
+    subset, place = names.subset_of_folders(mask), set(_place(mask))
+    same, fitting = [], []
+    for name in found:
+        if None in (subset, names.subset_of_folders(name)) or names.subset_of_folders(name) == subset:
+            same.append(name)
+            other = {part for part in _place(name) if names.subset(part) is None}
+            mine = {part for part in place if names.subset(part) is None}
+            if other <= mine or mine <= other:
+                fitting.append(name)
     if not fitting:
-        other = f" ({found[0]} is of another subset)" if found else ""
-        return None, f"it has no photo, add it{other}"
-    parts = [names.key(part) for part in mask.split("/")[:-1]]
-    common = [len({*parts} & {names.key(part) for part in name.split("/")[:-1]}) for name in fitting]
+        why = "lies in another folder" if same else "is of another subset"
+        return None, f"it has no photo, add it{f' ({(same or found)[0]} {why})' if found else ''}"
+    parts = {names.key(part) for part in mask.split("/")[:-1]}
+    common = [len(parts & {names.key(part) for part in name.split("/")[:-1]}) for name in fitting]
     best = [name for name, count in zip(fitting, common, strict=True) if count == max(common)]
     if len(best) > 1:
         shown = ", ".join(best[:5]) + (" and more" if len(best) > 5 else "")
