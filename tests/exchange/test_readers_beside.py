@@ -9,6 +9,7 @@ from PIL import Image
 
 from exchange.made import HEIGHT, WIDTH, coco, grey_png, image, make_zip, picture, read, same, square
 from segdemo.exchange import ExchangeError, import_zip
+from segdemo.labels import VOC
 
 PHOTO, OTHER = picture(1, "JPEG"), picture(2, "JPEG")
 MASK = grey_png(square(1))
@@ -252,3 +253,37 @@ def test_photos_with_names_like_masks_are_photos(tmp_path):
     files = {"a.jpg": PHOTO, "a_l.jpg": OTHER, "labels/x.jpg": PHOTO}
     with pytest.raises(ExchangeError, match="holds no annotations"):
         import_zip(make_zip(tmp_path / "x.zip", files))
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_black_and_white_that_was_a_jpeg_once_is_no_list_of_ids(tmp_path, quality):
+    disc = np.uint8(255 * (np.hypot(*(np.mgrid[:64, :64] - 32)) < 20))
+    with Image.open(io.BytesIO(saved(disc, "JPEG", quality=quality))) as lossy:
+        smeared = np.array(lossy)
+    photo = picture(1, size=(64, 64))
+    _, imported = read(tmp_path, {"images/a.png": photo, "masks/a.png": grey_png(smeared)})
+    assert len(imported.label_set.classes) == 2 and "with greys between" in imported.refused[0]
+
+
+def test_many_ids_beside_void_are_ids(tmp_path):
+    ids = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
+    ids[0] = 255
+    photos, _ = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": grey_png(ids)})
+    assert same(photos["images/a.jpg"], ids)
+
+
+def test_a_subset_of_black_masks_adds_no_class(tmp_path):
+    files = {"train/images/a.jpg": PHOTO, "train/masks/a.png": grey_png(square(255))}
+    files |= {"val/images/b.jpg": OTHER, "val/masks/b.png": grey_png(square(0))}
+    photos, imported = read(tmp_path, files)
+    assert list(imported.label_set.classes) == ["background", "object"]
+    assert same(photos["train/images/a.jpg"], square(1)) and same(photos["val/images/b.jpg"], square(0))
+
+
+def test_ids_are_taken_as_they_are_into_classes_that_are_there(tmp_path):
+    photos, imported = read(
+        tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": grey_png(square(3))}, label_set=VOC
+    )
+    assert same(photos["images/a.jpg"], square(3)) and imported.label_set == VOC
+    _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": grey_png(square(30))}, label_set=VOC)
+    assert "30" in imported.refused[0] and not imported.account.painted

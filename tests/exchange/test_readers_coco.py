@@ -440,3 +440,9 @@ def test_documents_of_subsets_that_repeat_another_tell_the_subsets(tmp_path):
     found = {photo.name: photo.meta for photo in photos.values()}
     assert found == {f"{n}.png": {"subset": s} for n, s in zip("abc", ("train", "val", "test"), strict=True)}
     assert imported.account.painted == 1
+
+
+@pytest.mark.parametrize("wanted", ["a.jpg", "photos/a.bmp", "a.JPEG"])
+def test_a_photo_that_is_there_with_another_ending_is_named(tmp_path, wanted):
+    _, imported = read(tmp_path, {"c.json": coco(images=[image(file_name=wanted)]), "a.png": picture()})
+    assert imported.refused == [f"c.json, {wanted}: the photo is missing, add it (a.png has another ending)."]

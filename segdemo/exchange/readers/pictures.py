@@ -28,12 +28,14 @@ class Look:
         highest: the highest class id in those that hold ids; -1 without any.
         black: whether a colour picture has black pixels.
         colored: whether there are colour pictures without a palette.
+        smeared: whether one is black and white with greys between, as scaling and JPEG leave them.
     """
 
     black_and_white: bool = False
     highest: int = -1
     black: bool = False
     colored: bool = False
+    smeared: bool = False
 
 
 def look(reader, files, enough):
@@ -49,7 +51,7 @@ def look(reader, files, enough):
         A ``Look``; masks that cannot be read tell nothing.
     """
     white = False
-    plain, highest, black, colored = True, -1, False, False
+    plain, highest, black, colored, smeared = True, -1, False, False, False
     for file in files:
         picture = _open(reader, file)
         if picture is None:
@@ -60,14 +62,16 @@ def look(reader, files, enough):
         elif kind == "other":
             plain = False
         if picture.mode in ("P", "L"):
-            ids = np.flatnonzero(picture.histogram()[:256])
+            counts = np.array(picture.histogram()[:256])
+            ids = np.flatnonzero(counts)
+            smeared = smeared or (picture.mode == "L" and _is_smeared(counts))
             highest = max([highest, *(int(i) for i in ids if i != VOID)])
         elif picture.mode in ("RGB", "RGBA"):
             colored = colored or kind == "other"
             black = black or bool((np.asarray(picture.convert("RGB")) == 0).all(-1).any())
-        if not plain and enough(Look(False, highest, black, colored)):
+        if not plain and enough(Look(False, highest, black, colored, smeared)):
             break
-    return Look(plain and white, highest, black, colored)
+    return Look(plain and white, highest, black, colored, smeared)
 
 
 def read_white(reader, file, size):
@@ -175,6 +179,13 @@ def _open(reader, file):
         except Exception:  # hostile bytes make the parser raise anything
             return None
     return picture
+
+
+def _is_smeared(counts):
+    """Whether values that are counted are mostly near 0 and near 255, and too many to be ids."""
+    used, near = np.flatnonzero(counts[:VOID]), counts[:32].sum() + counts[-32:].sum()
+    ends = counts[:32].any() and counts[-32:].any()
+    return bool(ends and len(used) > 8 and used[-1] > 200 and near >= 0.8 * counts.sum())
 
 
 def _kind(picture):

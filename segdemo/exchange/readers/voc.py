@@ -107,7 +107,7 @@ def decide(reader, tree):
 
     def enough(look):
         if not found and not tree.voc:
-            return look.colored  # else the highest id is wanted
+            return look.colored or look.smeared  # else the highest id is wanted
         return not found or has_background or look.highest >= len(found)
 
     look = pictures.look(reader, list(tree.masks.values()), enough)
@@ -139,7 +139,15 @@ def decide(reader, tree):
 
 def _decide_by_ids(reader, tree, look):
     """Classes that nothing names are called after their ids."""
-    found = ["background", *(f"class {i}" for i in range(1, max(look.highest, 1) + 1))]
+    if look.smeared:
+        tree.refusal = (
+            "is black and white with greys between, as scaling and JPEG leave them, and these are no class ids: save "
+            "all masks in black and white alone"
+        )
+        tree.label_set = make_label_set([OBJECT], "Imported masks")
+        reader.classes.take(tree.label_set, "the masks are black and white with greys between, not class ids")
+        return
+    found = ["background", *(f"class {i}" for i in range(1, look.highest + 1))]
     tree.label_set = make_label_set(found, "Imported masks")
     said = "no file names them: they are called after their ids, and 0 was read as the background"
     if look.colored:
