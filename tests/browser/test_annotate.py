@@ -389,7 +389,9 @@ def test_a_shared_page_says_so(served, serve, open_page, tmp_path):
         expect(page.get_by_text(words)).to_be_visible(timeout=SECONDS)
 
 
-def test_the_account_of_an_import_on_a_phone_and_after_one_that_is_refused(served, open_page, phone, tmp_path):
+def test_the_account_of_an_import_on_a_phone_and_after_one_that_is_refused(
+    served, open_page, phone, tmp_path
+):
     url, store = served
     tab = Tab(open_page(url, **phone), store)
     if not tab.page.locator("#collection input").is_visible() or not store.collections():
