@@ -311,31 +311,43 @@ class CollectionFiles:
             return None
         path = self._sidecar(id_)
         try:
-            status = path.stat()
-            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-            known = self.store.cache.get(path)
-            if known is None or known[0] != stamp:
-                known = stamp, Photo.from_json(read_json(path))
-                self.store.cache[path] = known
+            return self._cached(os.fspath(path), path.stat())
         except FileNotFoundError:
-            self.store.cache.pop(path, None)
+            self.store.cache.pop(os.fspath(path), None)
             return None
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{path} is damaged: restore it from a copy.") from None
+
+    def _cached(self, path, status):
+        """The Photo in the side-car at ``path``, read again only if its ``status`` says that it has changed."""
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self.store.cache.get(path)
+        if known is None or known[0] != stamp:
+            try:
+                known = stamp, Photo.from_json(read_json(Path(path)))
+            except (ValueError, KeyError, TypeError):
+                raise StoreError(f"{path} is damaged: restore it from a copy.") from None
+            self.store.cache[path] = known
         return known[1]
 
     def _records(self):
-        """Every Photo, deleted ones too, by id. Damaged side-cars are left out, with a warning in the log."""
-        names = (e.name[:-5] for e in os.scandir(self.folder / "Annotations") if e.name.endswith(".json"))
+        """Every Photo, deleted ones too, by id. Damaged side-cars are left out, with a warning in the log.
+
+        Imports come here for every photo, so that nothing is done for a side-car that has not changed but to ask
+        the folder for its status.
+        """
         found = []
-        for id_ in sorted(names):
+        folder = os.fspath(self.folder / "Annotations")
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name[:-5]):
+            if not entry.name.endswith(".json"):
+                continue
             try:
-                photo = self._record(id_)
+                if entry.path in self.store.cache:  # then its name is that of a photo
+                    found.append(self._cached(entry.path, entry.stat()))
+                elif (photo := self._record(entry.name[:-5])) is not None:
+                    found.append(photo)
+            except FileNotFoundError:
+                self.store.cache.pop(entry.path, None)
             except StoreError as error:
                 _log.warning("%s", error)
-                continue
-            if photo is not None:
-                found.append(photo)
         return found
 
     def _living(self, id_):

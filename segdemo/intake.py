@@ -142,6 +142,32 @@ def photo_size(source, limits=None):
         return (width, height) if photo.orientation >= 5 else (height, width)
 
 
+def photo_orientation(source, limits=None) -> int:
+    """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
+
+    Raises:
+        IntakeError: as ``photo_size``.
+    """
+    name, data = read_bytes(source, limits := limits or Limits.from_env())
+    with quiet_pillow, _opened(name, data, limits) as photo:
+        return photo.orientation if photo.orientation in _UPRIGHT else 1
+
+
+def turn_upright(label_map, orientation):
+    """A label map drawn on the stored pixels of a photo, turned as ``read_photo`` turns these.
+
+    Args:
+        label_map: uint8 (H, W).
+        orientation: of the photo, 1..8.
+
+    Returns:
+        uint8 (H, W), or (W, H) from 5 on.
+    """
+    if orientation not in _UPRIGHT:
+        return label_map
+    return np.array(Image.fromarray(label_map).transpose(_UPRIGHT[orientation]))
+
+
 def is_plain_jpeg(data):
     """Whether bytes are a JPEG that every reader shows as ``read_photo`` does: upright, RGB or grey.
 

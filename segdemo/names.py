@@ -34,7 +34,7 @@ _SUBSETS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
-_BESIDE = r"(?:images?|imgs?|labels?|masks?|instances|annotations?|set|split|data|photos?)"
+_BESIDE = r"(?:images?|imgs?|labels?|masks?|instances|annotations?|annots?|set|split|autosplit|data|photos?)"
 _SUBSET_FOLDER = re.compile(
     rf"(?:{_BESIDE}[-_ ]?)?({'|'.join(sorted(_SUBSETS, key=len, reverse=True))})(?:[-_ ]?(?:{_BESIDE}|\d{{1,4}}))*"
 )
@@ -146,8 +146,12 @@ class Index:
 
 
 def clean_class(name: object) -> str:
-    """The name of a class as it is kept: composed letters, single spaces."""
-    return unicodedata.normalize("NFC", " ".join(str(name).split()))
+    """The name of a class as it is kept: composed letters, single spaces, nothing that no screen shows.
+
+    Control characters and halves of letters (surrogates), which no file of text may hold, count as spaces.
+    """
+    shown = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(name))
+    return unicodedata.normalize("NFC", " ".join(shown.split()))
 
 
 def is_background(name: str) -> bool:

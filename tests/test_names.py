@@ -170,3 +170,12 @@ def test_folders_list_photos_and_nothing_else(tmp_path):
     assert names.photos_in(tmp_path / "none") == []
     assert names.child(tmp_path, "B.jpg").name == "b.JPG"
     assert names.child(tmp_path, "c.jpg").name == "c.jpg"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("c\x00at\x1b[1m", "c at [1m"), ("c\ud800t", "c t"), ("a\u0085b\x07", "a b"), ("\x00", ""), (7, "7")],
+)
+def test_names_of_classes_hold_nothing_that_no_screen_shows(given, kept):
+    assert names.clean_class(given) == kept
+    names.clean_class(given).encode()

@@ -9,7 +9,8 @@ A module for each format that is written:
     labelme_export  labelme: polygons and small masks in a JSON for each photo
     sidecars    SegDemo's own: the label set, and JSON side-cars with what the others have no place for
 
-and in ``readers`` one for each that is read: these, and those of CVAT, Label Studio and Datumaro.
+and in ``readers`` one for each that is read: these, those of CVAT, Label Studio, Datumaro, VIA and Supervisely, and
+masks beside their photos. ``strangers`` knows what else an archive may hold, to say so.
 
 ``exporting`` writes all that are asked for into one ZIP or folder, with the photos and, as ``overlay``, pictures of the
 classes painted over them; ``importing`` finds out which ones there are to read, and ends in an ``account`` of all that

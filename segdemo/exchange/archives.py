@@ -19,6 +19,18 @@ from segdemo import names
 from segdemo.exchange.annotation import ExchangeError
 
 _UTF8_FLAG = 0x800
+_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES"}
+_READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# What a file that is called .zip may be instead: where its mark is, the mark, what it is.
+_OTHERS = (
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"\x1f\x8b", "a gzip or tar.gz archive"),
+    (0, b"BZh", "a bzip2 archive"),
+    (0, b"\xfd7zXZ\x00", "an xz archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (257, b"ustar", "a tar archive"),
+)
 _UNICODE_PATH = 0x7075  # the extra field in which Info-ZIP keeps a name that its code page does not have
 
 
@@ -70,7 +82,7 @@ class ZipSource(_Source):
         limits: ``ArchiveLimits``.
 
     Raises:
-        ExchangeError: not a ZIP, damaged, encrypted, over a limit, or with one name twice.
+        ExchangeError: not a ZIP, damaged, encrypted as a whole, over a limit, or with one name for two files.
     """
 
     def __init__(self, path, limits):
@@ -80,11 +92,7 @@ class ZipSource(_Source):
         except FileNotFoundError as error:
             raise ExchangeError(f"There is no file {path}: check its name.") from error
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            if self.title.lower().endswith((".json", ".xml", ".yaml", ".yml", ".txt", ".csv")):
-                why = "is not a ZIP file: give the folder it is in, or a ZIP of it with its photos"
-            else:
-                why = "is not a ZIP file, or damaged: download it again"
-            raise ExchangeError(f"{self.title} {why}.") from error
+            raise ExchangeError(f"{self.title} {_not_a_zip(path, self.title)}.") from error
         try:
             self._index()
             _check_archive(self.title, self.sizes, self.limits)
@@ -93,19 +101,28 @@ class ZipSource(_Source):
             raise
 
     def _index(self):
-        seen = set()
+        seen, locked = {}, []
         for info in self._archive.infolist():
             if info.is_dir() or info.filename.endswith("\\"):
                 continue
-            if info.flag_bits & 1:
-                raise ExchangeError(
-                    f"{self.title} is encrypted: unpack it and pack it again without a password."
-                )
             if info.filename in seen:
+                first = seen[info.filename]
+                if (first.CRC, first.file_size) == (info.CRC, info.file_size):
+                    continue  # the same once more, as some tools that add to archives write it
                 raise ExchangeError(f"{self.title} holds {info.filename} twice: pack it again.")
-            seen.add(info.filename)
-            link = stat.S_ISLNK(info.external_attr >> 16)
-            self._take(info.filename, _name_in_zip(info), info.file_size, link)
+            seen[info.filename] = info
+            shown = _name_in_zip(info)
+            if info.flag_bits & 1 and not names.is_system(names.tidy(shown)):
+                locked.append(info.filename)
+                self.odd.append((shown, "is encrypted: pack it without a password"))
+            elif info.compress_type not in _READ:
+                how = _METHODS.get(info.compress_type, f"method {info.compress_type}")
+                self.odd.append((shown, f"is packed with {how}, which is not read: pack it as a usual ZIP"))
+            else:
+                link = stat.S_ISLNK(info.external_attr >> 16)
+                self._take(info.filename, shown, info.file_size, link)
+        if locked and not self.sizes:
+            raise ExchangeError(f"{self.title} is encrypted: unpack it and pack it again without a password.")
 
     def read(self, name, max_bytes):
         """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or damaged."""
@@ -125,6 +142,27 @@ class ZipSource(_Source):
     def close(self):
         """Let go of the file."""
         self._archive.close()
+
+
+def _not_a_zip(path, title):
+    """What a file is that is no ZIP, or no whole one, and what to do."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(512)
+    except OSError:
+        return "cannot be read: check the disk and its permissions"
+    if not start:
+        return "is not a ZIP file, or damaged: it is empty, so download it again"
+    kind = next((what for at, mark, what in _OTHERS if start[at:].startswith(mark)), None)
+    if kind:
+        return f"is {kind} and no ZIP, whatever it is called: unpack it and give the folder or a ZIP of it"
+    if title.lower().endswith((".json", ".xml", ".yaml", ".yml", ".txt", ".csv")):
+        return "is not a ZIP file: give the folder it is in, or a ZIP of it with its photos"
+    if start.startswith(b"PK"):
+        return "is not a ZIP file, or damaged: it begins like one and does not end, so download it again"
+    if start.lstrip()[:1] == b"<":
+        return "is a web page and not a ZIP file: download it again, perhaps after signing in"
+    return "is not a ZIP file, or damaged: download it again"
 
 
 def _name_in_zip(info):

@@ -1,10 +1,11 @@
 """The classes of an archive, from all of its files that name some, as one label set."""
 
+import csv
 import re
 
 from segdemo import names
 from segdemo.exchange.annotation import ExchangeError
-from segdemo.labels import VOID_COLOR, LabelSet, voc_color
+from segdemo.labels import MAX_CLASSES, VOID, VOID_COLOR, LabelSet, voc_color
 
 _IGNORED = {"__ignore__", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 _COLOURED = re.compile(r"(.*?)[:\s]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
@@ -95,6 +96,10 @@ def make_label_set(classes, title, colors=None, background=None, name="imported"
     if background is None and add_background:
         classes.insert(0, "background")
         background = "background"
+    if len(classes) > MAX_CLASSES:
+        raise ExchangeError(
+            f"Its class names cannot be used: there are {len(classes)}, and a label map holds {MAX_CLASSES} at most."
+        )
     taken, chosen = {VOID_COLOR}, []
     wanted = [(colors or {}).get(names.key(other)) for other in classes]
     reserved = {color for color in wanted if color is not None}
@@ -149,3 +154,50 @@ def parse_names(text):
     if not found or "" in found or repeated:
         raise ExchangeError(f"names the class {repeated!r} twice" if repeated else "names no class")
     return found, colors
+
+
+def parse_table(text):
+    """Names of classes from a table: ``class_dict.csv`` (name,r,g,b), ``_classes.csv`` of Roboflow (value, class).
+
+    Columns are known by their titles. Without a column of ids the order counts; ids that no line names are called
+    ``unnamed 3``.
+
+    Returns:
+        (names, colours) as ``parse_names``; a text without such titles is read by that.
+
+    Raises:
+        ExchangeError: as ``parse_names``, or a line that does not fit the titles.
+    """
+    lines = names.lines(text)
+    delimiter = ";" if lines and lines[0].count(";") > lines[0].count(",") else ","
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    titles = [names.key(cell) for cell in rows[0]] if rows else []
+
+    def column(*called):
+        return next((titles.index(title) for title in called if title in titles), None)
+
+    name = column("name", "class name", "class_name", "classname", "class", "label", "category")
+    if name is None or len(rows) < 2:
+        return parse_names(text)
+    id_ = column("pixel value", "id", "value", "index", "class_id", "label_id", "class id", "pixel_value")
+    rgb = [column(*called) for called in (("r", "red"), ("g", "green"), ("b", "blue"))]
+    found, colors = {}, {}
+    try:
+        for number, row in enumerate(rows[1:]):
+            clean, place = names.clean_class(row[name]), number if id_ is None else int(row[id_])
+            if not clean or place in found or not 0 <= place < VOID:
+                raise ExchangeError(f"names no class, or an id that is repeated or not one of 0..{VOID - 1}")
+            color = None if None in rgb else tuple(int(row[at]) for at in rgb)
+            if color == VOID_COLOR and names.key(clean) in _IGNORED:
+                continue
+            if color is not None and all(0 <= value <= 255 for value in color):
+                colors[names.key(clean)] = color
+            found[place] = clean
+    except (IndexError, ValueError) as error:
+        if isinstance(error, ExchangeError):
+            raise
+        raise ExchangeError("has a line that does not fit its titles") from error
+    every = [found.get(i, f"unnamed {i}") for i in range(max(found, default=-1) + 1)]
+    if not every or len({*map(names.key, every)}) < len(every):
+        raise ExchangeError("names a class twice" if every else "names no class")
+    return every, colors

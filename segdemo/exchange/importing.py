@@ -4,10 +4,23 @@ from collections.abc import Iterator
 from functools import partial
 
 from segdemo import intake
+from segdemo.exchange import strangers
 from segdemo.exchange.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.exchange.archives import ArchiveLimits, FolderSource, ZipSource
 from segdemo.exchange.reader import Reader
-from segdemo.exchange.readers import coco, cvat, datumaro, label_studio, labelme, voc, yolo
+from segdemo.exchange.readers import (
+    beside,
+    coco,
+    cvat,
+    datumaro,
+    label_studio,
+    labelme,
+    panoptic,
+    supervisely,
+    via,
+    voc,
+    yolo,
+)
 
 # In this order: where two formats speak of one photo, the first one is read.
 _FINDERS = {
@@ -18,9 +31,12 @@ _FINDERS = {
     "cvat": cvat.find,
     "label_studio": label_studio.find,
     "datumaro": datumaro.find,
+    "via": via.find,
+    "supervisely": supervisely.find,
+    "panoptic": panoptic.find,
+    "masks": beside.find,
 }
 IMPORT_FORMATS = tuple(_FINDERS)
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 _NAMED = 3  # reasons in the sentence on an archive of which nothing can be read
 
 
@@ -130,6 +146,10 @@ def _import(source, label_set, format, member, limits, class_names):
             raise ExchangeError(_nothing(reader, format))
         reader.classes.settle(next(iter(found.values())).title)
         account = reader.account
+        for name in strangers.packed(reader):
+            why = "it is an archive in the archive, which is not looked into: unpack it first"
+            account.leave_out(name, "archive", why, whole=True)
+            reader.use(name)
         account.formats = list(found)
         account.ignored = reader.ignored()
         account.classes = list(reader.label_set.classes)
@@ -176,11 +196,16 @@ def _nothing(reader, format):
     reasons += [s for s in reader.account.sentences() if s.split(": ")[0] not in " ".join(reasons)]
     if reasons:
         return f"{title} holds no annotations that can be read: {' '.join(reasons[:_NAMED])}"
-    if packed := [name for name in reader.names if name.lower().endswith(_ARCHIVES)]:
+    if packed := strangers.packed(reader):
         return f"{title} holds no annotations but other archives ({', '.join(packed[:_NAMED])}): unpack these first."
+    if not reader.names:
+        return f"{title} holds no files: choose one with photos and their annotations."
+    known = f"{title} holds no{f' {format}' if format else ''} annotations"
+    if format is None and (why := strangers.reason(reader)):
+        return f"{known} that can be read: {why}."
     return (
-        f"{title} holds no{f' {format}' if format else ''} annotations: it needs masks in SegmentationClass, a COCO, "
-        "labelme or Label Studio JSON, a CVAT XML, or YOLO labels with a data.yaml."
+        f"{known}: it needs masks in SegmentationClass or beside their photos, a COCO, labelme, VIA, Supervisely or "
+        "Label Studio JSON, a CVAT XML, or YOLO labels with a data.yaml."
     )
 
 
@@ -210,6 +235,7 @@ def _annotations(reader, found):
                 if annotation.meta.get("subset") in SUBSETS:
                     account.splits[annotation.meta["subset"]] += 1
                 yield annotation
+        reader.note_turned()
     finally:
         reader.source.close()
 

@@ -59,6 +59,11 @@ class Photos:
         found = _best(self._tails, path, wanted, document)
         if not found and not names.is_photo(wanted):
             found = _best(self._stems, path, wanted, document)
+        if not found and (alike := self._stems.all(names.base(names.without_photo_ending(wanted)))):
+            shown = (
+                f"{alike[0]} has another ending" if len(alike) == 1 else f"{len(alike)} have another ending"
+            )
+            return None, f"the photo is missing, add it ({shown})"
         return self._choose(found, wanted, document, subset)
 
     def find_stem(self, wanted, below="", document="", subset=None):

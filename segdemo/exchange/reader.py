@@ -19,7 +19,14 @@ from segdemo.exchange.shapes import paint
 OWN_FOLDERS = (
     *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
 )
-_KEYS = {"annotations", "shapes", "items"}  # documents of annotations have one of these
+_KEYS = {
+    "annotations",
+    "shapes",
+    "items",
+    "objects",
+    "_via_img_metadata",
+}  # documents of annotations have one of these
+_MOST_BYTES = 2_500_000_000  # of memory that plain data may take
 HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
 
 
@@ -74,13 +81,17 @@ class Reader:
         classes: the ``Classes``.
         label_set: the ``LabelSet`` that is read into, once the formats are found.
         photos: the ``Photos``.
+        unpaired: names of masks that are called like no photo.
+        turned, doubtful: photos that are stored turned: with labels of the stored pixels; with labels of which nothing
+            tells whether they are.
         own: what the names of SegDemo's own exports begin with, to their label sets.
     """
 
     def __init__(self, source, label_set, limits, class_names=None):
         self.source, self.limits, self.class_names = source, limits, class_names
         self.account = Account(archive=source.title)
-        self._used, self._ids, self._unreadable = set(), {}, {}
+        self.unpaired, self.turned, self.doubtful = [], [], []
+        self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
             self.account.leave_out(name, "file", why)
@@ -98,6 +109,10 @@ class Reader:
     def use(self, *used):
         """Files that are understood, so that they are not among the ignored."""
         self._used.update(used)
+
+    def is_used(self, name):
+        """Whether a file is understood already."""
+        return name in self._used
 
     def ignored(self):
         """Files nobody asked for, less what a SegDemo export holds besides; also links and what systems leave."""
@@ -127,13 +142,21 @@ class Reader:
             raise ExchangeError(f"{name} is not UTF-8 text.") from error
 
     def json(self, name):
-        """A file as plain data. Raises ExchangeError: as ``text``, or not JSON."""
+        """A file as plain data. Raises ExchangeError: as ``text``, not JSON, or too much of it to be held."""
         text = self.text(name)
+        cost = _cost(text)
+        if cost > _MOST_BYTES:
+            raise ExchangeError(f"{name} holds too many values to be read at once: split it.")
+        self._costs[name] = cost
         try:
             return json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except RecursionError as error:
+            raise ExchangeError(f"{name} is nested too deeply to be read.") from error
+        except ValueError as error:
             cut = text.strip()[:1] in ("{", "[") and text.strip()[-1:] not in ("}", "]")
             why = "it is cut short" if cut else error
+            if "int_max_str_digits" in str(error):
+                why = "it holds a number of thousands of digits"
             raise ExchangeError(f"{name} is not JSON: {why}.") from error
 
     @cached_property
@@ -148,7 +171,7 @@ class Reader:
         All are looked at once, since a format is known by what is in a document. Photos inside are let go of.
         """
         known = tuple(f"{root}{sidecars.FOLDER}/" for root in self.own)
-        found = {}
+        found, held = {}, 0
         for name in self.names:
             if not name.lower().endswith(".json") or name.startswith(known) or name in self._used:
                 continue
@@ -159,7 +182,16 @@ class Reader:
                 continue
             if isinstance(data, dict) and data.get("imageData"):
                 data["imageData"] = True  # read again when it is needed
-            if isinstance(data, list) or (isinstance(data, dict) and data.keys() & _KEYS):
+            if isinstance(data, list) or (
+                isinstance(data, dict) and (data.keys() & _KEYS or _has_regions(data))
+            ):
+                held += self._costs.get(name, 0)
+                if held > _MOST_BYTES:
+                    why = "comes after more annotations than can be held at once: import the archive in parts"
+                    self.account.leave_out(name, "document", why)
+                    self.use(name)
+                    held -= self._costs[name]
+                    continue
                 found[name] = data
         return found
 
@@ -252,7 +284,7 @@ class Reader:
         root = self.own_root(item.photo) if item.photo else None
         try:
             meta = sidecars.read(self, root, item.stem) if root is not None else None
-            label_map, parts = item.load(height, width)
+            label_map, parts = self._load(item, photo, height, width)
         except (ExchangeError, masks.MaskError) as error:
             self._refuse(item, error)
             label_map, parts, meta = None, [], None
@@ -264,6 +296,41 @@ class Reader:
         name = names.base(names.tidy(item.photo or title or item.stem))
         id_ = self._id(item.stem)
         return Annotation(id_, photo, label_map, self.label_set, meta, name=name, file=file, parts=parts)
+
+    def _load(self, item, photo, height, width):
+        """What ``item.load`` gives, also of labels that were drawn on the pixels as they are stored.
+
+        Some tools turn a photo as its orientation says, and others do not. Where the sizes differ, they tell.
+        """
+        orientation = intake.photo_orientation(photo, self.limits)
+        sizes_tell = orientation >= 5 and height != width
+        told = len(self.account.left_out)
+        try:
+            label_map, parts = item.load(height, width)
+        except (ExchangeError, masks.MaskError) as error:
+            if not sizes_tell:
+                raise
+            first, self.account.left_out[told:] = self.account.left_out[told:], []
+            try:
+                label_map, parts = item.load(width, height)
+            except (ExchangeError, masks.MaskError):
+                self.account.left_out[told:] = first
+                raise error from None
+            self.turned.append(item.photo or item.where)
+            return (None if label_map is None else intake.turn_upright(label_map, orientation)), parts
+        if parts and orientation != 1 and not sizes_tell:
+            self.doubtful.append(item.photo or item.where)
+        return label_map, parts
+
+    def note_turned(self):
+        """Say of photos that are stored turned how their labels were read."""
+        for found, why in (
+            (self.turned, "its labels were drawn on the stored pixels, and are turned with them"),
+            (self.doubtful, "its labels are taken to be drawn on the upright photo, since nothing tells"),
+        ):
+            if found:
+                more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
+                self.account.notes.append(f"{found[0]} is stored turned{more}: {why}.")
 
     def _refuse(self, item, error):
         for file, what in item.parts() or [(item.where, "photo")]:
@@ -293,3 +360,14 @@ class Reader:
         self._ids[id_.casefold()] = 1
         self._ids[base.casefold()] = number  # where the next one of that name goes on
         return id_
+
+
+def _cost(text):
+    """Bytes of memory that the values of a JSON text take, roughly; texts, such as photos inside, aside."""
+    return 64 * text.count("[") + 240 * text.count("{") + 32 * text.count(",")
+
+
+def _has_regions(data):
+    """Whether plain data has a photo with regions for each of its keys, as VIA writes it."""
+    first = next(iter(data.values()), None)
+    return isinstance(first, dict) and "filename" in first and "regions" in first

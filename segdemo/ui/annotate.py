@@ -414,7 +414,8 @@ class _Tab(Layout):
                 asked[self.archive], name, lambda done: asked.progress((done, None), unit="photos")
             )
         except EXPECTED as error:
-            return {self.archive: None, self.notice: notice(str(error), alert=True)}
+            hidden = gr.update(visible=False)  # the account of another import
+            return {self.archive: None, self.account: hidden, self.notice: notice(str(error), alert=True)}
         return {
             self.archive: None,
             **self._show_collection(asked, account.collection),

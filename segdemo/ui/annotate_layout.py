@@ -34,9 +34,13 @@ CSS = """
 .segdemo-bar { align-items: center; }
 .segdemo-account { max-height: 320px; overflow: auto; }
 .segdemo-account table { width: 100%; font-size: 13px; border-collapse: collapse; }
-.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 4px 8px; overflow-wrap: anywhere;
-  border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.segdemo-account.segdemo-account :is(table, td, th) { border: 0; }
+.segdemo-account.segdemo-account tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
+.segdemo-account.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 3px 8px;
+  overflow-wrap: anywhere; }
 .segdemo-account td:first-child { white-space: nowrap; }
+.segdemo-account td:nth-child(3) { min-width: 110px; }
+.segdemo-account td:nth-child(4) { min-width: 40%; }
 .segdemo-buttons { padding: 10px; background: var(--block-background-fill); }
 #new-table { background: var(--block-background-fill); }
 .segdemo-hint { display: grid; place-items: center; min-height: 320px; text-align: center;
@@ -45,6 +49,9 @@ CSS = """
 @media (max-width: 800px) {
   #annotate-hint { display: none; }
   #annotate-title { flex: 1 1 100%; }
+  .segdemo-account :is(table, tbody, tr, td) { display: block; }
+  .segdemo-account th { display: none; }
+  .segdemo-account td:nth-child(2) { font-weight: 600; }
 }
 """
 _SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."

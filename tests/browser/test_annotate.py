@@ -387,3 +387,41 @@ def test_a_shared_page_says_so(served, serve, open_page, tmp_path):
         page = open_page(url)
         page.get_by_role("tab", name="Annotate").click()
         expect(page.get_by_text(words)).to_be_visible(timeout=SECONDS)
+
+
+def test_the_account_of_an_import_on_a_phone_and_after_one_that_is_refused(
+    served, open_page, phone, tmp_path
+):
+    url, store = served
+    tab = Tab(open_page(url, **phone), store)
+    if not tab.page.locator("#collection input").is_visible() or not store.collections():
+        tab.create("Phone", "leaf")
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:20, 10:20] = 1
+    files = {
+        "images/a.png": np.full((40, 40, 3), 99, np.uint8),
+        "masks/a.png": mask,
+        "masks/lost one.png": mask,
+    }
+    with zipfile.ZipFile(tmp_path / "phone.zip", "w") as archive:
+        for name, pixels in files.items():
+            out = io.BytesIO()
+            Image.fromarray(pixels).save(out, "PNG")
+            archive.writestr(name, out.getvalue())
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.writestr("read.me", "nothing")
+    tab.open_section("Export and import")
+    tab.page.get_by_label("a new collection").check()
+    tab.page.locator("#import-archive input[type=file]").set_input_files(tmp_path / "phone.zip")
+    expect(tab.notice).to_contain_text("1 labelled photo was imported.", timeout=SECONDS)
+    account = tab.page.locator("#account")
+    account.get_by_text("What the import left out (1)").click()
+    cells = account.locator("td")
+    expect(cells.nth(1)).to_have_text("masks/lost one.png")
+    assert all(cell.bounding_box()["width"] > 200 for cell in cells.all())
+    expect(account.locator("th").first).to_be_hidden()
+    assert not tab.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    tab.page.get_by_label("a new collection").check()
+    tab.page.locator("#import-archive input[type=file]").set_input_files(tmp_path / "none.zip")
+    expect(tab.notice).to_contain_text("none.zip holds no annotations", timeout=SECONDS)
+    expect(account).to_be_hidden()

@@ -1,5 +1,6 @@
 """Names in archives and folders: system files, separators, letters, what is unsafe, what comes twice."""
 
+import warnings
 import zipfile
 
 import pytest
@@ -202,3 +203,57 @@ def test_a_part_that_cannot_be_read_beside_one_that_can_is_named(tmp_path):
     photos, imported = read(tmp_path, files)
     assert list(photos) == ["JPEGImages/a.png"]
     assert "nothing names the classes of its YOLO labels" in imported.refused[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z archive and no ZIP"),
+        (b"Rar!\x1a\x07\x01\x00", "is a RAR archive and no ZIP"),
+        (b"\x1f\x8b\x08", "is a gzip or tar.gz archive and no ZIP"),
+        (b"photo.jpg".ljust(257, b"\0") + b"ustar", "is a tar archive and no ZIP"),
+        (b"<!DOCTYPE html><html>", "is a web page and not a ZIP"),
+        (b"PK\x03\x04", "does not end, so download it again"),
+        (b"", "it is empty, so download it again"),
+    ],
+)
+def test_another_file_that_is_called_zip_is_called_what_it_is(tmp_path, start, said):
+    (tmp_path / "x.zip").write_bytes(start + bytes(300) if start else b"")
+    with pytest.raises(ExchangeError, match=said):
+        import_zip(tmp_path / "x.zip")
+
+
+def _with_header(path, name, offset, value):
+    """Change two bytes in both headers of a file in a ZIP; ``offset`` counts from its flags."""
+    data, raw = bytearray(path.read_bytes()), name.encode()
+    for mark, length, flags in ((b"PK\x03\x04", 30, 6), (b"PK\x01\x02", 46, 8)):
+        at = next(
+            i for i in range(len(data)) if data[i : i + 4] == mark and data[i + length :].startswith(raw)
+        )
+        data[at + flags + offset : at + flags + offset + 2] = value.to_bytes(2, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "said"), [(0, 1, "is encrypted"), (2, 9, "Deflate64"), (2, 93, "Zstandard")]
+)
+def test_a_file_that_cannot_be_unpacked_is_named_and_the_rest_goes_on(tmp_path, offset, value, said):
+    files = {"c.json": coco(), "a.png": picture(), "notes.docx": b"x"}
+    path = make_zip(tmp_path / "c.zip", files)
+    _with_header(path, "notes.docx", offset, value)
+    imported = import_zip(path)
+    assert len(list(imported.annotations)) == 1
+    assert [e.file for e in imported.account.left_out] == ["notes.docx"] and said in imported.refused[0]
+    path = make_zip(tmp_path / "d.zip", files)
+    _with_header(path, "a.png", offset, value)
+    imported = import_zip(path)
+    assert list(imported.annotations) == [] and "a.png" in [e.file for e in imported.account.left_out]
+
+
+def test_the_same_file_twice_in_an_archive_is_one_file(tmp_path):
+    path = make_zip(tmp_path / "c.zip", {"c.json": coco(), "a.png": picture()})
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("a.png", picture())
+    imported = import_zip(path)
+    assert len(list(imported.annotations)) == 1 and not imported.account.left_out

@@ -1,10 +1,12 @@
 """Documents with anything anywhere: an import ends in an account or in a sentence, never in a traceback."""
 
 import copy
+import io
 import json
 import random
 
 import pytest
+from PIL import Image
 
 from exchange.made import (
     YOLO_SQUARE,
@@ -20,6 +22,11 @@ from exchange.test_readers_cvat import POLYGON, cvat
 from exchange.test_readers_datumaro import SQUARE, datumaro
 from exchange.test_readers_label_studio import region, stroke, task
 from exchange.test_readers_labelme import labelme, shape
+from exchange.test_readers_panoptic import IDS, colours, panoptic
+from exchange.test_readers_supervisely import META, bitmap, thing
+from exchange.test_readers_supervisely import document as supervisely
+from exchange.test_readers_via import region as via_region
+from exchange.test_readers_via import via
 from segdemo.exchange import ExchangeError, import_zip
 from segdemo.labels import VOC
 
@@ -54,6 +61,15 @@ DOCUMENTS = {
     ),
     "notes.json": json.dumps({"categories": [{"id": 0, "name": "cat"}]}),
     "labels.json": json.dumps(VOC.to_json()),
+    "via.json": json.dumps(via(via_region(), via_region({"name": "circle", "cx": 4, "cy": 3, "r": 2}))),
+    "ann/a.png.json": supervisely(thing(), bitmap(square() > 0, (0, 0))),
+    "meta.json": META,
+    "panoptic.json": panoptic({"id": 300, "category_id": 1}, {"id": 70000, "category_id": 7}),
+}
+PICTURES = {
+    "panoptic/a.png": colours(IDS),
+    "ann/a.png.json": supervisely(thing()),
+    "masks/x.png": png(square()),
 }
 TEXTS = {
     "a.xml": cvat(
@@ -61,6 +77,7 @@ TEXTS = {
     ),
     "data.yaml": "path: ..\ntrain: [images]\nval: x.txt\nnames: {0: cat, 1: dog}\n",
     "labelmap.txt": "background:0,0,0::\ncat:250,50,83:a:b\n",
+    "class_dict.csv": 'name,r,g,b\nbackground,0,0,0\n"cat",1,2,3\n',
 }
 
 
@@ -92,7 +109,8 @@ def test_junk_in_documents(tmp_path, name):
         for _ in range(rng.choice((1, 1, 2))):
             container, key = rng.choice(list(places(data)) or [({}, "")])
             container[key] = copy.deepcopy(rng.choice(JUNK))
-        go_through(make_zip(tmp_path / "x.zip", {**PHOTOS, **TREE, name: json.dumps(data)}))
+        pictures = PICTURES if name in ("panoptic.json", "meta.json") else {}
+        go_through(make_zip(tmp_path / "x.zip", {**PHOTOS, **TREE, **pictures, name: json.dumps(data)}))
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -105,7 +123,7 @@ def test_junk_in_texts(tmp_path, name):
             data[at : at + rng.choice((0, 1, 3))] = bytes(
                 rng.choices(b'<>"0 9:-{}[]\n&;,x\xff\x00.e', k=rng.choice((0, 1, 2)))
             )
-        files = {**PHOTOS, **(TREE if name == "labelmap.txt" else {})}
+        files = {**PHOTOS, **(TREE if name in ("labelmap.txt", "class_dict.csv") else {})}
         go_through(make_zip(tmp_path / "x.zip", {**files, name: bytes(data)}))
 
 
@@ -113,3 +131,64 @@ def test_deep_documents_are_told_apart(tmp_path):
     deep = "[" * 100_000 + "]" * 100_000
     path = make_zip(tmp_path / "x.zip", {**PHOTOS, "deep.json": deep, "i.json": coco(), "deep.yaml": deep})
     assert import_zip(path).format == "coco"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"images": [' + "9" * 5000 + "]}", "a number of thousands of digits"),
+        ('{"annotations": ' + "[" * 100_000 + "]" * 100_000 + "}", "is nested too deeply to be read"),
+    ],
+)
+def test_what_is_no_plain_data_is_named_with_its_reason(tmp_path, text, said):
+    imported = import_zip(make_zip(tmp_path / "x.zip", {**PHOTOS, "i.json": coco(), "x.json": text}))
+    assert any(e.file == "x.json" and said in e.why for e in imported.account.left_out)
+
+
+def test_documents_that_memory_does_not_hold_are_left_out_by_name(tmp_path, monkeypatch):
+    many = json.dumps({"annotations": [[] for _ in range(3000)]})
+    monkeypatch.setattr("segdemo.exchange.reader._MOST_BYTES", 200_000)
+    imported = import_zip(
+        make_zip(tmp_path / "x.zip", {"a.png": picture(), "i.json": coco(), "x.json": many})
+    )
+    assert [e.file for e in imported.account.left_out] == ["x.json"]
+    assert "too many values to be read at once" in imported.refused[0]
+    half = json.dumps({"annotations": [[] for _ in range(1200)]})
+    files = {"a.png": picture(), "i.json": coco(), "x.json": half, "y.json": half}
+    imported = import_zip(make_zip(tmp_path / "y.zip", files))
+    assert [e.file for e in imported.account.left_out] == ["y.json"]
+    assert "more annotations than can be held at once" in imported.refused[0]
+
+
+def test_settings_of_megabytes_are_no_settings(tmp_path):
+    files = {**PHOTOS, "i.json": coco(), "data.yaml": "names: [" + "a, " * 400_000 + "b]"}
+    imported = import_zip(make_zip(tmp_path / "x.zip", files))
+    assert imported.format == "coco" and imported.account.ignored.count("data.yaml") == 1
+
+
+@pytest.mark.parametrize("count", [255, 256, 300, 1000])
+def test_more_classes_in_use_than_a_label_map_holds_are_a_sentence(tmp_path, count):
+    categories = [{"id": i, "name": f"class {i}"} for i in range(count)]
+    annotations = [annotation(id=i, category_id=i) for i in range(count)]
+    path = make_zip(
+        tmp_path / "x.zip", {**PHOTOS, "i.json": coco(annotations=annotations, categories=categories)}
+    )
+    with pytest.raises(ExchangeError, match=r"and a label map holds 255 at most"):
+        import_zip(path)
+    names = "".join(f"class {i}\n" for i in range(count + 1))
+    imported = import_zip(make_zip(tmp_path / "y.zip", {**PHOTOS, **TREE, "labelmap.txt": names}))
+    assert "255 at most" in imported.refused[0]
+
+
+@pytest.mark.parametrize("place", ["SegmentationClass/a", "masks/a", "panoptic/a"])
+@pytest.mark.parametrize("ending", ["png", "tif", "gif", "bmp"])
+def test_junk_in_masks(tmp_path, place, ending):
+    rng = random.Random(0)
+    out = io.BytesIO()
+    Image.fromarray(square()).save(out, {"tif": "TIFF"}.get(ending, ending.upper()))
+    files = {**PHOTOS, "JPEGImages/a.png": picture(), "panoptic.json": DOCUMENTS["panoptic.json"]}
+    for _ in range(40):
+        data = bytearray(out.getvalue())
+        for _ in range(rng.choice((1, 3, 9))):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        go_through(make_zip(tmp_path / "x.zip", {**files, f"{place}.{ending}": bytes(data)}))

@@ -395,3 +395,54 @@ def test_a_photo_of_several_subsets_is_held_out_and_named(tmp_path):
     assert photos["a.png"].meta == {"subset": "test"}
     [entry] = imported.account.duplicates
     assert entry.file == "a.png" and "train and test" in entry.why
+
+
+# -------------------------------------------------------------------------------------- categories that are none
+
+GROUPED = [
+    {"id": 0, "name": "pets", "supercategory": "none"},
+    {"id": 1, "name": "cat", "supercategory": "pets"},
+    {"id": 2, "name": "dog", "supercategory": "pets"},
+]
+
+
+def test_the_category_that_groups_the_others_is_no_class_and_it_is_said(tmp_path):
+    files = {"train/_annotations.coco.json": coco(categories=GROUPED), "train/a.png": picture()}
+    _, imported = read(tmp_path, files)
+    assert list(imported.label_set.classes) == ["background", "cat", "dog"]
+    assert "less 'pets', which only groups the others" in imported.account.classes_source
+
+
+@pytest.mark.parametrize(
+    ("categories", "used"),
+    [
+        (GROUPED, 0),
+        ([{"id": 0, "name": "pets", "supercategory": "none"}], 0),
+        ([GROUPED[0], {"id": 1, "name": "cat", "supercategory": "wild"}, GROUPED[2]], 1),
+        ([GROUPED[0], {"id": 1, "name": "cat"}], 1),
+        ([{**GROUPED[0], "supercategory": "pets"}, *GROUPED[1:]], 1),
+    ],
+)
+def test_a_category_that_is_used_or_groups_nothing_is_a_class(tmp_path, categories, used):
+    document = coco(categories=categories, annotations=[annotation(category_id=used)])
+    _, imported = read(tmp_path, {"c.json": document, "a.png": picture()})
+    assert "pets" in imported.label_set.classes and "less" not in imported.account.classes_source
+
+
+def test_documents_of_subsets_that_repeat_another_tell_the_subsets(tmp_path):
+    images = [image(1, "a.png"), image(2, "b.png"), image(3, "c.png")]
+    whole = json.loads(coco(images=images, annotations=[annotation()]))
+    files = {"coco/instances_rle.json": json.dumps(whole)}
+    for part, subset in zip(images, ("train", "val", "test"), strict=True):
+        document = {**whole, "images": [part], "info": {"repeats": "coco/instances_rle.json"}}
+        files[f"coco/annotations/instances_{subset}.json"] = json.dumps(document)
+    photos, imported = read(tmp_path, {**files, **{f"JPEGImages/{n}.png": picture(ord(n)) for n in "abc"}})
+    found = {photo.name: photo.meta for photo in photos.values()}
+    assert found == {f"{n}.png": {"subset": s} for n, s in zip("abc", ("train", "val", "test"), strict=True)}
+    assert imported.account.painted == 1
+
+
+@pytest.mark.parametrize("wanted", ["a.jpg", "photos/a.bmp", "a.JPEG"])
+def test_a_photo_that_is_there_with_another_ending_is_named(tmp_path, wanted):
+    _, imported = read(tmp_path, {"c.json": coco(images=[image(file_name=wanted)]), "a.png": picture()})
+    assert imported.refused == [f"c.json, {wanted}: the photo is missing, add it (a.png has another ending)."]

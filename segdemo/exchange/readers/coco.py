@@ -41,6 +41,7 @@ class _Document:
     def __init__(self, reader, name, data):
         self.name, self._reader, self.orphans = name, reader, False
         self.subset = reader.subset_of(name)
+        self._groups = {}  # category id to what it is grouped under
         categories = data.get("categories")
         self.categories = self._categories(categories if isinstance(categories, list) else [])
         self.images = self._images(data["images"])
@@ -53,12 +54,14 @@ class _Document:
             if (
                 not isinstance(name, (str, int, float))
                 or not names.clean_class(name)
-                or _id(entry.get("id")) is None
+                or as_id(entry.get("id")) is None
             ):
                 shown = names.clean_class(name) if name else str(entry)[:80]
                 self._leave_out(f"category {shown}", "has no id or no name")
                 continue
-            clean, id_ = None if _is_void(entry) else names.clean_class(name), _id(entry["id"])
+            above = entry.get("supercategory")
+            self._groups[as_id(entry["id"])] = names.clean_class(above) if isinstance(above, str) else ""
+            clean, id_ = None if _is_void(entry) else names.clean_class(name), as_id(entry["id"])
             if id_ in found and found[id_] != clean:
                 self._leave_out(
                     f"category {clean}", f"has the id {id_} of another category: give each its own"
@@ -71,12 +74,12 @@ class _Document:
     def _images(self, entries):
         by_id = {}
         for number, entry in enumerate(entries, 1):
-            id_ = _id(entry.get("id")) if isinstance(entry, dict) else None
+            id_ = as_id(entry.get("id")) if isinstance(entry, dict) else None
             file_name = entry.get("file_name") if isinstance(entry, dict) else None
             if id_ is None or not isinstance(file_name, (str, int)) or not str(file_name).strip():
                 self._leave_out(f"image {id_ or f'number {number}'}", "has no id or no file_name")
                 continue
-            stated = tuple(_number(entry.get(side)) for side in ("height", "width"))
+            stated = tuple(as_number(entry.get(side)) for side in ("height", "width"))
             image = _Image(id_, str(file_name).strip(), stated)
             same = [other for other in by_id.get(id_, []) if other.file_name == image.file_name]
             if not same:
@@ -91,9 +94,9 @@ class _Document:
                 self._leave_out(f"annotation number {number}", "is no annotation")
                 self.orphans = True
                 continue
-            id_ = _id(entry.get("id"))
+            id_ = as_id(entry.get("id"))
             what = f"annotation {id_}" if id_ is not None else f"annotation number {number}"
-            image_id = _id(entry.get("image_id"))
+            image_id = as_id(entry.get("image_id"))
             if image_id in self._repeated:
                 shared = " and ".join(image.file_name for image in self._repeated[image_id])
                 self._leave_out(
@@ -104,6 +107,17 @@ class _Document:
                 self.orphans = True
             else:
                 by_id[image_id].entries.append((what, entry))
+
+    def group(self):
+        """The category that Roboflow writes first, with id 0, to group the others; None if it is not there."""
+        entries = self._groups
+        name = self.categories.get("0")
+        used = any(
+            as_id(entry.get("category_id")) == "0" for image in self.images for _, entry in image.entries
+        )
+        others = [above for id_, above in entries.items() if id_ != "0"]
+        grouped = isinstance(name, str) and others and all(above == name for above in others)
+        return name if grouped and entries.get("0") in ("none", "") and not used else None
 
     def doubtful(self, image):
         """Whether an image without annotations may have some that were not understood."""
@@ -136,7 +150,7 @@ class _Document:
         return shapes
 
     def _value(self, entry):
-        id_ = _id(entry.get("category_id"))
+        id_ = as_id(entry.get("category_id"))
         if id_ not in self.categories:
             raise ExchangeError(f"has the category {id_}, which the document does not have")
         name = self.categories[id_]
@@ -172,14 +186,25 @@ def find(reader, member=None):
                 f"{member} is not complete COCO: it needs images, annotations and categories."
             )
         return None
-    documents = []
+    documents, told = [], {}
     for name in sorted(found):
         reader.use(name)
-        if _repeated_by(name, found) in found:  # the same once more, as SegDemo exports it
+        if (
+            _repeated_by(name, found) in found
+        ):  # the same once more, as SegDemo exports it, but for the subset
+            _tell_subset(reader, name, found[name]["images"], told)
             continue
         documents.append(_Document(reader, name, found[name]))
     _add_classes(reader, documents)
-    return Found(_items(reader, documents), "Imported from COCO")
+    return Found(_items(reader, documents, told), "Imported from COCO")
+
+
+def _tell_subset(reader, name, images, told):
+    """Note the subset that the name of a document tells of its images, by their file names."""
+    if subset := reader.subset_of(name):
+        for entry in images:
+            if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
+                told[names.key(names.tidy(entry["file_name"]))] = subset
 
 
 def _repeated_by(name, found):
@@ -212,7 +237,7 @@ def _add_classes(reader, documents):
         len({names.key(name) for _, name in named}) >= MAX_CLASSES
     ):  # more than a label map holds: those in use
         used = {
-            (d.name, d.categories.get(_id(entry.get("category_id"))))
+            (d.name, d.categories.get(as_id(entry.get("category_id"))))
             for d in documents
             for image in d.images
             for _, entry in image.entries
@@ -220,10 +245,14 @@ def _add_classes(reader, documents):
         named = [pair for pair in named if pair in used]
     for document in documents:
         own = [name for file, name in named if file == document.name]
-        reader.add_classes(document.name, own, f"the categories of {document.name}")
+        said = f"the categories of {document.name}"
+        if (group := document.group()) in own:
+            own.remove(group)
+            said += f", less {group!r}, which only groups the others"
+        reader.add_classes(document.name, own, said)
 
 
-def _items(reader, documents):
+def _items(reader, documents, subsets):
     """One for each photo, with what all documents say of it."""
     jobs, unplaced = {}, []
     for document in documents:
@@ -253,7 +282,7 @@ def _items(reader, documents):
     items = [_item(reader, [(document, image)], None, None, why) for document, image, why in unplaced]
     for photo, entries in jobs.items():
         reader.use(photo)
-        told = {document.subset for document, _ in entries}
+        told = {document.subset or subsets.get(names.key(names.tidy(i.file_name))) for document, i in entries}
         files = " and ".join(dict.fromkeys(document.name for document, _ in entries))
         subset = reader.one_subset(told, photo, files) or reader.subset_of("", photo)
         items.append(_item(reader, entries, photo, subset, ""))
@@ -288,13 +317,16 @@ def _forms(segmentation, height, width, leave_out):
     """What a segmentation covers. Raises ExchangeError: nothing that can be painted."""
     if isinstance(segmentation, dict):
         size = segmentation.get("size")
-        numbers = [_number(v) for v in size] if isinstance(size, (list, tuple)) else None
+        numbers = [as_number(v) for v in size] if isinstance(size, (list, tuple)) else None
         if numbers != [height, width]:  # before anything of that size is made
             raise ExchangeError(f"has a mask of {size}, its photo {[height, width]} (height, width)")
-        return [{"size": numbers, "counts": segmentation.get("counts")}]
+        counts = segmentation.get("counts")
+        if not isinstance(counts, (list, str)):
+            raise ExchangeError("has a mask without run lengths")
+        return [{"size": numbers, "counts": counts}]
     if not isinstance(segmentation, list) or not segmentation:
         raise ExchangeError("has no segmentation: it is a box or a point")
-    if all(_number(value) is not None for value in segmentation):
+    if all(as_number(value) is not None for value in segmentation):
         segmentation = [segmentation]  # one polygon, not in a list of its own
     elif len(segmentation) > 2 and all(isinstance(pair, list) and len(pair) == 2 for pair in segmentation):
         segmentation = [segmentation]  # one polygon of pairs
@@ -311,7 +343,7 @@ def _forms(segmentation, height, width, leave_out):
     return forms
 
 
-def _id(value):
+def as_id(value):
     """An id as text: 1, 1.0 and "1" are the same; None for what is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -320,7 +352,7 @@ def _id(value):
     return str(value).strip() or None
 
 
-def _number(value):
+def as_number(value):
     """A number, also one that is written as text; None for what is none."""
     try:
         if isinstance(value, bool):
@@ -335,8 +367,8 @@ def _sorted(categories):
     """Categories by id, numbers first, as far as they have one."""
 
     def key(entry):
-        id_ = _id(entry.get("id")) if isinstance(entry, dict) else None
-        number = _number(id_) if id_ is not None else None
+        id_ = as_id(entry.get("id")) if isinstance(entry, dict) else None
+        number = as_number(id_) if id_ is not None else None
         return (number is None, number if number is not None else 0, str(id_))
 
     return sorted(categories, key=key)

@@ -109,5 +109,7 @@ def _form(annotation, height, width):
             raise ExchangeError(
                 f"has a mask of {rle.get('size')}, its photo {[height, width]} (height, width)"
             )
-        return {"size": [height, width], "counts": rle.get("counts")}
+        if not isinstance(rle.get("counts"), (list, str)):
+            raise ExchangeError("has a mask without run lengths")
+        return {"size": [height, width], "counts": rle["counts"]}
     raise ExchangeError(f"is a {kind}, not an outline or mask")

@@ -18,7 +18,7 @@ import numpy as np
 from segdemo import masks, names
 from segdemo.exchange import sidecars
 from segdemo.exchange.annotation import ExchangeError
-from segdemo.exchange.classes import make_label_set, parse_names
+from segdemo.exchange.classes import make_label_set, parse_names, parse_table
 from segdemo.exchange.reader import Found, Item
 from segdemo.exchange.readers import pictures
 from segdemo.labels import LABEL_SETS, VOID, LabelSet
@@ -26,12 +26,15 @@ from segdemo.labels import LABEL_SETS, VOID, LabelSet
 OBJECT = "object"  # what white is called where nothing names it
 _MASKS = ("segmentationclass", "segmentationclasspng", "segmentationclassaug")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
-_NAMES = ("labelmap.txt", "label_map.txt", "class_names.txt", "labels.txt", "label_names.txt", "classes.txt")
+_NAMES = (
+    *("labelmap.txt", "label_map.txt", "class_names.txt", "labels.txt", "label_names.txt", "classes.txt"),
+    *("class_dict.csv", "_classes.csv", "classes.csv", "codes.txt"),
+)
 
 
 @dataclass
-class _Tree:
-    """One VOC tree: what its files' names begin with, and its masks by what they are called in the lists."""
+class Tree:
+    """Masks that belong together: what their files' names begin with, and the masks by what lists call them."""
 
     root: str
     masks: dict[str, str] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class _Tree:
     refusal: str = ""
     by_id: bool = False  # class ids are those of the label set read into
     trimaps: bool = False  # the masks hold class id + 1
+    voc: bool = True  # the classes are VOC's where nothing names them; else they are called after their ids
 
 
 def find(reader):
@@ -49,7 +53,7 @@ def find(reader):
         if (place := _place(name)) is None:
             continue
         root, id_, trimaps = place
-        tree = trees.setdefault((root, trimaps), _Tree(root, trimaps=trimaps))
+        tree = trees.setdefault((root, trimaps), Tree(root, trimaps=trimaps))
         if id_ not in tree.masks or not tree.masks[id_].lower().endswith(".png"):
             tree.masks[id_] = name
     if not trees:
@@ -58,7 +62,7 @@ def find(reader):
     lists = _below([name for name in reader.names if name.lower().endswith(".txt")], "imagesets")
     items = []
     for tree in trees.values():
-        _decide(reader, tree)
+        decide(reader, tree)
         root = names.key(tree.root)
         photo_folder = f"{tree.root}JPEGImages/" if root in photos and not tree.trimaps else tree.root
         items += _items(reader, tree, photo_folder, lists.get(root, []))
@@ -91,8 +95,8 @@ def _below(files, folder):
 # --- classes ----------------------------------------------------------------------------------------------
 
 
-def _decide(reader, tree):
-    """Find out what the masks of a tree hold, and what their classes are called."""
+def decide(reader, tree):
+    """Find out what the masks of a ``Tree`` hold, and what their classes are called; put it into both."""
     own = reader.own.get(tree.root)
     if own is not None:
         tree.label_set = own
@@ -102,6 +106,8 @@ def _decide(reader, tree):
     has_background = any(map(names.is_background, found))
 
     def enough(look):
+        if not found and not tree.voc:
+            return look.colored or look.smeared  # else the highest id is wanted
         return not found or has_background or look.highest >= len(found)
 
     look = pictures.look(reader, list(tree.masks.values()), enough)
@@ -111,7 +117,9 @@ def _decide(reader, tree):
         tree.label_set = LABEL_SETS["pets"]
         reader.classes.take(tree.label_set, "Oxford-IIIT Pet's, as the masks are called trimaps")
     elif found:
-        add = not has_background and (look.highest >= len(found) or (colors and look.black))
+        add = not has_background and (
+            look.highest >= len(found) or (colors and look.black and (0, 0, 0) not in colors.values())
+        )
         tree.label_set = make_label_set(
             found, f"Classes of {source}", colors, add_background=add, name="imported"
         )
@@ -120,11 +128,34 @@ def _decide(reader, tree):
     elif reader.classes.target is not None:
         tree.by_id = True
         reader.classes.take(reader.classes.target, "no file names them: the class ids are taken as they are")
+    elif not tree.voc:
+        _decide_by_ids(reader, tree, look)
     else:
         tree.label_set = LABEL_SETS["voc"]
         reader.classes.take(
             tree.label_set, "assumed to be PASCAL VOC's 21, since no file in the archive names them"
         )
+
+
+def _decide_by_ids(reader, tree, look):
+    """Classes that nothing names are called after their ids."""
+    if look.smeared:
+        tree.refusal = (
+            "is black and white with greys between, as scaling and JPEG leave them, and these are no class ids: save "
+            "all masks in black and white alone"
+        )
+        tree.label_set = make_label_set([OBJECT], "Imported masks")
+        reader.classes.take(tree.label_set, "the masks are black and white with greys between, not class ids")
+        return
+    found = ["background", *(f"class {i}" for i in range(1, look.highest + 1))]
+    tree.label_set = make_label_set(found, "Imported masks")
+    said = "no file names them: they are called after their ids, and 0 was read as the background"
+    if look.colored:
+        tree.refusal = (
+            "is coloured, and no file says which colour is which class: add a class_dict.csv with the columns name, "
+            "r, g and b"
+        )
+    reader.classes.take(tree.label_set, said)
 
 
 def _decide_white(reader, tree, found, colors, source):
@@ -169,7 +200,8 @@ def _class_names(reader, root):
                 continue
             reader.use(name)
             try:
-                found, colors = parse_names(reader.text(name))
+                parse = parse_table if name.lower().endswith(".csv") else parse_names
+                found, colors = parse(reader.text(name))
                 make_label_set(found, "", colors)  # whether they can be classes at all
             except ExchangeError as error:
                 why = str(error).removeprefix(f"{name} ")
@@ -206,7 +238,7 @@ def _items(reader, tree, photo_folder, lists):
                 where=name,
                 photo=photo,
                 parts=lambda name=name: [(name, "mask")],
-                load=lambda height, width, name=name: _load(reader, tree, name, height, width),
+                load=lambda height, width, name=name: load(reader, tree, name, height, width),
                 subset=subset,
                 why_not="" if photo else why,
             )
@@ -245,7 +277,7 @@ def _lists(reader, tree, files):
     return told
 
 
-def _load(reader, tree, name, height, width):
+def load(reader, tree, name, height, width):
     parts = [(name, "mask")]
     if tree.refusal:
         raise ExchangeError(f"it {tree.refusal}")
@@ -254,7 +286,7 @@ def _load(reader, tree, name, height, width):
         ground = tree.label_set.background
         label_map = np.where(white, np.uint8(tree.object_id), np.uint8(VOID if ground is None else ground))
     else:
-        data = reader.source.read(name, reader.limits.max_bytes)
+        data = pictures.as_png(reader, name)
         own = reader.label_set if tree.by_id else tree.label_set
         label_map = masks.decode_png(data, None if tree.trimaps else own, (height, width), reader.limits)
         if tree.trimaps:

@@ -17,6 +17,7 @@ from segdemo.exchange.reader import Found, Item
 from segdemo.exchange.shapes import Shape, ring
 from segdemo.labels import VOID
 
+_MOST_YAML_BYTES = 1_000_000  # it is read slowly, and names of classes are short
 _SLACK = 1e-3  # outside of 0..1, for outlines that other tools rounded
 
 
@@ -132,7 +133,7 @@ def _yaml(reader, name):
     """
     import yaml  # only where YOLO is read
 
-    if not name.lower().endswith((".yaml", ".yml")):
+    if not name.lower().endswith((".yaml", ".yml")) or reader.source.sizes[name] > _MOST_YAML_BYTES:
         return None
 
     class Texts(yaml.SafeLoader):
