@@ -39,7 +39,7 @@ KNOWN = {
     "own value": (lambda folder: LabelSet("x", "X", ("a", "a"), ((0, 0, 0), (1, 1, 1)), None), r"[a-z]"),
     "memory": (lambda folder: np.zeros((10**7, 10**7)), "not enough memory: choose a smaller batch"),
     "memory of a tensor": (
-        lambda folder: tf.zeros((10**6, 10**6, 10)),
+        lambda folder: _raise(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")),
         "not enough memory: choose a smaller batch",
     ),
     "disk": (

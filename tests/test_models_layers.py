@@ -42,7 +42,7 @@ def test_preprocess_by_hand():
     np.testing.assert_allclose(
         np.asarray(Preprocess("caffe")(pixel)).ravel(), [-103.939, 127.5 - 116.779, 255 - 123.68], rtol=1e-5
     )
-    with pytest.raises(ValueError, match="tf, caffe, unit"):
+    with pytest.raises(ValueError, match="tf, caffe, lite, unit"):
         Preprocess("torch")
 
 

@@ -90,7 +90,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
     home = tmp_path / "home"
     annotate(home, tmp_path / "photos", 20)
     new_photo, truth = photos(tmp_path / "new", 25)[24]
-    with serve(tmp_path) as (url, _):
+    with serve(tmp_path, script="tests/prompt_app.py") as (url, _):
         page = open_page(url)
         tab = Tab(page)
         expect(page.locator("#train-hint")).to_be_visible()
