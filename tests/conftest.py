@@ -13,23 +13,45 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 _HOME = tempfile.TemporaryDirectory(prefix="segdemo-tests-")  # gone when the tests are over
 os.environ["SEGDEMO_HOME"] = _HOME.name
 
-# They take minutes each, so they come first: whichever process is done takes the next file, and a long one at the
-# end would leave the other process waiting.
-LONG = [
+# Long by nature: they drive a browser, train, or build and export many networks. They come first, the longest of them
+# in front: whichever process is done takes the next file, and a long one at the end would leave the other waiting.
+SLOW = [
     "browser/test_train.py",
     "test_train.py",
     "browser/test_canvas.py",
+    "test_models_kernels.py",
+    "test_recipes.py",
     "test_faults.py",
-    "test_blockwise.py",
     "browser/test_segment.py",
     "browser/test_annotate.py",
+    "test_blockwise.py",
+    "test_models_encoders.py",
+    "browser/test_zoo.py",
+    "test_export.py",
+    "test_models_segnet.py",
+    "test_command_line.py",
+    "test_models_fcn.py",
+    "test_models_unet.py",
+    "test_train_patience.py",
+    "test_pipeline.py",
+    "test_models_upsampling.py",
+    "test_models_deeplab.py",
+    "test_models_efficientnet_lite.py",
+    "test_distil.py",
+    "test_api.py",
+    "test_failures.py",
+    "test_facts.py",
+    "browser/test_faithful.py",
 ]
 
 
 def pytest_collection_modifyitems(items):
     folder = Path(__file__).parent
-    order = {folder / name: n for n, name in enumerate(LONG)}
-    items.sort(key=lambda item: order.get(item.path, len(LONG)))
+    order = {folder / name: n for n, name in enumerate(SLOW)}
+    for item in items:
+        if item.path in order:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: order.get(item.path, len(SLOW)))
 
 
 @pytest.fixture(scope="module")

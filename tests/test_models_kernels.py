@@ -19,7 +19,6 @@ from segdemo.train_config import TrainConfig
 TESTS = Path(__file__).resolve().parent
 
 
-@pytest.mark.slow
 def test_every_architecture_trains_where_tensorflow_has_no_kernels_of_onednn(tmp_path):
     environment = {
         **os.environ,
