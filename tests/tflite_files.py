@@ -53,14 +53,14 @@ def _head(x, pooled_kernel, kernel, logits_kernel, bias, side):
     return tf.compat.v1.image.resize_bilinear(x, (side, side), align_corners=True)
 
 
-def _converted(forward, side, quantised, prepare=tf.identity):
+def _converted(forward, side, quantised, prepare=tf.identity, photos=16):
     function = tf.function(forward, input_signature=[tf.TensorSpec((1, side, side, 3), tf.float32)])
     holder = tf.Module()
     holder.forward = function
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], holder)
     if quantised:
         rng = np.random.default_rng(1)
-        coarse = rng.integers(0, 256, (16, 9, 9, 3)).astype(np.float32)
+        coarse = rng.integers(0, 256, (photos, 9, 9, 3)).astype(np.float32)
         samples = prepare(tf.image.resize(coarse, (side, side)))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
@@ -103,4 +103,4 @@ def mobilenet_deeplab(encoder, side, classes):
             x = x + y if f"{block}_add" in layers else y
         return _head(x, *heads, tf.zeros(classes), side)
 
-    return _converted(forward, side, True, lambda images: images / 127.5 - 1.0)
+    return _converted(forward, side, True, lambda images: images / 127.5 - 1.0, photos=4)

@@ -38,6 +38,7 @@ def trained(folder):
     """The exit code of a run of four steps, on drawn pets."""
     data = draw_pets(folder / "data", {"pug": 10, "birman": 10})
     settings = ["encoder_weights=none", "steps_per_epoch=2", "batch=2", "validation_photos=2"]
+    settings.append('options={"aspp_filters": 8, "guided": false}')
     options = [part for setting in settings for part in ("--set", setting)]
     where = ["--dataset", "pets", "--data", str(data), "--out", str(folder / "run")]
     return main(
