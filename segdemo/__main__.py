@@ -43,9 +43,7 @@ def _parser():
     command.set_defaults(run=_models)
 
     command = commands.add_parser("predict", help="write the label map of each photo")
-    command.add_argument(
-        "--model", required=True, help="a trained model, or a finished run: its folder or name"
-    )
+    _add_model(command)
     command.add_argument("--out", required=True, type=Path, help="folder for <stem>.png")
     command.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
     _add_passes(command)
@@ -54,9 +52,7 @@ def _parser():
     command.set_defaults(run=_predict)
 
     command = commands.add_parser("evaluate", help="measure a model on a dataset")
-    command.add_argument(
-        "--model", required=True, help="a trained model, or a finished run: its folder or name"
-    )
+    _add_model(command)
     _add_dataset(command)
     command.add_argument("--subset", default="test", help="val, test or all (default: test)")
     command.add_argument(
@@ -67,9 +63,7 @@ def _parser():
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser("calibrate", help="measure how far a model's confidence can be trusted")
-    command.add_argument(
-        "--model", required=True, help="a trained model, or a finished run: its folder or name"
-    )
+    _add_model(command)
     _add_dataset(command)
     command.add_argument(
         "--sizes", type=int, nargs="+", default=[], metavar="PIXELS", help="choose among these long sides"
@@ -143,6 +137,12 @@ def _parser():
 def _add_dataset(command, required=True):
     command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
     command.add_argument("--data", required=required, type=Path, metavar="DIR")
+
+
+def _add_model(command):
+    command.add_argument(
+        "--model", required=True, help="a trained model, or a finished run: its folder or name"
+    )
 
 
 def _add_int8(command):

@@ -5,7 +5,7 @@ their class and text, since none of these need be imported here.
 """
 
 import re
-from collections.abc import Iterator
+import traceback
 from pathlib import Path
 
 from segdemo.files import DISK_FULL
@@ -110,15 +110,8 @@ def _is_ours(error):
         return True
     if not isinstance(error, ValueError):
         return False
-    frames = list(_frames(error))
-    return bool(frames) and PACKAGE in Path(frames[-1]).resolve().parents
-
-
-def _frames(error) -> Iterator[str]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame.f_code.co_filename
-        trace = trace.tb_next
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(files) and PACKAGE in Path(files[-1]).resolve().parents
 
 
 def _whole(text):

@@ -46,13 +46,13 @@ class Names:
             ``usable_stem(wanted)``, with a number where that is taken.
         """
         base = usable_stem(wanted)
-        stem, number = base, self._last.get(_key(base), 1)
-        while _key(stem) in self._taken:
+        stem, number = base, self._last.get(names.key(base), 1)
+        while names.key(stem) in self._taken:
             number += 1
             tail = f"-{number}"
             stem = _cut(base, MAX_CHARACTERS - len(tail), MAX_BYTES - len(tail)) + tail
-        self._last[_key(base)] = number
-        self._taken.add(_key(stem))
+        self._last[names.key(base)] = number
+        self._taken.add(names.key(stem))
         return stem
 
 
@@ -85,8 +85,3 @@ def _cut(text, characters, size):
     text = text[:characters]
     # A letter cut through is left out.
     return text.encode("utf-8")[:size].decode("utf-8", "ignore").rstrip(".")
-
-
-def _key(stem):
-    """Equal for names that some file system takes for the same: case and composition aside."""
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())

@@ -46,11 +46,6 @@ def find(reader):
     return Found(items, "Imported from VIA")
 
 
-def is_via(data) -> bool:
-    """Whether plain data is a VIA export or project."""
-    return bool(_entries(data))
-
-
 def _entries(data):
     """The photos of a document; [] if it is none of VIA's."""
     if isinstance(data, dict) and isinstance(data.get("_via_img_metadata"), dict):
