@@ -60,7 +60,7 @@ def photo_input(**kwargs):
     """A ``gr.Image`` that gives the path of the raw file: upload, drop, paste or webcam.
 
     Gradio opens and converts the file itself, and answers one it cannot open with an internal error; here
-    ``segdemo.intake`` is the only one to look into it. The instance is changed rather than a subclass made, since
+    ``segdemo.core.photos`` is the only one to look into it. The instance is changed rather than a subclass made, since
     Gradio writes a stub file next to the code of every subclass of a component.
 
     Args:

@@ -5,9 +5,15 @@ import os
 import gradio as gr
 
 from segdemo import __version__
-from segdemo.intake import Limits
-from segdemo.ui import annotate, annotate_layout, api, segment, train, train_layout, zoo_tab
+from segdemo.core.photos import Limits
+from segdemo.ui import api
 from segdemo.ui.services import Services
+from segdemo.ui.tabs import segment
+from segdemo.ui.tabs import zoo as zoo_tab
+from segdemo.ui.tabs.annotate import layout as annotate_layout
+from segdemo.ui.tabs.annotate import tab as annotate
+from segdemo.ui.tabs.train import layout as train_layout
+from segdemo.ui.tabs.train import tab as train
 
 THEME = gr.themes.Default(
     primary_hue="indigo",

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock, Thread
 
-from segdemo import datasets, settings, zoo
-from segdemo.files import StoreError
-from segdemo.intake import Limits
-from segdemo.predict import PASSES, PredictorCache
-from segdemo.runs import Runs
-from segdemo.store import AnnotationStore
+from segdemo import zoo
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core import settings
+from segdemo.core.files import StoreError
+from segdemo.core.photos import Limits
+from segdemo.data import sources
+from segdemo.inference.predict import PASSES, PredictorCache
+from segdemo.runs.supervisor import Runs
 from segdemo.ui.photos import PhotoCache
-from segdemo.versions import ModelStore
+from segdemo.zoo.versions import ModelStore
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Services:
     @cached_property
     def datasets(self):
         """The datasets below ``SEGDEMO_DATA``: title to ``datasets.Dataset``."""
-        found = datasets.find_datasets(settings.data_dir())
+        found = sources.find_datasets(settings.data_dir())
         return {f"{dataset.label_set.title} ({dataset.root.name})": dataset for dataset in found}
 
     def predict(self, model, photo, passes="once"):

@@ -4,6 +4,7 @@ import warnings
 import zipfile
 
 import pytest
+from segdemo.data.formats import ExchangeError, import_folder, import_zip
 
 from exchange.made import (
     YOLO_SQUARE,
@@ -18,7 +19,6 @@ from exchange.made import (
     same,
     square,
 )
-from segdemo.exchange import ExchangeError, import_folder, import_zip
 
 VOC_TREE = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": png(square())}
 

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from segdemo.data.formats import Annotation, export_zip, import_zip
 
 from exchange.made import HEIGHT, WIDTH, coco, grey_png, image, picture, png, read, same, square
-from segdemo.exchange import Annotation, export_zip, import_zip
-from segdemo.labels import PETS, VOC, LabelSet
+from segdemo.core.labels import PETS, VOC, LabelSet
 
 CATEGORIES = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 7, "name": "sky", "isthing": 0}]
 

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from segdemo.data.formats import ExchangeError, import_zip
 
 from exchange.made import YOLO_SQUARE, make_zip, picture, read, same, square
-from segdemo.exchange import ExchangeError, import_zip
 
 ONE = {"images/a.png": picture(), "labels/a.txt": YOLO_SQUARE}
 

@@ -1,0 +1,328 @@
+"""How runs look: the list, progress, curves, results and origin of one, as HTML; and its pictures."""
+
+import html
+import json
+from datetime import datetime
+from threading import Lock
+
+from segdemo.runs.estimates import duration
+from segdemo.ui.served import served
+from segdemo.ui.train_chart import chart
+
+STATES = {
+    "queued": "waiting",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+KEPT = 32  # histories
+ROWS = 12  # of a table of scores, before another begins beside it
+
+
+class History:
+    """The points of a run's curves: (epochs, value) by series name."""
+
+    def __init__(self):
+        self.cursor = 0  # what to give ``Runs.follow`` next time
+        self.steps = 0  # of an epoch, for events that do not say it
+        self._steps, self._epochs = {}, {}
+
+    def add(self, events):
+        """Take what ``Runs.follow`` tells; steps done again after a resumption count once."""
+        for event in events:
+            try:
+                if event["kind"] == "progress":
+                    at = event["epoch"] + event["step"] / max(1, event.get("steps") or self.steps or 1)
+                    self._steps[at] = event
+                elif event["kind"] == "epoch":
+                    self._epochs[event["epoch"]] = event
+            except (KeyError, TypeError):
+                continue
+
+    def points(self, key):
+        """Training values while it learns, thinned out to what a chart can show."""
+        found = sorted((at, event[key]) for at, event in self._steps.items() if _number(event.get(key)))
+        return found[:: 1 + len(found) // 400]
+
+    def epochs(self, key):
+        """Values after each epoch."""
+        return sorted((at, event[key]) for at, event in self._epochs.items() if _number(event.get(key)))
+
+
+class Histories:
+    """The histories of the runs that somebody looks at, read on where they ended."""
+
+    def __init__(self, runs):
+        self._runs, self._kept, self._lock = runs, {}, Lock()
+
+    def follow(self, run_id):
+        """(Snapshot, History) of a run. Raises NotFoundError."""
+        with self._lock:
+            history = self._kept.pop(run_id, None) or History()
+            snapshot = self._runs.follow(run_id, history.cursor)
+            if snapshot.cursor < history.cursor:  # another file under the same name
+                history = History()
+                snapshot = self._runs.follow(run_id)
+            history.steps = snapshot.steps
+            history.add(snapshot.events)
+            history.cursor = snapshot.cursor
+            self._kept[run_id] = history
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return snapshot, history
+
+
+# --- the list ----------------------------------------------------------------------------------------------
+
+
+def listing(snapshots, chosen):
+    """HTML of the list of runs; its buttons carry the run's id as ``data-id``."""
+    rows = "".join(_row(snapshot, snapshot.id == chosen) for snapshot in snapshots)
+    return f'<div class="tr-list" role="list" aria-label="Runs">{rows}</div>'
+
+
+def _row(run, chosen):
+    facts = [when(run.created)]
+    if run.state == "queued":
+        facts = [f"{ordinal(run.position)} in the queue", *facts]
+    elif run.state == "running":
+        facts = [f"epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}", *facts]
+    if run.model:
+        facts.insert(0, run.model)
+    if run.best is not None and run.best >= 0:
+        facts.insert(0, f"best {100 * run.best:.1f}")
+    bar = f'<i style="width: {100 * fraction(run):.1f}%"></i>' if not run.ended else ""
+    return (
+        f'<button type="button" role="listitem" data-id="{html.escape(run.id)}" aria-pressed="{str(chosen).lower()}" '
+        f'class="tr-row">{badge(run)}<b>{html.escape(run.title)}</b>'
+        f"<span>{html.escape(' · '.join(filter(None, facts)))}</span>{bar}</button>"
+    )
+
+
+def badge(run):
+    """HTML of a run's state."""
+    text = "stopping" if run.cancelling else STATES.get(run.state, run.state)
+    return f'<em class="tr-badge {html.escape(run.state)}">{text}</em>'
+
+
+def fraction(run):
+    """How much of a run's steps are done, 0..1."""
+    if run.state == "done":
+        return 1.0
+    done = run.epoch + (run.step / run.steps if run.steps and run.epoch < run.epochs else 0)
+    return min(1.0, done / run.epochs) if run.epochs else 0.0
+
+
+def ordinal(number):
+    """``"1st"``, ``"2nd"``, ..."""
+    ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def when(stamp):
+    """An ISO time as this machine's people would say it."""
+    try:
+        time = datetime.fromisoformat(stamp).astimezone()
+    except (TypeError, ValueError):
+        return ""
+    return f"{time:%d %b %H:%M}".lstrip("0")
+
+
+# --- one run -----------------------------------------------------------------------------------------------
+
+
+def head(run):
+    """HTML of a run's title, state, progress and numbers."""
+    share = fraction(run)
+    state = run.message
+    if run.state == "queued" and run.position:
+        state = f"{run.message} It is {ordinal(run.position)} in the queue."
+    elif run.cancelling:
+        state = "It stops after the step in progress and keeps its checkpoints."
+    epoch = min(run.epoch + (run.state == "running"), run.epochs) if run.state != "done" else run.epochs
+    numbers = [("Epoch", f"{max(epoch, 0)} of {run.epochs}")]
+    learning = run.state == "running" and run.epoch < run.epochs
+    if learning and run.steps:
+        numbers.append(("Step", f"{run.step:,} of {run.steps:,}"))
+    if learning:
+        speed, left = run.images_per_second, run.eta_seconds
+        numbers += [
+            ("Photos a second", f"{speed:.1f}" if _number(speed) else "&ndash;"),
+            ("Time left", duration(left) if _number(left) else "&ndash;"),
+            ("Memory", f"{run.rss_mb / 1000:.1f} GB" if _number(run.rss_mb) else "&ndash;"),
+        ]
+    if run.best is not None and run.best >= 0:
+        numbers.append(("Best mean IoU", f"{100 * run.best:.1f}"))
+    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
+    alert = ' role="alert"' if run.state == "failed" else ""
+    return (
+        f'<section class="tr-head" data-run="{html.escape(run.id)}" data-state="{run.state}">'
+        f"<header><h2>{html.escape(run.title)}</h2>{badge(run)}</header>"
+        f"<p{alert}>{html.escape(state)}</p>"
+        f'<div class="tr-bar {run.state}" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{100 * share:.0f}" aria-label="Progress"><i style="width: {100 * share:.2f}%"></i></div>'
+        f"<dl>{rows}</dl></section>"
+    )
+
+
+def curves(run, history):
+    """HTML of the charts of loss and mean IoU; "" before the first point."""
+    charts = [
+        chart(
+            title, history.points(key), history.epochs(key), history.epochs(f"val_{key}"), run.epochs, scale
+        )
+        for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100))
+    ]
+    return f'<div class="tr-charts">{"".join(charts)}</div>' if any(charts) else ""
+
+
+def result(run, version, others):
+    """HTML of the scores before and after, and of the versions of the model.
+
+    Args:
+        run: a Snapshot.
+        version: the ``versions.Version`` it became, or None.
+        others: all Versions of that model, newest first.
+    """
+    if not run.report or not run.report.get("after"):
+        return ""
+    after, before = run.report["after"], run.report.get("before") or {}
+    rows = [
+        ("Mean IoU", "mean_iou"),
+        ("Mean accuracy", "mean_accuracy"),
+        ("Pixel accuracy", "pixel_accuracy"),
+    ]
+    lines = [_score(f"<b>{title}</b>", before.get(key), after.get(key)) for title, key in rows]
+    earlier = before.get("class_iou") or {}
+    classes = (after.get("class_iou") or {}).items()
+    shown = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
+    lines += [_score(html.escape(name), earlier.get(name), value) for name, value in shown]
+    absent = len(classes) - len(shown)
+    what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
+    parent = before.get("model")
+    note = (
+        f"Before is {html.escape(parent)}, the model it started from."
+        if parent
+        else "There is no score before: it started from no model with these classes."
+    )
+    if absent:
+        note += f" {absent} of the {len(classes)} classes are not in these photos."
+    columns = [lines[i : i + ROWS] for i in range(0, len(lines), ROWS)]
+    tables = "".join(
+        f"<table><thead><tr><th>{'' if i else what}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
+        f"<tbody>{''.join(column)}</tbody></table>"
+        for i, column in enumerate(columns)
+    )
+    return (
+        f'<section class="tr-result"><h3>Result</h3><p>{note}</p><div class="tr-tables">{tables}</div>'
+        f"{_versions(version, others)}</section>"
+    )
+
+
+def _score(title, before, after):
+    change, kind = "", ""
+    if _number(before) and _number(after):
+        points = round(100 * (after - before), 1)
+        kind = "better" if points > 0 else "worse" if points < 0 else ""
+        change = f"{points:+.1f}"
+    bar = f'<i style="width: {100 * after:.1f}%"></i>' if _number(after) else ""
+    return (
+        f"<tr><th>{title}</th><td>{_percent(before)}</td><td class='tr-after'>{_percent(after)}{bar}</td>"
+        f'<td class="{kind}">{change}</td></tr>'
+    )
+
+
+def _versions(version, others):
+    if version is None:
+        return ""
+    rows = ""
+    for other in others:
+        scores = (
+            _percent((other.before or {}).get("mean_iou")),
+            _percent((other.after or {}).get("mean_iou")),
+        )
+        rows += (
+            f"<tr{' class=this' if other.number == version.number else ''}><th>{html.escape(other.served_as)}</th>"
+            f"<td>{when(other.installed)}</td><td>{scores[0]} → {scores[1]}</td>"
+            f"<td>{'in use' if other.current else ''}</td></tr>"
+        )
+    stands = next((other for other in others if other.current), None)
+    name = html.escape(version.name)
+    now = (
+        f"<b>{name}</b> stands for version {stands.number}."
+        if stands
+        else f"No version of <b>{name}</b> is promoted yet: it can be chosen as {html.escape(version.served_as)} only."
+    )
+    objection = version.objection()
+    refused = (
+        f'<p class="tr-objection">{html.escape(objection)}</p>' if objection and not version.current else ""
+    )
+    return f"<h3>Versions</h3><p>{now}</p>{refused}<table class='tr-versions'><tbody>{rows}</tbody></table>"
+
+
+def origin(run):
+    """HTML of where a run's model comes from: parent, data, code, settings."""
+    lineage = run.lineage
+    settings = lineage.get("settings") or run.settings
+    digest = lineage.get("dataset_hash")
+    data = f"{settings.get('dataset', '')} in {settings.get('data', '')}"
+    if digest:
+        data += f", hash {digest[:12]}"
+    if lineage.get("dataset_changed"):
+        data += " (it changed while the run went on)"
+    facts = [
+        ("Run", run.id),
+        ("Started", f"{when(run.created)}{f' by {run.user}' if run.user else ''}"),
+        ("Parent", settings.get("start_from") or "none: untrained"),
+        ("Dataset", data),
+        ("Code", lineage.get("code") or "known when it begins"),
+        ("Folder", str(run.folder)),
+    ]
+    rows = "".join(f"<div><dt>{name}</dt><dd>{html.escape(str(value))}</dd></div>" for name, value in facts)
+    shown = "".join(
+        f"<div><dt>{html.escape(name.replace('_', ' '))}</dt><dd>{html.escape(_plain(value))}</dd></div>"
+        for name, value in sorted(settings.items())
+        if name not in ("data", "dataset", "start_from") and value not in ("", None, {})
+    )
+    board = f"tensorboard --logdir {run.folder / 'tensorboard'}"
+    return (
+        f'<section class="tr-origin"><dl class="wide">{rows}</dl><h3>Settings</h3><dl>{shown}</dl>'
+        f"<p>TensorBoard opens it with</p><pre>{html.escape(board)}</pre></section>"
+    )
+
+
+def log(run):
+    """HTML of the last lines the trainer printed."""
+    text = run.log.strip() or "Nothing was printed yet."
+    return f'<pre class="tr-log" tabindex="0">{html.escape(text)}</pre>'
+
+
+def samples(run, history):
+    """Value of the component that shows the pictures after each epoch."""
+    scores = dict(history.epochs("val_mean_iou"))
+    pictures = []
+    for path in run.samples:
+        number = path.stem.removeprefix("epoch_")
+        if number.isdigit() and path.stat().st_size:
+            score = scores.get(int(number))
+            pictures.append(
+                {
+                    "epoch": int(number),
+                    "score": f"{100 * score:.1f}" if score is not None else "",
+                    "file": served(path),
+                }
+            )
+    return {"run": run.id, "epochs": run.epochs, "pictures": sorted(pictures, key=lambda p: p["epoch"])}
+
+
+def _plain(value):
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _percent(value):
+    return f"{100 * value:.1f}" if _number(value) else "&ndash;"
+
+
+def _number(value):
+    return isinstance(value, int | float) and value == value and abs(value) != float("inf")

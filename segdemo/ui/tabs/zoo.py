@@ -1,0 +1,338 @@
+"""The Zoo tab: a card for each architecture, and all trained models side by side on one photo."""
+
+import base64
+import html
+import io
+import os
+import re
+import shlex
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from segdemo import zoo
+from segdemo.core import settings
+from segdemo.core.label_maps import class_table, overlay
+from segdemo.core.photos import IntakeError
+from segdemo.inference import agreement
+from segdemo.inference.predict import DamagedModelError
+from segdemo.runs import recipes
+from segdemo.ui.inputs import photo_picker
+
+SIDE = 560  # pixels, the longer side of the pictures in the grid
+LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
+CSS = """
+.zoo { --diagram-accent: var(--color-accent); --diagram-ground: var(--background-fill-primary);
+  --zoo-soft: color-mix(in srgb, var(--body-text-color) 72%, transparent); color: var(--body-text-color); }
+.zoo h2 { font-size: 18px; font-weight: 650; margin: 6px 2px 4px; }
+.zoo .zoo-note { color: var(--zoo-soft); font-size: 13px; margin: 0 2px 12px; max-width: 78ch; }
+.zoo-cards, .zoo-tiles { display: grid; gap: 14px; align-items: start; }
+.zoo-cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 410px), 1fr)); align-items: stretch; }
+.zoo-tiles { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
+.zoo-card { display: flex; flex-direction: column; gap: 8px; padding: 14px 16px; min-width: 0;
+  border: 1px solid var(--border-color-primary); border-radius: 12px;
+  background: var(--background-fill-primary); }
+.zoo-card header { display: flex; align-items: baseline; justify-content: space-between; gap: 8px; }
+.zoo-card h3, .zoo-tile h3 { font-size: 15px; font-weight: 650; margin: 0; }
+.zoo-state { font-size: 12px; padding: 1px 9px; border-radius: 99px; white-space: nowrap;
+  border: 1px solid var(--border-color-primary); color: var(--zoo-soft); }
+.zoo-state.trained { color: var(--body-text-color); border-color: var(--color-accent);
+  background: color-mix(in srgb, var(--color-accent) 14%, transparent); }
+.zoo-diagram { display: grid; place-items: center; min-height: 236px; }
+.zoo-diagram svg { display: block; max-width: 100%; height: auto; }
+.zoo-facts { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 0; font-size: 13px; }
+.zoo-facts div { display: flex; flex-direction: column; }
+.zoo-facts dt { color: var(--zoo-soft); font-size: 12px; }
+.zoo-facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
+.zoo-card p { font-size: 13px; line-height: 1.45; margin: 0; color: var(--zoo-soft); }
+.zoo-card p b { color: var(--body-text-color); }
+.zoo a { margin: 0; padding: 0; color: inherit; text-decoration: underline; text-underline-offset: 2px; }
+.zoo-start { margin-top: auto; }
+.zoo-start button { font: inherit; font-size: 13px; font-weight: 600; padding: 7px 16px; margin-bottom: 8px;
+  border-radius: 8px; border: 1px solid var(--color-accent); cursor: pointer;
+  color: var(--button-primary-text-color); background: var(--button-primary-background-fill); }
+.zoo-start button:hover { background: var(--button-primary-background-fill-hover); }
+.zoo-start button:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
+.zoo-start summary { cursor: pointer; font-size: 13px; color: var(--zoo-soft); }
+.zoo-start pre { margin: 6px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 12px; line-height: 1.5;
+  background: var(--background-fill-secondary); color: var(--body-text-color);
+  white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
+.zoo-start pre span { display: inline-block; max-width: 100%; }
+.zoo-start pre code { background: none; border: 0; padding: 0; font: inherit;
+  font-family: var(--font-mono); color: inherit; }
+.zoo-tile { margin: 0; min-width: 0; }
+.zoo-tile img { width: 100%; display: block; border-radius: 10px; }
+.zoo-tile figcaption { padding: 6px 2px 0; font-size: 13px; line-height: 1.45;
+  color: var(--zoo-soft); }
+.zoo-tile h3 { color: var(--body-text-color); font-size: 14px; }
+.zoo-key { margin-right: 10px; white-space: nowrap; }
+.zoo-key i { display: inline-block; width: 11px; height: 11px; margin-right: 5px; vertical-align: -1px;
+  border-radius: 3px; border: 1px solid var(--border-color-primary); }
+.zoo p[role=alert] { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
+  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
+@media (max-width: 800px) { .zoo-diagram { min-height: 0; padding: 8px 0; } }
+"""
+_LEGEND = (
+    "Each box is a block of layers with its number of channels; the scale on the left is its height and width "
+    "as a share of the input's. Tinted boxes are the way back up, dashed lines skip connections. Point at a box "
+    "to see its shape and layers. One multiply-add is two FLOPs."
+)
+_HINT = '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
+
+
+# The cards are HTML; a click on one's button is the event "start" with the architecture's name.
+_START = """
+element.addEventListener("click", (event) => {
+  const { architecture } = event.target.closest("button[data-architecture]")?.dataset ?? {};
+  if (architecture) trigger("start", { architecture });
+});
+"""
+
+
+def build(services, demo, train=None):
+    """Add the tab to the Blocks being built.
+
+    Args:
+        services: the page's ``Services``.
+        demo: the Blocks.
+        train: the ``train.TrainTab`` that buttons on the cards lead to; without it there are none.
+    """
+    gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=290):
+            built_in, photos, own_photo = photo_picker("zoo-")
+        with gr.Column(scale=3, min_width=320):
+            grid = gr.HTML(f'<div class="zoo">{_HINT}</div>', elem_id="zoo-grid", padding=False)
+    shown = gr.HTML(elem_id="zoo-cards", padding=False, js_on_load=_START)
+    # On load, so that each visit shows the models there are by then.
+    demo.load(
+        lambda: cards(services, train is not None),
+        None,
+        shown,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    if train is not None:
+        train.start_from(shown.start)
+
+    paths = list(built_in.values())
+    event = {
+        "api_visibility": "private",
+        "concurrency_limit": 2,
+        "concurrency_id": "predict",
+        "show_progress": "minimal",
+        "trigger_mode": "always_last",
+    }
+    photos.click(lambda index: all_models(services, paths[index]), photos, grid, **event)
+    own_photo.input(lambda path: all_models(services, path) if path else gr.skip(), own_photo, grid, **event)
+
+
+# --- cards -----------------------------------------------------------------------------------------------
+
+
+def cards(services, startable=False):
+    """HTML of a card for every architecture.
+
+    Args:
+        services: the page's ``Services``.
+        startable: whether those without a trained model get a button that starts a training.
+    """
+    served = services.models()
+    shown = "".join(
+        _card(services, spec, [e for e in served.values() if e.architecture == spec.name], startable)
+        for spec in zoo.SPECS.values()
+    )
+    return (
+        f'<div class="zoo"><h2>Architectures</h2><p class="zoo-note">{_LEGEND}</p>'
+        f'<div class="zoo-cards">{shown}</div></div>'
+    )
+
+
+def _card(services, spec, trained, startable):
+    facts = zoo.architecture_facts()[spec.name]
+    side = facts["input"][0]
+    numbers = {
+        "Parameters": f"{facts['parameters'] / 1e6:.1f} M",
+        f"FLOPs at {side} x {side}": f"{facts['flops'] / 1e9:.1f} G",
+        "Encoder": facts["encoder"] or "its own",
+        "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
+    }
+    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items())
+    scores = [100 * e.data["metrics"]["mean_iou"] for e in trained if e.data.get("metrics")]
+    said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
+    state = f'<span class="zoo-state trained">{said}</span>' if trained else _NOT_TRAINED
+    below = "".join(
+        f"<p><b>{html.escape(entry.title)}</b>: {services.card(entry.name)}</p>" for entry in trained
+    )
+    return (
+        f'<article class="zoo-card" id="zoo-{spec.name}">'
+        f"<header><h3>{html.escape(spec.title)}</h3>{state}</header>"
+        f'<div class="zoo-diagram">{facts["diagram"]}</div>'
+        f'<dl class="zoo-facts">{rows}</dl><p>{paper(spec.paper)}</p>'
+        f"{below or _how_to_train(services, spec, startable)}</article>"
+    )
+
+
+_NOT_TRAINED = '<span class="zoo-state">not trained yet</span>'
+
+
+def paper(text):
+    """A citation as HTML, its arXiv number a link."""
+    link = r'<a href="https://arxiv.org/abs/\1" target="_blank" rel="noopener">arXiv:\1</a>'
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", link, html.escape(text))
+
+
+def training_commands(services, spec):
+    """The shell commands that train an architecture so that it is served here afterwards.
+
+    Args:
+        services: the page's ``Services``, for the datasets at hand.
+        spec: a ``zoo.ModelSpec``.
+
+    Returns:
+        A list of one command, or of two if its dataset has to be downloaded first. Paths are written with the
+        environment's variables or ``~``, so that they tell nothing of this machine.
+    """
+    folders = [d.root for d in services.datasets.values() if d.kind == spec.label_set]
+    before = [] if folders else [f"data download {spec.label_set} --out data"]
+    data = _in_shell(folders[0]) if folders else "data"
+    train = shlex.join(recipes.training_arguments(spec))
+    out = _in_shell(settings.models_dir() / spec.name)
+    return [f"python -m segdemo {command}" for command in [*before, f"{train} --data {data} --out {out}"]]
+
+
+def _in_shell(path):
+    """A path for a shell: below a folder that has a variable, relative to that."""
+    variables = (name for name in ("SEGDEMO_HOME", "SEGDEMO_DATA") if os.environ.get(name))
+    folders = [(f"${name}", Path(os.environ[name]).expanduser()) for name in variables]
+    for short, folder in [*folders, ("~", Path.home())]:
+        if path == folder:
+            return short
+        if path.is_relative_to(folder):
+            return f"{short}/{shlex.quote(path.relative_to(folder).as_posix())}"
+    return shlex.quote(str(path))
+
+
+def _how_to_train(services, spec, startable):
+    # Lines break between the options, not between one and its value nor at a hyphen.
+    lines = "\n".join(
+        re.sub(r"(--\S+ \S+)", r"<span>\1</span>", html.escape(command, quote=False))
+        for command in training_commands(services, spec)
+    )
+    button = f'<button type="button" data-architecture="{spec.name}">Train it</button>' if startable else ""
+    return (
+        f'<div class="zoo-start" data-architecture="{spec.name}">{button}'
+        f"<details><summary>Train it in a terminal</summary><pre><code>{lines}</code></pre></details></div>"
+    )
+
+
+# --- all models on one photo -----------------------------------------------------------------------------
+
+
+def all_models(services, path):
+    """HTML of one photo as every served model sees it, and of where they agree.
+
+    Models with the same classes are compared class by class, all of them by foreground and background. One that
+    cannot be used shows why in its place.
+    """
+    try:
+        photo = services.photos.read(path)
+    except IntakeError as error:
+        return f'<div class="zoo">{_alert(error)}</div>'
+    height, width = photo.shape[:2]
+    scale = min(1, SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+    found, tiles = [], []  # (entry, label map) of each model that answered
+    for entry in services.models().values():
+        try:
+            prediction = services.predict(entry.name, photo)
+        except (DamagedModelError, zoo.UnknownModelError) as error:
+            title = html.escape(entry.title)
+            tiles.append(f'<figure class="zoo-tile"><h3>{title}</h3>{_alert(error)}</figure>')
+            continue
+        label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
+        found.append((entry, label_map))
+        tiles.append(_model_tile(small, entry, label_map, prediction.milliseconds))
+        if prediction.variance is not None:
+            tiles.append(_uncertainty_tile(small, entry, prediction))
+    tiles += _agreement_tiles(small, found)
+    return f'<div class="zoo"><div class="zoo-tiles">{"".join(tiles)}</div></div>'
+
+
+def _alert(error):
+    return f'<p role="alert">{html.escape(str(error))}</p>'
+
+
+def _model_tile(photo, entry, label_map, milliseconds):
+    rows = class_table(label_map, entry.label_set)
+    keys = "".join(
+        f'<span class="zoo-key"><i style="background: rgb{tuple(row["color"])}"></i>'
+        f"{html.escape(row['name'])} {100 * row['share']:.0f} %</span>"
+        for row in rows
+        if row["id"] != entry.label_set.background and row["share"] >= LEAST
+    )
+    title = html.escape(entry.title)
+    picture = overlay(photo, label_map, entry.label_set)
+    caption = (
+        f"<h3>{title}</h3>{keys or 'nothing it knows'}"
+        f"<br>{html.escape(entry.label_set.title)}, {milliseconds:.0f} ms"
+    )
+    return _tile(picture, f"{title} on the photo", caption)
+
+
+def _uncertainty_tile(photo, entry, prediction):
+    """How much a stochastic model's answers differ from pass to pass."""
+    size = photo.shape[1::-1]
+    uncertainty = Image.fromarray(prediction.uncertainty).resize(size, Image.Resampling.BILINEAR)
+    shares = np.asarray(uncertainty, np.float32) / 255
+    title = html.escape(f"{entry.title}: uncertainty")
+    caption = (
+        f"<h3>{title}</h3>Asked {entry.samples} times with random dropout, it gave answers that differ "
+        f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>here</span>'
+    )
+    return _tile(agreement.picture(photo, 1 - shares), f"{title}; orange where it is high", caption)
+
+
+def _agreement_tiles(photo, found):
+    """Agreement class by class in each label set, and of all models in what is background."""
+    groups = {}
+    for entry, label_map in found:
+        groups.setdefault(entry.label_set, []).append(label_map)
+    tiles = [
+        _agreement_tile(photo, maps, f"{len(maps)} models of {label_set.title}", "the same class")
+        for label_set, maps in groups.items()
+        if len(maps) > 1
+    ]
+    comparable = [
+        agreement.foreground(label_map, label_set)
+        for label_set, maps in groups.items()
+        if label_set.background is not None
+        for label_map in maps
+    ]
+    if len(groups) > 1 and len(comparable) > 1:
+        title = f"{len(comparable)} models, foreground or background"
+        tiles.append(_agreement_tile(photo, comparable, title, "the same, whatever the class"))
+    return tiles
+
+
+def _agreement_tile(photo, label_maps, title, same):
+    shares = agreement.agreement(label_maps)
+    whole = 100 * float((shares == 1).mean())
+    title = html.escape(f"Agreement: {title}")
+    caption = (
+        f"<h3>{title}</h3>On {whole:.1f} % of the pixels all say {same}. "
+        f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>they differ</span>'
+    )
+    return _tile(agreement.picture(photo, shares), f"{title}; orange where they differ", caption)
+
+
+def _tile(picture, alt, caption):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "WEBP", quality=82, method=2)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    source = f"data:image/webp;base64,{data}"
+    return f'<figure class="zoo-tile"><img src="{source}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
