@@ -15,21 +15,26 @@ import pytest
 from PIL import Image
 from running import until
 
-from segdemo import exchange, processes, zoo
-from segdemo.__main__ import main
-from segdemo.annotations import import_annotations
-from segdemo.collection import ConflictError
-from segdemo.exchange import SUBSETS
-from segdemo.files import read_json, write_json
-from segdemo.policy import Policy
-from segdemo.predict import Predictor
-from segdemo.runs import Runs
-from segdemo.store import AnnotationStore
-from segdemo.train_config import TrainConfig
-from segdemo.ui import annotate_list, train_form, train_view, zoo_tab
-from segdemo.ui.annotate_desk import Desk, Entropies
+from segdemo import zoo
+from segdemo.annotations.collection import ConflictError
+from segdemo.annotations.store import AnnotationStore
+from segdemo.annotations.transfer import import_annotations
+from segdemo.cli import main
+from segdemo.core.files import read_json, write_json
+from segdemo.data import formats
+from segdemo.data.formats import SUBSETS
+from segdemo.inference.predict import Predictor
+from segdemo.runs import processes
+from segdemo.runs.config import TrainConfig
+from segdemo.runs.policy import Policy
+from segdemo.runs.supervisor import Runs
+from segdemo.ui import annotate_list
 from segdemo.ui.services import Services
-from segdemo.versions import ModelStore
+from segdemo.ui.tabs import zoo as zoo_tab
+from segdemo.ui.tabs.annotate.desk import Desk, Entropies
+from segdemo.ui.tabs.train import form as train_form
+from segdemo.ui.tabs.train import view as train_view
+from segdemo.zoo.versions import ModelStore
 
 ARCHIVE = Path(__file__).parent / "state" / "before.zip"
 TITLES = ["Eingeführt", "Hühner & Äpfel – früh"]  # noqa: RUF001
@@ -127,7 +132,7 @@ def test_an_export_of_before_is_known_again_and_what_is_exported_now_comes_back(
     assert (account.photos, len(account.duplicates)) == (3, 3)
     imported = store.open(account.collection)
     assert [photo.last for photo in imported.photos().photos] == [1, 1, 1]
-    path = exchange.export_zip(collection.annotations(), before / "again.zip")
+    path = formats.export_zip(collection.annotations(), before / "again.zip")
     again = store.open(import_annotations(store, path, "Again").collection)
     for photo in again.photos().photos:
         assert np.array_equal(again.load(photo.id), collection.load(photo.id))
@@ -254,7 +259,7 @@ SINCE = {  # settings that came after the first version
 def test_a_run_of_the_first_version_goes_on(before, monkeypatch):
     import keras  # not before: all else here does without
 
-    from segdemo import train
+    from segdemo.training import trainer
 
     folder = run_called("halb").folder
     config = {k: v for k, v in read_json(folder / "config.json").items() if k not in SINCE}
@@ -264,7 +269,7 @@ def test_a_run_of_the_first_version_goes_on(before, monkeypatch):
     write_json(folder / "checkpoints" / "state.json", first)
     monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
     config = TrainConfig.from_json(read_json(folder / "config.json"))
-    status = train.train(config, folder, resume=True, verbose=False)
+    status = trainer.train(config, folder, resume=True, verbose=False)
     assert (status["state"], status["epoch"], status["steps"]) == ("done", 2, 2)
     assert read_json(folder / "checkpoints" / "state.json")["best"] >= state["best"]
 

@@ -23,16 +23,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from segdemo import exchange, predict, zoo  # noqa: E402
-from segdemo.__main__ import main  # noqa: E402
-from segdemo.annotations import import_annotations  # noqa: E402
-from segdemo.collection import ConflictError  # noqa: E402
-from segdemo.labels import VOID, LabelSet  # noqa: E402
-from segdemo.policy import Policy  # noqa: E402
-from segdemo.runs import Runs  # noqa: E402
-from segdemo.store import AnnotationStore  # noqa: E402
-from segdemo.ui.annotate_desk import Desk  # noqa: E402
+from segdemo import zoo  # noqa: E402
+from segdemo.annotations.collection import ConflictError  # noqa: E402
+from segdemo.annotations.store import AnnotationStore  # noqa: E402
+from segdemo.annotations.transfer import import_annotations  # noqa: E402
+from segdemo.cli import main  # noqa: E402
+from segdemo.core.labels import VOID, LabelSet  # noqa: E402
+from segdemo.data import formats  # noqa: E402
+from segdemo.inference import predict  # noqa: E402
+from segdemo.runs.policy import Policy  # noqa: E402
+from segdemo.runs.supervisor import Runs  # noqa: E402
 from segdemo.ui.services import Services  # noqa: E402
+from segdemo.ui.tabs.annotate.desk import Desk  # noqa: E402
 
 SHAPES = LabelSet("shapes", "Formen", ("nothing", "disc", "box"), ((0, 0, 0), (200, 30, 30), (30, 30, 200)))
 TINY = {
@@ -92,7 +94,7 @@ def annotate(store, expected):
         collection.save(first, np.full((64, 96), 2, np.uint8), 1)
     collection.restore(first, 1)
     masks[first] += [digest(np.full((64, 96), 2, np.uint8)), masks[first][0]]
-    exchange.export_zip(collection.annotations(), HOME.parent / "export.zip", ["voc", "coco"])
+    formats.export_zip(collection.annotations(), HOME.parent / "export.zip", ["voc", "coco"])
     collection.set_split(second, "test")
     collection.set_split(third, "val")
     collection.change_label_set(
