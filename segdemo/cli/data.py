@@ -11,6 +11,7 @@ from segdemo.cli.common import (
     print_json,
     progress,
 )
+from segdemo.errors import UserError
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -45,7 +46,7 @@ def _download(options):
 
     target = options.out or data_dir()
     if target is None:
-        raise ValueError("Say where to download to: --out DIR, or set SEGDEMO_DATA.")
+        raise UserError("Say where to download to: --out DIR, or set SEGDEMO_DATA.")
     download(options.kind, target, progress=bytes_progress())
 
 
@@ -55,7 +56,7 @@ def _check(options):
 
     datasets = find_datasets(options.folder)
     if not datasets:
-        raise ValueError(f"There is no VOC, Pets or annotation dataset in {options.folder}.")
+        raise UserError(f"There is no VOC, Pets or annotation dataset in {options.folder}.")
     reports = [check(dataset) for dataset in datasets]
     if options.json:
         print_json([report.to_json() for report in reports])
@@ -72,7 +73,7 @@ def _binary(options):
     found = find_datasets(options.folder)
     if len(found) != 1:
         listed = "no" if not found else "more than one"
-        raise ValueError(
+        raise UserError(
             f"There is {listed} VOC, Pets or annotation dataset in {options.folder}: give its folder."
         )
     outputs.refuse_dataset(options.out, found[0].root)

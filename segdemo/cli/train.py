@@ -14,6 +14,7 @@ from segdemo.cli.common import (
     add_int8,
     print_json,
 )
+from segdemo.errors import UserError
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -55,7 +56,7 @@ def _train(options):
             print("\n".join(f"{name:33} {summary}" for name, summary in shown.items()))
         return None
     if options.out is None and not options.estimate:
-        raise ValueError("Say where the run goes: --out RUN_DIR.")
+        raise UserError("Say where the run goes: --out RUN_DIR.")
     settings = _train_settings(options, recipes)
     if not options.resume and not options.estimate:
         _check_run_folder(options.out, settings)
@@ -106,10 +107,10 @@ def _train_settings(options, recipes):
 
     if options.resume:
         if options.out is None:
-            raise ValueError("Say which run to go on with: --out RUN_DIR.")
+            raise UserError("Say which run to go on with: --out RUN_DIR.")
         path = options.out / "config.json"
         if not path.is_file():
-            raise ValueError(f"There is no run in {options.out} to go on with: leave out --resume.")
+            raise UserError(f"There is no run in {options.out} to go on with: leave out --resume.")
         settings = read_json(path)
     else:
         settings = recipes.settings(options.recipe) if options.recipe else {}
@@ -127,5 +128,5 @@ def _train_settings(options, recipes):
             settings[name] = value
     for name in ("model", "dataset", "data"):
         if not settings.get(name):
-            raise ValueError(f"Say which {name}: --{name}.")
+            raise UserError(f"Say which {name}: --{name}.")
     return settings

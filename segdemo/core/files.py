@@ -16,11 +16,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from segdemo.errors import UserError
+
 LOCK_SECONDS = 30
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class StoreError(ValueError):
+class StoreError(UserError):
     """Something cannot be kept or found. The message is one sentence meant for the person who asked."""
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from segdemo.core.labels import VOID, voc_color
 from segdemo.core.photos import IntakeError, Limits, quiet_pillow, read_bytes
+from segdemo.errors import UserError
 
 
-class MaskError(ValueError):
+class MaskError(UserError):
     """A mask that cannot be used. The message is one sentence meant for the person who sent it."""
 
 
@@ -304,7 +305,7 @@ def overlay(image, label_map, label_set, opacity=0.55, outline=True):
         ValueError: opacity outside 0..1.
     """
     if not 0 <= opacity <= 1:
-        raise ValueError(f"The opacity is between 0 and 1, not {opacity}.")
+        raise UserError(f"The opacity is between 0 and 1, not {opacity}.")
     colors = Image.fromarray(colourise(label_map, label_set))
     if image.shape != (*label_map.shape, 3) or image.dtype != np.uint8:
         wanted = (*label_map.shape, 3)

@@ -6,6 +6,8 @@ A label map is a uint8 array (H, W) of class ids of one label set; ``VOID`` mark
 from dataclasses import dataclass
 from functools import cache
 
+from segdemo.errors import UserError
+
 VOID = 255
 VOID_COLOR = (224, 224, 192)  # what the PASCAL VOC devkit paints boundaries with
 MAX_CLASSES = 255
@@ -34,19 +36,19 @@ class LabelSet:
 
     def __post_init__(self):
         if not 1 <= len(self.classes) <= MAX_CLASSES:
-            raise ValueError(f"A label set has 1 to {MAX_CLASSES} classes, not {len(self.classes)}.")
+            raise UserError(f"A label set has 1 to {MAX_CLASSES} classes, not {len(self.classes)}.")
         if len(self.colors) != len(self.classes):
-            raise ValueError(f"{len(self.classes)} classes need as many colours, not {len(self.colors)}.")
+            raise UserError(f"{len(self.classes)} classes need as many colours, not {len(self.colors)}.")
         if "" in (name.strip() for name in self.classes):
-            raise ValueError("Every class needs a name.")
+            raise UserError("Every class needs a name.")
         if repeated := _repeated(name.strip().lower() for name in self.classes):
-            raise ValueError(f"Two classes are called {repeated!r}: give each its own name.")
+            raise UserError(f"Two classes are called {repeated!r}: give each its own name.")
         if any(len(c) != 3 or not all(0 <= v <= 255 for v in c) for c in self.colors):
-            raise ValueError("A colour is three numbers from 0 to 255.")
+            raise UserError("A colour is three numbers from 0 to 255.")
         if repeated := _repeated([*self.colors, VOID_COLOR]):
-            raise ValueError(f"Two classes (or a class and void) share the colour {repeated}: change one.")
+            raise UserError(f"Two classes (or a class and void) share the colour {repeated}: change one.")
         if self.background is not None and not 0 <= self.background < len(self.classes):
-            raise ValueError(f"The background is one of the classes 0..{len(self.classes) - 1}.")
+            raise UserError(f"The background is one of the classes 0..{len(self.classes) - 1}.")
 
     def __len__(self):
         return len(self.classes)

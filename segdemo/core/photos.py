@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from segdemo.core import faithful, tiff
+from segdemo.core import faithful, settings, tiff
 from segdemo.core.faithful import orientation
 from segdemo.core.quiet import quiet_pillow
+from segdemo.errors import UserError
 
 # No EPS, PDF or WMF (they start other programs) and nothing without a signature.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -48,7 +49,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 PngImagePlugin.MAX_TEXT_MEMORY = 4 * MAX_PROFILE_BYTES
 
 
-class IntakeError(ValueError):
+class IntakeError(UserError):
     """A file that cannot be used as a photo. The message is one sentence meant for the person who sent it."""
 
 
@@ -73,17 +74,9 @@ class Limits:
         """The limits, each overridden by ``SEGDEMO_MAX_BYTES``, ``SEGDEMO_MAX_PIXELS`` and so on.
 
         Raises:
-            IntakeError: a setting is not a positive whole number.
+            SettingError: a setting is not a positive whole number.
         """
-        values = {}
-        for field in fields(cls):
-            variable = f"SEGDEMO_{field.name.upper()}"
-            text = os.environ.get(variable, "").strip()
-            if text:
-                if not text.isdecimal() or int(text) < 1:
-                    raise IntakeError(f"{variable} must be a positive whole number, not {text!r}.")
-                values[field.name] = int(text)
-        return cls(**values)
+        return cls(**{field.name: settings.read(f"SEGDEMO_{field.name.upper()}") for field in fields(cls)})
 
 
 def read_photo(source, limits=None, draft_size=None):

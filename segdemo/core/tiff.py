@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from segdemo.errors import UserError
+
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIPS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, WHITE_LEVEL = 273, 274, 277, 278, 279, 281
 PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES = 284, 317, 322, 323, 324, 325
@@ -66,7 +68,7 @@ _SAVE_AS = "save it as JPEG or PNG, or as a TIFF of 8 bits, and try again"
 WHITES = (255, 1023, 4095, 16383, 65535)  # of sensors of 8, 10, 12, 14 and 16 bits
 
 
-class TiffError(ValueError):
+class TiffError(UserError):
     """A TIFF that cannot be read although it is sound. The message goes on after the file's name, without a dot."""
 
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 from segdemo.core.labels import PETS, VOID, LabelSet
 from segdemo.core.photos import IntakeError, read_photo
+from segdemo.errors import UserError
 
 WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A dataset cannot be used as asked; the message is one sentence that says what to do."""
 
 

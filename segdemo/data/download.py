@@ -23,6 +23,7 @@ from segdemo import __version__
 from segdemo.core.files import read_json
 from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
+from segdemo.errors import UserError
 
 CHUNK = 1 << 16  # bytes
 SLOWEST = 1024  # bytes a second, over one timeout: less is a stall
@@ -31,7 +32,7 @@ MAX_MEMBERS = 200_000  # files and folders in one archive
 FINAL_STATUS = (400, 401, 403, 404, 405, 410, 451)  # asking again does not help
 
 
-class DownloadError(ValueError):
+class DownloadError(UserError):
     """A dataset cannot be downloaded; the message is one sentence that says what to do."""
 
 

@@ -7,9 +7,10 @@ from PIL import Image
 
 from segdemo.core import names
 from segdemo.data.sources import dataset_of
+from segdemo.errors import UserError
 
 
-class OutputError(ValueError):
+class OutputError(UserError):
     """Results cannot go where they are to go; the message is one sentence that says what to do."""
 
 

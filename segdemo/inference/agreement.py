@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from segdemo.errors import UserError
+
 DOUBT = (255, 106, 0)  # colour of disagreement; orange stands out on grey for colour-blind people too
 
 
@@ -29,7 +31,7 @@ def foreground(label_map, label_set):
         ValueError: the label set has no background.
     """
     if label_set.background is None:
-        raise ValueError(f"{label_set.title} has no background to compare with.")
+        raise UserError(f"{label_set.title} has no background to compare with.")
     return (label_map != label_set.background).astype(np.uint8)
 
 
@@ -46,7 +48,7 @@ def agreement(label_maps):
         ValueError: fewer than two, or of different sizes.
     """
     if len(label_maps) < 2 or len({label_map.shape for label_map in label_maps}) > 1:
-        raise ValueError("Agreement takes two or more label maps of one size.")
+        raise UserError("Agreement takes two or more label maps of one size.")
     most = np.zeros(label_maps[0].shape, np.uint8)
     # A few comparisons of whole maps: quicker than a count for each of the classes.
     for i, one in enumerate(label_maps[:-1]):

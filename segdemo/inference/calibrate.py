@@ -17,6 +17,7 @@ from segdemo.core.resample import argmax_at, resize_bilinear
 from segdemo.data import learnable
 from segdemo.data.datasets import read_pair
 from segdemo.data.index import by_class
+from segdemo.errors import UserError
 from segdemo.inference.evaluate import evaluate_model, scores
 from segdemo.inference.predict import Predictor, evidence, softmax
 from segdemo.inference.refine import refine
@@ -46,7 +47,7 @@ def expected_calibration_error(probabilities, truth, bins=BINS):
         A float in 0..1. Raises ValueError for no pixel at all.
     """
     if not len(truth):
-        raise ValueError("There is no pixel with a known class to measure the calibration on.")
+        raise UserError("There is no pixel with a known class to measure the calibration on.")
     confidence = probabilities.max(-1).astype(np.float64)
     right = probabilities.argmax(-1) == truth
     which = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -190,7 +191,7 @@ def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
     """
     for size in sizes:
         if not 32 <= size <= 2048:
-            raise ValueError(f"A size is 32 to 2048 pixels, not {size}.")
+            raise UserError(f"A size is 32 to 2048 pixels, not {size}.")
     plain = replace(entry, data={**entry.data, "adjustment": None, "refinement": None})
     found = {
         size: evaluate_model(replace(plain, long_side=size), dataset, fit, wrap=wrap)["mean_iou"]

@@ -10,6 +10,7 @@ from PIL import Image
 from segdemo.core import label_maps
 from segdemo.data import learnable
 from segdemo.data.datasets import read_pair
+from segdemo.errors import UserError
 from segdemo.inference.predict import PASSES, Predictor
 
 SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
@@ -88,7 +89,7 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
             or as ``evaluate``.
     """
     if entry.label_set.classes != dataset.label_set.classes:
-        raise ValueError(
+        raise UserError(
             f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
             "choose a model or a dataset to match."
         )

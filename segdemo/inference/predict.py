@@ -14,6 +14,7 @@ from segdemo import zoo
 from segdemo.core.files import sha256
 from segdemo.core.resample import argmax_at, resize_bilinear
 from segdemo.core.settings import threads
+from segdemo.errors import UserError
 from segdemo.inference.refine import refine
 from segdemo.inference.sessions import open_session
 
@@ -26,7 +27,7 @@ PASSES = {
 MULTIPLE = 32  # both sides of the network's input are multiples of it
 
 
-class DamagedModelError(ValueError):
+class DamagedModelError(UserError):
     """A model file is missing or does not have the checksum its manifest promises."""
 
 
@@ -98,7 +99,7 @@ class Predictor:
 
     def _set_passes(self, scales, flip):
         if not scales or not all(0.25 <= scale <= 4 for scale in scales):
-            raise ValueError("Give one scale or more, each between 0.25 and 4.")
+            raise UserError("Give one scale or more, each between 0.25 and 4.")
         # A stochastic network is asked several times: its entry says how often.
         self.passes = list(product(scales, (False, True) if flip else (False,))) * self.entry.samples
 

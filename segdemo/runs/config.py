@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from segdemo.errors import UserError
 from segdemo import zoo
 
 STAGES = ("c1", "c2", "c3", "c4", "c5")
@@ -15,7 +16,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 RETIRED = {"teacher_sees"}  # "photo" or "crop": by now a teacher always sees the crop
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """Training cannot start or go on; the message is one sentence that says what to do."""
 
 

@@ -1,6 +1,6 @@
 """What went wrong, in one sentence that says what happened and, where it is known, what to do.
 
-Errors of this package carry their sentence. Those of TensorFlow, Keras, ONNX Runtime, HDF5 and the system are told by
+A ``UserError`` carries its sentence. Those of TensorFlow, Keras, ONNX Runtime, HDF5 and the system are told by
 their class and text, since none of these need be imported here.
 """
 
@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from segdemo.core.files import DISK_FULL
-from segdemo.core.settings import PACKAGE
+from segdemo.errors import UserError
 
 LONGEST = 300  # characters of what somebody else's error says
 
@@ -85,7 +85,7 @@ def known_sentence(error: BaseException) -> str | None:
         return MEMORY
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return DISK
-    if _is_ours(error):
+    if isinstance(error, UserError):
         return _whole(str(error)) or None
     text = f"{type(error).__name__}: {error}"
     for pattern, told in KNOWN:
@@ -102,16 +102,6 @@ def own_line(text: str) -> str:
     lines = [NODE.sub("", line) for line in lines if line and not FRAME.match(line)]
     lines = [line for line in lines if line and not line.endswith(":")]
     return lines[-1][:LONGEST] if lines else ""
-
-
-def _is_ours(error):
-    # It is of a class of this package, or one of its lines has raised it.
-    if type(error).__module__.partition(".")[0] == "segdemo":
-        return True
-    if not isinstance(error, ValueError):
-        return False
-    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(files) and PACKAGE in Path(files[-1]).resolve().parents
 
 
 def _whole(text):

@@ -1,13 +1,14 @@
 """Who may train on this installation, and how much."""
 
 import hmac
-import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
+from segdemo.core import settings
+from segdemo.errors import UserError
 from segdemo.runs import processes
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """Something cannot be done with a run. The message is one sentence meant for the person who asked."""
 
 
@@ -68,26 +69,10 @@ class Policy:
 
     @classmethod
     def from_env(cls):
-        """The policy of this installation. Raises PolicyError for a setting that cannot be read."""
-        values = {}
-        for field in fields(cls):
-            variable = _VARIABLES[field.name]
-            text = os.environ.get(variable, "").strip()
-            if not text:
-                continue
-            if field.type is not str:
-                try:
-                    values[field.name] = float(text)
-                except ValueError:
-                    values[field.name] = -1.0
-                if not 0 <= values[field.name] < float("inf"):
-                    raise PolicyError(f"{variable} is a number, 0 or more, not {text!r}.")
-            else:
-                values[field.name] = text
-        default = "off" if os.environ.get("SPACE_ID") else "on"
-        policy = cls(**{"training": default, **values})
-        if policy.training not in ("on", "off", "token", "users"):
-            raise PolicyError(f"SEGDEMO_TRAINING is on, off, token or users, not {policy.training!r}.")
+        """The policy of this installation. Raises SettingError, PolicyError."""
+        policy = cls(**{field: settings.read(variable) for field, variable in _VARIABLES.items()})
+        if policy.training is None:
+            policy = replace(policy, training="off" if settings.on_spaces() else "on")
         if policy.training == "token" and not policy.token:
             raise PolicyError("SEGDEMO_TRAINING=token needs SEGDEMO_TRAINING_TOKEN to be set.")
         return policy

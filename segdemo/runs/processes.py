@@ -38,11 +38,6 @@ def killed_by(code):
     return f"It was ended by {name}"
 
 
-def cores():
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def hold(path, patience=1.0):
     """Lock a file so that whoever inherits the handle holds the lock as long as it lives.
 

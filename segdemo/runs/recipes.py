@@ -6,6 +6,8 @@ shipped weights were trained.
 
 from dataclasses import dataclass
 
+from segdemo.errors import UserError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -321,5 +323,5 @@ def training_arguments(architecture):
 def settings(name):
     """A copy of a recipe's settings. Raises ValueError with the names there are."""
     if name not in RECIPES:
-        raise ValueError(f"There is no recipe {name!r}: choose one of {', '.join(RECIPES)}.")
+        raise UserError(f"There is no recipe {name!r}: choose one of {', '.join(RECIPES)}.")
     return {**RECIPES[name].settings, "recipe": name}

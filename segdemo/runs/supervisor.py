@@ -397,7 +397,7 @@ class Runs:
         write_json(run.folder / "run.json", {**run.record, "launches": launches, "lineage": lineage})
 
     def _environment(self):
-        threads = str(int(self.policy.threads) or processes.cores())
+        threads = str(int(self.policy.threads) or places.cores())
         package = str(PACKAGE.parent)
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         return {

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from segdemo.errors import UserError
 from segdemo.training.kernels import has_atrous_gradient
 
 SERIAL = "segdemo"
@@ -89,7 +90,7 @@ class Preprocess(keras.layers.Layer):
     def __init__(self, style, **kwargs):
         super().__init__(**kwargs)
         if style not in self.STYLES:
-            raise ValueError(f"Preprocess style is one of {', '.join(self.STYLES)}, not {style!r}.")
+            raise UserError(f"Preprocess style is one of {', '.join(self.STYLES)}, not {style!r}.")
         self.style = style
 
     def call(self, images):
@@ -198,7 +199,7 @@ class BilinearInitializer(keras.initializers.Initializer):
     def __call__(self, shape, dtype=None):
         rows, columns, outputs, inputs = shape
         if rows != columns or rows % 2 or outputs != inputs:
-            raise ValueError(
+            raise UserError(
                 "Bilinear upsampling needs an even square kernel and as many channels out as in, "
                 f"not a kernel of shape {tuple(shape)}."
             )
@@ -269,7 +270,7 @@ class MaxPoolWithIndices(keras.layers.Layer):
     def compute_output_spec(self, features):
         batch, height, width, channels = features.shape
         if any(side is not None and side % 2 for side in (height, width)):
-            raise ValueError(f"Pooling with indices needs an even height and width, not {height} x {width}.")
+            raise UserError(f"Pooling with indices needs an even height and width, not {height} x {width}.")
         shape = (batch, height and height // 2, width and width // 2, channels)
         return keras.KerasTensor(shape, features.dtype), keras.KerasTensor(shape, "int32")
 
@@ -293,7 +294,7 @@ class MaxUnpool(keras.layers.Layer):
 
     def compute_output_shape(self, features_shape, indices_shape):
         if features_shape[-1] != indices_shape[-1]:
-            raise ValueError(
+            raise UserError(
                 f"The pooling indices have {indices_shape[-1]} channels and the features "
                 f"{features_shape[-1]}: a decoder stage must end with the width of the encoder stage whose "
                 "indices come next."

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from segdemo.core.labels import VOID
+from segdemo.errors import UserError
 
 SERIAL = "segdemo"
 
@@ -34,7 +35,7 @@ def median_frequency_weights(pixel_counts, largest=10.0):
     """
     counts = np.asarray(pixel_counts, np.float64)
     if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any() or not counts.any():
-        raise ValueError(
+        raise UserError(
             "Class weights need one non-negative pixel count for each class, not all of them zero."
         )
     seen = counts > 0
@@ -51,7 +52,7 @@ class _SegmentationLoss(keras.losses.Loss):
         if class_weights is not None:
             class_weights = [float(weight) for weight in class_weights]
             if not all(np.isfinite(weight) and weight >= 0 for weight in class_weights):
-                raise ValueError(f"Class weights are finite and not negative, unlike {class_weights}.")
+                raise UserError(f"Class weights are finite and not negative, unlike {class_weights}.")
         self.class_weights = class_weights
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -77,7 +78,7 @@ class _SegmentationLoss(keras.losses.Loss):
             weights = weights * sample_weight
         if self.class_weights is not None:
             if len(self.class_weights) != num_classes:
-                raise ValueError(
+                raise UserError(
                     f"The loss has {len(self.class_weights)} class weights and the logits {num_classes} "
                     "classes: give one weight for each class."
                 )
@@ -101,12 +102,12 @@ def label_map_and_logits(y_true, y_pred):
     if len(labels.shape) == 4 and labels.shape[-1] == 1:
         labels = ops.squeeze(labels, -1)
     if len(logits.shape) != 4 or len(labels.shape) != 3:
-        raise ValueError(
+        raise UserError(
             "Expected a label map (B, H, W) or (B, H, W, 1) and logits (B, H, W, K), "
             f"got shapes {tuple(y_true.shape)} and {tuple(logits.shape)}."
         )
     if any(None not in (a, b) and a != b for a, b in zip(labels.shape, logits.shape, strict=False)):
-        raise ValueError(
+        raise UserError(
             f"The label map is {tuple(labels.shape)} and the logits {tuple(logits.shape)}: "
             "resize the logits to the label map's height and width."
         )
@@ -156,7 +157,7 @@ class Dice(_SegmentationLoss):
     def __init__(self, smooth=1.0, class_weights=None, name="dice", **kwargs):
         super().__init__(class_weights, name, **kwargs)
         if smooth < 0:
-            raise ValueError(f"Dice's smoothing is 0 or more, not {smooth}.")
+            raise UserError(f"Dice's smoothing is 0 or more, not {smooth}.")
         self.smooth = float(smooth)
 
     def call(self, labels, logits, weights):
@@ -191,7 +192,7 @@ class CrossEntropyDice(CrossEntropy):
     def __init__(self, dice_weight=1.0, smooth=1.0, class_weights=None, name="cross_entropy_dice", **kwargs):
         super().__init__(class_weights, name, **kwargs)
         if smooth < 0 or dice_weight < 0:
-            raise ValueError("Dice's smoothing and its weight are 0 or more.")
+            raise UserError("Dice's smoothing and its weight are 0 or more.")
         self.dice_weight = float(dice_weight)
         self.smooth = float(smooth)
 

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from segdemo.core.labels import VOID
+from segdemo.errors import UserError
 
 SERIAL = "segdemo"
 
@@ -32,7 +33,7 @@ class ConfusionMatrix(keras.metrics.Metric):
     def __init__(self, num_classes, name="confusion_matrix", **kwargs):
         super().__init__(name=name, **kwargs)
         if num_classes < 1:
-            raise ValueError(f"A confusion matrix has one class or more, not {num_classes}.")
+            raise UserError(f"A confusion matrix has one class or more, not {num_classes}.")
         self.num_classes = int(num_classes)
         self.matrix = self.add_variable(
             (self.num_classes, self.num_classes),
@@ -50,7 +51,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         y_pred = ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) == 4:
             if y_pred.shape[-1] != k:
-                raise ValueError(f"The metric has {k} classes and the prediction {y_pred.shape[-1]}.")
+                raise UserError(f"The metric has {k} classes and the prediction {y_pred.shape[-1]}.")
             y_pred = ops.argmax(y_pred, -1)
         predicted = ops.cast(y_pred, "int32")
 

@@ -24,6 +24,7 @@ from segdemo.core.settings import home
 from segdemo.data.datasets import DatasetError, read_image, read_label_map
 from segdemo.data.index import by_class
 from segdemo.data.sources import identify, open_dataset
+from segdemo.errors import UserError
 from segdemo.training import augment as aug
 
 MEMORY_LIMIT = 2**31  # bytes that cache="memory" may take
@@ -97,16 +98,14 @@ def build(
         resize = size
     resize = resize and _pair(resize)
     if cache is not None and resize is None:
-        raise ValueError("Only resized photos can be kept: say to what size with resize.")
+        raise UserError("Only resized photos can be kept: say to what size with resize.")
     count = dataset.count(subset) if isinstance(dataset, TFDSPets) else len(dataset.samples(subset))
     if probabilities is not None and len(probabilities) != count:
-        raise ValueError(
-            f"There are {count} photos and {len(probabilities)} probabilities: give one a photo."
-        )
+        raise UserError(f"There are {count} photos and {len(probabilities)} probabilities: give one a photo.")
     if probabilities is not None and (cache == "memory" or isinstance(dataset, TFDSPets)):
-        raise ValueError("Photos drawn by probability have to be files that are not cached in memory.")
+        raise UserError("Photos drawn by probability have to be files that are not cached in memory.")
     if class_weights is not None and len(class_weights) != len(dataset.label_set):
-        raise ValueError(
+        raise UserError(
             f"There are {len(dataset.label_set)} classes and {len(class_weights)} weights: give one a class."
         )
 

@@ -1,11 +1,11 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
-import os
-
 import gradio as gr
 
 from segdemo import __version__
+from segdemo.core import settings
 from segdemo.core.photos import Limits
+from segdemo.errors import UserError
 from segdemo.ui import api
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import segment
@@ -97,7 +97,7 @@ def launch_options():
         "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],
-        "auth": accounts(os.environ.get("SEGDEMO_USERS", "")),
+        "auth": accounts(settings.read("SEGDEMO_USERS")),
     }
 
 
@@ -105,9 +105,9 @@ def accounts(text):
     """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
 
     Raises:
-        ValueError: something else.
+        UserError: something else.
     """
     pairs = [tuple(part.strip().split(":", 1)) for part in text.split(",") if part.strip()]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise ValueError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
+        raise UserError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
     return pairs or None

@@ -5,11 +5,12 @@ from functools import cache
 from pathlib import Path
 
 from segdemo.core.files import read_json
+from segdemo.errors import UserError
 
 ARCHITECTURES = Path(__file__).resolve().parent / "architectures.json"
 
 
-class UnknownModelError(ValueError):
+class UnknownModelError(UserError):
     """No model of that name; the message lists those there are."""
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,13 @@ def test_home_is_where_the_environment_says(tmp_path, monkeypatch):
     assert not (tmp_path / "state").exists()  # asking creates nothing
 
 
-@pytest.mark.parametrize(
-    ("platform", "variable", "folder"),
-    [
-        ("linux", "XDG_DATA_HOME", "segdemo"),
-        ("win32", "LOCALAPPDATA", "segdemo"),
-    ],
-)
-def test_home_defaults_to_the_platforms_data_folder(platform, variable, folder, tmp_path, monkeypatch):
+def test_home_defaults_to_the_platforms_data_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("SEGDEMO_HOME", raising=False)
-    monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setenv(variable, str(tmp_path))
-    assert settings.home() == tmp_path / folder
-
-
-def test_home_without_any_variable_lies_in_the_users_folder(monkeypatch):
-    for variable in ("SEGDEMO_HOME", "XDG_DATA_HOME"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert settings.home() == tmp_path / "segdemo"
+    monkeypatch.delenv("XDG_DATA_HOME")
     assert settings.home() == Path.home() / ".local" / "share" / "segdemo"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert settings.home() == Path.home() / "Library" / "Application Support" / "segdemo"
 
 
 def test_a_tilde_is_the_users_folder(monkeypatch):
@@ -55,8 +42,23 @@ def test_threads(monkeypatch):
     assert settings.threads() == 3
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " "])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²"])
 def test_a_wrong_number_of_threads_is_refused(value, monkeypatch):
     monkeypatch.setenv("SEGDEMO_THREADS", value)
     with pytest.raises(ValueError, match=r"SEGDEMO_THREADS is a positive whole number, not"):
         settings.threads()
+
+
+def test_readme_has_the_table_of_the_settings():
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    assert settings.table() in readme
+
+
+def test_the_environment_is_read_in_one_place():
+    read = re.compile(r"environ(\.get\(|\[)\"(SEGDEMO_|SPACE|OAUTH)|getenv")
+    others = [
+        p
+        for p in settings.PACKAGE.rglob("*.py")
+        if p.name != "settings.py" and read.search(p.read_text("utf-8"))
+    ]
+    assert not others

@@ -15,6 +15,7 @@ from drawn import draw_annotations
 from PIL import Image
 from running import pid_of, until
 
+from segdemo.errors import UserError
 from segdemo.runs import processes, supervisor
 from segdemo.runs.record import dataset_hash, trainer_pid
 from segdemo import zoo
@@ -706,7 +707,7 @@ def test_limits_come_from_the_environment(monkeypatch):
 def test_a_setting_that_cannot_be_read_is_named(monkeypatch, name, value):
     monkeypatch.delenv("SEGDEMO_TRAINING_TOKEN", raising=False)
     monkeypatch.setenv(name, value)
-    with pytest.raises(PolicyError, match=name):
+    with pytest.raises(UserError, match=name):
         Policy.from_env()
 
 

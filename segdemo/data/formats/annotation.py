@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from segdemo.core.labels import LabelSet
+from segdemo.errors import UserError
 
 SUBSETS = ("train", "val", "test")
 FORBIDDEN = re.compile(r'[\x00-\x20\x7f<>:"/\\|?*]')  # no file name anywhere, or cut off by list readers
 
 
-class ExchangeError(ValueError):
+class ExchangeError(UserError):
     """An export or import that cannot be done. The message is one sentence meant for the person who asked."""
 
 

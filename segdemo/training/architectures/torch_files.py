@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from segdemo.errors import UserError
+
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8", "LongStorage": "<i8"}
 
@@ -35,7 +37,7 @@ def read_state_dict(path):
             state = _read(file)
             return {name: tensor.array() for name, tensor in state.items()}
         except Exception:  # a damaged pickle raises nearly anything
-            raise ValueError(
+            raise UserError(
                 f"{path.name} is not a file of plain tensors as PyTorch wrote them before its version 1.6."
             ) from None
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from segdemo.errors import UserError
 from segdemo.training.layers import SERIAL, ResizeLike, conv_bn_relu
 
 FACTOR = 4  # fine cells to a coarse one, along each axis
@@ -56,7 +57,7 @@ def freeze_all_else(model):
         layer for layer in model.layers if layer.name.startswith("guided_") or layer.name == "fine_logits"
     ]
     if not learning:
-        raise ValueError(
+        raise UserError(
             f"{model.name} has no guided upsampling to learn: set its option 'guided', or freeze less."
         )
     for layer in model.layers:

@@ -6,13 +6,13 @@ sees it, colours changed and photos mixed: no two answers are the same, so there
 et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022, arXiv:2106.05237).
 """
 
-import os
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from segdemo.core.settings import pretrained_dir
 from segdemo.training.distillation import blockwise
 from segdemo.training.distillation.tflite import TeacherError
 
@@ -22,8 +22,8 @@ def find_teacher(name):
 
     Raises TeacherError if there is neither.
     """
-    folder = os.environ.get("SEGDEMO_PRETRAINED")
-    candidates = [Path(name).expanduser(), *([Path(folder) / name] if folder else [])]
+    folder = pretrained_dir()
+    candidates = [Path(name).expanduser(), *([folder / name] if folder else [])]
     for path in candidates:
         if path.is_file():
             return path

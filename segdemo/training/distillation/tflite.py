@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
+from segdemo.errors import UserError
+
 _OPERATORS = schema.BuiltinOperator
 _AFTER_LOGITS = (_OPERATORS.ARG_MAX, _OPERATORS.RESIZE_BILINEAR, _OPERATORS.QUANTIZE, _OPERATORS.DEQUANTIZE)
 _STORED = {
@@ -21,7 +23,7 @@ _STORED = {
 }
 
 
-class TeacherError(ValueError):
+class TeacherError(UserError):
     """A teacher cannot be used; the message is one sentence that says what to do."""
 
 
@@ -232,13 +234,13 @@ class FloatNetwork:
     def _pooling(self, operator):
         options = operator.builtinOptions
         if (options.filterHeight, options.filterWidth) != self._size(operator.inputs[0]):
-            raise ValueError("It pools parts of a picture.")
+            raise UserError("It pools parts of a picture.")
         return self._mean(operator)
 
     def _mean(self, operator):
         # Of the whole picture, however large: image pooling.
         if self._size(operator.outputs[0]) != (1, 1):
-            raise ValueError("It takes the mean of something else than all pixels.")
+            raise UserError("It takes the mean of something else than all pixels.")
 
         def mean(x):
             return tf.cast(tf.reduce_mean(tf.cast(x, tf.float32), (1, 2), keepdims=True), x.dtype)
@@ -248,7 +250,7 @@ class FloatNetwork:
     def _spreading(self, operator):
         # One vector for the whole picture is spread over it where it meets the other branch.
         if self._size(operator.inputs[0]) != (1, 1):
-            raise ValueError("It scales a picture.")
+            raise UserError("It scales a picture.")
         return tf.identity, 1
 
     def _concatenation(self, operator):

@@ -21,6 +21,7 @@ from segdemo import __version__, zoo
 from segdemo.core.files import read_json, sha256, write_json
 from segdemo.core.photos import read_photo
 from segdemo.data.sources import open_dataset
+from segdemo.errors import UserError
 from segdemo.inference.calibrate import calibrate
 from segdemo.inference.evaluate import evaluate_model
 from segdemo.inference.predict import Predictor
@@ -38,7 +39,7 @@ CALIBRATION_PHOTOS = 64
 AGREEMENT = 0.999  # least share of pixels on which the exported graph and Keras name the same class
 
 
-class ExportError(ValueError):
+class ExportError(UserError):
     """A run cannot be exported; the message is one sentence that says what to do."""
 
 

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 import re
 import shlex
 from pathlib import Path
@@ -205,9 +204,10 @@ def training_commands(services, spec):
 
 def _in_shell(path):
     """A path for a shell: below a folder that has a variable, relative to that."""
-    variables = (name for name in ("SEGDEMO_HOME", "SEGDEMO_DATA") if os.environ.get(name))
-    folders = [(f"${name}", Path(os.environ[name]).expanduser()) for name in variables]
-    for short, folder in [*folders, ("~", Path.home())]:
+    variables = ((f"${name}", settings.read(name)) for name in ("SEGDEMO_HOME", "SEGDEMO_DATA"))
+    for short, folder in [*variables, ("~", Path.home())]:
+        if folder is None:
+            continue
         if path == folder:
             return short
         if path.is_relative_to(folder):

@@ -1,10 +1,9 @@
 """The components of the Annotate tab and how they are arranged."""
 
-import os
-
 import gradio as gr
 
 from segdemo.core.labels import LABEL_SETS
+from segdemo.core.settings import on_spaces
 from segdemo.data import formats
 from segdemo.ui import annotate_labels, annotate_list, canvas
 from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
@@ -78,7 +77,7 @@ class Layout:
         self.remembered = gr.BrowserState(
             {"collection": None, "photo": None}, storage_key="segdemo-annotate", secret="segdemo-annotate"
         )
-        if os.environ.get("SPACE_ID"):
+        if on_spaces():
             gr.HTML(f"<p>{_SHARED}</p>", elem_classes="segdemo-quiet")
         with gr.Row():
             with gr.Column(scale=1, min_width=290):

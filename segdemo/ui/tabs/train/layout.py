@@ -1,10 +1,10 @@
 """The components of the Train tab and how they are arranged."""
 
-import os
 from pathlib import Path
 
 import gradio as gr
 
+from segdemo.core.settings import spaces_sign_in
 from segdemo.ui.inputs import unchecked
 from segdemo.ui.tabs.train import form as train_form
 
@@ -143,7 +143,7 @@ class Layout:
                 visible=self.policy.training == "token",
                 elem_id="train-token",
             )
-            if self.policy.training == "users" and os.environ.get("OAUTH_CLIENT_ID"):  # on Spaces
+            if self.policy.training == "users" and spaces_sign_in():
                 gr.LoginButton()
             self.estimate = gr.HTML(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
             self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
