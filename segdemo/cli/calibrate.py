@@ -9,6 +9,7 @@ from functools import partial
 from segdemo.cli.common import (
     add_dataset,
     add_model,
+    asked_dataset,
     print_json,
     progress,
 )
@@ -31,13 +32,12 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _calibrate(options):
-    from segdemo.data.sources import open_dataset
     from segdemo.inference import calibrate
     from segdemo.inference.evaluate import evaluate_passes
     from segdemo.zoo import model_at
 
     entry = model_at(options.model)
-    dataset = open_dataset(options.dataset, options.data)
+    dataset = asked_dataset(options)
     wrap = partial(progress, unit="photos")
     result = calibrate.calibrate(entry, dataset, wrap=wrap, sizes=options.sizes)
     if options.passes:

@@ -7,7 +7,24 @@ from pathlib import Path
 
 def add_dataset(command, required=True):
     command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
-    command.add_argument("--data", required=required, type=Path, metavar="DIR")
+    command.add_argument(
+        "--data",
+        required=required,
+        type=lambda text: text if text.startswith("tfds:") else Path(text),
+        metavar="DIR",
+        help="its folder, or tfds:oxford_iiit_pet for what TensorFlow Datasets has prepared",
+    )
+
+
+def asked_dataset(options):
+    """The dataset that a command with ``add_dataset`` names. Raises DatasetError."""
+    from segdemo.data import sources, tfds
+
+    if tfds.is_tfds(options.data):
+        from segdemo.training.tfds import open_data  # written as a folder on the way
+
+        return open_data(options.dataset, options.data)
+    return sources.open_dataset(options.dataset, options.data)
 
 
 def add_model(command):

@@ -8,6 +8,7 @@ from segdemo.cli.common import (
     add_dataset,
     add_model,
     add_passes,
+    asked_dataset,
     asked_model,
     print_json,
     progress,
@@ -29,11 +30,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options):
-    from segdemo.data.sources import open_dataset
     from segdemo.inference.evaluate import evaluate_model
 
     entry = asked_model(options)
-    dataset = open_dataset(options.dataset, options.data)
+    dataset = asked_dataset(options)
     report = evaluate_model(
         entry,
         dataset,

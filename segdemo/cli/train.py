@@ -64,19 +64,21 @@ def _train(options):
     # MobileNetV2 takes a sixth of the time with them.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     from segdemo.runs.config import TrainConfig
-    from segdemo.training import trainer
 
     config = TrainConfig.from_json(settings)
     if options.estimate:
         from segdemo.runs.estimates import Estimate
+        from segdemo.training.estimate import estimate
 
         with contextlib.redirect_stdout(sys.stderr):
-            measured = trainer.estimate(config)
+            measured = estimate(config)
         if options.json:
             print_json(measured)
         else:
             print(Estimate("done", measured).sentence(config.epochs))
         return None
+    from segdemo.training import trainer
+
     with contextlib.redirect_stdout(sys.stderr):  # Keras draws its progress bar on stdout
         status = trainer.train(
             config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json
@@ -104,6 +106,7 @@ def _check_run_folder(out, settings):
 
 def _train_settings(options, recipes):
     from segdemo.core.files import read_json
+    from segdemo.runs.config import RETIRED
 
     if options.resume:
         if options.out is None:
@@ -121,7 +124,12 @@ def _train_settings(options, recipes):
     for pair in options.set:
         name, separator, value = pair.partition("=")
         if not separator:
-            raise ValueError(f"--set takes NAME=VALUE, not {pair!r}.")
+            raise UserError(f"--set takes NAME=VALUE, not {pair!r}.")
+        if name in RETIRED:
+            print(
+                f"segdemo: {name} is no setting any more, since {RETIRED[name]}: it is left out.",
+                file=sys.stderr,
+            )
         try:
             settings[name] = json.loads(value)
         except json.JSONDecodeError:

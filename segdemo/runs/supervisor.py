@@ -29,7 +29,8 @@ from segdemo import zoo
 from segdemo.core import settings as places
 from segdemo.core.settings import PACKAGE
 from segdemo.core.conventions import clean_title, now, slug
-from segdemo.data.sources import (open_dataset)
+from segdemo.data import tfds
+from segdemo.data.sources import open_dataset, outline
 from segdemo.runs.estimates import Estimates
 from segdemo.core.files import (DISK_FULL, DiskError, NotFoundError, StoreError, disk_error, locked, read_json, remove_folder, sweep, write_json)
 from segdemo.runs.policy import Policy, PolicyError, RunError
@@ -164,7 +165,8 @@ class Runs:
         self.policy.permit(token, user)
         settings, dataset = self._checked(settings)
         held_back = settings.get("validation", "val"), settings.get("held_out", "test")
-        learnable.require_learnable(dataset, settings.get("subset") or dataset.learning_subset, *held_back)
+        if dataset.root.is_dir():  # else it is written by the run, which looks into it then
+            learnable.require_learnable(dataset, settings.get("subset") or dataset.learning_subset, *held_back)
         title = clean_title(title or f"{zoo.spec(settings['model']).title} on {dataset.label_set.title}")
         name = slug(name or title, "model")
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -548,6 +550,7 @@ class Runs:
             try:
                 now_ = self._lineage(run)  # the data may have changed while it ran
                 lineage = {**now_, **(run.record.get("lineage") or {})}
+                lineage["dataset_hash"] = lineage["dataset_hash"] or now_["dataset_hash"]  # written by the run
                 lineage["dataset_changed"] |= lineage["dataset_hash"] != now_["dataset_hash"]
                 version = self.models.install(run.folder, run.name, run.title, lineage)
                 installed = {"model": version.served_as, "lineage": lineage}
@@ -632,11 +635,12 @@ class Runs:
             if not settings.get(key):
                 raise RunError(f"Say which {key} first.")
         zoo.spec(settings["model"])
-        settings["data"] = str(Path(str(settings["data"])).expanduser().resolve())
+        if not tfds.is_tfds(settings["data"]):
+            settings["data"] = str(Path(str(settings["data"])).expanduser().resolve())
         if start := zoo.served_models().get(settings.get("start_from")):
             # What a promoted name stands for may change until the run is measured against its start.
             settings["start_from"] = start.data.get("alias_of", start.name)
-        dataset = open_dataset(settings["dataset"], settings["data"])
+        dataset = outline(settings["dataset"], settings["data"])
         epochs = settings.get("epochs", 1)
         if not isinstance(epochs, int) or epochs < 1:
             raise RunError(f"A run has 1 epoch or more, not {epochs!r}.")

@@ -123,28 +123,6 @@ class Recorder(keras.callbacks.Callback):
         self.skipped = 0
 
 
-class BlockProgress(keras.callbacks.Callback):
-    """Progress of the blocks that learn from a teacher's, before the training proper; stops on request."""
-
-    def __init__(self, run, steps):
-        super().__init__()
-        self.run, self.steps = run, steps
-        self._beat = 0.0
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The blocks' error became {logs['loss']} in step {batch + 1}: "
-                "start again with a lower block_learning_rate."
-            )
-        if self.run.cancel_requested:
-            raise CancelledError
-        if batch + 1 == self.steps or time.monotonic() - self._beat >= PROGRESS_SECONDS:
-            self._beat = time.monotonic()
-            self.run.status(step=batch + 1, steps=self.steps)
-            self.run.event("blocks", step=batch + 1, **{k: round(float(v), 5) for k, v in logs.items()})
-
-
 class SaveCheckpoints(keras.callbacks.Callback):
     """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
     stops on request, with the last state saved."""

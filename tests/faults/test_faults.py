@@ -28,6 +28,7 @@ from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.runs.policy import Policy
 from segdemo.runs.supervisor import Runs
 from segdemo.training import callbacks, trainer
+from segdemo.training.estimate import estimate
 from segdemo.training.export import exporter
 
 TESTS = Path(__file__).parent.parent
@@ -306,7 +307,7 @@ def test_the_pictures_of_each_epoch_have_transparent_gaps(config, tmp_path):
 
 def test_an_estimate_is_measured_by_real_steps_and_leaves_nothing_behind(config, tmp_path):
     before = sorted(path for path in tmp_path.rglob("*"))
-    found = trainer.estimate(replace(config, augment="strong"), steps=2)
+    found = estimate(replace(config, augment="strong"), steps=2)
     assert sorted(path for path in tmp_path.rglob("*")) == before
     assert found["steps"] == 7
     assert 0 < found["seconds_per_step"] < 60
@@ -314,6 +315,6 @@ def test_an_estimate_is_measured_by_real_steps_and_leaves_nothing_behind(config,
     for key in ("seconds_to_start", "seconds_per_validation", "seconds_to_finish", "rss_mb"):
         assert found[key] > 0
     with pytest.raises(TrainingError, match="a teacher takes is not estimated"):
-        trainer.estimate(replace(config, teacher="x.tflite", augment="strong"))
+        estimate(replace(config, teacher="x.tflite", augment="strong"))
     with pytest.raises(DatasetError, match="no folder"):
-        trainer.estimate(replace(config, data=str(tmp_path / "nowhere")))
+        estimate(replace(config, data=str(tmp_path / "nowhere")))

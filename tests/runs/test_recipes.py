@@ -149,7 +149,7 @@ def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatc
             settings["options"] = {**settings.get("options", {}), **options}
     # For two steps, tracing would take longer than computing, and so would writing weights down.
     for module in ("callbacks", "checkpoints"):
-        monkeypatch.setattr(f"segdemo.{module}.save_weights", lambda model, path: Path(path).touch())
+        monkeypatch.setattr(f"segdemo.training.{module}.save_weights", lambda model, path: Path(path).touch())
     monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
     status = train(TrainConfig.from_json(settings), tmp_path / "run", verbose=False)
     assert (status["state"], status["epoch"]) == ("done", 1)

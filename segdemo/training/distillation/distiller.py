@@ -12,7 +12,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from segdemo.core.labels import VOID
 from segdemo.core.settings import pretrained_dir
+from segdemo.training.augment import Pair
 from segdemo.training.distillation import blockwise
 from segdemo.training.distillation.tflite import TeacherError
 
@@ -50,6 +52,36 @@ def soft_cross_entropy(logits, teacher, temperature=1.0):
     target = ops.softmax(ops.cast(teacher, "float32") / temperature, axis=-1)
     log_share = ops.log_softmax(ops.cast(logits, "float32") / temperature, axis=-1)
     return -(temperature**2) * ops.mean(ops.sum(target * log_share, axis=-1))
+
+
+def mixup(
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    seed: tf.Tensor,
+    chance: float = 0.2,
+    shares: tuple[float, float] = (0.15, 0.5),
+) -> Pair:
+    """Blend photos with the second next photo of the batch; what a blended pixel shows is void.
+
+    Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412. For a teacher that looks at the blend itself (Beyer et al.,
+    "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022, arXiv:2106.05237).
+
+    Args:
+        images: (B, H, W, 3). masks: (B, H, W).
+        chance: share of photos that are blended.
+        shares: smallest and largest share of the other photo.
+        seed: (2,), see the module.
+
+    Returns:
+        images float32, masks.
+    """
+    seeds = tf.random.split(seed, 2)
+    blended = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1], seeds[0]) < chance
+    share = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1, 1], seeds[1], *shares)
+    share = share * tf.cast(blended[..., None], tf.float32)
+    images = tf.cast(images, tf.float32)
+    mixed = images * (1 - share) + tf.roll(images, 2, axis=0) * share
+    return mixed, tf.where(blended, tf.cast(VOID, masks.dtype), masks)
 
 
 class Distiller(keras.Model):

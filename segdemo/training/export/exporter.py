@@ -20,12 +20,12 @@ from onnx import helper, numpy_helper
 from segdemo import __version__, zoo
 from segdemo.core.files import read_json, sha256, write_json
 from segdemo.core.photos import read_photo
-from segdemo.data.sources import open_dataset
 from segdemo.errors import UserError
 from segdemo.inference.calibrate import calibrate
 from segdemo.inference.evaluate import evaluate_model
 from segdemo.inference.predict import Predictor
 from segdemo.training.layers import last_logits
+from segdemo.training.tfds import open_data
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17
@@ -183,7 +183,7 @@ def export_run(run_dir, name=None, int8=False):
         ExportError: no best checkpoint yet, or the exported graph disagrees with Keras.
     """
     from segdemo.runs.config import TrainConfig
-    from segdemo.training.trainer import build_model
+    from segdemo.training.start import build_model
 
     run_dir = Path(run_dir)
     best = run_dir / "checkpoints" / "best.weights.h5"
@@ -191,7 +191,7 @@ def export_run(run_dir, name=None, int8=False):
         raise ExportError(f"{run_dir} has no best checkpoint yet: train at least one epoch first.")
     config = TrainConfig.from_json(read_json(run_dir / "config.json"))
     spec = zoo.spec(config.model)
-    dataset = open_dataset(config.dataset, config.data)
+    dataset = open_data(config.dataset, config.data)
     config = replace(config, precision="float32")  # what it is served in
     model = build_model(config, len(dataset.label_set), pretrained=False)
     model.load_weights(best)
@@ -319,7 +319,7 @@ def _compare(model, predictor, photos):
 
 def _compare_without_dropout(config, model, served, photos):
     """``_compare`` for a stochastic network, whose answers never agree: with the same weights and no dropout."""
-    from segdemo.training.trainer import build_model
+    from segdemo.training.start import build_model
 
     config = replace(config, options={**config.options, "dropout": 0.0})
     twin = build_model(config, len(served.label_set), pretrained=False)

@@ -175,7 +175,7 @@ def learned(run):
 
 def test_a_training_with_a_teacher_runs_and_goes_on(config, tmp_path):
     run = tmp_path / "run"
-    assert train(TrainConfig(**config), run, verbose=False)["state"] == "done"
+    assert train(TrainConfig.from_json(config), run, verbose=False)["state"] == "done"
     assert np.abs(learned(run)).max() > 0  # it began with zeros
     # As a run of before would, whose teacher was asked once a photo.
     settings = json.loads((run / "config.json").read_text()) | {"teacher_sees": "photo", "epochs": 2}
@@ -187,10 +187,10 @@ def test_a_training_with_a_teacher_runs_and_goes_on(config, tmp_path):
 
 def test_a_teacher_that_does_not_fit_is_refused(config, tmp_path):
     with pytest.raises(TrainingError, match="a multiple of 8 pixels, not 36: choose another"):
-        train(TrainConfig(**{**config, "size": 36}), tmp_path / "run", verbose=False)
+        train(TrainConfig.from_json({**config, "size": 36}), tmp_path / "run", verbose=False)
     (tmp_path / "t.tflite").write_bytes(tflite_files.network(65, 5))
     with pytest.raises(TrainingError, match=r"knows 5 classes and .* has 21: use one"):
-        train(TrainConfig(**config), tmp_path / "other", verbose=False)
+        train(TrainConfig.from_json(config), tmp_path / "other", verbose=False)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +208,6 @@ def test_a_teacher_that_does_not_fit_is_refused(config, tmp_path):
 )
 def test_settings_that_do_not_go_with_a_teacher_are_refused(wrong):
     config = {"model": "deeplabv3", "dataset": "voc", "data": "d", "teacher": "t", "augment": "strong"}
-    TrainConfig(**config)
+    TrainConfig.from_json(config)
     with pytest.raises(TrainingError, match=next(iter(wrong)) if "augment" not in wrong else "'strong'"):
-        TrainConfig(**{**config, **wrong})
+        TrainConfig.from_json({**config, **wrong})
