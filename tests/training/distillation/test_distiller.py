@@ -109,6 +109,21 @@ def test_a_model_learns_from_its_teacher_where_nothing_else_is_known():
     assert set(history) == {"loss", "pixel_accuracy", "val_loss", "val_pixel_accuracy"}
 
 
+def test_mixup_blends_photos_and_forgets_what_they_show():
+    masks = np.arange(16, dtype=np.uint8).repeat(6 * 8).reshape(16, 6, 8)  # photos that say which they are
+    images = 10.0 * masks[..., None].repeat(3, axis=-1)
+    out, ids_ = (a.numpy() for a in distiller.mixup(images, masks, chance=0.5, seed=(5, 11)))
+    blended = (ids_ == VOID).all((1, 2))
+    assert 3 < blended.sum() < 13
+    np.testing.assert_array_equal(out[~blended], images[~blended])
+    np.testing.assert_array_equal(ids_[~blended], masks[~blended])
+    for n in np.flatnonzero(blended):
+        other = 10 * ((n - 2) % 16)
+        share = (out[n, 0, 0, 0] - 10 * n) / (other - 10 * n)
+        assert 0.15 <= share <= 0.5
+        np.testing.assert_allclose(out[n], out[n, 0, 0, 0])
+
+
 def test_weights_of_a_distiller_are_those_of_the_model(tmp_path):
     model = network()
     model.set_weights([np.full_like(w, 0.5) for w in model.get_weights()])
