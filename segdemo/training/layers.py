@@ -1,5 +1,7 @@
 """Layers the segmentation networks share. Every tensor is channels-last: (B, H, W, C)."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,7 @@ from segdemo.errors import UserError
 from segdemo.training.kernels import has_atrous_gradient
 
 SERIAL = "segdemo"
+Tensor = Any  # of whatever backend Keras has
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -21,7 +24,7 @@ class AtrousConv2D(keras.layers.Conv2D):
     ``keras.layers.Conv2D``.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         if keras.backend.backend() != "tensorflow" or self.groups > 1:
             return super().convolution_op(inputs, kernel)
         import tensorflow as tf
@@ -58,7 +61,7 @@ class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
     Arguments, weights and results are those of ``keras.layers.DepthwiseConv2D``.
     """
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if keras.backend.backend() != "tensorflow" or self.dilation_rate == (1, 1) or training:
             return super().call(inputs)
         rate = self.dilation_rate[0]
@@ -87,13 +90,13 @@ class Preprocess(keras.layers.Layer):
 
     STYLES = ("tf", "caffe", "lite", "unit")
 
-    def __init__(self, style, **kwargs):
+    def __init__(self, style: str, **kwargs: Any):
         super().__init__(**kwargs)
         if style not in self.STYLES:
             raise UserError(f"Preprocess style is one of {', '.join(self.STYLES)}, not {style!r}.")
         self.style = style
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         images = ops.cast(images, self.compute_dtype)
         if self.style == "tf":
             return images / 127.5 - 1.0
@@ -104,7 +107,7 @@ class Preprocess(keras.layers.Layer):
         mean = ops.cast([103.939, 116.779, 123.68], self.compute_dtype)  # B, G, R
         return images[..., ::-1] - mean
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "style": self.style}
 
 
@@ -116,11 +119,11 @@ class ResizeLike(keras.layers.Layer):
     run time.
     """
 
-    def __init__(self, factor=1, **kwargs):
+    def __init__(self, factor: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
         self.factor = int(factor)
 
-    def call(self, features, like):
+    def call(self, features: Tensor, like: Tensor) -> Tensor:
         if keras.backend.backend() != "tensorflow":
             size = [self.factor * side for side in ops.shape(like)[1:3]]
             return ops.image.resize(features, size, interpolation="bilinear")
@@ -130,11 +133,13 @@ class ResizeLike(keras.layers.Layer):
             tf.image.resize(features, self.factor * tf.shape(like)[1:3], "bilinear"), features.dtype
         )
 
-    def compute_output_shape(self, features_shape, like_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], like_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         size = (None if side is None else self.factor * side for side in like_shape[1:3])
         return (features_shape[0], *size, features_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor}
 
 
@@ -149,22 +154,22 @@ class PadToMultiple(keras.layers.Layer):
     Call: (B, H, W, C) to (B, ceil(H / multiple) * multiple, ceil(W / multiple) * multiple, C).
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.multiple = int(multiple)
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         height, width = ops.shape(features)[1:3]
         below, right = -height % self.multiple, -width % self.multiple
         if isinstance(below, int) and isinstance(right, int) and below == right == 0:
             return features
         return ops.pad(features, [[0, 0], [0, below], [0, right], [0, 0]])
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         height, width = (None if n is None else n + -n % self.multiple for n in shape[1:3])
         return (shape[0], height, width, shape[3])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "multiple": self.multiple}
 
 
@@ -175,11 +180,13 @@ class CropLike(keras.layers.Layer):
     Call: ``(features (B, h, w, C), like (B, H, W, any))``, h >= H and w >= W, to (B, H, W, C).
     """
 
-    def call(self, features, like):
+    def call(self, features: Tensor, like: Tensor) -> Tensor:
         height, width = ops.shape(like)[1:3]
         return features[:, :height, :width, :]
 
-    def compute_output_shape(self, features_shape, like_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], like_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (features_shape[0], *like_shape[1:3], features_shape[-1])
 
 
@@ -196,7 +203,7 @@ class BilinearInitializer(keras.initializers.Initializer):
         ValueError: the kernel is not square and even, or channels in and out differ.
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         rows, columns, outputs, inputs = shape
         if rows != columns or rows % 2 or outputs != inputs:
             raise UserError(
@@ -223,7 +230,7 @@ class LearnedUpsampling(keras.layers.Conv2DTranspose):
     Call: (B, h, w, channels) to (B, h * stride, w * stride, channels).
     """
 
-    def __init__(self, channels, stride, **kwargs):
+    def __init__(self, channels: int, stride: int, **kwargs: Any):
         self.channels, self.stride = int(channels), int(stride)
         super().__init__(
             self.channels,
@@ -235,13 +242,13 @@ class LearnedUpsampling(keras.layers.Conv2DTranspose):
             **kwargs,
         )
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         x = ops.concatenate([features[:, :1], features, features[:, -1:]], 1)
         x = ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], 2)  # (B, h + 2, w + 2, C)
         x = super().call(x)
         return x[:, self.stride : -self.stride, self.stride : -self.stride]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "trainable": self.trainable,
@@ -260,14 +267,14 @@ class MaxPoolWithIndices(keras.layers.Layer):
     wins.
     """
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         maxima = ops.max_pool(features, 2, 2)
         indices = ops.full_like(maxima, 3, dtype="int32")
         for index, (i, j) in ((2, (1, 0)), (1, (0, 1)), (0, (0, 0))):
             indices = ops.where(features[:, i::2, j::2] == maxima, index, indices)
         return maxima, ops.stop_gradient(indices)
 
-    def compute_output_spec(self, features):
+    def compute_output_spec(self, features: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         batch, height, width, channels = features.shape
         if any(side is not None and side % 2 for side in (height, width)):
             raise UserError(f"Pooling with indices needs an even height and width, not {height} x {width}.")
@@ -285,14 +292,16 @@ class MaxUnpool(keras.layers.Layer):
     Call: ``(features (B, h, w, C), indices int32 (B, h, w, C))`` to (B, 2h, 2w, C).
     """
 
-    def call(self, features, indices):
+    def call(self, features: Tensor, indices: Tensor) -> Tensor:
         corners = [ops.where(indices == index, features, 0) for index in range(4)]
         upper, lower = ops.stack(corners[:2], 3), ops.stack(corners[2:], 3)  # (B, h, w, 2, C)
         _, height, width, channels = ops.shape(features)
         rows = [ops.reshape(row, (-1, height, 2 * width, channels)) for row in (upper, lower)]
         return ops.reshape(ops.stack(rows, 2), (-1, 2 * height, 2 * width, channels))
 
-    def compute_output_shape(self, features_shape, indices_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], indices_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         if features_shape[-1] != indices_shape[-1]:
             raise UserError(
                 f"The pooling indices have {indices_shape[-1]} channels and the features "
@@ -314,7 +323,7 @@ class MonteCarloDropout(keras.layers.Dropout):
     ``1 / (1 - rate)``.
     """
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if keras.backend.backend() != "tensorflow" or self.rate == 0:
             return super().call(inputs, training=True)
         import tensorflow as tf
@@ -324,7 +333,7 @@ class MonteCarloDropout(keras.layers.Dropout):
         return tf.where(noise >= self.rate, inputs / (1.0 - self.rate), tf.zeros_like(inputs))
 
 
-def last_logits(model):
+def last_logits(model: keras.Model) -> keras.KerasTensor:
     """What a segmentation model gives before its last bilinear upsampling: a tensor (B, h, w, K).
 
     That is the output of its layer ``"fine_logits"``, else of ``"logits"``, else its own.
@@ -334,7 +343,9 @@ def last_logits(model):
     return last.output if last else model.output
 
 
-def conv_bn_relu(x, filters, kernel_size=3, rate=1, stride=1, name=None):
+def conv_bn_relu(
+    x: Tensor, filters: int, kernel_size: int = 3, rate: int = 1, stride: int = 1, name: str | None = None
+) -> Tensor:
     """Convolution without bias, BatchNorm, ReLU. (B, H, W, C) to (B, ceil(H / stride), ceil(W / stride), filters)."""
     x = AtrousConv2D(
         filters,

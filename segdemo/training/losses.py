@@ -10,7 +10,6 @@ Pixelwise cross-entropy: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015). Dice:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,8 +17,7 @@ from keras import ops
 
 from segdemo.core.labels import VOID
 from segdemo.errors import UserError
-
-Tensor = Any  # of whatever backend Keras has
+from segdemo.training.layers import Tensor
 
 
 def median_frequency_weights(pixel_counts: Sequence[int] | np.ndarray, largest: float = 10.0) -> np.ndarray:

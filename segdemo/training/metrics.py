@@ -7,15 +7,12 @@ et al., "The PASCAL Visual Object Classes Challenge: A Retrospective" (2015). Wi
 ``label_maps.confusion`` and ``evaluate.scores``.
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from segdemo.core.labels import VOID
 from segdemo.errors import UserError
-
-Tensor = Any  # of whatever backend Keras has
+from segdemo.training.layers import Tensor
 
 
 class ConfusionMatrix(keras.metrics.Metric):

@@ -126,7 +126,7 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
     fitted = learner.compiled(model)
     first, done_steps, steps = 0, 0, task.steps
     if state is not None:
-        fitted.load_weights(checkpoints.folder / state["file"])
+        fitted.load_weights(checkpoints.last)
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
     train_data = learner.batches(first * steps + done_steps)
@@ -150,7 +150,7 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
             fit(epochs=first + 1, initial_epoch=first, steps_per_epoch=steps - done_steps)
             first = first + 1
             # fit has left the average where the trained weights were.
-            fitted.load_weights(checkpoints.folder / checkpoints.state()["file"])
+            fitted.load_weights(checkpoints.last)
         if first < config.epochs and not fitted.stop_training:
             fit(epochs=config.epochs, initial_epoch=first, steps_per_epoch=steps)
     except BaseException as error:

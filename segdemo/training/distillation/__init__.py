@@ -6,6 +6,7 @@
 import math
 import time
 from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -100,12 +101,12 @@ class TaughtLearner(PlainLearner):
 class BlockProgress(keras.callbacks.Callback):
     """Progress of the blocks that learn from a teacher's, before the training proper; stops on request."""
 
-    def __init__(self, run, steps):
+    def __init__(self, run: RunFolder, steps: int):
         super().__init__()
         self.run, self.steps = run, steps
         self._beat = 0.0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if not math.isfinite(logs["loss"]):
             raise TrainingError(
                 f"The blocks' error became {logs['loss']} in step {batch + 1}: "

@@ -7,6 +7,7 @@ et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR
 """
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,10 +17,11 @@ from segdemo.core.labels import VOID
 from segdemo.core.settings import pretrained_dir
 from segdemo.training.augment import Pair
 from segdemo.training.distillation import blockwise
-from segdemo.training.distillation.tflite import TeacherError
+from segdemo.training.distillation.tflite import FloatNetwork, TeacherError
+from segdemo.training.layers import Tensor
 
 
-def find_teacher(name):
+def find_teacher(name: str) -> Path:
     """The path of a teacher: ``name`` itself, or the file of that name in ``SEGDEMO_PRETRAINED``.
 
     Raises TeacherError if there is neither.
@@ -35,7 +37,7 @@ def find_teacher(name):
     )
 
 
-def soft_cross_entropy(logits, teacher, temperature=1.0):
+def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean over pixels of the cross-entropy between a teacher's class probabilities and a model's.
 
     Both are softened by the temperature T, and the result is multiplied by T squared, so that the gradients stay as
@@ -104,27 +106,34 @@ class Distiller(keras.Model):
 
     def __init__(
         self,
-        *args,
-        network,
-        truth_weight=0.5,
-        teacher_weight=1.0,
-        temperature=1.0,
-        block_weight=0.0,
-        steps=1,
-        **kwargs,
+        *args: Any,
+        network: FloatNetwork,
+        truth_weight: float = 0.5,
+        teacher_weight: float = 1.0,
+        temperature: float = 1.0,
+        block_weight: float = 0.0,
+        steps: int = 1,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.truth_weight, self.teacher_weight = float(truth_weight), float(teacher_weight)
         self.temperature, self._network = float(temperature), network
         self.block_weight, self._steps = float(block_weight), steps
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Any:
         """What the model answers, see ``block_weight``."""
         if self.block_weight:
             inputs = self._network.pictures(inputs)
         return super().call(inputs, training=training, mask=mask)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: None = None,
+        training: bool | None = True,
+    ) -> Tensor:
         """The loss, a scalar. ``y`` is the label map (B, h, w)."""
         y_pred, *ends = y_pred if self.block_weight else [y_pred]
         truth = super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -144,6 +153,6 @@ class Distiller(keras.Model):
             loss = loss + self.block_weight * ops.maximum(left, 0) * error
         return loss
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: None = None) -> dict[str, Any]:
         """The metrics of the logits in ``y_pred``."""
         return super().compute_metrics(x, y, y_pred[0] if self.block_weight else y_pred, sample_weight)

@@ -4,6 +4,7 @@ TFLite's quantisation stands for real values: ``real = scale * (stored - zero po
 and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, equation 1).
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from segdemo.errors import UserError
+from segdemo.training.layers import Tensor
 
 _OPERATORS = schema.BuiltinOperator
 _AFTER_LOGITS = (_OPERATORS.ARG_MAX, _OPERATORS.RESIZE_BILINEAR, _OPERATORS.QUANTIZE, _OPERATORS.DEQUANTIZE)
@@ -27,14 +29,14 @@ class TeacherError(UserError):
     """A teacher cannot be used; the message is one sentence that says what to do."""
 
 
-def no_deeplab(path):
+def no_deeplab(path: Path | str) -> TeacherError:
     """The TeacherError for a file that is no network of the kind."""
     return TeacherError(
         f"{path} is not a TFLite DeepLabv3 with uint8 in- and output: give the path of one that is."
     )
 
 
-def cut_at_logits(path):
+def cut_at_logits(path: Path | str) -> schema.ModelT:
     """A TFLite segmentation network without what follows the convolution that makes its logits.
 
     Args:
@@ -85,7 +87,7 @@ class FloatNetwork:
         TeacherError: it is no such network, or has a layer that DeepLabv3 on MobileNetV2 has not.
     """
 
-    def __init__(self, path, dtype="float32"):
+    def __init__(self, path: Path | str, dtype: str = "float32"):
         model = cut_at_logits(path)
         self._dtype = tf.as_dtype(dtype)
         self._tensors = model.subgraphs[0].tensors
@@ -93,7 +95,7 @@ class FloatNetwork:
         self._input, self._output = (
             int(getattr(model.subgraphs[0], end)[0]) for end in ("inputs", "outputs")
         )
-        builders = {
+        builders: dict[int, Callable] = {
             _OPERATORS.CONV_2D: partial(self._convolution, tf.nn.conv2d),
             _OPERATORS.DEPTHWISE_CONV_2D: partial(self._convolution, tf.nn.depthwise_conv2d),
             _OPERATORS.ADD: self._addition,
@@ -103,7 +105,7 @@ class FloatNetwork:
             _OPERATORS.QUANTIZE: lambda operator: (tf.identity, 1),  # of one scale to another: the same value
             _OPERATORS.CONCATENATION: self._concatenation,
         }
-        self._layers = []  # (function, its inputs, its output)
+        self._layers: list[tuple[Callable, list[int], int]] = []  # (function, its inputs, its output)
         for operator in model.subgraphs[0].operators:
             if (code := _code(model, operator)) not in builders:
                 raise no_deeplab(path)
@@ -132,7 +134,7 @@ class FloatNetwork:
         ]
         self.block_widths = [int(self._tensors[t].shape[3]) for t in self._bottlenecks]
 
-    def __call__(self, images):
+    def __call__(self, images: Tensor) -> Tensor:
         """Logits of pictures.
 
         Args:
@@ -143,7 +145,7 @@ class FloatNetwork:
         """
         return self.answers(images)[0]
 
-    def on_crops(self, images):
+    def on_crops(self, images: Tensor) -> Tensor:
         """Logits of crops whose sides are multiples of ``stride``, each for the middle of its cell.
 
         Args:
@@ -154,7 +156,7 @@ class FloatNetwork:
         """
         return self(self.pictures(images))
 
-    def pictures(self, crops):
+    def pictures(self, crops: Tensor) -> Tensor:
         """The part of crops whose sides are multiples of ``stride`` that it can be asked about, see ``__call__``.
 
         Its first pixel is in the middle of the crop's first cell, its last in the middle of the last.
@@ -163,7 +165,7 @@ class FloatNetwork:
         height, width = crops.shape[1] - left_out, crops.shape[2] - left_out
         return crops[:, first:height, first:width]
 
-    def blocks(self, images):
+    def blocks(self, images: Tensor) -> list[Tensor]:
         """What each block of its encoder ends in: the linear bottlenecks, with what is added to them.
 
         Args:
@@ -174,7 +176,7 @@ class FloatNetwork:
         """
         return self.answers(images)[1]
 
-    def answers(self, images):
+    def answers(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits of pictures, see ``__call__``, and what the blocks end in, see ``blocks``, from one look at them."""
         scale, zero_point = self._quantised(self._input)
         values = {self._input: tf.cast((tf.cast(images, tf.float32) - zero_point) * scale, self._dtype)}

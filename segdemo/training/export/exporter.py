@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -43,13 +44,13 @@ class ExportError(UserError):
     """A run cannot be exported; the message is one sentence that says what to do."""
 
 
-def serving_model(model):
+def serving_model(model: keras.Model) -> keras.Model:
     """The part of a segmentation model that is served: up to its ``last_logits``."""
     last = last_logits(model)
     return model if last is model.output else keras.Model(model.input, last)
 
 
-def to_onnx(model, path, metadata=None):
+def to_onnx(model: keras.Model, path: Path | str, metadata: dict[str, Any] | None = None) -> None:
     """Write the serving graph of a segmentation model.
 
     Args:
@@ -139,7 +140,7 @@ def _explicit_padding(graph):
         _set_attributes(node, auto_pad=None, pads=[*before, *after])
 
 
-def save_float16(model, path):
+def save_float16(model: keras.Model, path: Path | str) -> None:
     """Write a model's weights, without any optimizer state, as float16: half the size, and Keras reads them."""
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
         full, half = Path(folder) / "full.weights.h5", Path(folder) / "half.weights.h5"
@@ -164,7 +165,7 @@ def _copy_float16(name, node, target):
         copied.attrs[key] = value
 
 
-def export_run(run_dir, name=None, int8=False):
+def export_run(run_dir: Path | str, name: str | None = None, int8: bool = False) -> dict[str, Any]:
     """Export the best checkpoint of a finished run, calibrate it and measure it.
 
     Writes ``model.onnx``, ``model.weights.h5`` (float16), ``report.json`` (scores of the start and of the result
@@ -246,7 +247,7 @@ def export_run(run_dir, name=None, int8=False):
     return entry
 
 
-def inherited_refinement(name):
+def inherited_refinement(name: str) -> dict[str, Any] | None:
     """The refinement of a served model for one that was trained from it, see ``calibrate.fit_refinement``, or None."""
     parent = zoo.served_models().get(name)
     refinement = parent.data.get("refinement") if parent else None
