@@ -4,13 +4,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from segdemo.errors import UserError
 from segdemo.training.kernels import has_atrous_gradient
 
 SERIAL = "segdemo"
-Tensor = Any  # of whatever backend Keras has
+Tensor = Any  # of TensorFlow, of Keras or an array
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -19,15 +20,14 @@ class AtrousConv2D(keras.layers.Conv2D):
 
     On TensorFlow, ``keras.layers.Conv2D(dilation_rate > 1)`` becomes SpaceToBatchND, Conv2D, BatchToSpaceND
     on the CPU, which is two to eight times slower and clutters the exported graph. This layer calls
-    ``tf.nn.conv2d(dilations=...)`` there and Keras's own convolution on the other backends. Where TensorFlow has no
-    gradient of that, the gradient is that of Keras's way. Arguments, weights and results are those of
+    ``tf.nn.conv2d(dilations=...)``. Where TensorFlow has no gradient of that, the gradient is that of Keras's way.
+    Arguments, weights and results are those of
     ``keras.layers.Conv2D``.
     """
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        if keras.backend.backend() != "tensorflow" or self.groups > 1:
+        if self.groups > 1:
             return super().convolution_op(inputs, kernel)
-        import tensorflow as tf
 
         def convolved(inputs, kernel):
             return tf.nn.conv2d(
@@ -62,7 +62,7 @@ class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        if keras.backend.backend() != "tensorflow" or self.dilation_rate == (1, 1) or training:
+        if self.dilation_rate == (1, 1) or training:
             return super().call(inputs)
         rate = self.dilation_rate[0]
         height, width, channels, multiplier = self.kernel.shape
@@ -124,11 +124,7 @@ class ResizeLike(keras.layers.Layer):
         self.factor = int(factor)
 
     def call(self, features: Tensor, like: Tensor) -> Tensor:
-        if keras.backend.backend() != "tensorflow":
-            size = [self.factor * side for side in ops.shape(like)[1:3]]
-            return ops.image.resize(features, size, interpolation="bilinear")
-        import tensorflow as tf  # keras.ops.image.resize takes no size known only at run time
-
+        # keras.ops.image.resize takes no size known only at run time.
         return tf.cast(
             tf.image.resize(features, self.factor * tf.shape(like)[1:3], "bilinear"), features.dtype
         )
@@ -324,10 +320,8 @@ class MonteCarloDropout(keras.layers.Dropout):
     """
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        if keras.backend.backend() != "tensorflow" or self.rate == 0:
-            return super().call(inputs, training=True)
-        import tensorflow as tf
-
+        if self.rate == 0:
+            return inputs
         # Keras draws from StatelessRandomUniform, which has no counterpart in ONNX; RandomUniform has one.
         noise = tf.random.uniform(tf.shape(inputs), dtype=inputs.dtype)
         return tf.where(noise >= self.rate, inputs / (1.0 - self.rate), tf.zeros_like(inputs))

@@ -32,8 +32,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         self.matrix = self.add_variable(
             (self.num_classes, self.num_classes),
             "zeros",
-            # float32 cannot count past 16.7 million pixels one by one; JAX has no float64 by default.
-            dtype="float32" if keras.backend.backend() == "jax" else "float64",
+            dtype="float64",  # float32 cannot count past 16.7 million pixels one by one
             name="matrix",
         )
 

@@ -75,6 +75,25 @@ SLOW = {"steps": 500, "delay": 0.02}
 # --- the ordinary course ---
 
 
+def test_a_run_learns_from_what_tensorflow_datasets_has_prepared(make, config, home, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_DATA", str(home))
+    folder = home / "oxford_iiit_pet" / "4.0.0"
+    folder.mkdir(parents=True)
+    splits = [{"name": name, "shardLengths": ["50"]} for name in ("train", "test")]
+    (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
+    wanted = {**config(), "dataset": "pets", "data": "tfds:oxford_iiit_pet"}
+    server = make(limits={"max_images": 40})
+    with pytest.raises(PolicyError, match="up to 40 photos here, and 'train' has 45"):
+        server.start(wanted)
+    server = make()
+    snapshot = until(server, server.start(wanted).run_id, lambda s: s.ended)
+    assert snapshot.settings["data"] == "tfds:oxford_iiit_pet"  # its process writes the folder
+    assert snapshot.state == "done"
+    assert not snapshot.lineage["dataset_changed"]
+    with pytest.raises(DatasetError, match="There is no 'voc' dataset"):
+        server.start({**wanted, "dataset": "voc"})
+
+
 def test_a_run_goes_from_start_to_a_served_model(make, config):
     server = make(limits={"threads": 1})
     ticket = server.start(config(), title="My cats", user="ann")

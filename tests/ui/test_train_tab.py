@@ -1,5 +1,6 @@
 """What the Train tab offers and shows, apart from the browser."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -13,6 +14,7 @@ from segdemo import zoo
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS, VOC
 from segdemo.core.photos import Limits
+from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
@@ -26,6 +28,8 @@ from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.tab import Twins, user_of
 from segdemo.ui.train_chart import chart
 from segdemo.zoo.versions import ModelStore, Version
+
+TFDS = "tfds:oxford_iiit_pet"
 
 
 @pytest.fixture
@@ -77,6 +81,25 @@ def test_the_menus_hold_models_with_weights_all_architectures_and_all_datasets(s
     for value in ("collection:none", "dataset:none", "", None, "x"):
         with pytest.raises(ValueError, match=r"\."):
             train_form.open_source(services, value)
+
+
+def test_what_tensorflow_datasets_has_prepared_is_learned_from_by_its_name(services, tmp_path):
+    folder = tmp_path / "data" / "oxford_iiit_pet" / "4.0.0"
+    folder.mkdir(parents=True)
+    splits = [{"name": name, "shardLengths": ["50", "50"]} for name in ("train", "test")]
+    (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
+    assert ("oxford_iiit_pet · TensorFlow Datasets", TFDS) in train_form.sources(services)
+    dataset = train_form.open_source(services, TFDS)
+    start = train_form.Start.of("unet")
+    assert "Learns from <b>90</b> photos" in train_form.summary(start, dataset)
+    values = train_form.suggest(start, dataset)
+    settings, _, _ = train_form.wish(services, "unet", TFDS, "", values)
+    assert (settings["dataset"], settings["data"]) == ("pets", TFDS)
+    assert train_form.source_of(services, settings) == TFDS
+    (folder / "dataset_info.json").write_text("{}")
+    assert train_form.source_of(services, settings) is None
+    with pytest.raises(DatasetError, match="is damaged"):
+        train_form.open_source(services, TFDS)
 
 
 def test_a_promoted_version_goes_by_its_models_name_only(services, tmp_path):

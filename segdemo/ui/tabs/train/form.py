@@ -130,9 +130,10 @@ def first_source(services, start):
 def source_of(services, settings):
     """The choice of the dataset menu that a run's settings stand for, or None."""
     for _, value in sources(services):
-        dataset = open_source(services, value)
-        if (dataset.kind, tfds.address(dataset.root)) == (settings["dataset"], settings["data"]):
-            return value
+        with contextlib.suppress(DatasetError, StoreError):
+            dataset = open_source(services, value)
+            if (dataset.kind, tfds.address(dataset.root)) == (settings["dataset"], settings["data"]):
+                return value
     return None
 
 
