@@ -9,11 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from segdemo.cli.common import (
-    add_dataset,
-    add_int8,
-    print_json,
-)
+from segdemo.cli.common import add_dataset, add_int8, print_json
 from segdemo.errors import UserError
 
 

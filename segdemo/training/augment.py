@@ -61,9 +61,7 @@ def random_flip(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor) -> Pair:
     """Mirror both left to right, or neither, with equal chance."""
     flip = tf.random.stateless_uniform([], seed) < 0.5
     return tf.cond(
-        flip,
-        lambda: (tf.reverse(image, axis=[1]), tf.reverse(mask, axis=[1])),
-        lambda: (image, mask),
+        flip, lambda: (tf.reverse(image, axis=[1]), tf.reverse(mask, axis=[1])), lambda: (image, mask)
     )
 
 

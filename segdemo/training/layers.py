@@ -107,9 +107,6 @@ class Preprocess(keras.layers.Layer):
         mean = ops.cast([103.939, 116.779, 123.68], self.compute_dtype)  # B, G, R
         return images[..., ::-1] - mean
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "style": self.style}
-
 
 @keras.saving.register_keras_serializable(SERIAL)
 class ResizeLike(keras.layers.Layer):
@@ -134,9 +131,6 @@ class ResizeLike(keras.layers.Layer):
     ) -> tuple[int | None, ...]:
         size = (None if side is None else self.factor * side for side in like_shape[1:3])
         return (features_shape[0], *size, features_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor}
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -165,9 +159,6 @@ class PadToMultiple(keras.layers.Layer):
         height, width = (None if n is None else n + -n % self.multiple for n in shape[1:3])
         return (shape[0], height, width, shape[3])
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "multiple": self.multiple}
-
 
 @keras.saving.register_keras_serializable(SERIAL)
 class CropLike(keras.layers.Layer):
@@ -186,30 +177,21 @@ class CropLike(keras.layers.Layer):
         return (features_shape[0], *like_shape[1:3], features_shape[-1])
 
 
-@keras.saving.register_keras_serializable(SERIAL)
-class BilinearInitializer(keras.initializers.Initializer):
+def bilinear_kernel(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
     """Kernel of a transposed convolution that interpolates bilinearly, each channel by itself.
 
     For a stride s the kernel is 2s x 2s and holds, on the diagonal of its channels, the tent
     ``(1 - |i - c| / s) * (1 - |j - c| / s)`` with c = s - 1/2 (Long, Shelhamer, Darrell, 2015, section 3.3).
 
-    Call: shape (2s, 2s, channels, channels) of a ``Conv2DTranspose`` kernel.
-
-    Raises:
-        ValueError: the kernel is not square and even, or channels in and out differ.
+    Args:
+        shape: (2s, 2s, channels, channels).
+        dtype: Keras's own by default.
     """
-
-    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-        rows, columns, outputs, inputs = shape
-        if rows != columns or rows % 2 or outputs != inputs:
-            raise UserError(
-                "Bilinear upsampling needs an even square kernel and as many channels out as in, "
-                f"not a kernel of shape {tuple(shape)}."
-            )
-        stride = rows // 2
-        tent = 1.0 - np.abs(np.arange(rows) - (stride - 0.5)) / stride
-        kernel = np.einsum("i,j,oc->ijoc", tent, tent, np.eye(outputs))
-        return ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
+    rows, _, channels, _ = shape
+    stride = rows // 2
+    tent = 1.0 - np.abs(np.arange(rows) - (stride - 0.5)) / stride
+    kernel = np.einsum("i,j,oc->ijoc", tent, tent, np.eye(channels))
+    return ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -234,7 +216,7 @@ class LearnedUpsampling(keras.layers.Conv2DTranspose):
             strides=self.stride,
             padding="same",
             use_bias=False,
-            kernel_initializer=BilinearInitializer(),
+            kernel_initializer=bilinear_kernel,
             **kwargs,
         )
 

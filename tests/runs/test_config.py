@@ -67,5 +67,7 @@ def test_a_retired_setting_on_the_command_line_is_told(capsys):
     arguments = ["train", "--model", "unet", "--dataset", "pets", "--data", "nowhere", "--estimate"]
     assert main([*arguments, "--set", "teacher_sees=photo"]) == 2
     told = capsys.readouterr().err
-    assert "teacher_sees is no setting any more, since a teacher always sees the crop: it is left out." in told
+    assert (
+        "teacher_sees is no setting any more, since a teacher always sees the crop: it is left out." in told
+    )
     assert "There is no folder" in told

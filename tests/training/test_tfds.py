@@ -112,7 +112,7 @@ def test_damaged_records_are_told(places):
     write_pets(places, train=6, test=2)
     shard = next((places / "oxford_iiit_pet" / "4.0.0").glob("*train*"))
     shard.write_bytes(shard.read_bytes()[:-40])
-    with pytest.raises(DatasetError, match="cannot be read .*: prepare it anew"):
+    with pytest.raises(DatasetError, match=r"cannot be read .*: prepare it anew"):
         tfds.open_data("pets", PETS)
 
 

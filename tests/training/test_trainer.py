@@ -441,9 +441,7 @@ def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
     trained = architectures.build("deeplabv3", **source.options)
     trained.load_weights(source.folder / source.data["weights"])
     settings = {"model": "fcn8s", "dataset": "voc", "data": "-", "options": {"fc_filters": 4}}
-    encoder = start.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer(
-        "mobilenet_v2"
-    )
+    encoder = start.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer("mobilenet_v2")
     shared = [layer for layer in trained.get_layer("mobilenet_v2").layers if layer.weights]
     assert len(shared) > 100
     for layer in shared:

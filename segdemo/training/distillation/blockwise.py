@@ -108,7 +108,7 @@ def lessons(
 
     def lesson(crops):
         pictures = network.pictures(crops)
-        features = [preprocess(pictures), *network.blocks(pictures)]
+        features = [preprocess(pictures), *network(pictures)[1]]
         pairs = [aligned(padding, *pair) for padding, pair in zip(paddings, pairwise(features), strict=True)]
         return tuple(entering for entering, _ in pairs), tuple(leaving for _, leaving in pairs)
 

@@ -95,7 +95,7 @@ class Distiller(keras.Model):
 
     Args:
         inputs, outputs: of the model that learns, as for ``keras.Model``.
-        network: a ``tflite.FloatNetwork`` or what else has its ``on_crops``.
+        network: a ``tflite.FloatNetwork`` or what else answers as it does.
         truth_weight: of the loss it is compiled with.
         teacher_weight: of ``soft_cross_entropy``.
         temperature: of ``soft_cross_entropy``.
@@ -139,14 +139,11 @@ class Distiller(keras.Model):
         truth = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return truth
-        if ends:
-            logits, blocks = self._network.answers(self._network.pictures(x))
-        else:
-            logits, blocks = self._network.on_crops(x), []
+        logits, blocks = self._network(self._network.pictures(x))
         logits = tf.stop_gradient(tf.image.resize(logits, tf.shape(y_pred)[1:3]))
         teacher = soft_cross_entropy(y_pred, logits, self.temperature)
         loss = self.truth_weight * truth + self.teacher_weight * teacher
-        if blocks:
+        if ends:
             pairs = zip(blocks, ends, strict=True)
             error = ops.mean([ops.mean(blockwise.relative_error(tf.stop_gradient(b), e)) for b, e in pairs])
             left = 1 - ops.cast(self.optimizer.iterations, "float32") / self._steps

@@ -81,7 +81,7 @@ class FloatNetwork:
 
     Attributes:
         stride: distance of neighbouring logits in pixels. classes: K.
-        block_widths: channels of what each block of its encoder ends in, see ``blocks``.
+        block_widths: channels of what each block of its encoder ends in, see ``__call__``.
 
     Raises:
         TeacherError: it is no such network, or has a layer that DeepLabv3 on MobileNetV2 has not.
@@ -134,28 +134,6 @@ class FloatNetwork:
         ]
         self.block_widths = [int(self._tensors[t].shape[3]) for t in self._bottlenecks]
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits of pictures.
-
-        Args:
-            images: (B, H, W, 3) RGB 0..255, of a multiple of ``stride`` and one pixel more.
-
-        Returns:
-            float32 (B, h, w, K). Logit (i, j) belongs to pixel (``stride`` i, ``stride`` j).
-        """
-        return self.answers(images)[0]
-
-    def on_crops(self, images: Tensor) -> Tensor:
-        """Logits of crops whose sides are multiples of ``stride``, each for the middle of its cell.
-
-        Args:
-            images: (B, H, W, 3) RGB 0..255.
-
-        Returns:
-            float32 (B, H / stride, W / stride, K).
-        """
-        return self(self.pictures(images))
-
     def pictures(self, crops: Tensor) -> Tensor:
         """The part of crops whose sides are multiples of ``stride`` that it can be asked about, see ``__call__``.
 
@@ -165,19 +143,17 @@ class FloatNetwork:
         height, width = crops.shape[1] - left_out, crops.shape[2] - left_out
         return crops[:, first:height, first:width]
 
-    def blocks(self, images: Tensor) -> list[Tensor]:
-        """What each block of its encoder ends in: the linear bottlenecks, with what is added to them.
+    def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits of pictures, and what each block of its encoder ends in.
 
         Args:
-            images: see ``__call__``.
+            images: (B, H, W, 3) RGB 0..255, of a multiple of ``stride`` and one pixel more, see ``pictures``.
 
         Returns:
-            A list of float32 (B, h, w, C), first to last. Cell (i, j) of stride s is centred on pixel (s i, s j).
+            Logits float32 (B, h, w, K), of which (i, j) belongs to pixel (``stride`` i, ``stride`` j); and float32
+            (B, h, w, C) of each block, first to last: the linear bottlenecks, with what is added to them. Cell (i, j)
+            of stride s is centred on pixel (s i, s j).
         """
-        return self.answers(images)[1]
-
-    def answers(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits of pictures, see ``__call__``, and what the blocks end in, see ``blocks``, from one look at them."""
         scale, zero_point = self._quantised(self._input)
         values = {self._input: tf.cast((tf.cast(images, tf.float32) - zero_point) * scale, self._dtype)}
         for function, inputs, output in self._layers:

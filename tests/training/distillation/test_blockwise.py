@@ -64,7 +64,7 @@ def errors(model, network, images):
 
 def test_a_network_of_a_teacher_shows_its_bottlenecks(teacher):
     assert (teacher.stride, teacher.block_widths) == (16, WIDTHS)
-    blocks = teacher.blocks(crops(2, 113))
+    blocks = teacher(crops(2, 113))[1]
     assert [block.shape[1:] for block in blocks] == [
         (side, side, width) for side, width in zip([57, 29, 29, 15, 15, 15] + [8] * 11, WIDTHS, strict=True)
     ]
@@ -95,7 +95,7 @@ def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_t
     images = crops(2, 113)
     learner = blockwise.imitating(same, same.get_layer("mobilenet_v2"), teacher)
     logits, *ends = learner(images, training=False)
-    right = teacher.blocks(images)
+    right = teacher(images)[1]
     assert [end.shape for end in ends] == [block.shape for block in right]
     assert logits.shape == (2, 8, 8, 5)
     error = [float(tf.reduce_mean(blockwise.relative_error(*pair))) for pair in zip(right, ends, strict=True)]
@@ -125,9 +125,8 @@ def test_the_blocks_error_is_part_of_the_loss_and_fades(other, teacher):
     learner = distiller(other, teacher, block_weight=3.0, steps=4)
     answers = learner(images, training=False)
     mask = np.zeros(answers[0].shape[:3], np.uint8)
-    soft = teacher(teacher.pictures(images))
+    soft, blocks = teacher(teacher.pictures(images))
     plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + soft_cross_entropy(answers[0], soft)
-    blocks = teacher.blocks(teacher.pictures(images))
     error = np.mean(
         [tf.reduce_mean(blockwise.relative_error(b, e)) for b, e in zip(blocks, answers[1:], strict=True)]
     )
