@@ -1,7 +1,9 @@
 """What TensorFlow Datasets has prepared, written as a folder."""
 
 import json
+from functools import partialmethod
 
+import keras
 import numpy as np
 import pytest
 import tensorflow_datasets
@@ -12,7 +14,9 @@ from segdemo.cli import main
 from segdemo.data import tfds as prepared_datasets
 from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
+from segdemo.runs.config import TrainConfig
 from segdemo.training import tfds
+from segdemo.training.trainer import train
 
 PETS = "tfds:oxford_iiit_pet"
 
@@ -114,6 +118,23 @@ def test_damaged_records_are_told(places):
     shard.write_bytes(shard.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=r"cannot be read .*: prepare it anew"):
         tfds.open_data("pets", PETS)
+
+
+def test_a_run_learns_from_it_and_goes_by_its_name(places, tmp_path, monkeypatch):
+    write_pets(places, train=20, test=2)
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
+    config = TrainConfig(
+        model="unet_plain",
+        dataset="pets",
+        data=PETS,
+        options={"filters": [4], "bottleneck": 4},
+        epochs=1,
+        steps_per_epoch=1,
+        batch=2,
+        size=32,
+    )
+    assert train(config, tmp_path / "run", verbose=False)["state"] == "done"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == PETS
 
 
 def test_the_command_line_measures_on_it(places, capsys):
