@@ -4,7 +4,7 @@ The command line (``--set``), ``config.json`` and the form of the page take them
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -73,7 +73,9 @@ class Distillation:
     truth_weight: float = _set("of the run's own loss beside them", 0.5, ge=0)
     teacher_temperature: float = _set("softens the labels of both", 1.0, ge=1, le=20)
     block_steps: int = _set("first, the encoder's blocks learn so many batches; 0: none", 0, ge=0)
-    block_learning_rate: float = _set("the highest of these steps", 3e-3, gt=0, lt=1, title="The block learning rate")
+    block_learning_rate: float = _set(
+        "the highest of these steps", 3e-3, gt=0, lt=1, title="The block learning rate"
+    )
     block_weight: float = _set("of the blocks' error in the loss; it falls to zero", 0.0, ge=0)
     mixup: Share = _set("share of photos that are blended with another of the batch", 0.0)
 
@@ -124,7 +126,9 @@ class TrainConfig:
     freeze_batch_norm: bool = _set("keep the encoder's BatchNorm as it is", False)
     ema: float = _set("momentum of the averaged weights that are kept; 0: none", 0.0, ge=0, lt=1)
     reduce_lr: int = _set("epochs without a lower val_loss until the learning rate falls; 0: never", 3, ge=0)
-    early_stopping: int = _set("epochs without a lower val_loss until the run ends; 0: never", 6, ge=0, le=10_000)
+    early_stopping: int = _set(
+        "epochs without a lower val_loss until the run ends; 0: never", 6, ge=0, le=10_000
+    )
     validation_photos: int = _set("at most so many are watched; 0: all", 0, ge=0, le=1_000_000)
     repeat_threshold: Share = _set("see pipeline.repeat_factors; 0: all photos alike", 0.0)
     precision: Precision = _set("what layers compute in; weights are float32", "float32")
@@ -155,7 +159,7 @@ class TrainConfig:
         own, teaching = ({f.name for f in fields(kind)} - {"distillation"} for kind in (cls, Distillation))
         data = {name: value for name, value in data.items() if name not in RETIRED}
         if unknown := sorted(data.keys() - own - teaching):
-            raise _unknown(unknown[0])
+            raise _unknown(unknown[0], own | teaching)
         if isinstance(data.get("scale"), list):
             data["scale"] = tuple(data["scale"])
         distillation = Distillation(**{name: data.pop(name) for name in teaching & data.keys()})
@@ -208,7 +212,7 @@ def _sentence(cls: type, error: ValidationError, settings: Mapping[str, Any]) ->
         return own
     name, kind = str(first["loc"][0]), first["type"]
     if name not in _fields(cls):
-        return _unknown(name)
+        return _unknown(name, _fields(cls))
     if name not in settings:
         return _missing(name)
     field, value = _fields(cls)[name], settings[name]
@@ -225,9 +229,8 @@ def _sentence(cls: type, error: ValidationError, settings: Mapping[str, Any]) ->
     return TrainingError(f"{name} is {wanted}, not {value!r}.")
 
 
-def _unknown(name: str) -> TrainingError:
-    known = sorted(_all_fields().keys() - {"distillation"})
-    return TrainingError(f"There is no setting {name!r}: choose from {', '.join(known)}.")
+def _unknown(name: str, known: Iterable[str]) -> TrainingError:
+    return TrainingError(f"There is no setting {name!r}: choose from {', '.join(sorted(known))}.")
 
 
 def _missing(name: str) -> TrainingError:

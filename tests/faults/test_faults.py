@@ -24,7 +24,7 @@ from segdemo.core.files import read_json
 from segdemo.core.labels import LabelSet
 from segdemo.data.datasets import DatasetError
 from segdemo.runs import processes
-from segdemo.runs.config import TrainConfig, TrainingError
+from segdemo.runs.config import Distillation, TrainConfig, TrainingError
 from segdemo.runs.policy import Policy
 from segdemo.runs.supervisor import Runs
 from segdemo.training import callbacks, trainer
@@ -315,6 +315,6 @@ def test_an_estimate_is_measured_by_real_steps_and_leaves_nothing_behind(config,
     for key in ("seconds_to_start", "seconds_per_validation", "seconds_to_finish", "rss_mb"):
         assert found[key] > 0
     with pytest.raises(TrainingError, match="a teacher takes is not estimated"):
-        estimate(replace(config, teacher="x.tflite", augment="strong"))
+        estimate(replace(config, distillation=Distillation(teacher="x.tflite"), augment="strong"))
     with pytest.raises(DatasetError, match="no folder"):
         estimate(replace(config, data=str(tmp_path / "nowhere")))
