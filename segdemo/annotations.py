@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from segdemo import exchange, names
+from segdemo import names
 from segdemo.collection import Collection
-from segdemo.exchange import SUBSETS, Account, Annotation, ExchangeError, Imported
-from segdemo.exchange.classes import make_label_set, parse_names
-from segdemo.exchange.sidecars import parse_label_set
+from segdemo.data import formats
+from segdemo.data.formats import SUBSETS, Account, Annotation, ExchangeError, Imported
+from segdemo.data.formats.classes import make_label_set, parse_names
+from segdemo.data.formats.sidecars import parse_label_set
 from segdemo.files import DiskError, StoreError
 from segdemo.intake import IntakeError, Limits
 from segdemo.labels import VOID, LabelSet
@@ -92,7 +93,7 @@ def import_annotations(
     label_set, class_names = read_classes(classes) if classes is not None else (None, None)
     if collection is not None:
         label_set = collection.label_set
-    read = exchange.import_folder if path.is_dir() else exchange.import_zip
+    read = formats.import_folder if path.is_dir() else formats.import_zip
     imported = read(path, label_set, limits=limits, class_names=class_names)
     if not imported.fits:
         imported.close()

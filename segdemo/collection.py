@@ -14,8 +14,8 @@ from PIL import Image
 from segdemo import faithful, intake, masks
 from segdemo.collection_files import CollectionFiles, Photo, Revision, in_palette
 from segdemo.conventions import TRASH_DAYS, clean_title, now, slug
+from segdemo.data.formats import SUBSETS, Annotation
 from segdemo.datasets import open_dataset
-from segdemo.exchange import SUBSETS, Annotation
 from segdemo.files import StoreError, sweep, write_atomic, write_json
 
 THUMBNAIL_SIDE = 256  # pixels, long side
@@ -314,14 +314,14 @@ class Collection(CollectionFiles):
             )
 
     def annotations(self, ids=None):
-        """Photos with their masks, one at a time, as ``exchange.export_zip`` takes them.
+        """Photos with their masks, one at a time, as ``formats.export_zip`` takes them.
 
         Args:
             ids: which; None for all, oldest first, so that photos of equal names are numbered the same in the
                 next export. Those without a mask, or in the trash, are left out.
 
         Returns:
-            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model and
+            An iterator of ``formats.Annotation``; ``meta`` has source, subset, dates, revision, model and
             ``photo_sha256``, by which ``take`` knows the photo again. Exports call its files as ``source`` says.
         """
         label_set = self.label_set
@@ -347,7 +347,7 @@ class Collection(CollectionFiles):
         What an export said of its history is kept with the revision's ``meta``, as ``"exported"``.
 
         Args:
-            annotation: an ``exchange.Annotation`` whose label set has the collection's classes; without a label map
+            annotation: an ``formats.Annotation`` whose label set has the collection's classes; without a label map
                 (None) only the photo is added.
             limits: ``intake.Limits``; None reads them from the environment.
 

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo import masks
-from segdemo.exchange.annotation import SUBSETS
+from segdemo.data.formats.annotation import SUBSETS
 from segdemo.files import (
     DiskError,
     NotFoundError,

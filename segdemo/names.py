@@ -100,6 +100,11 @@ def without_ending(name: str) -> str:
     return folder(name) + (PurePosixPath(base(name)).stem if base(name) else "")
 
 
+def stem(name: str) -> str:
+    """The last part of a name, without its ending."""
+    return base(without_ending(name))
+
+
 def without_photo_ending(name: str) -> str:
     """As ``without_ending``, if it ends like a photo; ids in lists may hold dots of their own."""
     return without_ending(name) if name.lower().endswith(PHOTO_ENDINGS) else name

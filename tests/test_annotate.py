@@ -9,8 +9,9 @@ from drawn import SHAPES, save_mask, save_photo, scene
 from PIL import Image
 from tiny import bright, write_model
 
-from segdemo import exchange, masks, zoo
-from segdemo.exchange import ExchangeError
+from segdemo import masks, zoo
+from segdemo.data import formats
+from segdemo.data.formats import ExchangeError
 from segdemo.files import NotFoundError, StoreError
 from segdemo.intake import Limits
 from segdemo.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
@@ -367,7 +368,7 @@ def check(found, wanted):
 def test_export_and_import_give_back_the_same_masks(desk, labelled):
     name, wanted = labelled
     progress = []
-    path = desk.export(name, exchange.FORMATS, progress.append)
+    path = desk.export(name, formats.EXPORT_FORMATS, progress.append)
     assert path.name == "shapes.zip"
     assert progress == [1, 2, 3]
     account = desk.import_archive(path)
@@ -380,7 +381,7 @@ def test_export_and_import_give_back_the_same_masks(desk, labelled):
     assert (again.labelled, again.sentences(), len(again.duplicates)) == (3, [], 3)
     check(label_maps(desk, name), wanted)
     with pytest.raises(ExchangeError, match="annotate a photo first"):
-        desk.export(desk.create("Empty", "voc"), exchange.FORMATS)
+        desk.export(desk.create("Empty", "voc"), formats.EXPORT_FORMATS)
 
 
 def test_an_archive_goes_into_a_collection_with_other_ids_by_class_name(desk, labelled):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from exchange.made import (
+from archive_files import (
     annotation,
     check,
     coco,
@@ -17,9 +17,9 @@ from exchange.made import (
     square,
 )
 
-from segdemo import exchange
 from segdemo.annotations import find_collection, import_annotations, read_classes
-from segdemo.exchange import ExchangeError
+from segdemo.data import formats
+from segdemo.data.formats import ExchangeError
 from segdemo.files import StoreError
 from segdemo.labels import PETS, VOC, VOID, LabelSet
 from segdemo.store import AnnotationStore
@@ -149,7 +149,7 @@ def test_a_photo_is_taken_out_of_the_trash_with_the_new_mask(store, tmp_path):
 
 def test_an_export_that_comes_back_doubles_nothing(store, tmp_path):
     take(store, tmp_path, {**TREE, "JPEGImages/b.png": picture(1), "SegmentationClass/b.png": png(square(2))})
-    archive = exchange.export_zip(find_collection(store, "t").annotations(), tmp_path / "out.zip")
+    archive = formats.export_zip(find_collection(store, "t").annotations(), tmp_path / "out.zip")
     account = import_annotations(store, archive, "t")
     assert (account.photos, account.labelled, len(account.duplicates)) == (2, 2, 2)
     assert account.left_out == [] and len(masks_of(store)) == 2

@@ -5,10 +5,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from exchange.made import coco, make_folder, make_zip, picture, png, square
+from archive_files import coco, make_folder, make_zip, picture, png, square
 
 from segdemo.__main__ import main
-from segdemo.exchange import import_folder
+from segdemo.data.formats import import_folder
 from segdemo.store import AnnotationStore
 
 

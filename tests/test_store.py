@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 from skimage import data as photos
 
-from segdemo import exchange, intake, masks
+from segdemo import intake, masks
 from segdemo.collection import ConflictError, _digest
 from segdemo.conventions import now
+from segdemo.data import formats
+from segdemo.data.formats import SUBSETS
 from segdemo.datasets import check, open_dataset, read_image, read_label_map
-from segdemo.exchange import SUBSETS
 from segdemo.files import DiskError, NotFoundError, StoreError
 from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
 from segdemo.store import AnnotationStore
@@ -414,9 +415,9 @@ def test_a_collection_goes_out_and_comes_in_unchanged(collection, tmp_path):
     for i in range(4):
         id_ = collection.add_photo(encoded(photo(i), "JPEG"), f"{i}.jpg")
         collection.save(id_, mask(i % 3), 0, {"model": "unet"})
-    archive = exchange.export_zip(collection.annotations(), tmp_path / "out.zip")
+    archive = formats.export_zip(collection.annotations(), tmp_path / "out.zip")
     other = AnnotationStore(tmp_path / "other").create("copy", PETS)
-    for annotation in exchange.import_zip(archive).annotations:
+    for annotation in formats.import_zip(archive).annotations:
         other.take(annotation)
     assert other.fingerprint() == collection.fingerprint()
     assert {p.model for p in other.photos().photos} == {"unet"}

@@ -11,12 +11,12 @@ import numpy as np
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from segdemo import exchange, masks, settings, zoo
+from segdemo import masks, settings, zoo
 from segdemo.annotations import import_annotations
 from segdemo.collection import ConflictError
 from segdemo.conventions import slug
+from segdemo.data.formats import ExchangeError, export_zip
 from segdemo.datasets import DatasetError
-from segdemo.exchange import ExchangeError
 from segdemo.files import StoreError, read_json, write_json
 from segdemo.intake import IntakeError
 from segdemo.labels import LABEL_SETS, VOID
@@ -247,11 +247,11 @@ class Desk:
     # --- archives ---
 
     def export(self, name, formats, progress=None):
-        """Path, in the page's cache, of one ZIP of all annotated photos; ``formats`` as in ``exchange``."""
+        """Path, in the page's cache, of one ZIP of all annotated photos; ``formats`` as ``export_zip`` takes them."""
         collection = self.store.open(name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{collection.name}.zip")
-            exchange.export_zip(collection.annotations(), path, formats, self.services.limits, progress)
+            export_zip(collection.annotations(), path, formats, self.services.limits, progress)
             return Path(save_file_to_cache(path, get_upload_folder()))
 
     def import_archive(self, path, name=None, progress=None):
@@ -263,7 +263,7 @@ class Desk:
             progress: called with the number of photos read.
 
         Returns:
-            The ``exchange.Account``.
+            The ``formats.Account``.
         """
         if name is not None:
             self.store.open(name)  # which may be gone; it is not made anew
