@@ -13,7 +13,7 @@ from xml.parsers import expat
 import numpy as np
 
 from segdemo import names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ellipse, ring
 from segdemo.data.formats.values import as_color, check_size
@@ -124,18 +124,13 @@ def _item(reader, document, image):
 
     def read(shape, size):
         kind, attributes = shape
-        try:
+        with refusing("holds something that is no number"):
             form = _form(kind, attributes, reader.limits.max_pixels)
             return reader.class_value(_label(attributes)), form, float(attributes.get("z_order") or 0)
-        except ExchangeError:
-            raise
-        except (ValueError, OverflowError) as error:
-            raise ExchangeError("holds something that is no number") from error
 
     check = partial(check_size, image.attributes.get("width"), image.attributes.get("height"))
-    return reader.item_of_shapes(
-        document, photo, why, entries, read, check=check, title=file_name, subset=subset
-    )
+    options = {"check": check, "title": file_name, "subset": subset}
+    return reader.item_of_shapes(document, photo, why, entries, read, **options)
 
 
 def _form(kind, attributes, max_pixels):
@@ -161,6 +156,5 @@ def _form(kind, attributes, max_pixels):
             raise ExchangeError("has run lengths that do not fill its mask")
         inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape)  # row by row
         return Patch(int(number("left")), int(number("top")), inside)
-    raise ExchangeError(
-        "marks the photo as a whole" if kind == "tag" else f"is a {kind}, which covers no pixels"
-    )
+    why = "marks the photo as a whole" if kind == "tag" else f"is a {kind}, which covers no pixels"
+    raise ExchangeError(why)

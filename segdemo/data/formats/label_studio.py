@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from segdemo import names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ellipse, ring
 
@@ -180,7 +180,7 @@ def _form(region, height, width):
     kind = _kind(region, value)
     if kind == "brush":
         return Patch(0, 0, _brush(value, stated, height, width))
-    try:
+    with refusing(f"has no {kind} that can be read"):
         if None not in stated and abs(float(stated[1]) * height - float(stated[0]) * width) > height + width:
             raise ExchangeError(_of_another_size(stated, height, width))
 
@@ -201,10 +201,6 @@ def _form(region, height, width):
         if kind == "ellipse":
             radii = part("radiusX", width), part("radiusY", height)
             return ellipse(part("x", width), part("y", height), *radii, degrees)
-    except ExchangeError:
-        raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ExchangeError(f"has no {kind} that can be read") from error
     raise ExchangeError(f"is a {kind}, which covers no pixels that can be read")
 
 
@@ -225,18 +221,13 @@ def _kind(region, value):
 
 def _brush(value, stated, height, width):
     """A brush stroke: bool (height, width). Raises ExchangeError."""
-    numbers = value.get("rle")
-    try:
+    with refusing("has a brush stroke that cannot be read"):
         if [int(side) for side in stated] != [height, width]:
             raise ExchangeError(_of_another_size(stated, height, width))
-        data = np.array(numbers, np.int64)
+        data = np.array(value.get("rle"), np.int64)
         if data.ndim != 1 or (data < 0).any() or (data > 255).any():
             raise ValueError
         values = unpack(data.astype(np.uint8).tobytes(), _ALPHA * height * width)
-    except ExchangeError:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ExchangeError("has a brush stroke that cannot be read") from error
     return values.reshape(height, width, _ALPHA)[..., -1] > 0
 
 

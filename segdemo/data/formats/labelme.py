@@ -22,7 +22,6 @@ Format: https://github.com/wkentaro/labelme, ``labelme/label_file.py``, ``labelm
 """
 
 import base64
-import binascii
 import math
 from collections.abc import Iterable
 from functools import partial
@@ -32,7 +31,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segdemo import masks, names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.archives import to_json
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing, png
@@ -187,12 +186,10 @@ def _item(reader, name, data):
 
 def _image_data(reader, name):
     data = reader.json(name).get("imageData")
-    try:
+    with refusing("the photo inside it, imageData, cannot be read"):
         if not isinstance(data, str) or len(data) > 2 * reader.limits.max_bytes:
             raise ValueError
         return base64.b64decode(data, validate=False)
-    except (ValueError, binascii.Error) as error:
-        raise ExchangeError("the photo inside it, imageData, cannot be read") from error
 
 
 def _form(entry, max_pixels):
@@ -219,10 +216,8 @@ def _form(entry, max_pixels):
 
 
 def _points(points):
-    try:
+    with refusing("has points that are not pairs x, y"):
         pairs = np.array(points, np.float64).reshape(-1, 2)
         if not np.isfinite(pairs).all() or (abs(pairs) > 1e7).any():
             raise ValueError
         return pairs.tolist()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ExchangeError("has points that are not pairs x, y") from error

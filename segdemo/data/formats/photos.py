@@ -70,9 +70,7 @@ class Photos:
             return None, f"the photo is missing, add it ({shown} another ending)"
         return self._choose(found, wanted, document, subset)
 
-    def find_stem(
-        self, wanted: str, below: str = "", document: str = "", subset: str | None = None
-    ) -> tuple[str | None, str]:
+    def find_stem(self, wanted: str, below: str = "", document: str = "") -> tuple[str | None, str]:
         """As ``find``, for a name without ending: ``"cam1/a"``; ``below`` is what the photo's name begins with."""
         start = names.key(below)
         found = [name for name in self._stems.all(below + wanted) if _same_length(name, below + wanted)]
@@ -80,7 +78,7 @@ class Photos:
             found = [name for name in self._stems.all(tail) if names.key(name).startswith(start)]
             if found:
                 break
-        return self._choose(found, wanted, document, subset)
+        return self._choose(found, wanted, document, None)
 
     def _choose(self, found, wanted, document, subset):
         if len(found) > 1:

@@ -5,13 +5,15 @@ lossy and are not read.
 """
 
 import io
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from segdemo import intake
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
+from segdemo.data.formats.reader import Reader
 from segdemo.labels import VOID
 
 WHITE = 128  # of 0..255, and more
@@ -38,11 +40,11 @@ class Look:
     smeared: bool = False
 
 
-def look(reader, files, enough):
+def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -> Look:
     """Look at masks until it is clear what they are.
 
     Args:
-        reader: the ``Reader`` of the archive.
+        reader: of the archive.
         files: names of the masks.
         enough: function from a ``Look`` at those seen so far to whether the others need not be seen, asked once
             one of them is not black and white.
@@ -50,17 +52,16 @@ def look(reader, files, enough):
     Returns:
         A ``Look``; masks that cannot be read tell nothing.
     """
-    white = False
-    plain, highest, black, colored, smeared = True, -1, False, False, False
+    plain, white, highest, black, colored, smeared = True, False, -1, False, False, False
     for file in files:
-        picture = _open(reader, file)
+        try:
+            picture = _decoded(as_png(reader, file), reader.limits)
+        except ExchangeError:
+            continue
         if picture is None:
             continue
         kind = _kind(picture)
-        if kind == "white":
-            white = True
-        elif kind == "other":
-            plain = False
+        white, plain = white or kind == "white", plain and kind != "other"
         if picture.mode in ("P", "L"):
             counts = np.array(picture.histogram()[:256])
             ids = np.flatnonzero(counts)
@@ -74,15 +75,14 @@ def look(reader, files, enough):
     return Look(plain and white, highest, black, colored, smeared)
 
 
-def read_white(reader, file, size):
+def read_white(reader: Reader, file: str, size: tuple[int, int]) -> np.ndarray:
     """Where a black and white mask is white: bool of ``size`` (height, width). Raises ExchangeError."""
     return np.asarray(picture(reader, file, size).convert("L")) >= WHITE
 
 
-def picture(reader, file, size) -> Image.Image:
+def picture(reader: Reader, file: str, size: tuple[int, int]) -> Image.Image:
     """A mask of ``size`` (height, width) as a decoded picture of 8 bits a channel. Raises ExchangeError."""
-    as_png(reader, file)  # with the reason, if it cannot be read
-    found = _open(reader, file)
+    found = _decoded(as_png(reader, file), reader.limits)
     if found is None:
         raise ExchangeError(f"{file} is no picture that can be read: save or download it again.")
     if found.size[::-1] != tuple(size):
@@ -93,7 +93,7 @@ def picture(reader, file, size) -> Image.Image:
     return found
 
 
-def as_png(reader, file) -> bytes:
+def as_png(reader: Reader, file: str) -> bytes:
     """A mask as the bytes of a PNG with 8 bits a channel, as ``masks.decode_png`` reads it.
 
     Raises:
@@ -108,31 +108,28 @@ def as_png(reader, file) -> bytes:
         raise ExchangeError(
             f"it is a {kind}, which changes class ids, as lossy formats do: save the mask as PNG."
         )
-    with intake.quiet_pillow:
-        try:
-            picture = Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "BMP", "GIF"))
-            _check(picture, reader.limits)
-            picture.load()
-            picture = _eight_bits(picture)
-            out = io.BytesIO()
-            picture.save(out, "PNG", compress_level=1)
-        except ExchangeError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise ExchangeError(
-                f"it has more than {reader.limits.max_pixels / 1e6:g} million pixels."
-            ) from error
-        except Exception as error:  # hostile bytes make the parser raise anything
-            raise ExchangeError(
-                "it is not a PNG, TIFF, BMP or GIF that can be read: save the mask as PNG."
-            ) from error
+    # Hostile bytes make the parser raise anything.
+    with (
+        intake.quiet_pillow,
+        refusing("it is not a PNG, TIFF, BMP or GIF that can be read: save the mask as PNG.", Exception),
+        refusing(_too_large(reader.limits), Image.DecompressionBombError),
+    ):
+        picture = Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "BMP", "GIF"))
+        _check(picture, reader.limits)
+        picture.load()
+        out = io.BytesIO()
+        _eight_bits(picture).save(out, "PNG", compress_level=1)
     return out.getvalue()
+
+
+def _too_large(limits):
+    return f"it has more than {limits.max_pixels / 1e6:g} million pixels."
 
 
 def _check(picture, limits):
     """Raises ExchangeError: too large, several pictures, or lossy inside."""
     if picture.width * picture.height > limits.max_pixels:
-        raise ExchangeError(f"it has more than {limits.max_pixels / 1e6:g} million pixels.")
+        raise ExchangeError(_too_large(limits))
     if getattr(picture, "n_frames", 1) > 1:
         raise ExchangeError(
             f"it holds {picture.n_frames} pictures where a mask is one: save the right one as PNG."
@@ -164,21 +161,17 @@ def _eight_bits(picture):
     return Image.fromarray(ids)
 
 
-def _open(reader, file):
-    """A mask as a decoded picture, or None."""
-    try:
-        data = as_png(reader, file)
-    except ExchangeError:
-        return None
+def _decoded(data, limits):
+    """The bytes of a PNG as a decoded picture, or None."""
     with intake.quiet_pillow:
         try:
             picture = Image.open(io.BytesIO(data), formats=("PNG",))
-            if picture.width * picture.height > reader.limits.max_pixels:
-                return None
-            picture.load()
+            if picture.width * picture.height <= limits.max_pixels:
+                picture.load()
+                return picture
         except Exception:  # hostile bytes make the parser raise anything
-            return None
-    return picture
+            pass
+    return None
 
 
 def _is_smeared(counts):

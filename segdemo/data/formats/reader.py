@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,18 +13,18 @@ from segdemo import intake, masks, names
 from segdemo.data.formats import sidecars
 from segdemo.data.formats.account import Account
 from segdemo.data.formats.annotation import FORBIDDEN, SUBSETS, Annotation, ExchangeError
-from segdemo.data.formats.classes import Classes
+from segdemo.data.formats.archives import Source
+from segdemo.data.formats.classes import Classes, Colors
 from segdemo.data.formats.photos import Photos
 from segdemo.data.formats.shapes import Shape, paint
 from segdemo.labels import LabelSet
 
-if TYPE_CHECKING:
-    from segdemo.data.formats.archives import Source
-    from segdemo.data.formats.format import Format
-
 _MOST_BYTES = 2_500_000_000  # of memory that plain data may take
 _HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
 Parts = list[tuple[str, str]]  # (file, what) of annotations
+Loaded = tuple[np.ndarray | None, Parts]
+Load = Callable[[int, int], Loaded]
+Entries = Callable[[], list[tuple[str, Any]]]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Item:
     where: str
     photo: str | None
     parts: Callable[[], Parts]
-    load: Callable[[int, int], tuple[np.ndarray | None, Parts]]
+    load: Load
     subset: str | None = None
     title: str = ""
     why_not: str = ""
@@ -67,9 +67,9 @@ class Reader:
 
     Args:
         source: ``archives.ZipSource`` or ``archives.FolderSource``.
-        formats: that there are.
+        formats: the ``Format``s that there are.
         label_set: the ``LabelSet`` to read into; None takes the archive's own, if it has one.
-        limits: ``intake.Limits`` for photos and masks.
+        limits: for photos and masks.
         class_names: names of the archive's classes, in the order of their ids, with their colours, as
             ``classes.parse_names`` gives them; None takes those of its files.
 
@@ -86,17 +86,11 @@ class Reader:
     """
 
     def __init__(
-        self,
-        source: "Source",
-        formats: "Iterable[Format]",
-        label_set: LabelSet | None,
-        limits: intake.Limits,
-        class_names: tuple[list[str], dict] | None = None,
+        self, source: Source, formats, label_set: LabelSet | None, limits: intake.Limits, class_names=None
     ):
         self.source, self.limits, self.class_names = source, limits, class_names
-        self._folders = [sidecars.FOLDER]
-        self._folders += [folder for format in formats if format.writer for folder in format.writer.folders]
         self._keys = {key for format in formats for key in format.keys}
+        self._folders = {folder for format in formats if format.writer for folder in format.writer.folders}
         self.account = Account(archive=source.title)
         self.unpaired: list[str] = []
         self.turned: list[str] = []
@@ -126,7 +120,7 @@ class Reader:
 
     def ignored(self) -> list[str]:
         """Files nobody asked for, less what a SegDemo export holds besides; also links and what systems leave."""
-        known = tuple(f"{root}{folder}/" for root in self.own for folder in self._folders)
+        known = tuple(f"{root}{folder}/" for root in self.own for folder in (*self._folders, sidecars.FOLDER))
         photos = tuple(f"{root}JPEGImages/" for root in self.own)
         stems = {*map(names.stem, self._used)}  # a photo is there for each format
         rest = [
@@ -148,6 +142,15 @@ class Reader:
             return names.text(self.source.read(name, self.source.limits.max_json_bytes))
         except UnicodeDecodeError as error:
             raise ExchangeError(f"{name} is not UTF-8 text.") from error
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a list, which is understood with that; if it cannot be read it is left out, and [] comes."""
+        self.use(name)
+        try:
+            return names.lines(self.text(name))
+        except ExchangeError as error:
+            self.leave_out_file(name, "the list", error)
+            return []
 
     def json(self, name: str) -> Any:
         """A file as plain data. Raises ExchangeError: as ``text``, not JSON, or too much of it to be held."""
@@ -190,17 +193,15 @@ class Reader:
                 continue
             if isinstance(data, dict) and data.get("imageData"):
                 data["imageData"] = True  # read again when it is needed
-            if isinstance(data, list) or (
-                isinstance(data, dict) and (data.keys() & self._keys or _has_regions(data))
-            ):
-                held += self._costs.get(name, 0)
-                if held > _MOST_BYTES:
-                    why = "comes after more annotations than can be held at once: import the archive in parts"
-                    self.account.leave_out(name, "document", why)
-                    self.use(name)
-                    held -= self._costs[name]
-                    continue
+            if isinstance(data, dict) and not data.keys() & self._keys and not _has_regions(data):
+                continue
+            if isinstance(data, (list, dict)) and held + self._costs[name] <= _MOST_BYTES:
+                held += self._costs[name]
                 found[name] = data
+            elif isinstance(data, (list, dict)):
+                why = "comes after more annotations than can be held at once: import the archive in parts"
+                self.account.leave_out(name, "document", why)
+                self.use(name)
         return found
 
     def documents_like(self, recognises: Callable[[Any], bool]) -> dict[str, Any]:
@@ -259,17 +260,16 @@ class Reader:
 
     def subset_of(self, document: str = "", photo: str | None = None) -> str | None:
         """The subset that the name of a document, or the folders of a photo, tell; None if neither does."""
-        found = (document and names.subset_of_document(document)) or (
-            photo and names.subset_of_folders(photo)
-        )
+        found = names.subset_of_document(document) if document else None
+        found = found or (names.subset_of_folders(photo) if photo else None)
         if found:
             self.say_split("the names of documents and folders")
-        return found or None
+        return found
 
     # --- annotations ---
 
     def add_classes(
-        self, document: str, found: Iterable[str], source: str, colors: dict | None = None
+        self, document: str, found: Iterable[str], source: str, colors: Colors | None = None
     ) -> None:
         """Names of classes that a document uses; in a SegDemo export its label set has them, with their ids."""
         root = self.own_root(document)
@@ -282,80 +282,64 @@ class Reader:
             self.classes.add(new, source, colors)
 
     def item(
-        self,
-        where: str,
-        photo: str | None,
-        why: str,
-        parts: Callable[[], Parts],
-        load: Callable[[int, int], tuple[np.ndarray | None, Parts]],
-        *,
-        called: str = "",
-        title: str = "",
-        subset: str | None = None,
-        by_photo: bool = True,
-        data: Callable[[], bytes] | None = None,
+        self, where: str, photo: str | None, why: str, parts: Callable[[], Parts], load: Load, **more: Any
     ) -> Item:
         """An ``Item``; its photo is understood with that.
 
         Args:
-            where, parts, load, title, data: as an ``Item`` has them.
+            where, parts, load: as an ``Item`` has them.
             photo, why: as ``Photos.find`` gives them.
-            called: the name that its files are called like; "" takes the photo's, else the title.
-            subset: as far as something but the photo tells it.
-            by_photo: whether the folders of the photo tell it else.
+            more: what else an ``Item`` has, and ``called``, the name that its files are called like, if it is neither
+                the photo's nor the title; ``by_photo``, whether the folders of the photo tell a subset that nothing
+                else does.
         """
         if photo:
             self.use(photo)
-        stem = names.stem(called or photo or names.tidy(title))
-        if by_photo and not subset:
-            subset = self.subset_of("", photo)
-        return Item(stem, where, photo, parts, load, subset, title, "" if photo else why, data)
+        called = more.pop("called", "") or photo or names.tidy(more.get("title", ""))
+        if more.pop("by_photo", True) and not more.get("subset"):
+            more["subset"] = self.subset_of("", photo)
+        return Item(names.stem(called), where, photo, parts, load, why_not="" if photo else why, **more)
 
     def item_of_shapes(
         self,
         where: str,
         photo: str | None,
         why: str,
-        entries: Callable[[], list[tuple[str, Any]]],
-        read: Callable[[Any, tuple[int, int]], tuple],
-        *,
-        check: Callable[[tuple[int, int]], None] | None = None,
-        full_name: Callable[[str, Any], str] | None = None,
-        annotated: bool = False,
-        **options: Any,
+        entries: Entries,
+        read: Callable[..., tuple],
+        **more: Any,
     ) -> Item:
         """An ``Item`` whose annotations are shapes in a document, later ones on top.
 
         Args:
-            where, photo, why, options: as for ``item``.
-            entries: function to (what to call it, entry) of each annotation.
+            where, photo, why: as for ``item``.
+            entries: function to [(what to call it, entry)] of the annotations.
             read: function from an entry and the photo's (height, width) to (class id, form, and, where there are
                 layers, the number of its layer). Raises ExchangeError: it is nothing that can be painted, and why.
-            check: function of (height, width) that raises ExchangeError if they are not what the document says.
-            full_name: function from what to call an annotation, and its entry, to what to call it once it is read.
-            annotated: whether the photo has other annotations, which are left out.
+            more: as for ``item``, and ``check``, function of (height, width) that raises ExchangeError if they are not
+                what the document says; ``full_name``, function from what to call an annotation, and its entry, to
+                what to call it once it is read; ``annotated``, whether the photo has others, which are left out.
         """
-        title = options.get("title", "")
+        title, annotated = more.get("title", ""), more.pop("annotated", False)
+        check, full_name = more.pop("check", None), more.pop("full_name", lambda what, entry: what)
 
         def load(height, width):
             if check:
                 check((height, width))
             layered, listed = [], entries()
             for what, entry in listed:
-                if full_name:
-                    what = full_name(what, entry)
+                what = full_name(what, entry)
                 try:
                     value, form, *layer = read(entry, (height, width))
                     layered.append((layer, Shape(what, where, value, (form,))))
                 except ExchangeError as error:
                     self.account.leave_out(where, what, str(error), title)
             shapes = [shape for _, shape in sorted(layered, key=itemgetter(0))]
-            return self.painted(shapes, title, height, width, annotated or bool(listed), False)
+            return self.painted(
+                shapes, title, height, width, annotated or bool(listed), smallest_on_top=False
+            )
 
-        def parts():
-            return [(where, what) for what, _ in entries()]
-
-        return self.item(where, photo, why, parts, load, **options)
+        return self.item(where, photo, why, lambda: [(where, what) for what, _ in entries()], load, **more)
 
     def annotation(self, item: Item) -> Annotation | None:
         """The ``Annotation`` of an ``Item``; its label map is None if nothing could be painted.
@@ -431,14 +415,8 @@ class Reader:
             self.account.leave_out(file, what, str(error), item.title, whole=True)
 
     def painted(
-        self,
-        shapes: list[Shape],
-        title: str,
-        height: int,
-        width: int,
-        annotated: bool,
-        smallest_on_top: bool = True,
-    ) -> tuple[np.ndarray | None, Parts]:
+        self, shapes: list[Shape], title: str, height: int, width: int, annotated: bool, smallest_on_top=True
+    ) -> Loaded:
         """Paint ``Shape``s; (label map or None, parts painted). Those that fail are in the account.
 
         Args:

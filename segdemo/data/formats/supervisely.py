@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from segdemo import masks, names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ring
 from segdemo.data.formats.values import as_color, check_size, small_mask
@@ -67,7 +67,7 @@ def _title(entry):
 
 def _item(reader, document, data):
     wanted = names.stem(document)  # a.jpg.json
-    near = names.folder(names.folder(document).rstrip("/"))
+    near = names.above(names.folder(document))
     photo, why = reader.photos.find(f"img/{wanted}", f"{near}x")
     if photo is None and "missing" in why:
         photo, why = reader.photos.find(wanted, document)
@@ -105,10 +105,8 @@ def _form(entry, height, width, max_pixels):
     points = entry.get("points")
     outline = points.get("exterior") if isinstance(points, dict) else None
     if kind == "rectangle":
-        try:
+        with refusing("has no rectangle that can be read"):
             (x0, y0), (x1, y1) = np.array(outline, np.float64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ExchangeError("has no rectangle that can be read") from error
         # Both corners are pixels inside.
         return box(min(x0, x1), min(y0, y1), max(x0, x1) + 1, max(y0, y1) + 1)
     holes = points.get("interior") if isinstance(points, dict) else None
@@ -139,8 +137,6 @@ def _bitmap(bitmap, max_pixels):
             raise ExchangeError("has a mask that is too large")
         return unpacked
 
-    try:
+    with refusing("has a mask that cannot be read"):
         left, top = (int(value) for value in bitmap["origin"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ExchangeError("has a mask that cannot be read") from error
     return Patch(left, top, small_mask(data, max_pixels, alpha=True))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segdemo import intake, names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo import intake
+from segdemo.data.formats.annotation import ExchangeError, refusing
 
 
 def as_id(value: Any) -> str | None:
@@ -41,15 +41,7 @@ def as_color(text: Any) -> tuple[int, int, int] | None:
 
 
 def check_size(width: Any, height: Any, size: tuple[int, int]) -> None:
-    """Compare the sides that a file says its photo has, where it does, with those it has.
-
-    Args:
-        width, height: as the file says, numbers or texts; None or "" where it says nothing.
-        size: (height, width) of the photo in pixels.
-
-    Raises:
-        ExchangeError: they differ.
-    """
+    """Raise ExchangeError if a photo of ``size`` (height, width) has other sides than a file says, None for nothing."""
     stated = [None if side == "" else side for side in (width, height)]
     if any(s is not None and as_number(s) != real for s, real in zip(stated, size[::-1], strict=True)):
         shown = "x".join("?" if side is None else str(side) for side in stated)
@@ -57,14 +49,7 @@ def check_size(width: Any, height: Any, size: tuple[int, int]) -> None:
 
 
 def run_lengths(data: dict, size: tuple[int, int]) -> dict:
-    """COCO's run lengths, checked as far as it goes before anything of their size is made.
-
-    Args:
-        data: with ``size`` and ``counts``.
-        size: (height, width) of the photo in pixels.
-
-    Returns:
-        The same with ``size`` as [height, width].
+    """COCO's run lengths for a photo of ``size`` (height, width), checked before anything of that size is made.
 
     Raises:
         ExchangeError: they are of another size, or none.
@@ -79,27 +64,14 @@ def run_lengths(data: dict, size: tuple[int, int]) -> dict:
 
 
 def small_mask(read: Callable[[], bytes], max_pixels: int, alpha: bool = False) -> np.ndarray:
-    """A PNG inside a document as a mask.
+    """The PNG inside a document, whose bytes ``read`` gives, as a mask: bool (h, w). Raises ExchangeError.
 
-    Args:
-        read: gives its bytes.
-        max_pixels: how many it may have.
-        alpha: whether pixels are covered where it is opaque, if it has transparency, and not where it is bright.
-
-    Returns:
-        bool (h, w).
-
-    Raises:
-        ExchangeError: damaged, or too large.
+    With ``alpha`` pixels are covered where it is opaque, if it has transparency, and not where it is bright.
     """
-    with intake.quiet_pillow:
-        try:
-            image = Image.open(io.BytesIO(read()), formats=("PNG",))
-            if image.width * image.height > max_pixels:
-                raise ExchangeError("has a mask that is too large")
-            opaque = alpha and image.mode in ("RGBA", "LA")
-            return np.asarray(image.getchannel("A") if opaque else image.convert("L")) > 0
-        except ExchangeError:
-            raise
-        except Exception as error:  # hostile bytes make the parser raise anything
-            raise ExchangeError("has a mask that cannot be read") from error
+    # Hostile bytes make the parser raise anything.
+    with intake.quiet_pillow, refusing("has a mask that cannot be read", Exception):
+        image = Image.open(io.BytesIO(read()), formats=("PNG",))
+        if image.width * image.height > max_pixels:
+            raise ExchangeError("has a mask that is too large")
+        opaque = alpha and image.mode in ("RGBA", "LA")
+        return np.asarray(image.getchannel("A") if opaque else image.convert("L")) > 0

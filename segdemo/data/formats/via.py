@@ -11,7 +11,7 @@ import math
 from collections import Counter
 
 from segdemo import names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import box, ellipse, ring
 
@@ -110,7 +110,7 @@ def _item(reader, document, entry, attribute):
 def _form(region):
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
     kind = shape.get("name") if isinstance(shape, dict) else None
-    try:
+    with refusing(f"has no {kind} that can be read"):
         if kind == "polygon":
             return ring(list(zip(shape["all_points_x"], shape["all_points_y"], strict=True)))
         if kind == "rect":
@@ -122,8 +122,4 @@ def _form(region):
         if kind == "ellipse":
             numbers = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
             return ellipse(*numbers, math.degrees(float(shape.get("theta") or 0)))
-    except ExchangeError:
-        raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ExchangeError(f"has no {kind} that can be read") from error
     raise ExchangeError(f"is a {kind}, which covers no pixels" if kind else "is no region")

@@ -6,8 +6,10 @@
                                         since many tools read the lists word by word
     labelmap.txt, class_names.txt, labels.txt    names of the classes: CVAT's (with colours), labelme's, others'
 
-An archive may hold several such trees, with folders written in any case. Oxford-IIIT Pet's layout, ``images`` and ``annotations/trimaps``, is read alike; its masks hold class id + 1. Where no file names the classes, VOC's own are
-assumed, and that is said; unless the masks are black and white, which are no class ids at all: then white is one object.
+An archive may hold several such trees, with folders written in any case. Oxford-IIIT Pet's layout, ``images`` and
+``annotations/trimaps``, is read alike; its masks hold class id + 1. Where no file names the classes, VOC's own are
+assumed, and that is said; unless the masks are black and white, which are no class ids at all: then white is one
+object.
 
 Format: Everingham et al., VOC2012 development kit
 """
@@ -25,6 +27,7 @@ from segdemo.data.formats.classes import make_label_set, parse_names, parse_tabl
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing
 from segdemo.data.formats.reader import Found, Item, Reader
+from segdemo.data.formats.shapes import ground_of
 from segdemo.labels import LABEL_SETS, VOID, LabelSet
 
 OBJECT = "object"  # what white is called where nothing names it
@@ -48,6 +51,11 @@ class Tree:
     by_id: bool = False  # class ids are those of the label set read into
     trimaps: bool = False  # the masks hold class id + 1
     voc: bool = True  # the classes are VOC's where nothing names them; else they are called after their ids
+
+    def take(self, reader: Reader, label_set: LabelSet, source: str) -> None:
+        """Settle on a label set, and say where it is from."""
+        self.label_set = label_set
+        reader.classes.take(label_set, source)
 
 
 class VocWriter(Writer):
@@ -123,8 +131,7 @@ def decide(reader: Reader, tree: Tree) -> None:
     """Find out what the masks of a ``Tree`` hold, and what their classes are called; put it into both."""
     own = reader.own.get(tree.root)
     if own is not None:
-        tree.label_set = own
-        reader.classes.take(own, f"{tree.root}{sidecars.LABEL_SET}")
+        tree.take(reader, own, f"{tree.root}{sidecars.LABEL_SET}")
         return
     found, colors, source = ([], {}, "") if tree.trimaps else _class_names(reader, tree.root)
     has_background = any(map(names.is_background, found))
@@ -138,25 +145,22 @@ def decide(reader: Reader, tree: Tree) -> None:
     if look.black_and_white:
         _decide_white(reader, tree, found, colors, source)
     elif tree.trimaps:
-        tree.label_set = LABEL_SETS["pets"]
-        reader.classes.take(tree.label_set, "Oxford-IIIT Pet's, as the masks are called trimaps")
+        tree.take(reader, LABEL_SETS["pets"], "Oxford-IIIT Pet's, as the masks are called trimaps")
     elif found:
         add = not has_background and (
             look.highest >= len(found) or (colors and look.black and (0, 0, 0) not in colors.values())
         )
-        tree.label_set = make_label_set(found, f"Classes of {source}", colors, add_background=add)
         counted = "" if has_background or add or colors else ", whose first name is class id 0"
-        reader.classes.take(tree.label_set, f"{source}{counted}")
+        label_set = make_label_set(found, f"Classes of {source}", colors, add_background=add)
+        tree.take(reader, label_set, f"{source}{counted}")
     elif reader.classes.target is not None:
         tree.by_id = True
         reader.classes.take(reader.classes.target, "no file names them: the class ids are taken as they are")
     elif not tree.voc:
         _decide_by_ids(reader, tree, look)
     else:
-        tree.label_set = LABEL_SETS["voc"]
-        reader.classes.take(
-            tree.label_set, "assumed to be PASCAL VOC's 21, since no file in the archive names them"
-        )
+        said = "assumed to be PASCAL VOC's 21, since no file in the archive names them"
+        tree.take(reader, LABEL_SETS["voc"], said)
 
 
 def _decide_by_ids(reader, tree, look):
@@ -166,18 +170,16 @@ def _decide_by_ids(reader, tree, look):
             "is black and white with greys between, as scaling and JPEG leave them, and these are no class ids: save "
             "all masks in black and white alone"
         )
-        tree.label_set = make_label_set([OBJECT], "Imported masks")
-        reader.classes.take(tree.label_set, "the masks are black and white with greys between, not class ids")
-        return
-    found = ["background", *(f"class {i}" for i in range(1, look.highest + 1))]
-    tree.label_set = make_label_set(found, "Imported masks")
-    said = "no file names them: they are called after their ids, and 0 was read as the background"
-    if look.colored:
+        found, said = [OBJECT], "the masks are black and white with greys between, not class ids"
+    else:
+        found = ["background", *(f"class {i}" for i in range(1, look.highest + 1))]
+        said = "no file names them: they are called after their ids, and 0 was read as the background"
+    if look.colored and not look.smeared:
         tree.refusal = (
             "is coloured, and no file says which colour is which class: add a class_dict.csv with the columns name, "
             "r, g and b"
         )
-    reader.classes.take(tree.label_set, said)
+    tree.take(reader, make_label_set(found, "Imported masks"), said)
 
 
 def _decide_white(reader, tree, found, colors, source):
@@ -191,22 +193,20 @@ def _decide_white(reader, tree, found, colors, source):
         others = [name for i, name in enumerate(target.classes) if i != target.background]
         object_id = names.class_id(OBJECT, target.classes)
         if len(others) == 1 or object_id is not None:
-            thing = others[0] if len(others) == 1 else target.classes[object_id]
-            source = ""
+            thing, source = others[0] if len(others) == 1 else target.classes[object_id], ""
         else:
             tree.refusal = (
                 "is black and white (0 and 255), and holds no class ids: import it into a collection with one class "
                 "besides the background, or with a class called 'object', and white (255) is read as that"
             )
-            tree.label_set = target
-            reader.classes.take(target, "the masks are black and white (0 and 255), not class ids")
+            tree.take(reader, target, "the masks are black and white (0 and 255), not class ids")
             return
     else:
         thing, source = OBJECT, f"; the others are named by {source}" if things else ""
     classes = found if thing in found else [*found, thing]
-    tree.label_set = make_label_set(classes, "Imported black and white masks", colors)
-    tree.object_id = tree.label_set.classes.index(thing)
-    reader.classes.take(tree.label_set, f"{said} {thing!r}{source}")
+    label_set = make_label_set(classes, "Imported black and white masks", colors)
+    tree.object_id = label_set.classes.index(thing)
+    tree.take(reader, label_set, f"{said} {thing!r}{source}")
 
 
 def _class_names(reader, root):
@@ -231,7 +231,7 @@ def _class_names(reader, root):
             return found, colors, name
         if not folder:
             return [], {}, ""
-        folder = names.folder(folder.rstrip("/"))
+        folder = names.above(folder)
 
 
 # --- photos, masks and subsets ----------------------------------------------------------------------------
@@ -270,16 +270,11 @@ def _lists(reader, tree, files):
     told, lost = {}, 0
     segmentation = [n for n in files if "segmentation" in names.key(n[len(tree.root) :]).split("/")]
     for name in segmentation or files:
-        reader.use(name)
         subset = names.subset(names.stem(name))
         if subset is None:
+            reader.use(name)
             continue
-        try:
-            lines = names.lines(reader.text(name))
-        except ExchangeError as error:
-            reader.leave_out_file(name, "the list", error)
-            continue
-        for line in lines:
+        for line in reader.lines(name):
             if (id_ := names.listed(line, ids)) is not None:
                 told.setdefault(id_, set()).add(subset)
             else:
@@ -295,8 +290,7 @@ def _load(reader, tree, name, height, width):
         raise ExchangeError(f"it {tree.refusal}")
     if tree.object_id is not None:
         white = pictures.read_white(reader, name, (height, width))
-        ground = tree.label_set.background
-        label_map = np.where(white, np.uint8(tree.object_id), np.uint8(VOID if ground is None else ground))
+        label_map = np.where(white, np.uint8(tree.object_id), np.uint8(ground_of(tree.label_set)))
     else:
         data = pictures.as_png(reader, name)
         own = reader.label_set if tree.by_id else tree.label_set
@@ -311,21 +305,20 @@ def _load(reader, tree, name, height, width):
 
 def _renumbered(reader, own, name, label_map):
     """A label map in the classes that are read into; what has no place there becomes background, and is named."""
-    present = [i for i in np.flatnonzero(np.bincount(label_map.ravel(), minlength=256)).tolist() if i != VOID]
     target = reader.label_set
-    ground = VOID if target.background is None else target.background
-    ids = np.full(256, VOID, np.uint8)
-    placed = {i: reader.classes.id_of(own.classes[i]) for i in range(len(own))}
+    placed = {i: reader.classes.id_of(name) for i, name in enumerate(own.classes)}
     if own.background is not None and placed[own.background] is None:
         placed[own.background] = target.background
-    things = [i for i in present if i != own.background]
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    things = [i for i in placed if counts[i] and i != own.background]
     lost = [i for i in things if placed[i] is None]
     if lost and len(lost) == len(things):
         raise ExchangeError(
             f"it holds class id {lost[0]}, but {target.title} has no class called {own.classes[lost[0]]!r}."
         )
-    for i in range(len(own)):
-        ids[i] = ground if placed[i] is None else placed[i]
+    ids = np.full(256, VOID, np.uint8)
+    for i, id_ in placed.items():
+        ids[i] = ground_of(target) if id_ is None else id_
     for i in lost:
         why = f"has no place: there is no class {own.classes[i]!r} in {target.title}"
         reader.account.leave_out(name, f"the class {own.classes[i]!r}", why)

@@ -16,12 +16,11 @@ Format: https://docs.ultralytics.com/datasets/segment/
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
 from segdemo import masks, names
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.classes import parse_names
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing
@@ -107,7 +106,7 @@ def find(reader: Reader) -> Found | None:
             f"{reader.source.title} holds no annotations that can be read: nothing names the classes of its YOLO "
             "labels, so add a data.yaml, classes.txt or notes.json."
         )
-    for one in {id(s): s for s in map(partial(_set_of, sets), labels)}.values():
+    for one in {id(s): s for s in (_set_of(sets, name) for name in labels)}.values():
         reader.use(one.source)
         reader.add_classes(one.source, [one.names[i] for i in sorted(one.names)], one.source)
         _read_subsets(reader, one)
@@ -155,8 +154,7 @@ def _rank(name):
 def _root(name):
     """The folder a file of names speaks for; labelImg writes it into the folder of the labels."""
     folder = names.folder(name)
-    above = folder.rstrip("/")
-    return names.folder(above) if names.key(names.base(above)) == "labels" else folder
+    return names.above(folder) if names.key(names.base(folder[:-1])) == "labels" else folder
 
 
 def _names(reader, name):
@@ -237,13 +235,14 @@ def _item(reader, name, one):
     reader.use(name)
     told = one.told.get(photo)
     subset = reader.one_subset(told, photo, one.source) if told else reader.subset_of("", name)
-    void = _sibling_file(reader, name, "void")
+    void = _moved(name, "void")  # SegDemo's outlines of void, which YOLO has no place for
+    has_void = void in reader.source.sizes and reader.own_root(name) is not None
 
     def load(height, width):
         reader.text(name)  # damage is a reason for the photo as a whole
         lines = _lines(reader, name)
         shapes = _shapes(reader, name, lines, one, (width, height))
-        if void:
+        if has_void:
             shapes += _shapes(reader, void, _lines(reader, void), None, (width, height))
         return reader.painted(shapes, "", height, width, bool(lines))
 
@@ -256,19 +255,12 @@ def _item(reader, name, one):
 def _photo(reader, name):
     stem = names.without_ending(name)
     moved = _moved(stem, "images")
-    for wanted in (moved, stem):
-        if wanted:
-            found, why = reader.photos.find_stem(names.base(wanted), names.folder(wanted))
-            if found or "missing" not in why:
-                return found, why
-    found, why = reader.photos.find_stem(moved or stem, document=name)
-    return (found, why) if found or "missing" not in why else (None, "it has no photo, add it to images")
-
-
-def _sibling_file(reader, name, folder):
-    """SegDemo's outlines of void, which YOLO has no place for; None without."""
-    moved = _moved(name, folder)
-    return moved if moved in reader.source.sizes and reader.own_root(name) is not None else None
+    places = [(names.base(wanted), names.folder(wanted)) for wanted in (moved, stem) if wanted]
+    for place in [*places, (moved or stem, "", name)]:
+        found, why = reader.photos.find_stem(*place)
+        if found or "missing" not in why:
+            return found, why
+    return None, "it has no photo, add it to images"
 
 
 def _moved(name, folder):
@@ -308,10 +300,8 @@ def _shapes(reader, file, lines, one, scale):
 
 def _outline(words):
     """(class, coordinates) of a line. Raises ExchangeError."""
-    try:
+    with refusing("is not numbers"):
         index, *numbers = map(float, words)
-    except ValueError as error:
-        raise ExchangeError("is not numbers") from error
     if len(numbers) == 4:
         raise ExchangeError("is a box, not an outline: only YOLO-seg labels can be imported")
     if not all(-_SLACK <= v <= 1 + _SLACK for v in numbers):
@@ -361,11 +351,5 @@ def _photos_at(reader, place):
     """The photos of a folder, or those that a list names."""
     if place.endswith("/"):
         return [name for name in reader.photos.files if names.key(name).startswith(names.key(place))]
-    reader.use(place)
-    try:
-        lines = names.lines(reader.text(place))
-    except ExchangeError as error:
-        reader.leave_out_file(place, "the list", error)
-        return []
-    found = (reader.photos.find(line, place)[0] for line in lines)
+    found = (reader.photos.find(line, place)[0] for line in reader.lines(place))
     return [photo for photo in found if photo]

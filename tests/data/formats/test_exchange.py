@@ -86,7 +86,9 @@ def unpack(path, folder):
 
 
 @pytest.mark.parametrize("label_set", [VOC, PETS, NO_BACKGROUND])
-@pytest.mark.parametrize(("format", "without"), [("voc", ()), ("coco", ()), ("coco", NOT_POLYGONS), ("yolo", ())])
+@pytest.mark.parametrize(
+    ("format", "without"), [("voc", ()), ("coco", ()), ("coco", NOT_POLYGONS), ("yolo", ())]
+)
 def test_every_format_gives_back_identical_label_maps(tmp_path, label_set, format, without):
     annotations = examples(label_set)
     with zipfile.ZipFile(export_zip(annotations, tmp_path / "all.zip")) as archive:
@@ -334,13 +336,7 @@ def foreign_coco(**changes):
         "images": [{"id": 7, "file_name": "a.jpg", "width": 6, "height": 4}],
         "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "Cat"}],
         "annotations": [
-            {
-                "id": 1,
-                "image_id": 7,
-                "category_id": 3,
-                "area": 4,
-                "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]],
-            },
+            {"id": 1, "image_id": 7, "category_id": 3, "area": 4, "segmentation": [[1, 1, 3, 1, 3, 3, 1, 3]]},
             {
                 "id": 2,
                 "image_id": 7,

@@ -6,16 +6,7 @@ import json
 import random
 
 import pytest
-from archive_files import (
-    YOLO_SQUARE,
-    annotation,
-    check,
-    coco,
-    make_zip,
-    picture,
-    png,
-    square,
-)
+from archive_files import YOLO_SQUARE, annotation, check, coco, make_zip, picture, png, square
 from PIL import Image
 
 from formats.test_cvat import POLYGON, cvat

@@ -163,7 +163,4 @@ def test_a_subset_without_photos_has_no_document(tmp_path):
     files = exported(tmp_path, {"a": LABEL_MAPS["a hole"], "b": LABEL_MAPS["noise"]}, VOC, ("val", "test"))
     assert sorted(
         PurePosixPath(n).name for n in files if n.startswith("panoptic/") and n.endswith(".json")
-    ) == [
-        "panoptic_test.json",
-        "panoptic_val.json",
-    ]
+    ) == ["panoptic_test.json", "panoptic_val.json"]

@@ -207,8 +207,7 @@ def test_a_palette_of_black_and_white_is_that_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"),
-    [("background\ncat\n", ("background", "cat")), ("cat\n", ("background", "cat"))],
+    ("names", "expected"), [("background\ncat\n", ("background", "cat")), ("cat\n", ("background", "cat"))]
 )
 def test_the_one_class_that_is_named_is_white(tmp_path, names, expected):
     photos, imported = read(tmp_path, tree(mask=grey_png(BW), **{"class_names.txt": names}))
