@@ -128,7 +128,7 @@ class Account:
 
     def sentences(self) -> list[str]:
         """A sentence for each annotation that was left out, or one for all that share a photo's reason."""
-        told = {}
+        told: dict[str, None] = {}
         for entry in self.left_out:
             where = f"{entry.file}, {entry.photo}" if entry.photo else entry.file
             gap = ":" if entry.why[:1].isupper() else ""  # a sentence of its own

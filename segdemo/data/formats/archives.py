@@ -52,7 +52,32 @@ class Source:
         self.sizes: dict[str, int] = {}
         self.skipped: list[str] = []
         self.odd: list[tuple[str, str]] = []
-        self._originals = {}  # tidy name -> what the archive calls it
+        self._originals: dict[str, str] = {}  # tidy name -> what the archive calls it
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, damaged, or unreadable."""
+        if self.sizes[name] > max_bytes:
+            raise ExchangeError(
+                f"{name} has {self.sizes[name] / 1e6:.1f} MB where {max_bytes / 1e6:g} MB are allowed."
+            )
+        return self._read(name, self._originals[name])
+
+    def close(self) -> None:
+        """Let go of the archive."""
+
+    def _read(self, name: str, original: str) -> bytes:
+        raise NotImplementedError
+
+    def _check(self):
+        gigabytes = self.limits.max_bytes / 1e9
+        if len(self.sizes) > self.limits.max_files:
+            raise ExchangeError(
+                f"{self.title} holds more than {self.limits.max_files} files: import it in parts."
+            )
+        if sum(self.sizes.values()) > self.limits.max_bytes:
+            raise ExchangeError(
+                f"{self.title} would unpack to more than {gigabytes:g} GB: import it in parts."
+            )
 
     def _take(self, original, shown, size, link):
         """Sort in a file.
@@ -98,7 +123,7 @@ class ZipSource(Source):
             raise ExchangeError(f"{self.title} {_not_a_zip(path, self.title)}.") from error
         try:
             self._index()
-            _check_archive(self.title, self.sizes, self.limits)
+            self._check()
         except BaseException:
             self._archive.close()
             raise
@@ -127,23 +152,13 @@ class ZipSource(Source):
         if locked and not self.sizes:
             raise ExchangeError(f"{self.title} is encrypted: unpack it and pack it again without a password.")
 
-    def read(self, name: str, max_bytes: int) -> bytes:
-        """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or damaged."""
-        _check_file(name, self.sizes[name], max_bytes)
+    def _read(self, name, original):
         try:
-            return self._archive.read(self._originals[name])  # never more than the size declared
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+            return self._archive.read(original)  # never more than the size declared
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
             raise ExchangeError(f"{name} is damaged in {self.title}: pack or download it again.") from error
 
     def close(self) -> None:
-        """Let go of the file."""
         self._archive.close()
 
 
@@ -218,32 +233,13 @@ class FolderSource(Source):
                 self._take(inside, inside, status.st_size, not stat.S_ISREG(status.st_mode))
             if len(self.sizes) > limits.max_files:
                 break
-        _check_archive(self.title, self.sizes, limits)
+        self._check()
 
-    def read(self, name: str, max_bytes: int) -> bytes:
-        """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or unreadable."""
-        _check_file(name, self.sizes[name], max_bytes)
+    def _read(self, name, original):
         try:
-            return (self._root / self._originals[name]).read_bytes()
+            return (self._root / original).read_bytes()
         except OSError as error:
             raise ExchangeError(f"{name} cannot be read: check the disk and its permissions.") from error
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-def _check_archive(title, sizes, limits):
-    if len(sizes) > limits.max_files:
-        raise ExchangeError(f"{title} holds more than {limits.max_files} files: import it in parts.")
-    if sum(sizes.values()) > limits.max_bytes:
-        raise ExchangeError(
-            f"{title} would unpack to more than {limits.max_bytes / 1e9:g} GB: import it in parts."
-        )
-
-
-def _check_file(name, size, max_bytes):
-    if size > max_bytes:
-        raise ExchangeError(f"{name} has {size / 1e6:.1f} MB where {max_bytes / 1e6:g} MB are allowed.")
 
 
 def add_file(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:

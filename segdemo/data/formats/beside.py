@@ -50,7 +50,8 @@ def find(reader: Reader) -> Found | None:
     if not pairs:
         reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
         return None
-    trees, items = {}, []
+    trees: dict[str, voc.Tree] = {}
+    items: list[tuple[str | None, str, str]] = []
     for photo, found in pairs.items():
         if reader.is_used(photo):
             reader.use(*found)

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from segdemo import names
 from segdemo.data.formats.annotation import ExchangeError, refusing
@@ -22,12 +23,17 @@ class Classes:
         target: the ``LabelSet`` to read into, or None to make one.
     """
 
+    label_set: LabelSet  # once it is settled
+
     def __init__(self, target: LabelSet | None = None):
         self.target = target
         self.missing: list[str] = []  # classes of the archive that the target does not have
         self.fits = True  # whether it has any of them, the background aside
-        self.label_set: LabelSet | None = None
-        self._sets, self._names, self._sources = [], {}, {}
+        self._sets: list[LabelSet] = []
+        self._names: dict[
+            str, tuple[str, tuple[int, int, int] | None]
+        ] = {}  # by their key, with their colours
+        self._sources: dict[str, None] = {}
 
     def add(self, found: Iterable[str], source: str, colors: dict | None = None) -> None:
         """Names of classes, in order, and where they are from; ``colors`` maps some of them to RGB triples."""
@@ -62,7 +68,7 @@ class Classes:
             return
         colors = {names.key(n): c for s in self._sets for n, c in zip(s.classes, s.colors, strict=True)}
         colors |= {folded: color for folded, (_, color) in self._names.items() if color is not None}
-        merged = {}
+        merged: dict[str, str] = {}
         for name in everything:
             merged.setdefault(names.key(name), name)
         background = next((s.classes[s.background] for s in self._sets if s.background is not None), None)
@@ -134,18 +140,19 @@ def parse_names(text: str) -> ClassNames:
         ExchangeError: no name in it, or one twice.
     """
     lines = [line for line in names.lines(text) if not line.startswith("#")]
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    ids = [int(match.group(1)) for match in numbered if match]
+    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    ids = [int(match[1]) for match in numbered]
     first = ids[0] if ids else None
     if first in (0, 1) and ids == list(range(first, first + len(lines))):
-        lines = [match.group(2) for match in numbered]
+        lines = [match[2] for match in numbered]
         if first == 1 and not any(map(names.is_background, lines)):
             lines.insert(0, "background")
-    found, colors = [], {}
+    found: list[str] = []
+    colors: Colors = {}
     for line in lines:
         match = _COLOURED.fullmatch(line)
-        color = tuple(map(int, match.groups()[1:])) if match else None
-        name = names.clean_class(match.group(1) if match else re.sub(r":+$", "", line))
+        color = (int(match[2]), int(match[3]), int(match[4])) if match else None
+        name = names.clean_class(match[1] if match else re.sub(r":+$", "", line))
         if name.casefold() == "__ignore__" or (color == VOID_COLOR and name.casefold() in _IGNORED):
             continue
         if color is not None and max(color) <= 255:
@@ -181,14 +188,15 @@ def parse_table(text: str) -> ClassNames:
     if name is None or len(rows) < 2:
         return parse_names(text)
     id_ = column("pixel value", "id", "value", "index", "class_id", "label_id", "class id", "pixel_value")
-    rgb = [column(*called) for called in (("r", "red"), ("g", "green"), ("b", "blue"))]
-    found, colors = {}, {}
+    rgb: list[Any] = [column(*called) for called in (("r", "red"), ("g", "green"), ("b", "blue"))]
+    found: dict[int, str] = {}
+    colors: Colors = {}
     with refusing("has a line that does not fit its titles", IndexError, ValueError):
         for number, row in enumerate(rows[1:]):
             clean, place = names.clean_class(row[name]), number if id_ is None else int(row[id_])
             if not clean or place in found or not 0 <= place < VOID:
                 raise ExchangeError(f"names no class, or an id that is repeated or not one of 0..{VOID - 1}")
-            color = None if None in rgb else tuple(int(row[at]) for at in rgb)
+            color = None if None in rgb else (int(row[rgb[0]]), int(row[rgb[1]]), int(row[rgb[2]]))
             if color == VOID_COLOR and names.key(clean) in _IGNORED:
                 continue
             if color is not None and all(0 <= value <= 255 for value in color):

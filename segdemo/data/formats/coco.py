@@ -55,7 +55,7 @@ class CocoWriter(Writer):
         ]
         self._documents = {kind: frame(label_set, categories) for kind in ("rle", "polygons")}
         self._documents["polygons"]["info"]["repeats"] = LOSSLESS
-        self._numbers = {subset: set() for subset in SUBSETS}
+        self._numbers: dict[str, set[int]] = {subset: set() for subset in SUBSETS}
         self._is_split = False
 
     def add(self, item: Outgoing) -> Iterable[File]:
@@ -260,7 +260,8 @@ def find(reader: Reader) -> Found | None:
     found = reader.documents_like(is_coco)
     if not found:
         return None
-    documents, told = [], {}
+    documents: list[_Document] = []
+    told: dict[str, str] = {}
     for name in sorted(found):
         if (
             _repeated_by(name, found) in found

@@ -12,7 +12,7 @@ from segdemo import intake, masks
 from segdemo.data.formats import sidecars
 from segdemo.data.formats.annotation import FORBIDDEN, Annotation, ExchangeError
 from segdemo.data.formats.archives import add_file
-from segdemo.data.formats.format import File
+from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.naming import Names
 from segdemo.data.formats.outgoing import Outgoing, prepare
 from segdemo.data.formats.registry import EXPORT_FORMATS, WRITTEN
@@ -114,7 +114,9 @@ def _files(annotations, formats, limits, progress):
 
 
 def _all_files(annotations, chosen, limits, progress) -> Iterator[File]:
-    label_set, writers, taken, names = None, [], set(), Names()
+    writers: list[Writer] = []
+    taken: set[str] = set()
+    label_set, names = None, Names()
     for number, annotation in enumerate(annotations, 1):
         _check(annotation, taken, label_set)
         if label_set is None:

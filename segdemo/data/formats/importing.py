@@ -1,6 +1,7 @@
 """Import: the annotations of a ZIP or a folder, in whichever formats they are."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from segdemo import intake
@@ -25,7 +26,7 @@ class Imported:
         fits: whether a given label set has any of them, the background aside.
     """
 
-    def __init__(self, reader: Reader, formats: list[str], annotations: Iterator[Annotation]):
+    def __init__(self, reader: Reader, formats: list[str], annotations: Generator[Annotation]):
         self.account, self.formats, self.label_set = reader.account, formats, reader.label_set
         self.missing, self.fits = reader.classes.missing, reader.classes.fits
         self._annotations = annotations
@@ -46,7 +47,8 @@ class Imported:
     @property
     def annotations(self) -> Iterator[Annotation]:
         """As ``photos``, less those without label map."""
-        return _labelled(self._annotations)
+        with closing(self._annotations):
+            yield from (annotation for annotation in self._annotations if annotation.label_map is not None)
 
     @property
     def skipped(self) -> list[str]:
@@ -225,10 +227,3 @@ def _annotations(reader, found):
         reader.note_turned()
     finally:
         reader.source.close()
-
-
-def _labelled(annotations):
-    try:
-        yield from (annotation for annotation in annotations if annotation.label_map is not None)
-    finally:
-        annotations.close()

@@ -41,7 +41,7 @@ class PanopticWriter(Writer):
     def __init__(self, label_set: LabelSet):
         super().__init__(label_set)
         offset, self._colors = coco.category_offset(label_set), segment_colors(label_set)
-        self._categories = [
+        self._categories: list[dict[str, Any]] = [
             {
                 "id": i + offset or len(label_set),
                 "name": name,
@@ -79,8 +79,8 @@ def segment_colors(label_set: LabelSet) -> list[tuple[int, int, int]]:
     """The colour of each class in the PNGs: its own, and never black, which is void."""
     taken = {*map(tuple, label_set.colors), (0, 0, 0)}
     # Where a class is black, fewer than 255 others can have one of these.
-    spare = next(((red, 0, 0) for red in range(1, 256) if (red, 0, 0) not in taken), None)
-    return [tuple(color) if any(color) else spare for color in label_set.colors]
+    spare = next(((red, 0, 0) for red in range(1, 256) if (red, 0, 0) not in taken), (0, 0, 0))
+    return [color if any(color) else spare for color in label_set.colors]
 
 
 def find(reader: Reader) -> Found | None:

@@ -95,7 +95,10 @@ class Reader:
         self.unpaired: list[str] = []
         self.turned: list[str] = []
         self.doubtful: list[str] = []
-        self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
+        self._used: set[str] = set()
+        self._unreadable: dict[str, str] = {}
+        self._ids: dict[str, int] = {}
+        self._costs: dict[str, int] = {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
             self.account.leave_out(name, "file", why)
@@ -348,9 +351,12 @@ class Reader:
         """
         where, title = item.where, item.title
         try:
-            if item.why_not:
+            if item.data:
+                photo = item.data()
+            elif item.photo:
+                photo = self.source.read(item.photo, self.limits.max_bytes)
+            else:
                 raise ExchangeError(item.why_not)
-            photo = item.data() if item.data else self.source.read(item.photo, self.limits.max_bytes)
             try:
                 height, width, _ = intake.read_photo(photo, self.limits).shape
             except intake.IntakeError as error:

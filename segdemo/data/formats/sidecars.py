@@ -34,16 +34,16 @@ def of_photo(item: "Outgoing") -> tuple[str, str]:
     ``original_file_name`` is there if the photo's file could not be called that.
     """
     height, width = item.label_map.shape
-    side = {"id": item.annotation.id, "file_name": item.file_name, "original_file_name": item.original_name}
-    if item.original_name is None:
-        del side["original_file_name"]
-    side |= {"label_set": item.label_set.name, "width": width, "height": height, "meta": item.annotation.meta}
+    original = {"original_file_name": item.original_name} if item.original_name else {}
+    side = {"id": item.annotation.id, "file_name": item.file_name, **original}
+    size = {"width": width, "height": height}
     try:
-        return f"{FOLDER}/{item.stem}.json", to_json(side)
+        text = to_json({**side, "label_set": item.label_set.name, **size, "meta": item.annotation.meta})
     except (TypeError, ValueError) as error:
         raise ExchangeError(
             f"The data of {item.annotation.id} cannot be written as JSON: {error}."
         ) from error
+    return f"{FOLDER}/{item.stem}.json", text
 
 
 def find_label_sets(reader: "Reader") -> dict[str, LabelSet]:

@@ -65,7 +65,7 @@ class VocWriter(Writer):
 
     def __init__(self, label_set: LabelSet):
         super().__init__(label_set)
-        self._stems = {subset: [] for subset in SUBSETS}
+        self._stems: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
 
     def add(self, item: Outgoing) -> Iterable[File]:
         self._stems[item.subset].append(item.stem)
@@ -80,7 +80,7 @@ class VocWriter(Writer):
 
 def find(reader: Reader) -> Found | None:
     """The VOC trees of an archive. Raises ExchangeError."""
-    trees = {}
+    trees: dict[tuple[str, bool], Tree] = {}
     for name in reader.names:
         if (place := _place(name)) is None:
             continue

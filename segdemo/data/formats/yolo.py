@@ -43,7 +43,7 @@ class YoloWriter(Writer):
 
     def __init__(self, label_set: LabelSet):
         super().__init__(label_set)
-        self._subsets = set()
+        self._subsets: set[str] = set()
 
     def add(self, item: Outgoing) -> Iterable[File]:
         self._subsets.add(item.subset)
