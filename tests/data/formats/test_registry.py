@@ -21,10 +21,11 @@ def test_names_and_folders_are_given_once():
 
 def test_the_order_of_exports_and_of_imports():
     assert EXPORT_FORMATS == ("voc", "coco", "panoptic", "yolo", "labelme", "overlay")
-    assert IMPORT_FORMATS == (
+    expected = (
         *("voc", "coco", "yolo", "labelme", "cvat", "label_studio", "datumaro", "via", "supervisely"),
         *("panoptic", "masks"),  # these yield to the others
     )
+    assert expected == IMPORT_FORMATS
 
 
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
