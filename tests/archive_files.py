@@ -8,20 +8,32 @@ import numpy as np
 from PIL import Image
 
 from segdemo import masks
-from segdemo.data.formats import import_zip
-from segdemo.labels import VOC
+from segdemo.data.formats import EXPORT_FORMATS, Annotation, export_zip, import_zip
+from segdemo.labels import VOC, LabelSet, voc_color
 
 WIDTH, HEIGHT = 8, 6
 SQUARE = [2, 1, 6, 1, 6, 5, 2, 5]  # x and y of its corners
+SUBSETS = ("train", "val", "test")
+BARE = LabelSet("bare", "Bare", ("sky", "sea", "land"), tuple(voc_color(i + 1) for i in range(3)), None)
 YOLO_SQUARE = "0 .25 .16666667 .75 .16666667 .75 .83333333 .25 .83333333\n"
 
 
-def picture(seed=0, format="PNG", size=(HEIGHT, WIDTH), **options):
-    """A photo's file; another one for each seed."""
+def pixels(seed=0, height=HEIGHT, width=WIDTH):
+    """A photo; another one for each seed."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def encoded(array, format="PNG", mode=None, **options):
+    """An array as a picture's file, without a palette."""
     out = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    Image.fromarray(pixels).save(out, format, **options)
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(out, format, **options)
     return out.getvalue()
+
+
+def picture(seed=0, format="PNG", size=(HEIGHT, WIDTH), **options):
+    """The file of a photo."""
+    return encoded(pixels(seed, *size), format, **options)
 
 
 def square(value=1, ground=0):
@@ -34,14 +46,6 @@ def square(value=1, ground=0):
 def png(label_map, label_set=VOC):
     """A palettized mask's file."""
     return masks.encode_png(label_map, label_set)
-
-
-def grey_png(array, mode=None):
-    """An array as PNG without a palette."""
-    out = io.BytesIO()
-    image = Image.fromarray(array)
-    (image.convert(mode) if mode else image).save(out, "PNG")
-    return out.getvalue()
 
 
 def image(id=1, file_name="a.png", **changes):
@@ -89,6 +93,32 @@ def read(tmp_path, files, **options):
     photos = {photo.file: photo for photo in imported.photos}
     check(imported.account)
     return photos, imported
+
+
+def contents(path):
+    """The files in a ZIP by name."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def exported(tmp_path, annotations, formats=EXPORT_FORMATS):
+    """The files of an export by name."""
+    return contents(export_zip(annotations, tmp_path / "out.zip", formats))
+
+
+def annotations_of(label_maps, label_set, subsets=("train",)):
+    """An annotation of a black photo for each of these label maps by name."""
+    return [
+        Annotation(
+            f"m{i}",
+            np.zeros((*label_map.shape, 3), np.uint8),
+            label_map,
+            label_set,
+            {"subset": subsets[i % len(subsets)], "source": f"{name}.png"},
+        )
+        for i, (name, label_map) in enumerate(label_maps.items())
+    ]
 
 
 def check(account):

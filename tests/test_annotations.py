@@ -8,7 +8,7 @@ from archive_files import (
     annotation,
     check,
     coco,
-    grey_png,
+    encoded,
     image,
     make_folder,
     make_zip,
@@ -286,7 +286,7 @@ def test_files_that_name_no_classes_are_refused(tmp_path, content):
 
 
 def test_white_masks_become_one_class(store, tmp_path):
-    files = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": grey_png(square(255))}
+    files = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": encoded(square(255))}
     account = take(store, tmp_path, files)
     assert account.classes == ["background", "object"] and account.notes == []
     assert np.array_equal(masks_of(store)["a.png"], square())

@@ -5,14 +5,14 @@ import time
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, WIDTH, coco, grey_png, image, make_zip, picture, read, same, square
+from archive_files import HEIGHT, WIDTH, coco, encoded, image, make_zip, picture, read, same, square
 from PIL import Image
 
 from segdemo.data.formats import ExchangeError, import_zip
 from segdemo.labels import VOC
 
 PHOTO, OTHER = picture(1, "JPEG"), picture(2, "JPEG")
-MASK = grey_png(square(1))
+MASK = encoded(square(1))
 
 
 def saved(array, format, mode=None, **options):
@@ -64,7 +64,7 @@ def test_equal_names_in_subsets_stay_apart(tmp_path, places):
     files, expected = {}, {}
     for i, subset in enumerate(("train", "val", "test")):
         photo, mask = places.format(subset).split()
-        files |= {photo: picture(i, "JPEG"), mask: grey_png(square(i + 1))}
+        files |= {photo: picture(i, "JPEG"), mask: encoded(square(i + 1))}
         expected[photo] = (square(i + 1), subset)
     photos, imported = read(tmp_path, files)
     for photo, (label_map, subset) in expected.items():
@@ -127,8 +127,8 @@ def test_several_masks_of_a_photo_are_left_out_and_named(tmp_path, masks):
 def test_of_the_masks_of_cityscapes_the_ids_are_read_and_the_others_named(tmp_path):
     files = {"leftImg8bit/train/x/x_0_leftImg8bit.png": picture()}
     for kind, mask in (
-        ("labelIds", grey_png(square(26, ground=7))),
-        ("instanceIds", grey_png(square(1).astype(np.uint16) * 26000)),
+        ("labelIds", encoded(square(26, ground=7))),
+        ("instanceIds", encoded(square(1).astype(np.uint16) * 26000)),
         ("color", picture(3)),
         ("labelTrainIds", MASK),
     ):
@@ -157,7 +157,7 @@ def test_black_and_white_masks_are_an_object(tmp_path):
     ],
 )
 def test_colours_of_a_table_are_read(tmp_path, table):
-    colored = grey_png(np.where(square()[..., None] > 0, np.array([10, 20, 30], np.uint8), np.uint8(0)))
+    colored = encoded(np.where(square()[..., None] > 0, np.array([10, 20, 30], np.uint8), np.uint8(0)))
     files = {"class_dict.csv": table, "train/a.jpg": PHOTO, "train_labels/a.png": colored}
     photos, imported = read(tmp_path, files)
     assert same(photos["train/a.jpg"], square(1)) and imported.label_set.colors[1] == (10, 20, 30)
@@ -169,7 +169,7 @@ def test_ids_of_roboflows_table_are_read(tmp_path):
     files = {
         "train/_classes.csv": table,
         "train/a_jpg.rf.1b.jpg": PHOTO,
-        "train/a_jpg.rf.1b_mask.png": grey_png(square(4)),
+        "train/a_jpg.rf.1b_mask.png": encoded(square(4)),
     }
     photos, imported = read(tmp_path, files)
     assert same(photos["train/a_jpg.rf.1b.jpg"], square(4))
@@ -241,7 +241,7 @@ def test_what_holds_no_ids_is_named_with_its_reason(tmp_path, content, said, pla
 def test_what_another_format_has_read_is_not_read_again(tmp_path):
     files = {
         "images/a.jpg": PHOTO,
-        "masks/a.png": grey_png(square(2)),
+        "masks/a.png": encoded(square(2)),
         "c.json": coco(images=[image(file_name="a.jpg")]),
     }
     photos, imported = read(tmp_path, files)
@@ -261,20 +261,20 @@ def test_black_and_white_that_was_a_jpeg_once_is_no_list_of_ids(tmp_path, qualit
     with Image.open(io.BytesIO(saved(disc, "JPEG", quality=quality))) as lossy:
         smeared = np.array(lossy)
     photo = picture(1, size=(64, 64))
-    _, imported = read(tmp_path, {"images/a.png": photo, "masks/a.png": grey_png(smeared)})
+    _, imported = read(tmp_path, {"images/a.png": photo, "masks/a.png": encoded(smeared)})
     assert len(imported.label_set.classes) == 2 and "with greys between" in imported.refused[0]
 
 
 def test_many_ids_beside_void_are_ids(tmp_path):
     ids = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
     ids[0] = 255
-    photos, _ = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": grey_png(ids)})
+    photos, _ = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(ids)})
     assert same(photos["images/a.jpg"], ids)
 
 
 def test_a_subset_of_black_masks_adds_no_class(tmp_path):
-    files = {"train/images/a.jpg": PHOTO, "train/masks/a.png": grey_png(square(255))}
-    files |= {"val/images/b.jpg": OTHER, "val/masks/b.png": grey_png(square(0))}
+    files = {"train/images/a.jpg": PHOTO, "train/masks/a.png": encoded(square(255))}
+    files |= {"val/images/b.jpg": OTHER, "val/masks/b.png": encoded(square(0))}
     photos, imported = read(tmp_path, files)
     assert list(imported.label_set.classes) == ["background", "object"]
     assert same(photos["train/images/a.jpg"], square(1)) and same(photos["val/images/b.jpg"], square(0))
@@ -282,8 +282,8 @@ def test_a_subset_of_black_masks_adds_no_class(tmp_path):
 
 def test_ids_are_taken_as_they_are_into_classes_that_are_there(tmp_path):
     photos, imported = read(
-        tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": grey_png(square(3))}, label_set=VOC
+        tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(3))}, label_set=VOC
     )
     assert same(photos["images/a.jpg"], square(3)) and imported.label_set == VOC
-    _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": grey_png(square(30))}, label_set=VOC)
+    _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(30))}, label_set=VOC)
     assert "30" in imported.refused[0] and not imported.account.painted

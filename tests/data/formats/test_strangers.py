@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from archive_files import coco, grey_png, image, make_zip, picture, read, square
+from archive_files import coco, encoded, image, make_zip, picture, read, square
 
 from segdemo.data.formats import Annotation, ExchangeError, export_zip, import_zip
 from segdemo.labels import VOC
@@ -26,11 +26,11 @@ from segdemo.labels import VOC
         ),
         ({"x.ndjson": '{"data_row": {}}', "a.png": picture()}, "convert it to COCO"),
         (
-            {"task-1-annotation-2-by-3-tag-a cat-0.png": grey_png(square(255)), "a.png": picture()},
+            {"task-1-annotation-2-by-3-tag-a cat-0.png": encoded(square(255)), "a.png": picture()},
             "export the project as JSON",
         ),
         (
-            {"images/a.png": picture(), "masks/of_b_1.png": grey_png(square())},
+            {"images/a.png": picture(), "masks/of_b_1.png": encoded(square())},
             "masks/of_b_1.png, are called like none",
         ),
         (

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, WIDTH, grey_png, make_folder, picture, png, read, same, square
+from archive_files import HEIGHT, WIDTH, encoded, make_folder, picture, png, read, same, square
 from PIL import Image
 
 from segdemo import masks
@@ -23,7 +23,7 @@ def colours(mapping, label_map=None):
     rgb = np.zeros((*label_map.shape, 3), np.uint8)
     for id_, color in mapping.items():
         rgb[label_map == id_] = color
-    return grey_png(rgb)
+    return encoded(rgb)
 
 
 # --------------------------------------------------------------------------------------------- layouts
@@ -72,11 +72,11 @@ def test_trees_with_other_names_become_one_label_set(tmp_path):
 def test_the_layout_of_pets_is_read_too(tmp_path):
     files = {
         "p/images/a.jpg": picture(format="JPEG"),
-        "p/annotations/trimaps/a.png": grey_png(square(1, ground=2)),
+        "p/annotations/trimaps/a.png": encoded(square(1, ground=2)),
     }
     photos, imported = read(tmp_path, files)
     assert imported.label_set == PETS and same(photos["p/images/a.jpg"], square(0, ground=1))
-    files["p/annotations/trimaps/a.png"] = grey_png(square(255))
+    files["p/annotations/trimaps/a.png"] = encoded(square(255))
     photos, imported = read(tmp_path, files)
     assert imported.label_set.classes == ("background", "object") and same(photos["p/images/a.jpg"], square())
     assert "black and white" in imported.account.classes_source
@@ -181,11 +181,11 @@ def test_a_mask_with_ids_beyond_the_names_is_left_out_and_the_others_kept(tmp_pa
 @pytest.mark.parametrize(
     "mask",
     [
-        grey_png(BW),
-        grey_png(BW, "1"),
-        grey_png(BW, "RGB"),
-        grey_png(BW, "RGBA"),
-        grey_png(np.stack([BW] * 3, -1)),
+        encoded(BW),
+        encoded(BW, mode="1"),
+        encoded(BW, mode="RGB"),
+        encoded(BW, mode="RGBA"),
+        encoded(np.stack([BW] * 3, -1)),
     ],
 )
 def test_black_and_white_masks_are_called_what_they_are(tmp_path, mask):
@@ -210,25 +210,25 @@ def test_a_palette_of_black_and_white_is_that_too(tmp_path):
     ("names", "expected"), [("background\ncat\n", ("background", "cat")), ("cat\n", ("background", "cat"))]
 )
 def test_the_one_class_that_is_named_is_white(tmp_path, names, expected):
-    photos, imported = read(tmp_path, tree(mask=grey_png(BW), **{"class_names.txt": names}))
+    photos, imported = read(tmp_path, tree(mask=encoded(BW), **{"class_names.txt": names}))
     assert imported.label_set.classes == expected and same(photos["JPEGImages/a.png"], square())
     assert "'cat'" in imported.account.classes_source
 
 
 def test_white_goes_into_the_one_class_of_a_label_set(tmp_path):
     target = LabelSet("t", "Target", ("leaf", "ground"), ((1, 1, 1), (2, 2, 2)), 1)
-    photos, _ = read(tmp_path, tree(mask=grey_png(BW)), label_set=target)
+    photos, _ = read(tmp_path, tree(mask=encoded(BW)), label_set=target)
     assert same(photos["JPEGImages/a.png"], square(0, ground=1))
 
 
 def test_white_without_a_class_is_left_out_with_an_offer(tmp_path):
-    photos, imported = read(tmp_path, tree(mask=grey_png(BW)), label_set=PETS)
+    photos, imported = read(tmp_path, tree(mask=encoded(BW)), label_set=PETS)
     assert same(photos["JPEGImages/a.png"], None)
     assert "black and white" in imported.refused[0] and "with one class besides" in imported.refused[0]
 
 
 def test_one_mask_with_class_ids_makes_255_void(tmp_path):
-    files = tree(mask=grey_png(BW))
+    files = tree(mask=encoded(BW))
     files |= {"JPEGImages/b.png": picture(1), "SegmentationClass/b.png": png(square(3))}
     photos, imported = read(tmp_path, files)
     assert imported.label_set == VOC
@@ -241,9 +241,9 @@ def test_void_in_its_own_colour_is_void(tmp_path):
 
 
 def test_a_mask_of_another_size_is_left_out(tmp_path):
-    files = tree(mask=grey_png(BW)) | {
+    files = tree(mask=encoded(BW)) | {
         "JPEGImages/b.png": picture(1),
-        "SegmentationClass/b.png": grey_png(BW[:3]),
+        "SegmentationClass/b.png": encoded(BW[:3]),
     }
     photos, imported = read(tmp_path, files)
     assert same(photos["JPEGImages/a.png"], square()) and same(photos["JPEGImages/b.png"], None)
