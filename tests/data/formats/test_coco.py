@@ -7,7 +7,7 @@ import pytest
 from archive_files import HEIGHT, SQUARE, WIDTH, annotation, coco, image, picture, read, same, square
 
 from segdemo import masks
-from segdemo.labels import PETS, LabelSet
+from segdemo.labels import PETS, VOC, LabelSet
 
 
 def why(imported):
@@ -223,29 +223,72 @@ def test_a_document_of_another_kind_is_left_alone(tmp_path, other):
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "words"),
     [
-        {"segmentation": []},
-        {"segmentation": None},
-        {"segmentation": ([1, 1, 2, 2],)},
-        {"segmentation": ([1, 1, 2, 2, "x", 3],)},
-        {"segmentation": ([1, 1, 2, 2, float("1e300"), 3],)},
-        {"segmentation": "abc"},
-        {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [1]}},
-        {"segmentation": {"size": [99999, 99999], "counts": [1]}},
-        {"segmentation": {"size": [HEIGHT, WIDTH], "counts": "~~~"}},
-        {"segmentation": ([100, 100, 110, 100, 110, 110],)},
-        {"segmentation": ([1.1, 1.1, 1.2, 1.1, 1.2, 1.2],)},
-        {"category_id": 77},
+        ({"segmentation": []}, "no segmentation"),
+        ({"segmentation": None}, "no segmentation"),
+        ({"segmentation": ([1, 1, 2, 2],)}, "at least three pairs"),
+        ({"segmentation": ([1, 1, 2, 2, "x", 3],)}, "at least three pairs"),
+        ({"segmentation": ([1, 1, 2, 2, float("1e300"), 3],)}, "far outside"),
+        ({"segmentation": "abc"}, "no segmentation"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [1]}}, "add up to 1"),
+        ({"segmentation": {"counts": [1]}}, "mask of None"),
+        ({"segmentation": {"size": [99999, 99999], "counts": [1]}}, "99999"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "~~~"}}, ""),
+        ({"segmentation": ([100, 100, 110, 100, 110, 110],)}, "covers no pixel"),
+        ({"segmentation": ([1.1, 1.1, 1.2, 1.1, 1.2, 1.2],)}, "covers no pixel"),
+        ({"category_id": 77}, "has the category 77"),
+        ({"category_id": [1]}, "has the category None"),
     ],
 )
-def test_one_bad_shape_costs_one_shape(tmp_path, bad):
+def test_one_bad_shape_costs_one_shape(tmp_path, bad, words):
     entries = [annotation(1), annotation(2, category_id=2) | annotation(2, **{"category_id": 2, **bad})]
     photos, imported = read(tmp_path, {"i.json": coco(annotations=entries), "a.png": picture()})
     assert same(photos["a.png"], square())
     [(what, reason)] = why(imported)
-    assert what == "annotation 2" and reason
+    assert what == "annotation 2" and reason and words in reason
     assert imported.account.to_json()["annotations"] == {"read": 2, "painted": 1, "left_out": 1}
+    _, imported = read(tmp_path, {"i.json": coco(annotations=entries[1:]), "a.png": picture()})
+    [sentence] = imported.refused
+    assert sentence.startswith("i.json, a.png: annotation 2") and sentence.endswith(".")
+
+
+def test_another_size_is_refused(tmp_path):
+    photos, imported = read(tmp_path, {"i.json": coco([image(width=6, height=8)]), "a.png": picture()})
+    assert same(photos["a.png"], None)
+    assert imported.refused == ["i.json, a.png: the file says 6x8 pixels, but the photo measures 8x6."]
+
+
+def test_by_hand(tmp_path):
+    # The cat lies on the larger dog, though it comes first in the file.
+    dog = ([0, 0, 4, 0, 4, 4, 0, 4], [5, 0, 6, 0, 6, 1, 5, 1])
+    entries = [annotation(1, 1, 3, ([1, 1, 3, 1, 3, 3, 1, 3],), area=4), annotation(2, 1, 18, dog, area=16)]
+    categories = [{"id": 18, "name": "dog"}, {"id": 3, "name": "Cat"}]
+    document = coco([image(file_name="a.png", width=6, height=4)], entries, categories)
+    files = {"images/a.png": picture(size=(4, 6)), "annotations/train.json": document}
+    photos, imported = read(tmp_path, {**files, "notes.md": "hello", "x.json": "{"})
+    expected = [[2, 2, 2, 2, 0, 2], [2, 1, 1, 2, 0, 0], [2, 1, 1, 2, 0, 0], [2, 2, 2, 2, 0, 0]]
+    assert imported.label_set.classes == ("background", "Cat", "dog")
+    assert photos["images/a.png"].id == "a" and photos["images/a.png"].label_map.tolist() == expected
+    assert imported.skipped == ["notes.md", "x.json"]
+    photos, imported = read(tmp_path, files, label_set=VOC)  # by name
+    assert same(photos["images/a.png"], np.array([0, 8, 12], np.uint8)[np.array(expected)])
+    assert imported.label_set == VOC
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "words"),
+    [
+        ("annotations", 5, "annotation number 1 is no annotation"),
+        ("images", {"id": 7}, "image 7 has no id or no file_name"),
+        ("categories", "dog", "category dog has no id or no name"),
+    ],
+)
+def test_what_is_incomplete_is_left_out_and_named(tmp_path, key, bad, words):
+    data = {**json.loads(coco()), key: [bad]}
+    photos, imported = read(tmp_path, {"i.json": json.dumps(data), "a.png": picture()})
+    assert not any(photo.label_map is not None for photo in photos.values())
+    assert words in " ".join(imported.refused)
 
 
 def test_one_bad_polygon_costs_the_others_of_its_annotation_nothing(tmp_path):

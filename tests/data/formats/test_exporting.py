@@ -5,15 +5,18 @@ import json
 import re
 import unicodedata
 import zipfile
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 import yaml
+from archive_files import BARE, SUBSETS, contents, encoded, examples, exported, pixels
 from label_maps import LABEL_MAPS
 from PIL import Image
 from pycocotools.coco import COCO
 
+from segdemo import masks
 from segdemo.data.formats import (
     EXPORT_FORMATS,
     Annotation,
@@ -24,25 +27,14 @@ from segdemo.data.formats import (
     import_zip,
 )
 from segdemo.datasets import open_dataset, read_image, read_label_map
-from segdemo.labels import VOID, LabelSet, voc_color
+from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
 from segdemo.names import clean_class
 from segdemo.store import AnnotationStore
 
 THREE = LabelSet("three", "Three", ("background", "cat", "dog"), tuple(voc_color(i) for i in range(3)))
-BARE = LabelSet("bare", "Bare", ("sky", "sea", "land"), tuple(voc_color(i + 1) for i in range(3)), None)
 MIDDLE = LabelSet("middle", "Middle", ("cat", "ground", "dog"), THREE.colors, 1)
 READABLE = ("voc", "coco", "yolo")  # formats that can be imported
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
-
-
-def pixels(seed=0, height=6, width=8):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def encoded(array, format, **options):
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, format, **options)
-    return out.getvalue()
 
 
 def annotation(id_, source=None, image=None, label_map=None, label_set=THREE, **meta):
@@ -57,20 +49,139 @@ def annotation(id_, source=None, image=None, label_map=None, label_set=THREE, **
     )
 
 
-def contents(path):
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def exported(tmp_path, annotations, formats=EXPORT_FORMATS):
-    return contents(export_zip(annotations, tmp_path / "out.zip", formats))
-
-
 def stems(files, folder, depth=0):
     """Names without ending of the files in a folder of an archive, or of those ``depth`` folders below it."""
     paths = [PurePosixPath(n) for n in files if n.startswith(f"{folder}/")]
     return sorted(p.stem for p in paths if len(p.parts) == len(PurePosixPath(folder).parts) + 1 + depth)
+
+
+# ------------------------------------------------------------------------------------- content, and refusals
+
+
+def test_what_is_in_the_zip(tmp_path):
+    annotations = examples(VOC)
+    files = exported(tmp_path, annotations)
+    for a, subset in zip(annotations, SUBSETS, strict=True):
+        folders = ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", "meta/{}.json", "overlays/{}.png")
+        assert {folder.format(a.id) for folder in folders} <= set(files)
+        assert {f"yolo/images/{subset}/{a.id}.jpg", f"yolo/labels/{subset}/{a.id}.txt"} <= set(files)
+    mask = Image.open(io.BytesIO(files["SegmentationClass/photo-0.png"]))
+    assert mask.mode == "P" and mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+    overlay = np.array(Image.open(io.BytesIO(files["overlays/photo-0.png"])))
+    assert np.array_equal(overlay, masks.overlay(annotations[0].image, annotations[0].label_map, VOC))
+    lists = {PurePosixPath(n).stem: text.decode() for n, text in files.items() if n.startswith("ImageSets/")}
+    assert lists == {
+        **{"train": "photo-0\n", "val": "photo-1\n", "test": "photo-2\n"},
+        "trainval": "photo-0\nphoto-1\n",
+    }
+    assert json.loads(files["labels.json"]) == VOC.to_json()
+    side = json.loads(files["meta/photo-0.json"])
+    assert (side["width"], side["height"], side["label_set"]) == (53, 40, "voc")
+
+
+def test_formats_are_chosen(tmp_path):
+    files = exported(tmp_path, examples(VOC, 1), ())
+    assert set(files) == {"labels.json", "JPEGImages/photo-0.jpg", "meta/photo-0.json"}
+    with pytest.raises(ExchangeError, match="no export format 'tfrecord'"):
+        export_zip(examples(VOC, 1), tmp_path / "out.zip", formats=["tfrecord"])
+
+
+def test_an_upright_jpeg_keeps_its_bytes_and_a_turned_one_is_stored_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    array = np.zeros((10, 20, 3), np.uint8)
+    array[:, :10] = 255
+    plain, turned = encoded(array, "JPEG"), encoded(array, "JPEG", exif=exif, quality=95)
+    (tmp_path / "photo.jpg").write_bytes(plain)
+    annotations = [
+        Annotation("path", tmp_path / "photo.jpg", np.zeros((10, 20), np.uint8), VOC),
+        Annotation("turned", turned, np.zeros((20, 10), np.uint8), VOC),
+    ]
+    files = exported(tmp_path, annotations)
+    assert files["JPEGImages/path.jpg"] == plain
+    upright = Image.open(io.BytesIO(files["JPEGImages/turned.jpg"]))
+    assert upright.size == (10, 20) and upright.getexif().get(0x0112, 1) == 1
+    assert np.array(upright)[0].min() > 240 and np.array(upright)[-1].max() < 15
+
+
+def test_coco_ids_are_the_class_ids_of_voc(tmp_path):
+    label_map = np.array([[0, 1, 20, 255]], np.uint8)
+    files = exported(tmp_path, [Annotation("a", pixels(0, 1, 4), label_map, VOC)])
+    data = json.loads(files["coco/instances_rle.json"])
+    found = {a["category_id"]: a["bbox"] for a in data["annotations"]}
+    assert found == {1: [1, 0, 1, 1], 20: [2, 0, 1, 1], 255: [3, 0, 1, 1]}
+    assert {c["id"] for c in data["categories"]} == {*range(1, 21), 255}
+    files = exported(tmp_path, examples(PETS))  # whose class 0 is not the background
+    for document in (json.loads(files[f"coco/instances_{kind}.json"]) for kind in ("rle", "polygons")):
+        assert {c["id"]: c["name"] for c in document["categories"]} == {1: "pet", 3: "border", 256: "void"}
+        assert [i["file_name"] for i in document["images"]] == [f"photo-{i}.jpg" for i in range(3)]
+
+
+def test_yolo_by_hand(tmp_path):
+    label_map = np.zeros((4, 8), np.uint8)
+    label_map[1:3, 2:6] = 7
+    label_map[0, 0] = VOID
+    files = exported(tmp_path, [Annotation("a", pixels(0, 4, 8), label_map, VOC)], ["yolo"])
+    assert files["yolo/labels/train/a.txt"] == b"7 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n"
+    assert files["yolo/void/train/a.txt"] == b"0 0 0 0.125 0 0.125 0.25 0 0.25\n"
+    settings = yaml.safe_load(files["yolo/data.yaml"])
+    assert settings["names"] == dict(enumerate(VOC.classes))
+    assert settings["train"] == settings["val"] == "images/train"
+
+
+def test_export_streams_and_reports(tmp_path):
+    alive, seen = [], []
+
+    def stream():
+        for annotation in examples(VOC):
+            alive.append(annotation.id)
+            yield annotation
+
+    export_zip(stream(), tmp_path / "out.zip", progress=lambda n: seen.append((n, len(alive))))
+    assert seen == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_a_failed_export_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "out.zip"
+    path.write_bytes(b"old")
+
+    def failing():
+        yield examples(VOC)[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_zip(failing(), path)
+    with pytest.raises(ExchangeError, match="nothing to export"):
+        export_zip([], path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_export_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ExchangeError, match="cannot be written"):
+        export_zip(examples(VOC, 1), tmp_path / "file" / "out.zip")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(({"id": id_}, "cannot name a file") for id_ in ("../evil", "", ".hidden", "two words", "x" * 151)),
+        ({"id": "PHOTO-0"}, "Two annotations are called"),
+        ({"label_set": PETS}, "export them apart"),
+        ({"label_map": np.full((31, 17), 21, np.uint8)}, "b: .*class id 21"),
+        ({"label_map": np.zeros((17, 31), np.uint8)}, "31x17 pixels and a photo of 17x31"),
+        ({"image": b"nonsense"}, "photo of b cannot be exported: .*not a photo"),
+        ({"image": np.zeros((31, 17), np.uint8)}, "photo of b cannot be exported"),
+        ({"meta": {"when": object()}}, "data of b cannot be written as JSON"),
+        ({"meta": {"score": float("nan")}}, "data of b cannot be written as JSON"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(tmp_path, changes, words):
+    good = examples(VOC, 1)[0]
+    bad = replace(Annotation("b", pixels(0, 31, 17), np.zeros((31, 17), np.uint8), VOC), **changes)
+    with pytest.raises(ExchangeError, match=words):
+        export_zip([good, bad], tmp_path / "out.zip")
+    assert list(tmp_path.iterdir()) == []
 
 
 # --------------------------------------------------------------------------------------------------- names
@@ -163,16 +274,11 @@ def keyed():
 
 
 def animated():
-    frames = [Image.fromarray(pixels(seed)) for seed in (3, 4)]
-    out = io.BytesIO()
-    frames[0].save(out, "PNG", save_all=True, append_images=frames[1:])
-    return out.getvalue()
+    return encoded(pixels(3), "PNG", save_all=True, append_images=[Image.fromarray(pixels(4))])
 
 
 def deep():
-    out = io.BytesIO()
-    Image.fromarray(pixels(3)[..., 0].astype(np.uint16) * 257).save(out, "PNG")
-    return out.getvalue()
+    return encoded(pixels(3)[..., 0].astype(np.uint16) * 257, "PNG")
 
 
 @pytest.mark.parametrize(
@@ -470,11 +576,13 @@ def test_pycocotools_reads_every_document(tmp_path, capsys, label_set):
                 assert entry["area"] == truth.sum() and entry["iscrowd"] == (value == VOID)
                 rows, columns = np.nonzero(truth)
                 assert entry["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-                if "rle" in name:
-                    assert np.array_equal(api.annToMask(entry), truth)
-                elif value != VOID:
+                found_mask = api.annToMask(entry).astype(bool)
+                if "rle" in name or value == VOID:
+                    assert isinstance(entry["segmentation"], dict) and np.array_equal(found_mask, truth)
+                else:
                     assert all(len(ring) >= 6 and len(ring) % 2 == 0 for ring in entry["segmentation"])
-                    api.annToMask(entry)  # which it rounds in its own way
+                    # It rounds polygons in its own way, by up to a pixel of the outline.
+                    assert not ((found_mask != truth) & ~masks.boundaries(truth)).any()
             present = set(np.unique(label_map).tolist()) - {label_set.background}
             assert set(found.values()) == present
 

@@ -2,8 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
-from archive_files import YOLO_SQUARE, make_zip, picture, read, same, square
+from archive_files import YOLO_SQUARE, encoded, make_zip, picture, read, same, square
 
 from segdemo.data.formats import ExchangeError, import_zip
 
@@ -132,9 +133,13 @@ def test_one_folder_for_two_subsets_tells_none(tmp_path):
     [
         ("1 .5 .5 .2 .2", "is a box, not an outline"),
         ("1 0 0 1 0 1 1.5", "outside 0..1"),
+        ("0 0 0 1 0 1 nan", "has a coordinate outside 0..1"),
         ("7 0 0 1 0 1 1", "the class 7, which data.yaml does not name"),
+        ("0.5 0 0 1 0 1 1", "has the class 0.5"),
+        ("nan 0 0 1 0 1 1", "has the class nan"),
         ("dog 0 0 1 0 1 1", "is not numbers"),
         ("1 0 0 1", "at least three pairs"),
+        ("0 0 0 1 0 1", "has a polygon that is not at least three pairs"),
         ("1 .5 .5 .5 .5 .5 .5", "covers no pixel"),
     ],
 )
@@ -145,6 +150,52 @@ def test_one_bad_line_costs_one_line(tmp_path, bad, words):
     [entry] = imported.account.left_out
     assert (entry.file, entry.what) == ("labels/a.txt", "line 1") and words in entry.why
     assert imported.account.painted == 1
+    photos, imported = read(tmp_path, {**files, "labels/a.txt": bad})
+    assert same(photos["images/a.png"], None)
+    [sentence] = imported.refused
+    assert sentence.startswith("labels/a.txt: line 1 ") and words in sentence
+
+
+def test_by_hand(tmp_path):
+    # The cat lies on the larger dog, though it comes first in the file.
+    labels = "0 .125 .25 .25 .25 .25 .5 .125 .5\n\n1 0 0 0.5 0 0.5 1 0 1\n"
+    files = {"set/data.yaml": "names: [cat, dog]\n", "set/labels/val/a.txt": labels, "set/README.txt": ""}
+    photos, imported = read(tmp_path, {**files, "set/images/val/a.png": picture(size=(4, 8))})
+    expected = np.zeros((4, 8), np.uint8)
+    expected[:, :4] = 2
+    expected[1, 1] = 1
+    assert same(photos["set/images/val/a.png"], expected)
+    assert imported.label_set.classes == ("background", "cat", "dog")
+    assert photos["set/images/val/a.png"].meta == {"subset": "val"}
+    assert imported.skipped == ["set/README.txt"]
+
+
+def test_files_may_be_called_labels(tmp_path):
+    files = {"data.yaml": "names: [cat]", "labels/images/labels/labels.txt": "0 0 0 1 0 1 1 0 1"}
+    photos, _ = read(tmp_path, {**files, "labels/images/images/labels.jpg": picture(format="JPEG")})
+    [annotation] = photos.values()
+    assert annotation.id == "labels" and (annotation.label_map == 1).all()
+
+
+def test_unsafe_yaml_is_not_executed(tmp_path):
+    settings = f"names: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n"
+    with pytest.raises(ExchangeError, match="no annotations"):
+        import_zip(make_zip(tmp_path / "y.zip", {**ONE, "data.yaml": settings}))
+    assert not (tmp_path / "made").exists()
+
+
+def test_many_polygons_of_a_large_photo_are_painted_quickly(tmp_path):
+    # 2000 polygons of 20 pixels each on 12 megapixels: only their own windows may be touched.
+    lines = []
+    for i in range(2000):
+        x, y = (i % 50) / 50, (i // 50) / 40
+        lines.append(f"0 {x} {y} {x + 0.001} {y} {x + 0.001} {y + 0.002} {x} {y + 0.002}")
+    photo = encoded(np.zeros((3000, 4000), np.uint8), "JPEG")
+    files = {"data.yaml": "names: [cat, dog]\n", "images/a.jpg": photo, "labels/a.txt": "\n".join(lines)}
+    photos, _ = read(tmp_path, files)
+    [annotation] = photos.values()
+    assert annotation.label_map.shape == (3000, 4000)
+    assert (annotation.label_map == 1).sum() == 2000 * 4 * 6
 
 
 def test_an_empty_file_means_background_and_a_file_of_boxes_does_not(tmp_path):
