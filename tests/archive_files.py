@@ -6,10 +6,11 @@ import zipfile
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from segdemo import masks
 from segdemo.data.formats import EXPORT_FORMATS, Annotation, export_zip, import_zip
-from segdemo.labels import VOC, LabelSet, voc_color
+from segdemo.labels import VOC, VOID, LabelSet, voc_color
 
 WIDTH, HEIGHT = 8, 6
 SQUARE = [2, 1, 6, 1, 6, 5, 2, 5]  # x and y of its corners
@@ -109,16 +110,38 @@ def exported(tmp_path, annotations, formats=EXPORT_FORMATS):
 
 def annotations_of(label_maps, label_set, subsets=("train",)):
     """An annotation of a black photo for each of these label maps by name."""
+    metas = ({"subset": subsets[i % len(subsets)], "source": f"{n}.png"} for i, n in enumerate(label_maps))
     return [
-        Annotation(
-            f"m{i}",
-            np.zeros((*label_map.shape, 3), np.uint8),
-            label_map,
-            label_set,
-            {"subset": subsets[i % len(subsets)], "source": f"{name}.png"},
-        )
-        for i, (name, label_map) in enumerate(label_maps.items())
+        Annotation(f"m{i}", np.zeros((*label_map.shape, 3), np.uint8), label_map, label_set, meta)
+        for i, (label_map, meta) in enumerate(zip(label_maps.values(), metas, strict=True))
     ]
+
+
+def blobs(label_set, height, width, seed=0):
+    """Smooth regions of every class and void, with holes and touching corners."""
+    rng = np.random.default_rng(seed)
+    fields = [ndimage.gaussian_filter(rng.random((height, width)), 2) for _ in range(len(label_set) + 1)]
+    label_map = np.argmax(fields, axis=0).astype(np.uint8)
+    label_map[label_map == len(label_set)] = VOID
+    label_map[rng.random((height, width)) < 0.02] = rng.integers(0, len(label_set))
+    return label_map
+
+
+def examples(label_set, count=3):
+    """Annotations of several sizes, one in each subset."""
+    sizes = [(40, 53), (1, 1), (31, 17), (64, 5)][:count]
+    metas = ({"subset": SUBSETS[i % 3], "note": "ä", "revision": i} for i in range(count))
+    return [
+        Annotation(f"photo-{i}", pixels(i, *size), blobs(label_set, *size, i), label_set, meta)
+        for i, (size, meta) in enumerate(zip(sizes, metas, strict=True))
+    ]
+
+
+def unpack(path, folder):
+    """A ZIP as a folder."""
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 def check(account):
