@@ -32,6 +32,13 @@ def encoded(array, format="PNG", mode=None, **options):
     return out.getvalue()
 
 
+def exif(orientation):
+    """What cameras write of how a photo is held."""
+    made = Image.Exif()
+    made[0x0112] = orientation
+    return made
+
+
 def picture(seed=0, format="PNG", size=(HEIGHT, WIDTH), **options):
     """The file of a photo."""
     return encoded(pixels(seed, *size), format, **options)

@@ -15,13 +15,6 @@ PHOTO, OTHER = picture(1, "JPEG"), picture(2, "JPEG")
 MASK = encoded(square(1))
 
 
-def saved(array, format, mode=None, **options):
-    out = io.BytesIO()
-    picture_ = Image.fromarray(array)
-    (picture_.convert(mode) if mode else picture_).save(out, format, **options)
-    return out.getvalue()
-
-
 @pytest.mark.parametrize(
     ("photo", "mask"),
     [
@@ -140,11 +133,11 @@ def test_of_the_masks_of_cityscapes_the_ids_are_read_and_the_others_named(tmp_pa
 
 
 def test_black_and_white_masks_are_an_object(tmp_path):
-    photos, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.gif": saved(square(255), "GIF", "1")})
-    assert same(photos["images/a.jpg"], square(1)) and list(imported.label_set.classes) == [
-        "background",
-        "object",
-    ]
+    photos, imported = read(
+        tmp_path, {"images/a.jpg": PHOTO, "masks/a.gif": encoded(square(255), "GIF", "1")}
+    )
+    assert same(photos["images/a.jpg"], square(1))
+    assert list(imported.label_set.classes) == ["background", "object"]
 
 
 @pytest.mark.parametrize(
@@ -192,14 +185,10 @@ def test_colours_that_nothing_names_are_named_with_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        saved(square(1), "TIFF"),
-        saved(square(1), "TIFF", compression="tiff_lzw"),
-        saved(square(1), "BMP"),
-        saved(square(1), "GIF"),
-        saved(square(1).astype(np.uint16), "PNG"),
-        saved(square(1).astype(np.uint16), "TIFF"),
-        saved(square(1).astype(np.int32), "TIFF"),
-        saved(square(1).astype(np.float32), "TIFF"),
+        *(encoded(square(1), kind) for kind in ("TIFF", "BMP", "GIF")),
+        encoded(square(1), "TIFF", compression="tiff_lzw"),
+        encoded(square(1).astype(np.uint16)),
+        *(encoded(square(1).astype(kind), "TIFF") for kind in (np.uint16, np.int32, np.float32)),
     ],
 )
 @pytest.mark.parametrize("place", ["masks", "SegmentationClass"])
@@ -213,21 +202,21 @@ def test_ids_in_other_lossless_files_and_in_more_bits_are_read(tmp_path, content
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (saved(square(255), "JPEG"), "it is a JPEG, which changes class ids"),
-        (saved(square(1), "WEBP", "RGB"), "it is a WebP"),
-        (saved(square(1), "TIFF", compression="jpeg"), "lossy compression"),
-        (saved(square(1).astype(np.uint16) * 1000, "PNG"), "it holds values from 0 to 1000"),
-        (saved(square(1).astype(np.float32) / 2, "TIFF"), "it holds values from 0 to 0.5"),
-        (saved(-square(1).astype(np.int32), "TIFF"), "it holds values from -1 to 0"),
-        (saved(np.full((HEIGHT, WIDTH), np.nan, np.float32), "TIFF"), "whole numbers"),
+        (encoded(square(255), "JPEG"), "it is a JPEG, which changes class ids"),
+        (encoded(square(1), "WEBP", "RGB"), "it is a WebP"),
+        (encoded(square(1), "TIFF", compression="jpeg"), "lossy compression"),
+        (encoded(square(1).astype(np.uint16) * 1000, "PNG"), "it holds values from 0 to 1000"),
+        (encoded(square(1).astype(np.float32) / 2, "TIFF"), "it holds values from 0 to 0.5"),
+        (encoded(-square(1).astype(np.int32), "TIFF"), "it holds values from -1 to 0"),
+        (encoded(np.full((HEIGHT, WIDTH), np.nan, np.float32), "TIFF"), "whole numbers"),
         (
-            saved(square(1), "TIFF", save_all=True, append_images=[Image.fromarray(square(2))]),
+            encoded(square(1), "TIFF", save_all=True, append_images=[Image.fromarray(square(2))]),
             "it holds 2 pictures",
         ),
-        (saved(square(1), "TIFF")[:60], "that can be read"),
+        (encoded(square(1), "TIFF")[:60], "that can be read"),
         (b"junk", "that can be read"),
         (b"", "that can be read"),
-        (saved(np.zeros((5, 5), np.uint8), "BMP"), "measures 5x5 pixels, but its photo measures 8x6"),
+        (encoded(np.zeros((5, 5), np.uint8), "BMP"), "measures 5x5 pixels, but its photo measures 8x6"),
     ],
 )
 @pytest.mark.parametrize("place", ["masks", "SegmentationClass"])
@@ -258,7 +247,7 @@ def test_photos_with_names_like_masks_are_photos(tmp_path):
 @pytest.mark.parametrize("quality", [30, 75, 95])
 def test_black_and_white_that_was_a_jpeg_once_is_no_list_of_ids(tmp_path, quality):
     disc = np.uint8(255 * (np.hypot(*(np.mgrid[:64, :64] - 32)) < 20))
-    with Image.open(io.BytesIO(saved(disc, "JPEG", quality=quality))) as lossy:
+    with Image.open(io.BytesIO(encoded(disc, "JPEG", quality=quality))) as lossy:
         smeared = np.array(lossy)
     photo = picture(1, size=(64, 64))
     _, imported = read(tmp_path, {"images/a.png": photo, "masks/a.png": encoded(smeared)})

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 import yaml
-from archive_files import BARE, SUBSETS, contents, encoded, examples, exported, pixels
+from archive_files import BARE, SUBSETS, contents, encoded, examples, exif, exported, pixels
 from label_maps import LABEL_MAPS
 from PIL import Image
 from pycocotools.coco import COCO
@@ -87,11 +87,9 @@ def test_formats_are_chosen(tmp_path):
 
 
 def test_an_upright_jpeg_keeps_its_bytes_and_a_turned_one_is_stored_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
     array = np.zeros((10, 20, 3), np.uint8)
     array[:, :10] = 255
-    plain, turned = encoded(array, "JPEG"), encoded(array, "JPEG", exif=exif, quality=95)
+    plain, turned = encoded(array, "JPEG"), encoded(array, "JPEG", exif=exif(6), quality=95)
     (tmp_path / "photo.jpg").write_bytes(plain)
     annotations = [
         Annotation("path", tmp_path / "photo.jpg", np.zeros((10, 20), np.uint8), VOC),
@@ -192,15 +190,9 @@ def test_a_photo_is_called_in_every_format_what_it_came_as(tmp_path):
     files = exported(tmp_path, [annotation("img-0001-0123456789ab", "IMG_0001.JPG", data, subset="val")])
     assert not [name for name in files if "img-0001" in name]
     assert files["JPEGImages/IMG_0001.JPG"] == files["yolo/images/val/IMG_0001.JPG"] == data
-    assert {
-        "meta/IMG_0001.json",
-        "SegmentationClass/IMG_0001.png",
-        "yolo/labels/val/IMG_0001.txt",
-        "yolo/void/val/IMG_0001.txt",
-        "labelme/val/IMG_0001.json",
-        "panoptic/panoptic_val/IMG_0001.png",
-        "overlays/IMG_0001.png",
-    } <= set(files)
+    wanted = ("meta/{}.json", "SegmentationClass/{}.png", "yolo/labels/val/{}.txt", "yolo/void/val/{}.txt")
+    wanted += ("labelme/val/{}.json", "panoptic/panoptic_val/{}.png", "overlays/{}.png")
+    assert {name.format("IMG_0001") for name in wanted} <= set(files)
     assert files["ImageSets/Segmentation/val.txt"] == b"IMG_0001\n"
     for name in ("coco/instances_rle.json", "coco/instances_polygons.json", "panoptic/panoptic_val.json"):
         [image] = json.loads(files[name])["images"]
@@ -238,9 +230,8 @@ def test_the_ending_is_the_photos_own_or_that_of_what_is_written(tmp_path, sourc
     [name] = (n for n in files if n.startswith("JPEGImages/"))
     assert name == f"JPEGImages/{expected}"
     assert (files[name] == data) == (format in ("JPEG", "PNG"))
-    assert Image.open(io.BytesIO(files[name])).format == (
-        "PNG" if expected.lower().endswith("png") else "JPEG"
-    )
+    is_png = expected.lower().endswith("png")
+    assert Image.open(io.BytesIO(files[name])).format == ("PNG" if is_png else "JPEG")
     told = {} if source == expected else {"original_file_name": source}
     for document in ("coco/instances_rle.json", "coco/instances_polygons.json"):
         [image] = json.loads(files[document])["images"]
@@ -249,43 +240,21 @@ def test_the_ending_is_the_photos_own_or_that_of_what_is_written(tmp_path, sourc
     assert {key: side[key] for key in told} == told and ("original_file_name" in side) == bool(told)
 
 
-def turned():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(pixels(3, 8, 6), "PNG", exif=exif)
+WHITE = np.full((6, 8, 3), 255, np.uint8)
+SHOWN_DIFFERENTLY = {
+    "turned": encoded(pixels(3, 8, 6), exif=exif(6)),
+    "turned, but all alike": encoded(WHITE // 2, exif=exif(3)),
+    "transparent": encoded(np.dstack([pixels(3), WHITE[..., 0]]) // 2),
+    "keyed": encoded(pixels(3), transparency=tuple(pixels(3)[0, 0].tolist())),
+    "white keyed": encoded(WHITE, transparency=(255, 255, 255)),
+    "animated": encoded(pixels(3), save_all=True, append_images=[Image.fromarray(pixels(4))]),
+    "deep": encoded(pixels(3)[..., 0].astype(np.uint16) * 257),
+}
 
 
-def turned_but_all_alike():
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    return encoded(np.full((6, 8, 3), 90, np.uint8), "PNG", exif=exif)
-
-
-def white_keyed():
-    return encoded(np.full((6, 8, 3), 255, np.uint8), "PNG", transparency=(255, 255, 255))
-
-
-def transparent():
-    return encoded(np.dstack([pixels(3), np.full((6, 8), 90, np.uint8)]), "PNG")
-
-
-def keyed():
-    return encoded(pixels(3), "PNG", transparency=tuple(pixels(3)[0, 0].tolist()))
-
-
-def animated():
-    return encoded(pixels(3), "PNG", save_all=True, append_images=[Image.fromarray(pixels(4))])
-
-
-def deep():
-    return encoded(pixels(3)[..., 0].astype(np.uint16) * 257, "PNG")
-
-
-@pytest.mark.parametrize(
-    "make", [turned, turned_but_all_alike, transparent, keyed, white_keyed, animated, deep]
-)
-def test_a_png_that_programs_show_differently_is_encoded_anew(tmp_path, make):
-    files = exported(tmp_path, [annotation("x", "a.png", make())])
+@pytest.mark.parametrize("kind", SHOWN_DIFFERENTLY)
+def test_a_png_that_programs_show_differently_is_encoded_anew(tmp_path, kind):
+    files = exported(tmp_path, [annotation("x", "a.png", SHOWN_DIFFERENTLY[kind])])
     image = Image.open(io.BytesIO(files["JPEGImages/a.jpg"]))
     assert image.format == "JPEG" and image.size == (8, 6) and image.getexif().get(0x0112, 1) == 1
 
@@ -304,11 +273,7 @@ ODD = {
     "control": ["bell\x07.jpg", "gpj\u202efdp.jpg", "new\nline.jpg"],
     "not UTF-8": ["\udcff.jpg", "caf\udce9.jpg"],
     "like SegDemo's own": [
-        "labels.jpg",
-        "meta.jpg",
-        "SegmentationClass.jpg",
-        "images.jpg",
-        "panoptic_train.jpg",
+        f"{name}.jpg" for name in ("labels", "meta", "SegmentationClass", "images", "panoptic_train")
     ],
     "quotes and commas": ["it's.jpg", "a,b;c.jpg", "#hash&.jpg", "-rf.jpg", "~home.jpg"],
 }
@@ -566,11 +531,8 @@ def test_pycocotools_reads_every_document(tmp_path, capsys, label_set):
             found = {}
             for entry in entries:
                 assert entry["category_id"] not in found  # one for each class
-                value = (
-                    VOID
-                    if classes[entry["category_id"]] == "void"
-                    else label_set.classes.index(classes[entry["category_id"]])
-                )
+                name_ = classes[entry["category_id"]]
+                value = VOID if name_ == "void" else label_set.classes.index(name_)
                 found[entry["category_id"]] = value
                 truth = label_map == value
                 assert entry["area"] == truth.sum() and entry["iscrowd"] == (value == VOID)
@@ -631,23 +593,12 @@ def ultralytics_complaints(files, root="yolo/"):
 @pytest.mark.parametrize("label_set", [THREE, BARE, MIDDLE], ids=lambda s: s.name)
 @pytest.mark.parametrize("subsets", [("train",), ("train", "val"), ("train", "val", "test")])
 def test_yolo_keeps_to_the_rules_of_ultralytics(tmp_path, label_set, subsets):
-    maps = {
-        **LABEL_MAPS,
-        "images": LABEL_MAPS["noise"],
-        "v1.2": LABEL_MAPS["a hole"],
-        "labels": LABEL_MAPS["a row"],
-    }
-    given = [
-        annotation(
-            f"m{i}",
-            f"{name}.JPG",
-            encoded(pixels(i, *m.shape), "JPEG"),
-            m,
-            label_set,
-            subset=subsets[i % len(subsets)],
-        )
-        for i, (name, m) in enumerate(maps.items())
-    ]
+    maps = {"images": LABEL_MAPS["noise"], "v1.2": LABEL_MAPS["a hole"], "labels": LABEL_MAPS["a row"]}
+    maps |= LABEL_MAPS
+    given = []
+    for i, (name, m) in enumerate(maps.items()):
+        photo, subset = encoded(pixels(i, *m.shape), "JPEG"), subsets[i % len(subsets)]
+        given.append(annotation(f"m{i}", f"{name}.JPG", photo, m, label_set, subset=subset))
     files = exported(tmp_path, given, ["yolo"])
     assert ultralytics_complaints(files) == []
     assert len([name for name in files if name.startswith("yolo/images/")]) == len(maps)
@@ -726,14 +677,7 @@ def test_outlines_are_traced_once_for_all_formats(tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
 def test_each_format_can_be_had_alone(tmp_path, format):
     files = exported(tmp_path, [annotation("a", subset="val"), annotation("b", subset="train")], [format])
-    folders = {
-        "voc": {"SegmentationClass", "ImageSets"},
-        "coco": {"coco"},
-        "panoptic": {"panoptic"},
-        "yolo": {"yolo"},
-        "labelme": {"labelme"},
-        "overlay": {"overlays"},
-    }[format]
+    folders = {"voc": {"SegmentationClass", "ImageSets"}, "overlay": {"overlays"}}.get(format, {format})
     assert {name.split("/")[0] for name in files} == {"labels.json", "JPEGImages", "meta", *folders}
 
 

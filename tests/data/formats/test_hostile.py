@@ -22,21 +22,7 @@ from segdemo.data.formats import ExchangeError, import_zip
 from segdemo.labels import VOC
 
 JUNK = [
-    None,
-    True,
-    -1,
-    0,
-    1e308,
-    float("nan"),
-    "",
-    "x",
-    [],
-    {},
-    [1],
-    {"a": 1},
-    [[1, 2]],
-    ["x"],
-    "9" * 400,
+    *(None, True, -1, 0, 1e308, float("nan"), "", "x", [], {}, [1], {"a": 1}, [[1, 2]], ["x"], "9" * 400),
     10**30,
 ]
 PHOTOS = {"a.png": picture(), "images/x.png": picture(1), "labels/x.txt": YOLO_SQUARE}

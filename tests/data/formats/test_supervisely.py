@@ -1,14 +1,12 @@
 """Supervisely: polygons with holes, bitmaps, rectangles, and where the photos lie."""
 
 import base64
-import io
 import json
 import zlib
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, SQUARE, WIDTH, picture, read, same, square
-from PIL import Image
+from archive_files import HEIGHT, SQUARE, WIDTH, encoded, picture, read, same, square
 
 META = json.dumps(
     {"classes": [{"title": "cat", "shape": "any", "color": "#0A141E"}, {"title": "dog"}], "tags": []}
@@ -18,14 +16,8 @@ POLYGON = {"exterior": CORNERS, "interior": []}
 
 
 def document(*objects, size=(HEIGHT, WIDTH)):
-    return json.dumps(
-        {
-            "description": "",
-            "tags": [],
-            "size": dict(zip(("height", "width"), size, strict=True)),
-            "objects": list(objects),
-        }
-    )
+    size = dict(zip(("height", "width"), size, strict=True))
+    return json.dumps({"description": "", "tags": [], "size": size, "objects": list(objects)})
 
 
 def thing(kind="polygon", title="cat", points=POLYGON, **more):
@@ -33,16 +25,15 @@ def thing(kind="polygon", title="cat", points=POLYGON, **more):
 
 
 def bitmap(inside, origin=(2, 1), mode="1"):
-    out = io.BytesIO()
-    image = Image.fromarray(np.uint8(inside) * 255)
+    white = np.uint8(inside) * 255
     if mode == "RGBA":
-        colored = Image.new("RGBA", image.size, (255, 0, 0, 0))
-        colored.putalpha(image)
-        image = colored
-    image.convert(mode).save(out, "PNG")
+        white = np.dstack([np.full_like(white, 255), *[np.zeros_like(white)] * 2, white])
+    return packed(encoded(white, mode=mode), origin)
+
+
+def packed(data, origin=(0, 0)):
     return thing(
-        "bitmap",
-        bitmap={"origin": list(origin), "data": base64.b64encode(zlib.compress(out.getvalue())).decode()},
+        "bitmap", bitmap={"origin": list(origin), "data": base64.b64encode(zlib.compress(data)).decode()}
     )
 
 
@@ -99,19 +90,8 @@ def test_photos_of_equal_names_in_several_folders_stay_apart(tmp_path):
         (thing(points={"exterior": [[1, 1], [2, 2]]}), "three pairs"),
         (thing("rectangle", points={"exterior": [[1, 1]]}), "no rectangle"),
         (thing("bitmap"), "a mask that cannot be read"),
-        (
-            thing(
-                "bitmap", bitmap={"origin": [0, 0], "data": base64.b64encode(zlib.compress(b"x")).decode()}
-            ),
-            "cannot be read",
-        ),
-        (
-            thing(
-                "bitmap",
-                bitmap={"origin": [0, 0], "data": base64.b64encode(zlib.compress(bytes(10**9))).decode()},
-            ),
-            "too large",
-        ),
+        (packed(b"x"), "cannot be read"),
+        (packed(bytes(10**9)), "too large"),
         (thing(title=None), "has no class"),
         (3, "has no class"),
     ],

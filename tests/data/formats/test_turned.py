@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, WIDTH, annotation, coco, image, picture, png, read, same
-from PIL import Image
+from archive_files import HEIGHT, WIDTH, annotation, coco, exif, image, picture, png, read, same
 
 from formats.test_labelme import labelme, shape
 from segdemo import intake
@@ -14,9 +13,7 @@ TURNS = {5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a
 
 
 def turned(orientation):
-    exif = Image.Exif()
-    exif[0x112] = orientation
-    return picture(1, "JPEG", exif=exif)
+    return picture(1, "JPEG", exif=exif(orientation))
 
 
 def stored():
@@ -79,9 +76,7 @@ def test_a_mask_of_neither_size_is_named_once(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_label_maps_are_turned_as_photos_are(orientation):
-    exif = Image.Exif()
-    exif[0x112] = orientation
-    data = picture(1, "PNG", exif=exif)
+    data = picture(1, "PNG", exif=exif(orientation))
     plain = intake.read_photo(picture(1, "PNG"))
     assert intake.photo_orientation(data) == orientation
     found = intake.turn_upright(np.ascontiguousarray(plain[..., 0]), orientation)

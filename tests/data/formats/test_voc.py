@@ -180,13 +180,7 @@ def test_a_mask_with_ids_beyond_the_names_is_left_out_and_the_others_kept(tmp_pa
 
 @pytest.mark.parametrize(
     "mask",
-    [
-        encoded(BW),
-        encoded(BW, mode="1"),
-        encoded(BW, mode="RGB"),
-        encoded(BW, mode="RGBA"),
-        encoded(np.stack([BW] * 3, -1)),
-    ],
+    [*(encoded(BW, mode=mode) for mode in (None, "1", "RGB", "RGBA")), encoded(np.stack([BW] * 3, -1))],
 )
 def test_black_and_white_masks_are_called_what_they_are(tmp_path, mask):
     photos, imported = read(tmp_path, tree(mask=mask))
@@ -201,9 +195,8 @@ def test_a_palette_of_black_and_white_is_that_too(tmp_path):
     image.putpalette([0, 0, 0, 255, 255, 255] + [9] * 762)
     image.save(tmp_path / "m.png")
     photos, imported = read(tmp_path, tree(mask=(tmp_path / "m.png").read_bytes()))
-    assert imported.label_set.classes == ("background", "object") and same(
-        photos["JPEGImages/a.png"], square()
-    )
+    assert imported.label_set.classes == ("background", "object")
+    assert same(photos["JPEGImages/a.png"], square())
 
 
 @pytest.mark.parametrize(
