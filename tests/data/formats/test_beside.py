@@ -13,6 +13,7 @@ from segdemo.labels import VOC
 
 PHOTO, OTHER = picture(1, "JPEG"), picture(2, "JPEG")
 MASK = encoded(square(1))
+TWO = Image.fromarray(square(2))
 
 
 @pytest.mark.parametrize(
@@ -159,12 +160,8 @@ def test_colours_of_a_table_are_read(tmp_path, table):
 
 def test_ids_of_roboflows_table_are_read(tmp_path):
     table = "Pixel Value, Class\n0, background\n1, cat\n4, dog\n"
-    files = {
-        "train/_classes.csv": table,
-        "train/a_jpg.rf.1b.jpg": PHOTO,
-        "train/a_jpg.rf.1b_mask.png": encoded(square(4)),
-    }
-    photos, imported = read(tmp_path, files)
+    files = {"train/_classes.csv": table, "train/a_jpg.rf.1b.jpg": PHOTO}
+    photos, imported = read(tmp_path, {**files, "train/a_jpg.rf.1b_mask.png": encoded(square(4))})
     assert same(photos["train/a_jpg.rf.1b.jpg"], square(4))
     assert list(imported.label_set.classes) == ["background", "cat", "unnamed 2", "unnamed 3", "dog"]
 
@@ -209,10 +206,7 @@ def test_ids_in_other_lossless_files_and_in_more_bits_are_read(tmp_path, content
         (encoded(square(1).astype(np.float32) / 2, "TIFF"), "it holds values from 0 to 0.5"),
         (encoded(-square(1).astype(np.int32), "TIFF"), "it holds values from -1 to 0"),
         (encoded(np.full((HEIGHT, WIDTH), np.nan, np.float32), "TIFF"), "whole numbers"),
-        (
-            encoded(square(1), "TIFF", save_all=True, append_images=[Image.fromarray(square(2))]),
-            "it holds 2 pictures",
-        ),
+        (encoded(square(), "TIFF", save_all=True, append_images=[TWO]), "it holds 2 pictures"),
         (encoded(square(1), "TIFF")[:60], "that can be read"),
         (b"junk", "that can be read"),
         (b"", "that can be read"),
@@ -228,12 +222,8 @@ def test_what_holds_no_ids_is_named_with_its_reason(tmp_path, content, said, pla
 
 
 def test_what_another_format_has_read_is_not_read_again(tmp_path):
-    files = {
-        "images/a.jpg": PHOTO,
-        "masks/a.png": encoded(square(2)),
-        "c.json": coco(images=[image(file_name="a.jpg")]),
-    }
-    photos, imported = read(tmp_path, files)
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(2))}
+    photos, imported = read(tmp_path, {**files, "c.json": coco(images=[image(file_name="a.jpg")])})
     assert same(photos["images/a.jpg"], square(1))
     assert [(d.file, d.of) for d in imported.account.duplicates] == [("masks/a.png", "images/a.jpg")]
 
@@ -270,9 +260,8 @@ def test_a_subset_of_black_masks_adds_no_class(tmp_path):
 
 
 def test_ids_are_taken_as_they_are_into_classes_that_are_there(tmp_path):
-    photos, imported = read(
-        tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(3))}, label_set=VOC
-    )
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(3))}
+    photos, imported = read(tmp_path, files, label_set=VOC)
     assert same(photos["images/a.jpg"], square(3)) and imported.label_set == VOC
     _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(30))}, label_set=VOC)
     assert "30" in imported.refused[0] and not imported.account.painted

@@ -9,6 +9,8 @@ from archive_files import HEIGHT, SQUARE, WIDTH, annotation, coco, image, pictur
 from segdemo import masks
 from segdemo.labels import PETS, VOC, LabelSet
 
+TWO = {"a.png": picture(1), "b.png": picture(2)}
+
 
 def why(imported):
     return [(entry.what, entry.why) for entry in imported.account.left_out]
@@ -109,9 +111,7 @@ def test_ids_are_compared_as_text(tmp_path, one, other):
 def test_annotations_of_no_image_are_counted_and_named(tmp_path):
     images = [image(1, "a.png"), image(2, "b.png")]
     entries = [annotation(1, 1), annotation(2, 99), annotation(3, None), annotation(4, "x")]
-    photos, imported = read(
-        tmp_path, {"i.json": coco(images, entries), "a.png": picture(1), "b.png": picture(2)}
-    )
+    photos, imported = read(tmp_path, {"i.json": coco(images, entries), **TWO})
     assert same(photos["a.png"], square())
     assert photos["b.png"].label_map is None  # nobody knows whether the others are its
     assert [what for what, _ in why(imported)] == ["annotation 2", "annotation 3", "annotation 4"]
@@ -119,16 +119,14 @@ def test_annotations_of_no_image_are_counted_and_named(tmp_path):
 
 def test_an_image_without_annotations_is_all_background(tmp_path):
     images = [image(1, "a.png"), image(2, "b.png")]
-    photos, _ = read(tmp_path, {"i.json": coco(images), "a.png": picture(1), "b.png": picture(2)})
+    photos, _ = read(tmp_path, {"i.json": coco(images), **TWO})
     assert same(photos["b.png"], np.zeros((HEIGHT, WIDTH), np.uint8))
 
 
 def test_annotations_of_no_category_are_counted_and_named(tmp_path):
     entries = [annotation(1, 1), annotation(2, 2, 9), annotation(3, 1, None), annotation(4, 1, [1])]
     images = [image(1, "a.png"), image(2, "b.png")]
-    photos, imported = read(
-        tmp_path, {"i.json": coco(images, entries), "a.png": picture(1), "b.png": picture(2)}
-    )
+    photos, imported = read(tmp_path, {"i.json": coco(images, entries), **TWO})
     assert same(photos["a.png"], square()) and same(photos["b.png"], None)
     assert [what for what, _ in why(imported)] == ["annotation 3", "annotation 4", "annotation 2"]
     assert imported.account.to_json()["annotations"] == {"read": 4, "painted": 1, "left_out": 3}
@@ -186,13 +184,8 @@ def test_documents_are_known_by_what_is_in_them(tmp_path, name):
 @pytest.mark.parametrize(
     "content",
     [
-        '["background", "cat"]',
-        '{"0": "background", "1": "cat"}',
-        '{"classes": ["cat"], "labels": {"a": 0}}',
-        "{",
-        "[]",
-        "null",
-        '{"name": "x", "title": "y", "classes": "z"}',
+        *('["background", "cat"]', '{"0": "background", "1": "cat"}', "{", "[]", "null"),
+        *('{"classes": ["cat"], "labels": {"a": 0}}', '{"name": "x", "title": "y", "classes": "z"}'),
     ],
 )
 def test_another_tools_labels_json_costs_nothing(tmp_path, content):
@@ -302,9 +295,8 @@ def test_one_bad_polygon_costs_the_others_of_its_annotation_nothing(tmp_path):
 def test_one_bad_entry_costs_one_entry(tmp_path, bad):
     data = json.loads(coco())
     for key in ("images", "annotations", "categories"):
-        photos, imported = read(
-            tmp_path, {"i.json": json.dumps({**data, key: [bad, *data[key]]}), "a.png": picture()}
-        )
+        document = json.dumps({**data, key: [bad, *data[key]]})
+        photos, imported = read(tmp_path, {"i.json": document, "a.png": picture()})
         assert same(photos["a.png"], square()), key
         assert len(why(imported)) == 1, key
 
@@ -346,11 +338,8 @@ def test_the_same_shape_in_other_forms(tmp_path, segmentation):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_the_smaller_shape_is_on_top_by_its_pixels(tmp_path, area, swapped):
     whole = np.ones((HEIGHT, WIDTH), bool)
-    entries = [
-        annotation(1, 1, 2, masks.rle_encode(square() > 0)),
-        annotation(2, 1, 1, masks.rle_encode(whole), **area),
-    ]
-    entries = entries[::-1] if swapped else entries
+    entries = [annotation(1, 1, 2, masks.rle_encode(square() > 0))]
+    entries.insert(0 if swapped else 1, annotation(2, 1, 1, masks.rle_encode(whole), **area))
     photos, _ = read(tmp_path, {"i.json": coco(annotations=entries), "a.png": picture()})
     assert same(photos["a.png"], square(2, ground=1))
 
@@ -404,11 +393,7 @@ def test_more_categories_than_a_label_map_holds_are_no_reason_to_refuse_those_in
 @pytest.mark.parametrize(
     ("train", "val", "test"),
     [
-        (
-            "annotations/instances_train.json",
-            "annotations/instances_val.json",
-            "annotations/instances_test.json",
-        ),
+        ("annotations/i_train.json", "annotations/i_val.json", "annotations/i_test.json"),
         ("train/_annotations.coco.json", "valid/_annotations.coco.json", "test/_annotations.coco.json"),
         ("instances_Train2017.json", "instances_validation.json", "testing.json"),
         ("annotations/train/i.json", "annotations/dev/i.json", "annotations/test/i.json"),

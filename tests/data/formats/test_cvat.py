@@ -54,9 +54,8 @@ def test_an_ellipse_covers_its_area_and_turns(tmp_path):
     )
     y, x = np.mgrid[:40, :60] + 0.5
     for form, (a, b) in ((upright, (12, 6)), (turned, (6, 12))):
-        photos, _ = read(
-            tmp_path, {"a.xml": cvat(form, width=60, height=40), "a.png": picture(size=(40, 60))}
-        )
+        files = {"a.xml": cvat(form, width=60, height=40), "a.png": picture(size=(40, 60))}
+        photos, _ = read(tmp_path, files)
         inside = ((x - 30) / a) ** 2 + ((y - 20) / b) ** 2
         found = photos["a.png"].label_map == 2
         assert found[inside < 0.96].all() and not found[inside > 1.04].any()
@@ -113,18 +112,11 @@ def test_what_covers_nothing_is_left_out_and_named(tmp_path, bad, words):
 def test_photos_subsets_and_labels(tmp_path):
     first = cvat(POLYGON.format(z=0), name="cam1/a.png", subset="Train", labels="")
     second = cvat(POLYGON.format(z=0), name="a.png", subset="Validation", labels="")
-    files = {
-        "one.xml": first,
-        "two.xml": second,
-        "images/cam1/a.png": picture(1),
-        "images/Validation/a.png": picture(2),
-    }
-    photos, imported = read(tmp_path, files)
+    subsets = {"images/cam1/a.png": "train", "images/Validation/a.png": "val"}
+    files = {name: picture(i) for i, name in enumerate(subsets)}
+    photos, imported = read(tmp_path, {"one.xml": first, "two.xml": second, **files})
     assert imported.label_set.classes == ("background", "cat")
-    assert {n: p.meta["subset"] for n, p in photos.items()} == {
-        "images/cam1/a.png": "train",
-        "images/Validation/a.png": "val",
-    }
+    assert {name: photo.meta["subset"] for name, photo in photos.items()} == subsets
 
 
 def test_tracks_of_videos_are_named(tmp_path):
@@ -140,10 +132,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY x "yyyyyyyyyy"><!ENTITY z "&x;&x;&x;">]>'
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (
-            cvat(POLYGON.format(z=0)).replace("<annotations>", BOMB + "<annotations>", 1),
-            "document type declaration",
-        ),
+        (cvat(POLYGON.format(z=0)).replace("<annot", BOMB + "<annot", 1), "document type declaration"),
         (cvat(POLYGON.format(z=0))[:-30], "is not XML, or cut short"),
     ],
 )
@@ -155,14 +144,8 @@ def test_documents_that_are_not_read_are_named_with_the_reason(tmp_path, documen
 
 def test_other_xml_is_nobodys(tmp_path):
     voc = "<annotation><filename>a.png</filename></annotation>"
-    files = {
-        "a.xml": cvat(POLYGON.format(z=0)),
-        "a.png": picture(),
-        "x/a.xml": voc,
-        "y.xml": "<html/>",
-        "z.xml": "",
-    }
-    photos, imported = read(tmp_path, files)
+    files = {"a.xml": cvat(POLYGON.format(z=0)), "a.png": picture()}
+    photos, imported = read(tmp_path, {**files, "x/a.xml": voc, "y.xml": "<html/>", "z.xml": ""})
     assert same(photos["a.png"], square(2)) and imported.account.left_out == []
     assert imported.account.ignored == ["x/a.xml", "y.xml", "z.xml"]
 
@@ -170,7 +153,6 @@ def test_other_xml_is_nobodys(tmp_path):
 def test_another_size_and_a_missing_photo(tmp_path):
     photos, imported = read(tmp_path, {"a.xml": cvat(POLYGON.format(z=0), width=9), "a.png": picture()})
     assert same(photos["a.png"], None) and "says 9x6 pixels" in imported.refused[0]
-    photos, imported = read(
-        tmp_path, {"a.xml": cvat(POLYGON.format(z=0), POLYGON.format(z=1), name="b.png"), "a.png": picture()}
-    )
+    document = cvat(POLYGON.format(z=0), POLYGON.format(z=1), name="b.png")
+    photos, imported = read(tmp_path, {"a.xml": document, "a.png": picture()})
     assert photos == {} and len(imported.account.left_out) == 2 and "missing" in imported.refused[0]

@@ -27,15 +27,13 @@ JUNK = [
 ]
 PHOTOS = {"a.png": picture(), "images/x.png": picture(1), "labels/x.txt": YOLO_SQUARE}
 TREE = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": png(square())}
+RLE = {"size": [6, 8], "counts": [0, 48]}
+BRUSH = region("brushlabels", rle=stroke(square() > 0), id="3")
 DOCUMENTS = {
-    "coco.json": coco(annotations=[annotation(1), annotation(2, 1, 2, {"size": [6, 8], "counts": [0, 48]})]),
+    "coco.json": coco(annotations=[annotation(1), annotation(2, 1, 2, RLE)]),
     "labelme.json": labelme(shape(), shape(shape_type="circle", points=[[1, 1], [2, 2]])),
-    "tasks.json": json.dumps(
-        [task(region(), region("brushlabels", rle=stroke(square() > 0), id="3"), image="a.png")]
-    ),
-    "train.json": datumaro(
-        SQUARE, {"type": "mask", "label_id": 1, "rle": {"size": [6, 8], "counts": [0, 48]}}
-    ),
+    "tasks.json": json.dumps([task(region(), BRUSH, image="a.png")]),
+    "train.json": datumaro(SQUARE, {"type": "mask", "label_id": 1, "rle": RLE}),
     "notes.json": json.dumps({"categories": [{"id": 0, "name": "cat"}]}),
     "labels.json": json.dumps(VOC.to_json()),
     "via.json": json.dumps(via(via_region(), via_region({"name": "circle", "cx": 4, "cy": 3, "r": 2}))),

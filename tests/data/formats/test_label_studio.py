@@ -21,17 +21,13 @@ def pack(values, lengths=(3, 4, 8, 16), word=8, runs=True):
         while end < len(values) and values[end] == values[at] and runs:
             end += 1
         if end == at + 1:
-            while end < len(values) and (
-                not runs or end + 1 == len(values) or values[end] != values[end + 1]
-            ):
+            while end < len(values) and (not runs or values[end : end + 1] != values[end + 1 : end + 2]):
                 end += 1
         count = min(end - at, 2 ** max(lengths))
         which = next(i for i, length in enumerate(lengths) if count <= 2**length)
         repeated = runs and count > 1 and len(set(values[at : at + count])) == 1
         bits += f"{int(repeated)}{which:02b}{count - 1:0{lengths[which]}b}"
-        bits += "".join(
-            f"{v:0{word}b}" for v in (values[at : at + 1] if repeated else values[at : at + count])
-        )
+        bits += "".join(f"{v:0{word}b}" for v in values[at : at + (1 if repeated else count)])
         at += count
     bits += "0" * (-len(bits) % 8)
     return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
@@ -109,9 +105,8 @@ def test_ellipses_and_turned_rectangles(tmp_path):
     y, x = np.mgrid[:50, :100] + 0.5
     inside = ((x - 50) / 10) ** 2 + ((y - 25) / 20) ** 2
     assert (label_map[inside < 0.95] == 1).all() and not (label_map[inside > 1.05] == 1).any()
-    rows, columns = np.nonzero(
-        label_map == 2
-    )  # around its upper left corner (20, 10), clockwise: to the left of it
+    # Around its upper left corner (20, 10), clockwise: to the left of it.
+    rows, columns = np.nonzero(label_map == 2)
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (15, 19, 10, 19)
 
 
@@ -207,6 +202,5 @@ def test_the_short_form(tmp_path):
 def test_a_task_without_its_photo_is_named(tmp_path):
     photos, imported = read_task(tmp_path, task(region()), task(region(), image="b.png", id=2))
     assert list(photos) == ["images/90fb12ab-a.png"]
-    assert [(e.photo, e.why) for e in imported.account.left_out] == [
-        ("b.png", "the photo is missing, add it")
-    ]
+    [entry] = imported.account.left_out
+    assert (entry.photo, entry.why) == ("b.png", "the photo is missing, add it")

@@ -62,11 +62,8 @@ PHOTO = picture(format="JPEG", quality=95)
 )
 def test_segments_are_read_wherever_their_png_lies(tmp_path, document, place):
     photos, imported = read(tmp_path, {document: panoptic(), place: colours(IDS), "val2017/a.jpg": PHOTO})
-    assert imported.formats == ["panoptic"] and list(imported.label_set.classes) == [
-        "background",
-        "cat",
-        "sky",
-    ]
+    assert imported.formats == ["panoptic"]
+    assert list(imported.label_set.classes) == ["background", "cat", "sky"]
     assert same(photos["val2017/a.jpg"], square(1, ground=2)) and imported.account.painted == 2
     assert not imported.account.left_out and not imported.account.ignored
 
@@ -82,17 +79,9 @@ def test_what_belongs_to_no_segment_is_void_and_segments_of_a_class_are_one(tmp_
 def test_one_bad_segment_costs_one(tmp_path):
     ids = IDS.copy()
     ids[0, 0], ids[0, 1], ids[0, 2] = 9, 10, 11
-    document = panoptic(
-        {"id": 300, "category_id": 1},
-        {"id": 300, "category_id": 1},
-        {"id": 12, "category_id": 1},
-        {"id": 9, "category_id": 99},
-        {"id": None, "category_id": 1},
-        {"id": 10**12, "category_id": 1},
-        {"id": 0, "category_id": 1},
-        "x",
-        {"id": 70000, "category_id": 7},
-    )
+    wanted = ((300, 1), (300, 1), (12, 1), (9, 99), (None, 1), (10**12, 1), (0, 1), (70000, 7))
+    segments = [{"id": id_, "category_id": category} for id_, category in wanted]
+    document = panoptic(*segments[:-1], "x", segments[-1])
     photos, imported = read(tmp_path, {"p.json": document, "p/a.png": colours(ids), "a.jpg": PHOTO})
     expected = square(1, ground=2)
     expected[0, :3] = 255
@@ -100,12 +89,8 @@ def test_one_bad_segment_costs_one(tmp_path):
     left_out = {(e.what, e.why) for e in imported.account.left_out}
     assert ("segment 12", "covers no pixel of its PNG") in left_out
     assert ("segment 9", "has the category 99, which the document does not have") in left_out
-    assert {what for what, _ in left_out} >= {
-        "segment 10",
-        "segment 11",
-        "segment number 5",
-        "segment number 8",
-    }
+    named = {"segment 10", "segment 11", "segment number 5", "segment number 8"}
+    assert {what for what, _ in left_out} >= named
     assert imported.account.painted == 2 and len(imported.account.left_out) == 9
 
 

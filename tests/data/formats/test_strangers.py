@@ -8,6 +8,8 @@ from archive_files import coco, encoded, image, make_zip, picture, read, square
 from segdemo.data.formats import Annotation, ExchangeError, export_zip, import_zip
 from segdemo.labels import VOC
 
+PHOTO, MASK = {"a.png": picture()}, encoded(square(255))
+
 
 @pytest.mark.parametrize(
     ("files", "said"),
@@ -16,27 +18,12 @@ from segdemo.labels import VOC
         ({"__MACOSX/._a": "x", ".DS_Store": "x"}, "holds no files"),
         ({"a.png": picture(), "b/c.png": picture(1)}, "it holds photos alone"),
         ({"a.png": picture(), "a.xml": "<annotation><bndbox></bndbox></annotation>"}, "a.xml holds boxes"),
-        (
-            {"train.csv": "ImageId,EncodedPixels\na.jpg,1 3\n", "a.png": picture()},
-            "run lengths as Kaggle writes them",
-        ),
-        (
-            {"v.csv": "filename,region_shape_attributes\n", "a.png": picture()},
-            "export the annotations as JSON from VIA",
-        ),
+        ({"train.csv": "ImageId,EncodedPixels\na,1 3\n", **PHOTO}, "run lengths as Kaggle writes them"),
+        ({"v.csv": "filename,region_shape_attributes\n", **PHOTO}, "export the annotations as JSON from VIA"),
         ({"x.ndjson": '{"data_row": {}}', "a.png": picture()}, "convert it to COCO"),
-        (
-            {"task-1-annotation-2-by-3-tag-a cat-0.png": encoded(square(255)), "a.png": picture()},
-            "export the project as JSON",
-        ),
-        (
-            {"images/a.png": picture(), "masks/of_b_1.png": encoded(square())},
-            "masks/of_b_1.png, are called like none",
-        ),
-        (
-            {"r.json": json.dumps([{"image_id": 1, "segmentation": {}, "score": 1}])},
-            "results without the images",
-        ),
+        ({"task-1-annotation-2-by-3-tag-a cat-0.png": MASK, **PHOTO}, "export the project as JSON"),
+        ({"images/a.png": picture(), "masks/of_b_1.png": MASK}, "masks/of_b_1.png, are called like none"),
+        ({"r.json": '[{"image_id": 1, "segmentation": {}}]'}, "results without the images"),
         ({"c.json": json.dumps([{"image": "a", "annotations": [{"coordinates": {}}]}])}, "holds boxes"),
         ({"a.tfrecord": "x"}, "is a TFRecord"),
         ({"inner.zip": "x"}, "other archives .inner.zip.: unpack"),

@@ -58,12 +58,8 @@ def test_objects_are_read(tmp_path, entry):
 
 def test_holes_are_not_painted(tmp_path):
     hole = [[3, 2], [5, 2], [5, 4], [3, 4]]
-    files = {
-        "meta.json": META,
-        "img/a.png": picture(),
-        "ann/a.png.json": document(thing(points={"exterior": CORNERS, "interior": [hole]})),
-    }
-    photos, _ = read(tmp_path, files)
+    entry = document(thing(points={"exterior": CORNERS, "interior": [hole]}))
+    photos, _ = read(tmp_path, {"meta.json": META, "img/a.png": picture(), "ann/a.png.json": entry})
     expected = square(1)
     expected[2:4, 3:5] = 0
     assert same(photos["img/a.png"], expected)
@@ -71,11 +67,9 @@ def test_holes_are_not_painted(tmp_path):
 
 def test_photos_of_equal_names_in_several_folders_stay_apart(tmp_path):
     files = {"p/meta.json": META}
-    for i, place in enumerate(("train", "val")):
-        files |= {
-            f"p/{place}/img/a.png": picture(i),
-            f"p/{place}/ann/a.png.json": document(thing(title=("cat", "dog")[i])),
-        }
+    for i, (place, title) in enumerate((("train", "cat"), ("val", "dog"))):
+        files[f"p/{place}/img/a.png"] = picture(i)
+        files[f"p/{place}/ann/a.png.json"] = document(thing(title=title))
     photos, _ = read(tmp_path, files)
     assert same(photos["p/train/img/a.png"], square(1)) and same(photos["p/val/img/a.png"], square(2))
     assert [photos[name].meta["subset"] for name in sorted(photos)] == ["train", "val"]
@@ -104,12 +98,8 @@ def test_one_bad_object_costs_one(tmp_path, bad, said):
 
 
 def test_another_size_and_missing_photos_are_named(tmp_path):
-    files = {
-        "img/a.png": picture(),
-        "ann/a.png.json": document(thing(), size=(9, 9)),
-        "ann/b.png.json": document(thing()),
-    }
-    _, imported = read(tmp_path, files)
+    files = {"img/a.png": picture(), "ann/a.png.json": document(thing(), size=(9, 9))}
+    _, imported = read(tmp_path, {**files, "ann/b.png.json": document(thing())})
     assert sorted(imported.refused) == [
         "ann/a.png.json: the file says 9x9 pixels, but the photo measures 8x6.",
         "ann/b.png.json: the photo is missing, add it.",

@@ -30,11 +30,7 @@ CORNER = [0, 0, 3, 0, 3, 2, 0, 2]
 def test_labels_of_the_stored_pixels_are_turned_with_them(tmp_path, orientation, kind):
     photo = "JPEGImages/a.jpg" if kind in ("voc", "masks") else "a.jpg"
     files = {
-        "coco": {
-            "c.json": coco(
-                images=[image(file_name="a.jpg")], annotations=[annotation(segmentation=(CORNER,))]
-            )
-        },
+        "coco": {"c.json": coco([image(file_name="a.jpg")], [annotation(segmentation=(CORNER,))])},
         "voc": {"SegmentationClass/a.png": png(stored()), "labels.txt": "background\ncat\n"},
         "masks": {"masks/a.png": png(stored())},
         "labelme": {"a.json": labelme(shape(points=np.reshape(CORNER, (-1, 2)).tolist()), imagePath="a.jpg")},
@@ -49,20 +45,16 @@ def test_labels_of_the_stored_pixels_are_turned_with_them(tmp_path, orientation,
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_labels_of_the_upright_photo_stay_as_they_are(tmp_path, orientation):
-    upright = TURNS[orientation](stored())
-    files = {
-        "JPEGImages/a.jpg": turned(orientation),
-        "SegmentationClass/a.png": png(np.ascontiguousarray(upright)),
-    }
+    upright = np.ascontiguousarray(TURNS[orientation](stored()))
+    files = {"JPEGImages/a.jpg": turned(orientation), "SegmentationClass/a.png": png(upright)}
     photos, imported = read(tmp_path, files)
     assert same(photos["JPEGImages/a.jpg"], upright) and not imported.account.notes
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 4])
 def test_where_nothing_tells_it_is_said(tmp_path, orientation):
-    photos, imported = read(
-        tmp_path, {"JPEGImages/a.jpg": turned(orientation), "SegmentationClass/a.png": png(stored())}
-    )
+    files = {"JPEGImages/a.jpg": turned(orientation), "SegmentationClass/a.png": png(stored())}
+    photos, imported = read(tmp_path, files)
     assert same(photos["JPEGImages/a.jpg"], stored())
     assert "taken to be drawn on the upright photo" in imported.account.notes[0]
 

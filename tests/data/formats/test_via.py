@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, SQUARE, WIDTH, picture, read, same, square
+from archive_files import HEIGHT, SQUARE, WIDTH, coco, picture, read, same, square
 
 POLYGON = {"name": "polygon", "all_points_x": SQUARE[::2], "all_points_y": SQUARE[1::2]}
 
@@ -15,9 +15,8 @@ def region(shape=None, **attributes):
 
 def via(*regions, file_name="a.png", as_dict=False):
     regions = {str(i): r for i, r in enumerate(regions)} if as_dict else list(regions)
-    return {
-        f"{file_name}123": {"filename": file_name, "size": 123, "regions": regions, "file_attributes": {}}
-    }
+    entry = {"filename": file_name, "size": 123, "regions": regions, "file_attributes": {}}
+    return {f"{file_name}123": entry}
 
 
 @pytest.mark.parametrize(
@@ -25,12 +24,7 @@ def via(*regions, file_name="a.png", as_dict=False):
     [
         via(region()),
         via(region(), as_dict=True),
-        {
-            "_via_settings": {},
-            "_via_img_metadata": via(region()),
-            "_via_attributes": {},
-            "_via_image_id_list": [],
-        },
+        {"_via_settings": {}, "_via_img_metadata": via(region()), "_via_image_id_list": []},
         via(region(class_={"cat": True, "dog": False})),
         via(region({"name": "rect", "x": 2, "y": 1, "width": 4, "height": 4})),
         via(region({"name": "rect", "x": "2", "y": "1", "width": "4", "height": "4"})),
@@ -111,8 +105,6 @@ def test_a_photo_that_is_missing_is_named_and_others_without_regions_have_none(t
     "data", [{"a": {"filename": "a.png"}}, {"a": 1}, {"a": {"filename": 1, "regions": []}}, {}]
 )
 def test_other_documents_are_none(tmp_path, data):
-    from archive_files import coco
-
     files = {"x.json": json.dumps(data), "c.json": coco(), "a.png": picture()}
     _, imported = read(tmp_path, files)
     assert imported.formats == ["coco"] and imported.account.ignored == ["x.json"]

@@ -70,10 +70,8 @@ def test_trees_with_other_names_become_one_label_set(tmp_path):
 
 
 def test_the_layout_of_pets_is_read_too(tmp_path):
-    files = {
-        "p/images/a.jpg": picture(format="JPEG"),
-        "p/annotations/trimaps/a.png": encoded(square(1, ground=2)),
-    }
+    files = {"p/annotations/trimaps/a.png": encoded(square(1, ground=2))}
+    files["p/images/a.jpg"] = picture(format="JPEG")
     photos, imported = read(tmp_path, files)
     assert imported.label_set == PETS and same(photos["p/images/a.jpg"], square(0, ground=1))
     files["p/annotations/trimaps/a.png"] = encoded(square(255))
@@ -234,11 +232,8 @@ def test_void_in_its_own_colour_is_void(tmp_path):
 
 
 def test_a_mask_of_another_size_is_left_out(tmp_path):
-    files = tree(mask=encoded(BW)) | {
-        "JPEGImages/b.png": picture(1),
-        "SegmentationClass/b.png": encoded(BW[:3]),
-    }
-    photos, imported = read(tmp_path, files)
+    files = {"JPEGImages/b.png": picture(1), "SegmentationClass/b.png": encoded(BW[:3])}
+    photos, imported = read(tmp_path, tree(mask=encoded(BW)) | files)
     assert same(photos["JPEGImages/a.png"], square()) and same(photos["JPEGImages/b.png"], None)
     assert "8x3 pixels" in imported.refused[0]
 
@@ -257,12 +252,8 @@ def test_a_mask_of_another_size_is_left_out(tmp_path):
     ],
 )
 def test_lists_are_read_as_windows_writes_them(tmp_path, list_, line):
-    files = {
-        "JPEGImages/my photo 1.png": picture(),
-        "SegmentationClass/my photo 1.png": PALETTIZED,
-        list_: line,
-    }
-    photos, imported = read(tmp_path, files)
+    files = {"JPEGImages/my photo 1.png": picture(), "SegmentationClass/my photo 1.png": PALETTIZED}
+    photos, imported = read(tmp_path, {**files, list_: line})
     assert photos["JPEGImages/my photo 1.png"].meta == {"subset": "val"}
     assert imported.account.splits["val"] == 1 and "ImageSets" in imported.account.splits_source
     assert imported.account.ignored == []
@@ -278,9 +269,8 @@ def test_cvats_lists_with_folders(tmp_path):
 
 def test_lines_of_lists_that_fit_nothing_are_counted(tmp_path):
     _, imported = read(tmp_path, tree(**{"ImageSets/Segmentation/train.txt": "a\nb\nc\n"}))
-    assert (
-        imported.account.splits_source == "the lists in ImageSets, 2 of whose lines fit no mask, or several"
-    )
+    source = "the lists in ImageSets, 2 of whose lines fit no mask, or several"
+    assert imported.account.splits_source == source
 
 
 def test_lists_that_tell_no_subset_draw_none(tmp_path):

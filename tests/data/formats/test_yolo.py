@@ -8,6 +8,7 @@ from archive_files import YOLO_SQUARE, encoded, make_zip, picture, read, same, s
 
 from segdemo.data.formats import ExchangeError, import_zip
 
+NOTES = '{"categories": [{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]}'
 ONE = {"images/a.png": picture(), "labels/a.txt": YOLO_SQUARE}
 
 
@@ -20,14 +21,8 @@ ONE = {"images/a.png": picture(), "labels/a.txt": YOLO_SQUARE}
         ({"classes.txt": "cat\r\ndog\r\n"}, "classes.txt"),
         ({"labels/classes.txt": "cat\ndog"}, "labels/classes.txt"),
         ({"obj.names": "cat\ndog\n"}, "obj.names"),
-        (
-            {"notes.json": '{"categories": [{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]}'},
-            "notes.json",
-        ),
-        (
-            {"classes.txt": "cat\ndog", "notes.json": '{"categories": [{"id": 0, "name": "cat"}]}'},
-            "classes.txt",
-        ),
+        ({"notes.json": NOTES}, "notes.json"),
+        ({"classes.txt": "cat\ndog", "notes.json": NOTES}, "classes.txt"),
     ],
 )
 def test_names_come_from_any_of_the_usual_files(tmp_path, files, source):
@@ -86,32 +81,16 @@ def test_photos_are_found(tmp_path, photo, label):
 @pytest.mark.parametrize(
     ("settings", "files", "expected"),
     [
-        (
-            "train: ../train/images\nval: ../valid/images\n",
-            ("train/images/0", "valid/images/1", "test/images/2"),
-            None,
-        ),
-        ("train: images/train\nval: images/val\n", ("images/train/0", "images/val/1", "images/test/2"), None),
-        (
-            "path: ../data\ntrain: images/a\nval: images/b\ntest: images/c\n",
-            ("images/a/0", "images/b/1", "images/c/2"),
-            None,
-        ),
-        (
-            "train: [images/a]\nval: [images/b]\ntest: images/c\n",
-            ("images/a/0", "images/b/1", "images/c/2"),
-            None,
-        ),
-        (
-            "train: /content/x/a/images\nval: /content/x/b/images\n",
-            ("a/images/0", "b/images/1", "Testing/images/2"),
-            None,
-        ),
-        ("train: x.txt\nval: y.txt\ntest: z.txt\n", ("images/0", "images/1", "images/2"), "xyz"),
+        ("train: ../train/images,val: ../valid/images", "train/images/0 valid/images/1 test/images/2", None),
+        ("train: images/train,val: images/val", "images/train/0 images/val/1 images/test/2", None),
+        ("path: ../x,train: images/a,val: images/b,test: images/c", "images/a/0 images/b/1 images/c/2", None),
+        ("train: [images/a],val: [images/b],test: images/c", "images/a/0 images/b/1 images/c/2", None),
+        ("train: /x/a/images,val: /x/b/images", "a/images/0 b/images/1 Testing/images/2", None),
+        ("train: x.txt,val: y.txt,test: z.txt", "images/0 images/1 images/2", "xyz"),
     ],
 )
 def test_subsets_come_from_settings_lists_and_folders(tmp_path, settings, files, expected):
-    archive = {"data.yaml": f"{settings}names: [cat]\n"}
+    files, archive = files.split(), {"data.yaml": "\n".join([*settings.split(","), "names: [cat]"])}
     for number, name in enumerate(files):
         archive[f"{name}.png"] = picture(number)
         archive[f"{name.replace('images', 'labels')}.txt"] = YOLO_SQUARE
@@ -207,9 +186,8 @@ def test_an_empty_file_means_background_and_a_file_of_boxes_does_not(tmp_path):
 def test_a_label_without_its_photo_is_named_by_line(tmp_path):
     files = {**ONE, "data.yaml": "names: [cat]", "labels/b.txt": YOLO_SQUARE * 2}
     _, imported = read(tmp_path, files)
-    assert [(e.file, e.what) for e in imported.account.left_out] == [
-        ("labels/b.txt", f"line {i}") for i in (1, 2)
-    ]
+    expected = [("labels/b.txt", f"line {i}") for i in (1, 2)]
+    assert [(e.file, e.what) for e in imported.account.left_out] == expected
     [sentence] = imported.refused
     assert sentence == "labels/b.txt: it has no photo, add it to images."
 
@@ -220,11 +198,8 @@ def test_other_formats_in_the_archive_are_read_too(tmp_path):
     files["b.json"] = json.dumps({"shapes": shapes, "imagePath": "b.png"})
     files["again.json"] = json.dumps({"shapes": shapes, "imagePath": "images/a.png"})
     photos, imported = read(tmp_path, files)
-    assert imported.formats == ["yolo", "labelme"] and imported.label_set.classes == (
-        "background",
-        "cat",
-        "dog",
-    )
+    assert imported.formats == ["yolo", "labelme"]
+    assert imported.label_set.classes == ("background", "cat", "dog")
     assert same(photos["images/a.png"], square(1)) and same(photos["b.png"], square(2))
     [entry] = imported.account.duplicates
     assert entry.file == "again.json" and entry.of == "images/a.png" and "yolo" in entry.why
