@@ -14,7 +14,7 @@ import re
 
 from segdemo import names
 from segdemo.data.formats import voc
-from segdemo.data.formats.photos import some
+from segdemo.data.formats.photos import UNCLEAR, some
 from segdemo.data.formats.reader import Found, Reader
 
 _PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg", ".webp")
@@ -24,17 +24,14 @@ _MASK_WORDS = {
     *("segmentation", "segmentations", "seg", "segs", "target", "targets", "groundtruth", "truth", "truths"),
     *("gtcoarse", "manual"),
 }
-_PHOTO_WORDS = {
-    *("image", "images", "img", "imgs", "photo", "photos", "jpegimages", "rgb", "input", "inputs"),
-    "leftimg8bit",
-}
+_PHOTO_WORDS = {"leftimg8bit", "jpegimages", "rgb"}
+_PHOTO_WORDS |= {f"{word}{s}" for word in ("image", "img", "photo", "input") for s in ("", "s")}
 _NEITHER = ("segmentationobject", "overlays", "instances")  # folders of pictures that hold no class ids
 _MASK_TAIL = re.compile(
     r"(.+?)[-_. ](?:(?:gtfine|gtcoarse)_labelids|masks?|labels?|labelids|gt|seg|segmentation|annotation|ground_?truth)"
 )
-_INNER_TAIL = re.compile(
-    r"(.+?)[-_. ](?:l|lab|manual\d?)"
-)  # only in a folder of masks: too short to tell by itself
+# Only in a folder of masks: too short to tell by itself.
+_INNER_TAIL = re.compile(r"(.+?)[-_. ](?:l|lab|manual\d?)")
 _PHOTO_TAIL = re.compile(r"(.+?)[-_. ](?:leftimg8bit|sat|image|img|rgb|photo|training|test)")
 _OTHER_TAIL = re.compile(
     r"(.+?)[-_. ](?:gtfine|gtcoarse)_(?:instanceids|color|labeltrainids|instancetrainids)"
@@ -61,9 +58,7 @@ def find(reader: Reader) -> Found | None:
             continue
         why, chosen = "", _chosen(found)
         if chosen is None:
-            why = (
-                f"several masks fit the photo {photo} ({some(found)}), so it is not clear which one is meant"
-            )
+            why = f"several masks fit the photo {photo} ({some(found)}), {UNCLEAR}"
         for mask in found:
             if chosen in (None, mask):
                 tree = trees.setdefault(_root(mask), voc.Tree(_root(mask), voc=False))
@@ -71,9 +66,8 @@ def find(reader: Reader) -> Found | None:
                 items.append((photo, mask, why))
             else:
                 reader.use(mask)
-                reader.account.leave_out(
-                    mask, "mask", f"is another mask of a photo of which {chosen} is read"
-                )
+                other = f"is another mask of a photo of which {chosen} is read"
+                reader.account.leave_out(mask, "mask", other)
     if not items:
         return None
     folders = {names.folder(mask) for found in pairs.values() for mask in found}
@@ -97,13 +91,9 @@ def _may_be_mask(name):
 def _in_mask_folder(name):
     """Whether the innermost folder that tells what is in it tells that it is masks."""
     for part in reversed(name.split("/")[:-1]):
-        if names.key(part) in _NEITHER:
-            return False
-        words = set(re.split(r"[-_. \d]+", names.key(part)))
-        if words & _MASK_WORDS:
-            return True
-        if words & _PHOTO_WORDS:
-            return False
+        words = _words(names.key(part))
+        if names.key(part) in _NEITHER or words & (_MASK_WORDS | _PHOTO_WORDS):
+            return names.key(part) not in _NEITHER and bool(words & _MASK_WORDS)
     return False
 
 
@@ -145,10 +135,12 @@ class _Photos:
 
 def _place(name):
     """What the folders of a file say, less what they say of the kind of picture."""
-    parts = [names.key(part) for part in name.split("/")[:-1]]
-    return tuple(
-        part for part in parts if not set(re.split(r"[-_. \d]+", part)) & (_MASK_WORDS | _PHOTO_WORDS)
-    )
+    words = _MASK_WORDS | _PHOTO_WORDS
+    return tuple(part for part in map(names.key, name.split("/")[:-1]) if not _words(part) & words)
+
+
+def _words(folder):
+    return set(re.split(r"[-_. \d]+", folder))
 
 
 def _paired(masks, photos):
@@ -175,7 +167,7 @@ def _nearest(mask, found):
     A photo in ``cam2`` is none for a mask in ``cam1``: of the folders of one, all must be among those of the other.
     """
     if len(found) > _MOST_ALIKE:
-        return None, f"{len(found)} photos are called like it, so it is not clear which one is meant"
+        return None, f"{len(found)} photos are called like it, {UNCLEAR}"
     subset, place = names.subset_of_folders(mask), set(_place(mask))
     same, fitting = [], []
     for name in found:
@@ -192,7 +184,7 @@ def _nearest(mask, found):
     common = [len(parts & {names.key(part) for part in name.split("/")[:-1]}) for name in fitting]
     best = [name for name, count in zip(fitting, common, strict=True) if count == max(common)]
     if len(best) > 1:
-        return None, f"several photos fit ({some(best)}), so it is not clear which one is meant"
+        return None, f"several photos fit ({some(best)}), {UNCLEAR}"
     return best[0], ""
 
 

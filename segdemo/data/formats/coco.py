@@ -48,11 +48,8 @@ class CocoWriter(Writer):
         super().__init__(label_set)
         offset = category_offset(label_set)
         self._classes = [*outlined_classes(label_set), VOID]
-        named = [(i, label_set.classes[i], "class") for i in self._classes[:-1]]
-        categories = [
-            {"id": i + offset, "name": name, "supercategory": above}
-            for i, name, above in [*named, (VOID, "void", "void")]
-        ]
+        named = [(i, label_set.classes[i], "class") for i in self._classes[:-1]] + [(VOID, "void", "void")]
+        categories = [{"id": i + offset, "name": name, "supercategory": above} for i, name, above in named]
         self._documents = {kind: frame(label_set, categories) for kind in ("rle", "polygons")}
         self._documents["polygons"]["info"]["repeats"] = LOSSLESS
         self._numbers: dict[str, set[int]] = {subset: set() for subset in SUBSETS}
@@ -114,13 +111,8 @@ def category_offset(label_set: LabelSet) -> int:
 
 def frame(label_set: LabelSet, categories: list[dict]) -> dict:
     """A document without photos."""
-    return {
-        "info": {"description": f"{label_set.title}, exported by SegDemo", "version": "1.0"},
-        "licenses": [],
-        "images": [],
-        "categories": categories,
-        "annotations": [],
-    }
+    info = {"description": f"{label_set.title}, exported by SegDemo", "version": "1.0"}
+    return {"info": info, "licenses": [], "images": [], "categories": categories, "annotations": []}
 
 
 @dataclass
@@ -154,13 +146,12 @@ class _Document:
 
     def _categories(self, entries):
         found = {}
-        for entry in _sorted(entries):
-            name, id_ = (
-                (entry.get("name"), as_id(entry.get("id"))) if isinstance(entry, dict) else (None, None)
-            )
+        for original in _sorted(entries):
+            entry = original if isinstance(original, dict) else {}
+            name, id_ = entry.get("name"), as_id(entry.get("id"))
             clean = names.clean_class(name) if isinstance(name, (str, int, float)) else ""
             if not clean or id_ is None:
-                shown = names.clean_class(name) if name else str(entry)[:80]
+                shown = names.clean_class(name) if name else str(original)[:80]
                 self._leave_out(f"category {shown}", "has no id or no name")
                 continue
             above = entry.get("supercategory")
@@ -177,8 +168,8 @@ class _Document:
     def _images(self, entries):
         by_id = {}
         for number, entry in enumerate(entries, 1):
-            id_ = as_id(entry.get("id")) if isinstance(entry, dict) else None
-            file_name = entry.get("file_name") if isinstance(entry, dict) else None
+            entry = entry if isinstance(entry, dict) else {}
+            id_, file_name = as_id(entry.get("id")), entry.get("file_name")
             if id_ is None or not isinstance(file_name, (str, int)) or not str(file_name).strip():
                 self._leave_out(f"image {id_ or f'number {number}'}", "has no id or no file_name")
                 continue
@@ -309,12 +300,8 @@ def _add_classes(reader, documents):
     if (
         len({names.key(name) for _, name in named}) >= MAX_CLASSES
     ):  # more than a label map holds: those in use
-        used = {
-            (d.name, d.categories.get(as_id(entry.get("category_id"))))
-            for d in documents
-            for image in d.images
-            for _, entry in image.entries
-        }
+        entries = [(d, entry) for d in documents for image in d.images for _, entry in image.entries]
+        used = {(d.name, d.categories.get(as_id(entry.get("category_id")))) for d, entry in entries}
         named = [pair for pair in named if pair in used]
     for document in documents:
         own = [name for file, name in named if file == document.name]

@@ -28,12 +28,10 @@ def find(reader: Reader) -> Found | None:
 
 def is_datumaro(data: Any) -> bool:
     """Whether plain data is a Datumaro document."""
-    return (
-        isinstance(data, dict)
-        and isinstance(data.get("items"), list)
-        and isinstance(data.get("categories"), dict)
-        and isinstance(data["categories"].get("label", {}), dict)
+    categories = (
+        data.get("categories") if isinstance(data, dict) and isinstance(data.get("items"), list) else None
     )
+    return isinstance(categories, dict) and isinstance(categories.get("label", {}), dict)
 
 
 def _labels(data):

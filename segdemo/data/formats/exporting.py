@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from segdemo import intake, masks
 from segdemo.data.formats import sidecars
@@ -60,20 +61,16 @@ def export_zip(
 
 
 def export_folder(
-    annotations: Iterable[Annotation],
-    path: Path | str,
-    formats: Iterable[str] = EXPORT_FORMATS,
-    limits: intake.Limits | None = None,
-    progress: Callable[[int], object] | None = None,
+    annotations: Iterable[Annotation], path: Path | str, formats=EXPORT_FORMATS, **options: Any
 ) -> Path:
     """Write what ``export_zip`` would put into a ZIP into a folder, which must be empty or not be there yet.
 
-    The files appear only when all are complete; a failed export leaves nothing behind.
+    The files appear only when all are complete; a failed export leaves nothing behind. Options as for ``export_zip``.
 
     Raises:
         ExchangeError: as ``export_zip``, or there is something at ``path`` already.
     """
-    path, files = Path(path), _files(annotations, formats, limits, progress)
+    path, files = Path(path), _files(annotations, formats, **options)
     with _whole_or_not_at_all(path) as part:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ExchangeError(f"There is something in {path} already: give a folder that is new or empty.")
@@ -102,13 +99,12 @@ def _whole_or_not_at_all(path):
             part.unlink()
 
 
-def _files(annotations, formats, limits, progress):
+def _files(annotations, formats, limits=None, progress=None):
     """The files of an export, each made when its turn comes. Raises ExchangeError at once for an unknown format."""
     formats = frozenset(formats)
     if unknown := sorted(formats - {*EXPORT_FORMATS}):
-        raise ExchangeError(
-            f"There is no export format {unknown[0]!r}: choose from {', '.join(EXPORT_FORMATS)}."
-        )
+        known = ", ".join(EXPORT_FORMATS)
+        raise ExchangeError(f"There is no export format {unknown[0]!r}: choose from {known}.")
     chosen = [format.writer for format in WRITTEN if format.name in formats]
     return _all_files(annotations, chosen, limits or intake.Limits.from_env(), progress)
 
@@ -144,9 +140,9 @@ def _check(annotation, taken, label_set):
         raise ExchangeError(f"Two annotations are called {id_!r} (case aside): rename one.")
     taken.add(id_.casefold())
     if label_set is not None and annotation.label_set != label_set:
+        titles = annotation.label_set.title, label_set.title
         raise ExchangeError(
-            f"{id_} has the label set {annotation.label_set.title}, others have {label_set.title}: "
-            "export them apart."
+            "{} has the label set {}, others have {}: export them apart.".format(id_, *titles)
         )
     try:
         masks.check_label_map(annotation.label_map, annotation.label_set)
@@ -160,8 +156,6 @@ def _prepared(number, annotation, names, limits) -> Outgoing:
     except intake.IntakeError as error:
         raise ExchangeError(f"The photo of {annotation.id} cannot be exported: {error}") from error
     if item.rgb.shape[:2] != item.label_map.shape:
-        (height, width), (rows, columns) = item.label_map.shape, item.rgb.shape[:2]
-        raise ExchangeError(
-            f"{annotation.id} has a label map of {width}x{height} pixels and a photo of {columns}x{rows}."
-        )
+        mask, photo = (f"{width}x{height}" for height, width in (item.label_map.shape, item.rgb.shape[:2]))
+        raise ExchangeError(f"{annotation.id} has a label map of {mask} pixels and a photo of {photo}.")
     return item

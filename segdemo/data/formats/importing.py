@@ -3,11 +3,13 @@
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from segdemo import intake
 from segdemo.data.formats import strangers
 from segdemo.data.formats.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.data.formats.archives import ArchiveLimits, FolderSource, Source, ZipSource
+from segdemo.data.formats.classes import ClassNames
 from segdemo.data.formats.reader import Reader
 from segdemo.data.formats.registry import FORMATS, IMPORT_FORMATS, READ
 from segdemo.labels import LabelSet
@@ -71,7 +73,7 @@ def import_zip(
     format: str | None = None,
     limits: intake.Limits | None = None,
     archive_limits: ArchiveLimits | None = None,
-    class_names: tuple[list[str], dict] | None = None,
+    class_names: ClassNames | None = None,
 ) -> Imported:
     """Read the annotations of a ZIP file that ``export_zip`` or another tool wrote.
 
@@ -103,14 +105,7 @@ def import_zip(
     return _import(source, label_set, format, limits, class_names)
 
 
-def import_folder(
-    path: Path | str,
-    label_set: LabelSet | None = None,
-    format: str | None = None,
-    limits: intake.Limits | None = None,
-    archive_limits: ArchiveLimits | None = None,
-    class_names: tuple[list[str], dict] | None = None,
-) -> Imported:
+def import_folder(path: Path | str, label_set: LabelSet | None = None, **options: Any) -> Imported:
     """Read the annotations of a folder, such as an unpacked ZIP or a VOC tree; the rest as ``import_zip``.
 
     Links are not followed.
@@ -124,11 +119,11 @@ def import_folder(
     Raises:
         ExchangeError: no such folder, over a limit, or without annotations that can be read.
     """
-    source = FolderSource(path, archive_limits or ArchiveLimits())
-    return _import(source, label_set, format, limits, class_names)
+    source = FolderSource(path, options.pop("archive_limits", None) or ArchiveLimits())
+    return _import(source, label_set, **options)
 
 
-def _import(source: Source, label_set, format, limits, class_names):
+def _import(source: Source, label_set, format=None, limits=None, class_names=None):
     try:
         if format is not None and format not in IMPORT_FORMATS:
             known = ", ".join(IMPORT_FORMATS)
@@ -139,14 +134,15 @@ def _import(source: Source, label_set, format, limits, class_names):
             raise ExchangeError(_nothing(reader, format))
         reader.classes.settle(next(iter(found.values())).title)
         account = reader.account
+        why = "it is an archive in the archive, which is not looked into: unpack it first"
         for name in strangers.packed(reader):
-            why = "it is an archive in the archive, which is not looked into: unpack it first"
             account.leave_out(name, "archive", why, whole=True)
             reader.use(name)
         account.formats = list(found)
         account.ignored = reader.ignored()
         account.classes = list(reader.label_set.classes)
-        account.classes_source = _source_of_classes(reader, label_set)
+        target = f"; put into the classes of {label_set.title}" if label_set is not None else ""
+        account.classes_source = reader.classes.source + target
         return Imported(reader, list(found), _annotations(reader, found))
     except BaseException:
         source.close()
@@ -198,11 +194,6 @@ def _nothing(reader, format):
     )
 
 
-def _source_of_classes(reader, label_set):
-    found = reader.classes.source
-    return f"{found}; put into the classes of {label_set.title}" if label_set is not None else found
-
-
 def _annotations(reader, found):
     """Every photo of every format, once; what the account counts is counted here."""
     account, done = reader.account, {}
@@ -210,9 +201,8 @@ def _annotations(reader, found):
         for format, one in found.items():
             for item in one.items:
                 if item.photo is not None and done.get(item.photo, format) != format:
-                    account.add_duplicate(
-                        item.where, item.photo, f"labels a photo whose labels in {done[item.photo]} are used"
-                    )
+                    why = f"labels a photo whose labels in {done[item.photo]} are used"
+                    account.add_duplicate(item.where, item.photo, why)
                     continue
                 if item.photo is not None:
                     done[item.photo] = format

@@ -59,13 +59,8 @@ def is_label_studio(data: Any) -> bool:
 
 def _minimal(entry):
     """The regions of a task in JSON-MIN, which keeps them as lists beside its data."""
-    return [
-        region
-        for value in entry.values()
-        if isinstance(value, list)
-        for region in value
-        if isinstance(region, dict) and "original_width" in region
-    ]
+    listed = [region for value in entry.values() if isinstance(value, list) for region in value]
+    return [region for region in listed if isinstance(region, dict) and "original_width" in region]
 
 
 def _task(entry, number):
@@ -81,17 +76,15 @@ def _task(entry, number):
             others += _named(annotation, "was cancelled by whoever made it")
         else:
             live.append(annotation)
-    live.sort(
-        key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at") or a.get("created_at") or ""))
-    )
+    live.sort(key=lambda a: str(a.get("updated_at") or a.get("created_at") or ""))
+    live.sort(key=lambda a: bool(a.get("ground_truth")))
     for annotation in live[:-1]:
         others += _named(annotation, "is of another annotation of the same task: the newest one is read")
     if not live:
+        why = "is predicted and not annotated: submit it in Label Studio first"
         for prediction in entry.get("predictions") or []:
             if isinstance(prediction, dict) and isinstance(prediction.get("result"), list):
-                others += _named(
-                    prediction, "is predicted and not annotated: submit it in Label Studio first"
-                )
+                others += _named(prediction, why)
     return _Task(what, _photo_names({**entry, **entry["data"]}), _regions(live[-1]) if live else [], others)
 
 
@@ -110,10 +103,8 @@ def _regions(annotation):
         labels.setdefault(id_, []).extend(_labels(region))
         if id_ not in regions or regions[id_].get("type") == "labels":
             regions[id_] = region
-    return [
-        (f"region {id_}", {**region, "labels": list(dict.fromkeys(labels.get(id_, [])))})
-        for id_, region in regions.items()
-    ]
+    unique = {id_: list(dict.fromkeys(labels.get(id_, []))) for id_ in regions}
+    return [(f"region {id_}", {**region, "labels": unique[id_]}) for id_, region in regions.items()]
 
 
 def _labels(region):
@@ -191,13 +182,9 @@ def _form(region, height, width):
         if kind == "polygon":
             return ring(value["points"], (width / 100, height / 100))
         if kind == "rectangle":
-            left, top, wide, high = (
-                part("x", width),
-                part("y", height),
-                part("width", width),
-                part("height", height),
-            )
-            return box(left, top, left + wide, top + high, degrees, (left, top))
+            left, top = part("x", width), part("y", height)
+            right, bottom = left + part("width", width), top + part("height", height)
+            return box(left, top, right, bottom, degrees, (left, top))
         if kind == "ellipse":
             radii = part("radiusX", width), part("radiusY", height)
             return ellipse(part("x", width), part("y", height), *radii, degrees)

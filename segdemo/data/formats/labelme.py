@@ -59,10 +59,8 @@ class LabelmeWriter(Writer):
         self._names = {i: label_set.classes[i] for i in outlined_classes(label_set)}
         for name in self._names.values():
             if name.strip().casefold() in (VOID_LABEL, BACKGROUND_LABEL):
-                raise ExchangeError(
-                    f"The class {name!r} cannot be exported for labelme, where that means void or background: "
-                    "rename it."
-                )
+                why = "cannot be exported for labelme, where that means void or background: rename it"
+                raise ExchangeError(f"The class {name!r} {why}.")
 
     def add(self, item: Outgoing) -> Iterable[File]:
         height, width = item.label_map.shape
@@ -209,9 +207,8 @@ def _form(entry, max_pixels):
         radius = math.dist((x, y), edge)
         return ellipse(x, y, radius, radius)
     if kind == "mask" and points:
-        return Patch(
-            *map(round, points[0]), small_mask(lambda: base64.b64decode(entry.get("mask")), max_pixels)
-        )
+        inside = small_mask(lambda: base64.b64decode(entry.get("mask")), max_pixels)
+        return Patch(round(points[0][0]), round(points[0][1]), inside)
     raise ExchangeError(f"is a {kind} of {len(points)} points, which cannot be read")
 
 

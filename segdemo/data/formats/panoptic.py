@@ -99,11 +99,9 @@ def find(reader: Reader) -> Found | None:
 
 def is_panoptic(data: Any) -> bool:
     """Whether plain data is a COCO panoptic document."""
-    return (
-        isinstance(data, dict)
-        and all(isinstance(data.get(key), list) for key in ("images", "annotations", "categories"))
-        and any(_segments(entry) for entry in data["annotations"])
-    )
+    keys = ("images", "annotations", "categories")
+    lists = isinstance(data, dict) and all(isinstance(data.get(key), list) for key in keys)
+    return lists and any(_segments(entry) for entry in data["annotations"])
 
 
 def _segments(entry):

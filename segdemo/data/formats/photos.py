@@ -10,15 +10,16 @@ _MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*|tr
 _NOTHING_SAID = {
     "",
     "instances",
-    "annotations",
     "annotation",
+    "annotations",
     "coco",
-    "labels",
-    "label",
-    "result",
-    "json",
     "data",
+    "json",
+    "label",
+    "labels",
+    "result",
 }
+UNCLEAR = "so it is not clear which one is meant"
 
 
 def some(found: list[str]) -> str:
@@ -91,7 +92,7 @@ class Photos:
         if not found:
             return None, "the photo is missing, add it"
         if len(found) > 1:
-            return None, f"several photos fit ({some(found)}), so it is not clear which one is meant"
+            return None, f"several photos fit ({some(found)}), {UNCLEAR}"
         told = names.subset_of_folders(wanted) or subset
         other = names.subset_of_folders(found[0])
         if told and other and told != other and _agreement(found[0], wanted) < 2:

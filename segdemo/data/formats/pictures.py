@@ -17,6 +17,7 @@ from segdemo.data.formats.reader import Reader
 from segdemo.labels import VOID
 
 WHITE = 128  # of 0..255, and more
+SAVE = "save the mask as PNG."
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 
@@ -105,13 +106,11 @@ def as_png(reader: Reader, file: str) -> bytes:
         return data
     if data.startswith(b"\xff\xd8") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         kind = "JPEG" if data[:1] == b"\xff" else "WebP"
-        raise ExchangeError(
-            f"it is a {kind}, which changes class ids, as lossy formats do: save the mask as PNG."
-        )
+        raise ExchangeError(f"it is a {kind}, which changes class ids, as lossy formats do: {SAVE}")
     # Hostile bytes make the parser raise anything.
     with (
         intake.quiet_pillow,
-        refusing("it is not a PNG, TIFF, BMP or GIF that can be read: save the mask as PNG.", Exception),
+        refusing(f"it is not a PNG, TIFF, BMP or GIF that can be read: {SAVE}", Exception),
         refusing(_too_large(reader.limits), Image.DecompressionBombError),
     ):
         picture = Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "BMP", "GIF"))
@@ -131,13 +130,10 @@ def _check(picture, limits):
     if picture.width * picture.height > limits.max_pixels:
         raise ExchangeError(_too_large(limits))
     if getattr(picture, "n_frames", 1) > 1:
-        raise ExchangeError(
-            f"it holds {picture.n_frames} pictures where a mask is one: save the right one as PNG."
-        )
+        many = f"it holds {picture.n_frames} pictures where a mask is one"
+        raise ExchangeError(f"{many}: save the right one as PNG.")
     if picture.format == "TIFF" and picture.info.get("compression") in _LOSSY_TIFF:
-        raise ExchangeError(
-            "it is a TIFF with lossy compression, which changes class ids: save the mask as PNG."
-        )
+        raise ExchangeError(f"it is a TIFF with lossy compression, which changes class ids: {SAVE}")
 
 
 def _eight_bits(picture):
@@ -147,17 +143,14 @@ def _eight_bits(picture):
             raise ExchangeError("it has 16 bits per channel: save the mask with 8 bits.")
         return picture
     if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
-        raise ExchangeError(
-            f"it holds {picture.mode}, which is neither class ids nor RGB: save the mask as PNG."
-        )
+        raise ExchangeError(f"it holds {picture.mode}, which is neither class ids nor RGB: {SAVE}")
     values = np.asarray(picture)
     with np.errstate(invalid="ignore"):
         ids = values.astype(np.uint8)
     if not np.array_equal(ids, values):
         least, most = (f"{v:g}" for v in (values.min(), values.max()))
-        raise ExchangeError(
-            f"it holds values from {least} to {most} where class ids are whole numbers from 0 to 255."
-        )
+        ids = "class ids are whole numbers from 0 to 255"
+        raise ExchangeError(f"it holds values from {least} to {most} where {ids}.")
     return Image.fromarray(ids)
 
 

@@ -14,7 +14,7 @@ from segdemo.data.formats import sidecars
 from segdemo.data.formats.account import Account
 from segdemo.data.formats.annotation import FORBIDDEN, SUBSETS, Annotation, ExchangeError
 from segdemo.data.formats.archives import Source
-from segdemo.data.formats.classes import Classes, Colors
+from segdemo.data.formats.classes import Classes
 from segdemo.data.formats.photos import Photos
 from segdemo.data.formats.shapes import Shape, paint
 from segdemo.labels import LabelSet
@@ -126,13 +126,8 @@ class Reader:
         known = tuple(f"{root}{folder}/" for root in self.own for folder in (*self._folders, sidecars.FOLDER))
         photos = tuple(f"{root}JPEGImages/" for root in self.own)
         stems = {*map(names.stem, self._used)}  # a photo is there for each format
-        rest = [
-            name
-            for name in self.names
-            if name not in self._used
-            and not name.startswith(known)
-            and not (name.startswith(photos) and names.stem(name) in stems)
-        ]
+        rest = [name for name in self.names if name not in self._used and not name.startswith(known)]
+        rest = [name for name in rest if not (name.startswith(photos) and names.stem(name) in stems)]
         return sorted([*self.source.skipped, *rest])
 
     def own_root(self, name: str) -> str | None:
@@ -272,7 +267,7 @@ class Reader:
     # --- annotations ---
 
     def add_classes(
-        self, document: str, found: Iterable[str], source: str, colors: Colors | None = None
+        self, document: str, found: Iterable[str], source: str, colors: dict | None = None
     ) -> None:
         """Names of classes that a document uses; in a SegDemo export its label set has them, with their ids."""
         root = self.own_root(document)
@@ -304,13 +299,7 @@ class Reader:
         return Item(names.stem(called), where, photo, parts, load, why_not="" if photo else why, **more)
 
     def item_of_shapes(
-        self,
-        where: str,
-        photo: str | None,
-        why: str,
-        entries: Entries,
-        read: Callable[..., tuple],
-        **more: Any,
+        self, where: str, photo: str | None, why: str, entries: Entries, read: Callable[..., tuple], **more
     ) -> Item:
         """An ``Item`` whose annotations are shapes in a document, later ones on top.
 
@@ -338,9 +327,7 @@ class Reader:
                 except ExchangeError as error:
                     self.account.leave_out(where, what, str(error), title)
             shapes = [shape for _, shape in sorted(layered, key=itemgetter(0))]
-            return self.painted(
-                shapes, title, height, width, annotated or bool(listed), smallest_on_top=False
-            )
+            return self.painted(shapes, title, height, width, annotated or bool(listed), False)
 
         return self.item(where, photo, why, lambda: [(where, what) for what, _ in entries()], load, **more)
 

@@ -40,9 +40,7 @@ def of_photo(item: "Outgoing") -> tuple[str, str]:
     try:
         text = to_json({**side, "label_set": item.label_set.name, **size, "meta": item.annotation.meta})
     except (TypeError, ValueError) as error:
-        raise ExchangeError(
-            f"The data of {item.annotation.id} cannot be written as JSON: {error}."
-        ) from error
+        raise ExchangeError(f"The data of {side['id']} cannot be written as JSON: {error}.") from error
     return f"{FOLDER}/{item.stem}.json", text
 
 
