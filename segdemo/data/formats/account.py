@@ -142,9 +142,8 @@ class Account:
         said = [f"{photos} {'was' if self.labelled == 1 else 'were'} imported."]
         if bare := self.photos - self.labelled:
             said.append(f"{_count(bare, 'photo')} without a label came with them.")
-        said.append(
-            f"{_count(self.read, 'annotation')} read, {self.painted} painted, {len(self.left_out)} left out."
-        )
+        read = _count(self.read, "annotation")
+        said.append(f"{read} read, {self.painted} painted, {len(self.left_out)} left out.")
         if self.duplicates:
             said.append(f"There already: {len(self.duplicates)}.")
         if self.ignored:

@@ -56,10 +56,9 @@ class Source:
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, damaged, or unreadable."""
-        if self.sizes[name] > max_bytes:
-            raise ExchangeError(
-                f"{name} has {self.sizes[name] / 1e6:.1f} MB where {max_bytes / 1e6:g} MB are allowed."
-            )
+        size = self.sizes[name]
+        if size > max_bytes:
+            raise ExchangeError(f"{name} has {size / 1e6:.1f} MB where {max_bytes / 1e6:g} MB are allowed.")
         return self._read(name, self._originals[name])
 
     def close(self) -> None:
@@ -69,11 +68,9 @@ class Source:
         raise NotImplementedError
 
     def _check(self):
-        gigabytes = self.limits.max_bytes / 1e9
-        if len(self.sizes) > self.limits.max_files:
-            raise ExchangeError(
-                f"{self.title} holds more than {self.limits.max_files} files: import it in parts."
-            )
+        many, gigabytes = self.limits.max_files, self.limits.max_bytes / 1e9
+        if len(self.sizes) > many:
+            raise ExchangeError(f"{self.title} holds more than {many} files: import it in parts.")
         if sum(self.sizes.values()) > self.limits.max_bytes:
             raise ExchangeError(
                 f"{self.title} would unpack to more than {gigabytes:g} GB: import it in parts."

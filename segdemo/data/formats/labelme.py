@@ -169,17 +169,11 @@ def _item(reader, name, data):
         form = _form(entry, reader.limits.max_pixels)
         return VOID if label == VOID_LABEL else reader.class_value(label), form
 
-    return reader.item_of_shapes(
-        name,
-        photo,
-        "" if inside else why,
-        lambda: list(_entries(data)),
-        read,
-        check=partial(check_size, data.get("imageWidth"), data.get("imageHeight")),
-        called=photo or name,
-        subset=reader.subset_of(name),
-        data=partial(_image_data, reader, name) if inside else None,
-    )
+    check = partial(check_size, data.get("imageWidth"), data.get("imageHeight"))
+    options = {"check": check, "called": photo or name, "subset": reader.subset_of(name)}
+    if inside:
+        why, options["data"] = "", partial(_image_data, reader, name)
+    return reader.item_of_shapes(name, photo, why, lambda: list(_entries(data)), read, **options)
 
 
 def _image_data(reader, name):

@@ -7,18 +7,8 @@ from segdemo import names
 
 # Pictures in these folders are masks, or masks painted for people to look at.
 _MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*|trimaps")
-_NOTHING_SAID = {
-    "",
-    "instances",
-    "annotation",
-    "annotations",
-    "coco",
-    "data",
-    "json",
-    "label",
-    "labels",
-    "result",
-}
+_NOTHING_SAID = {"", "instances", "coco", "data", "json", "result"}
+_NOTHING_SAID |= {"annotation", "annotations", "label", "labels"}
 UNCLEAR = "so it is not clear which one is meant"
 
 

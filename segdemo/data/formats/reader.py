@@ -418,11 +418,11 @@ class Reader:
             annotated: whether the photo has annotations. If none of them is painted there is no label map: one of
                 background alone would be a label that nobody gave.
         """
-        painting = paint(self.label_set, shapes, height, width, smallest_on_top)
-        for shape, why in painting.failed:
+        label_map, painted, failed = paint(self.label_set, shapes, height, width, smallest_on_top)
+        for shape, why in failed:
             self.account.leave_out(shape.file, shape.what, why, title)
-        parts = [(shape.file, shape.what) for shape in painting.painted]
-        return (None if annotated and not parts else painting.label_map), parts
+        parts = [(shape.file, shape.what) for shape in painted]
+        return (None if annotated and not parts else label_map), parts
 
     def class_value(self, name: str) -> int:
         """Class id of a name. Raises ExchangeError: the label set has no such class."""

@@ -56,15 +56,6 @@ class Shape:
     forms: tuple[Form, ...]
 
 
-@dataclass(frozen=True)
-class Painting:
-    """What came of shapes: the label map, the shapes that are to be seen in it, and (shape, why) of the others."""
-
-    label_map: np.ndarray
-    painted: list[Shape]
-    failed: list[tuple[Shape, str]]
-
-
 def ring(numbers: Any, scale: tuple[float, float] = (1, 1)) -> np.ndarray:
     """An outline as float64 (N, 2) of (x, y) in pixels.
 
@@ -110,7 +101,7 @@ def _turned(points, degrees, around):
 
 def paint(
     label_set: LabelSet, shapes: Iterable[Shape], height: int, width: int, smallest_on_top=True
-) -> Painting:
+) -> tuple[np.ndarray, list[Shape], list[tuple[Shape, str]]]:
     """Label map of shapes on the background.
 
     Args:
@@ -120,8 +111,8 @@ def paint(
         smallest_on_top: where shapes overlap, the one of fewer pixels is seen; else the later one.
 
     Returns:
-        A ``Painting``; its label map is uint8 (height, width). A shape fails that is damaged, covers no pixel,
-        or lies wholly under shapes of other classes.
+        (label map, painted, failed): uint8 (height, width), the shapes that are to be seen in it, and (shape, why) of
+        the others, which are damaged, cover no pixel, or lie wholly under shapes of other classes.
     """
     label_map = np.full((height, width), ground_of(label_set), np.uint8)
     ready, failed, kept = [], [], 0
@@ -155,7 +146,7 @@ def paint(
             painted.append(shape)
         else:
             failed.append((shape, "lies wholly under other shapes, so nothing of it is seen"))
-    return Painting(label_map, painted, failed)
+    return label_map, painted, failed
 
 
 def _seen(owners, count):

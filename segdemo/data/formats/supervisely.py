@@ -28,19 +28,15 @@ def find(reader: Reader) -> Found | None:
     meta, classes = _meta(reader)
     labels = [_title(entry) for data in documents.values() for entry in data["objects"]]
     source = meta or "the classes of Supervisely's objects"
-    reader.add_classes(
-        next(iter(documents)), dict.fromkeys([*classes, *filter(None, labels)]), source, classes
-    )
+    named = dict.fromkeys([*classes, *filter(None, labels)])
+    reader.add_classes(next(iter(documents)), named, source, classes)
     return Found([_item(reader, name, data) for name, data in documents.items()], "Imported from Supervisely")
 
 
 def is_supervisely(data: Any) -> bool:
     """Whether plain data is what Supervisely says of one photo."""
-    return (
-        isinstance(data, dict)
-        and isinstance(data.get("objects"), list)
-        and isinstance(data.get("size"), dict)
-    )
+    kinds = {"objects": list, "size": dict}
+    return isinstance(data, dict) and all(isinstance(data.get(key), kind) for key, kind in kinds.items())
 
 
 def _meta(reader):
@@ -83,17 +79,9 @@ def _item(reader, document, data):
         form = _form(entry, *size, reader.limits.max_pixels)
         return reader.class_value(label), form
 
-    return reader.item_of_shapes(
-        document,
-        photo,
-        why,
-        entries,
-        read,
-        check=partial(check_size, data["size"].get("width"), data["size"].get("height")),
-        called=photo or wanted,
-        subset=reader.subset_of("", document),
-        by_photo=False,
-    )
+    check = partial(check_size, data["size"].get("width"), data["size"].get("height"))
+    options = {"called": photo or wanted, "subset": reader.subset_of("", document), "by_photo": False}
+    return reader.item_of_shapes(document, photo, why, entries, read, check=check, **options)
 
 
 def _form(entry, height, width, max_pixels):

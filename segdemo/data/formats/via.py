@@ -24,12 +24,10 @@ def find(reader: Reader) -> Found | None:
     for name, data in documents.items():
         entries = _entries(data)
         attribute, others = _attribute(entries)
-        labels = dict.fromkeys(
-            _label(region, attribute) for entry in entries for _, region in _regions(entry)
-        )
-        told = (
-            f"the attribute {attribute!r} of {name}" if attribute else f"none in {name}: all are {UNNAMED!r}"
-        )
+        regions = [region for entry in entries for _, region in _regions(entry)]
+        labels = dict.fromkeys(_label(region, attribute) for region in regions)
+        told = f"the attribute {attribute!r} of" if attribute else "none in"
+        told += f" {name}" if attribute else f" {name}: all are {UNNAMED!r}"
         if others:
             told += f", not {' or '.join(map(repr, others))}"
         reader.add_classes(name, sorted(filter(None, labels), key=names.key), told)
@@ -44,10 +42,9 @@ def _entries(data):
     if not isinstance(data, dict) or not data:
         return []
     entries = [value for value in data.values() if isinstance(value, dict)]
-    fits = (
-        isinstance(e.get("filename"), str) and isinstance(e.get("regions"), (list, dict)) for e in entries
-    )
-    return entries if len(entries) == len(data) and all(fits) else []
+    fits = all(isinstance(e.get("filename"), str) for e in entries)
+    fits = fits and all(isinstance(e.get("regions"), (list, dict)) for e in entries)
+    return entries if fits and len(entries) == len(data) else []
 
 
 def _regions(entry):

@@ -147,9 +147,8 @@ def decide(reader: Reader, tree: Tree) -> None:
     elif tree.trimaps:
         tree.take(reader, LABEL_SETS["pets"], "Oxford-IIIT Pet's, as the masks are called trimaps")
     elif found:
-        add = not has_background and (
-            look.highest >= len(found) or (colors and look.black and (0, 0, 0) not in colors.values())
-        )
+        black = colors and look.black and (0, 0, 0) not in colors.values()
+        add = not has_background and (look.highest >= len(found) or black)
         counted = "" if has_background or add or colors else ", whose first name is class id 0"
         label_set = make_label_set(found, f"Classes of {source}", colors, add_background=add)
         tree.take(reader, label_set, f"{source}{counted}")
@@ -313,9 +312,8 @@ def _renumbered(reader, own, name, label_map):
     things = [i for i in placed if counts[i] and i != own.background]
     lost = [i for i in things if placed[i] is None]
     if lost and len(lost) == len(things):
-        raise ExchangeError(
-            f"it holds class id {lost[0]}, but {target.title} has no class called {own.classes[lost[0]]!r}."
-        )
+        lacking = f"{target.title} has no class called {own.classes[lost[0]]!r}"
+        raise ExchangeError(f"it holds class id {lost[0]}, but {lacking}.")
     ids = np.full(256, VOID, np.uint8)
     for i, id_ in placed.items():
         ids[i] = ground_of(target) if id_ is None else id_

@@ -16,6 +16,7 @@ Format: https://docs.ultralytics.com/datasets/segment/
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -69,15 +70,13 @@ class YoloWriter(Writer):
         class Dumper(yaml.SafeDumper):
             """Text always in quotes: readers differ in which of yes, null, 1e3 or 0o7 they take for text."""
 
-        Dumper.add_representer(
-            _Text, lambda dumper, name: dumper.represent_scalar("tag:yaml.org,2002:str", name, '"')
-        )
-        data = {
-            "train": "images/train",
-            "val": "images/val" if "val" in self._subsets else "images/train",  # trainers insist on an entry
-            **({"test": "images/test"} if "test" in self._subsets else {}),
-            "names": {i: _Text(name) for i, name in enumerate(self.label_set.classes)},
-        }
+        tag = "tag:yaml.org,2002:str"
+        Dumper.add_representer(_Text, lambda dumper, name: dumper.represent_scalar(tag, name, '"'))
+        val = "images/val" if "val" in self._subsets else "images/train"  # trainers insist on an entry
+        data: dict[str, Any] = {"train": "images/train", "val": val}
+        if "test" in self._subsets:
+            data["test"] = "images/test"
+        data["names"] = {i: _Text(name) for i, name in enumerate(self.label_set.classes)}
         text = yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
         yield "yolo/data.yaml", text
 
