@@ -1,13 +1,17 @@
 """The table of formats: what it says of each, and that documentation, page and examples agree with it."""
 
 import doctest
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from archive_files import exported, picture, read, same, square
 
 from segdemo.data import formats
 from segdemo.data.formats import EXPORT_FORMATS, FORMATS, IMPORT_FORMATS, exporting, importing
+from segdemo.data.formats.format import Format, Writer
+from segdemo.data.formats.reader import Found
 from segdemo.labels import VOC
 
 README = Path(__file__).parents[3] / "README.md"
@@ -33,6 +37,44 @@ def test_every_format_is_written_about(format):
     assert (format.find or format.writer) and format.title in README.read_text("utf-8")
     if format.writer:
         assert all(f"{folder}" in formats.__doc__ for folder in format.writer.folders)
+
+
+class CountWriter(Writer):
+    """How many pixels each class has: a format that is there for the test alone."""
+
+    folders = ("counts",)
+
+    def add(self, item):
+        yield f"counts/{item.stem}.json", json.dumps({"counts": np.bincount(item.label_map.ravel()).tolist()})
+
+
+def find_counts(reader):
+    documents = reader.documents_like(lambda data: "counts" in data)
+    items = []
+    for name, data in documents.items():
+        photo, why = reader.photos.find_stem(Path(name).stem)
+        row = [i for i, count in enumerate(data["counts"]) for _ in range(count)]
+
+        def load(height, width, name=name, row=row):
+            return np.array(row, np.uint8).reshape(height, width), [(name, "counts")]
+
+        items.append(reader.item(name, photo, why, lambda name=name: [(name, "counts")], load))
+    return Found(items, "Counted") if items else None
+
+
+def test_a_format_is_one_file_and_one_row(tmp_path, monkeypatch):
+    row = Format("counts", "Counts", find_counts, CountWriter, ("counts",))
+    monkeypatch.setattr(exporting, "WRITTEN", (*exporting.WRITTEN, row))
+    monkeypatch.setattr(exporting, "EXPORT_FORMATS", (*EXPORT_FORMATS, "counts"))
+    monkeypatch.setattr(importing, "READ", (row, *importing.READ))
+    monkeypatch.setattr(importing, "FORMATS", (*FORMATS, row))
+    label_map = np.sort(square(), axis=None).reshape(square().shape)
+    photo = formats.Annotation("a", picture(), label_map, VOC)
+    files = exported(tmp_path, [photo], ["counts", "voc"])
+    assert json.loads(files["counts/a.json"]) == {"counts": [32, 16]}
+    photos, imported = read(tmp_path, files)
+    assert imported.formats == ["counts"] and imported.account.ignored == []
+    assert same(photos["JPEGImages/a.png"], label_map)
 
 
 @pytest.mark.parametrize("module", [exporting, importing], ids=lambda module: module.__name__)
