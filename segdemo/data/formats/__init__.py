@@ -24,7 +24,7 @@ formats say more):
     labels.json, meta/STEM.json                         always: the label set and the side-cars
     JPEGImages/STEM.jpg, .JPG, .jpeg, .png              always: the photo, upright; the original bytes where it
                                                         was such a JPEG or PNG, else a JPEG
-    SegmentationClass, ImageSets                        voc
+    SegmentationClass, ImageSets, labelmap.txt          voc
     coco/instances_rle.json, instances_polygons.json,
     coco/annotations/instances_SUBSET.json              coco
     panoptic/panoptic_SUBSET.json, panoptic_SUBSET      panoptic

@@ -15,7 +15,7 @@ class Writer:
     """What writes one format of one export. It is made once the label set is known.
 
     Attributes:
-        folders: where its files are at the top of an export.
+        folders: those at the top of an export that its files are in, and its files there.
         late: whether what ``finish`` gives comes after that of the others.
     """
 

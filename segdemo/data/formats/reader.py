@@ -126,7 +126,7 @@ class Reader:
         known = tuple(f"{root}{folder}/" for root in self.own for folder in (*self._folders, sidecars.FOLDER))
         photos = tuple(f"{root}JPEGImages/" for root in self.own)
         stems = {*map(names.stem, self._used)}  # a photo is there for each format
-        rest = [name for name in self.names if name not in self._used and not name.startswith(known)]
+        rest = [name for name in self.names if name not in self._used and not f"{name}/".startswith(known)]
         rest = [name for name in rest if not (name.startswith(photos) and names.stem(name) in stems)]
         return sorted([*self.source.skipped, *rest])
 

@@ -59,9 +59,9 @@ class Tree:
 
 
 class VocWriter(Writer):
-    """Writes masks, and lists of subsets."""
+    """Writes masks, lists of subsets, and the names of the classes with their colours, as CVAT and Datumaro do."""
 
-    folders = ("SegmentationClass", "ImageSets")
+    folders = ("SegmentationClass", "ImageSets", "labelmap.txt")
 
     def __init__(self, label_set: LabelSet):
         super().__init__(label_set)
@@ -76,6 +76,10 @@ class VocWriter(Writer):
         for name, stems in lists.items():
             if stems or name != "test":
                 yield f"ImageSets/Segmentation/{name}.txt", "".join(f"{stem}\n" for stem in sorted(stems))
+        named = zip(self.label_set.classes, self.label_set.colors, strict=True)
+        lines = [f"{' '.join(name.split())}:{red},{green},{blue}::" for name, (red, green, blue) in named]
+        text = "\n".join(["# label:color_rgb:parts:actions", *lines, ""])
+        yield "labelmap.txt", text.encode("utf-8", "replace")
 
 
 def find(reader: Reader) -> Found | None:

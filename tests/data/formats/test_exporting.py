@@ -677,7 +677,9 @@ def test_outlines_are_traced_once_for_all_formats(tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", EXPORT_FORMATS)
 def test_each_format_can_be_had_alone(tmp_path, format):
     files = exported(tmp_path, [annotation("a", subset="val"), annotation("b", subset="train")], [format])
-    folders = {"voc": {"SegmentationClass", "ImageSets"}, "overlay": {"overlays"}}.get(format, {format})
+    folders = {"voc": {"SegmentationClass", "ImageSets", "labelmap.txt"}, "overlay": {"overlays"}}.get(
+        format, {format}
+    )
     assert {name.split("/")[0] for name in files} == {"labels.json", "JPEGImages", "meta", *folders}
 
 

@@ -2,7 +2,20 @@
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, WIDTH, encoded, make_folder, picture, png, read, same, square
+from archive_files import (
+    BARE,
+    HEIGHT,
+    WIDTH,
+    encoded,
+    examples,
+    exported,
+    make_folder,
+    picture,
+    png,
+    read,
+    same,
+    square,
+)
 from PIL import Image
 
 from segdemo import masks
@@ -291,3 +304,32 @@ def test_folders_are_read_like_archives(tmp_path):
     [found] = imported.annotations
     assert same(found, square()) and imported.label_set.classes == ("background", "cat")
     assert masks.decode_png(folder / "x/SegmentationClass/a.png").max() == 1
+
+
+# ---------------------------------------------------------------------------------------------- exports
+
+
+@pytest.mark.parametrize("label_set", [VOC, PETS, BARE], ids=lambda label_set: label_set.name)
+def test_the_label_map_of_an_export_names_the_classes_for_other_tools(tmp_path, label_set):
+    given = examples(label_set)
+    files = exported(tmp_path, given, ["voc"])
+    first, *lines = files["labelmap.txt"].decode().splitlines()
+    assert first == "# label:color_rgb:parts:actions" and len(lines) == len(label_set)
+    red, green, blue = label_set.colors[1]
+    assert lines[1] == f"{label_set.classes[1]}:{red},{green},{blue}::"
+    # As another tool's, which has neither label set nor side-cars.
+    files = {name: files[name] for name in files if not name.startswith(("labels.json", "meta/"))}
+    photos, imported = read(tmp_path, files)
+    found = imported.label_set
+    assert (found.classes, found.colors) == (label_set.classes, label_set.colors)
+    assert found.background == label_set.background and not imported.account.ignored
+    assert imported.account.classes_source.startswith("labelmap.txt")
+    assert [photo.name for photo in photos.values()] == [f"{a.id}.jpg" for a in given]
+    assert all(same(photo, a.label_map) for photo, a in zip(photos.values(), given, strict=True))
+
+
+@pytest.mark.parametrize("format", ["voc", "coco"])
+def test_the_label_map_of_an_export_is_understood_whatever_is_read(tmp_path, format):
+    files = exported(tmp_path, examples(VOC), ["voc", "coco"])
+    _, imported = read(tmp_path, files, format=format)
+    assert imported.label_set == VOC and imported.account.ignored == []
