@@ -16,6 +16,7 @@ from PIL import Image
 
 from segdemo.core import label_maps
 from segdemo.core.labels import VOID_COLOR
+from segdemo.errors import UserError
 from segdemo.ui.served import served, served_bytes
 
 # In the order they build on each other: they become one script, so that the page needs no extra request.
@@ -174,7 +175,7 @@ def _label_file(data, layer, shape, label_set):
     if isinstance(data, str | Path):
         return served(data)
     if data.shape != shape:
-        raise ValueError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
+        raise UserError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
     return served_bytes(label_maps.encode_png(data, label_set), f"{layer}.png")
 
 
@@ -194,7 +195,7 @@ def _grey_file(data, kind):
 
 def _decode(text):
     if len(text) > MAX_PNG_BYTES * 4 // 3 + 4:
-        raise ValueError(f"The mask file is over the limit of {MAX_PNG_BYTES // 2**20} MB.")
+        raise UserError(f"The mask file is over the limit of {MAX_PNG_BYTES // 2**20} MB.")
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:

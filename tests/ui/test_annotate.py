@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from drawn import SHAPES, save_mask, save_photo, scene
 from PIL import Image
-from segdemo.data.formats import ExchangeError
 from tiny import bright, write_model
 
 from segdemo import zoo
@@ -16,6 +15,7 @@ from segdemo.core.label_maps import MaskError, colourise, decode_png, encode_png
 from segdemo.core.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
 from segdemo.core.photos import Limits
 from segdemo.data import formats
+from segdemo.data.formats import ExchangeError
 from segdemo.ui import annotate_list
 from segdemo.ui.annotate_labels import distinct_colors, first_table, from_table, to_table
 from segdemo.ui.photos import PhotoCache
@@ -370,7 +370,7 @@ def check(found, wanted):
 def test_export_and_import_give_back_the_same_masks(desk, labelled):
     name, wanted = labelled
     progress = []
-    path = desk.export(name, formats.FORMATS, progress.append)
+    path = desk.export(name, formats.EXPORT_FORMATS, progress.append)
     assert path.name == "shapes.zip"
     assert progress == [1, 2, 3]
     account = desk.import_archive(path)
@@ -383,7 +383,7 @@ def test_export_and_import_give_back_the_same_masks(desk, labelled):
     assert (again.labelled, again.sentences(), len(again.duplicates)) == (3, [], 3)
     check(label_maps(desk, name), wanted)
     with pytest.raises(ExchangeError, match="annotate a photo first"):
-        desk.export(desk.create("Empty", "voc"), formats.FORMATS)
+        desk.export(desk.create("Empty", "voc"), formats.EXPORT_FORMATS)
 
 
 def test_an_archive_goes_into_a_collection_with_other_ids_by_class_name(desk, labelled):

@@ -4,7 +4,7 @@ import gradio as gr
 
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import on_spaces
-from segdemo.data import formats
+from segdemo.data.formats.registry import WRITTEN
 from segdemo.ui import annotate_labels, annotate_list, canvas
 from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.inputs import only_uploads
@@ -12,15 +12,6 @@ from segdemo.ui.markup import html, panel
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
-FORMAT_NAMES = {
-    "voc": "VOC masks",
-    "coco": "COCO",
-    "panoptic": "COCO panoptic",
-    "yolo": "YOLO",
-    "labelme": "labelme",
-    "overlay": "Overlays",
-}
-PRESELECTED = ("voc", "coco", "yolo", "overlay")
 ARCHIVE_BYTES = 2_000_000_000  # of one archive to import; what a photo may have, intake says
 CSS = """
 .segdemo-said p { padding: 10px 14px; border-radius: 10px; margin: 0; overflow-wrap: anywhere;
@@ -181,8 +172,8 @@ class Layout:
 
     def _exchange(self):
         self.formats = gr.CheckboxGroup(
-            [(FORMAT_NAMES[f], f) for f in formats.FORMATS],
-            value=list(PRESELECTED),
+            [(format.title, format.name) for format in WRITTEN],
+            value=[format.name for format in WRITTEN if format.preselected],
             label="Put into the ZIP",
         )
         self.export = gr.Button("Export all labelled photos", size="sm", elem_id="export")
