@@ -15,9 +15,10 @@ from segdemo.files import NotFoundError, StoreError
 from segdemo.intake import Limits
 from segdemo.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
 from segdemo.masks import MaskError
-from segdemo.ui import annotate_desk, annotate_list
+from segdemo.ui import annotate_desk
 from segdemo.ui.annotate_desk import Desk, Entropies, lookup, some
-from segdemo.ui.annotate_labels import distinct_colors, first_table, from_table, to_table
+from segdemo.ui.components import photo_list
+from segdemo.ui.components.label_table import distinct_colors, first_table, from_table, to_table
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 
@@ -164,13 +165,13 @@ def test_the_list_shows_a_page_and_survives_a_damaged_photo(desk, tmp_path):
     collection.save(ids[0], np.zeros((40, 60), np.uint8), 0)
     collection.image_path(ids[1]).write_bytes(b"nothing")
     found = collection.photos(sort="source")
-    value = annotate_list.listing(collection, found, ids[2])
+    value = photo_list.listing(collection, found, ids[2])
     assert [photo["name"] for photo in value["photos"]] == ["00.png", "01.png", "02.png"]
     assert [photo["labelled"] for photo in value["photos"]] == [True, False, False]
     assert [photo["thumbnail"] is None for photo in value["photos"]] == [False, True, False]
     assert value["current"] == ids[2]
-    assert annotate_list.summary(found) == "3 photos"
-    assert annotate_list.summary(collection.photos(per_page=2, page=2)) == "3 photos · page 2 of 2"
+    assert photo_list.summary(found) == "3 photos"
+    assert photo_list.summary(collection.photos(per_page=2, page=2)) == "3 photos · page 2 of 2"
 
 
 # ------------------------------------------------------------------------------------------- the canvas

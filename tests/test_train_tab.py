@@ -18,12 +18,12 @@ from segdemo.runs import Runs, Snapshot
 from segdemo.store import AnnotationStore
 from segdemo.train_config import TrainConfig
 from segdemo.ui import train_form, train_view
+from segdemo.ui.components.run_chart import chart
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.segment import Shown
 from segdemo.ui.services import Services
 from segdemo.ui.train import Twins, user_of
-from segdemo.ui.train_chart import chart
 from segdemo.versions import ModelStore, Version
 
 

@@ -24,7 +24,7 @@ from segdemo.masks import MaskError
 from segdemo.predict import DamagedModelError
 from segdemo.store import AnnotationStore
 from segdemo.ui import canvas
-from segdemo.ui.annotate_labels import from_table, to_table
+from segdemo.ui.components.label_table import from_table, to_table
 from segdemo.ui.photos import shown_as_it_is
 
 # What a visitor can mend; the message of each is a sentence for the visitor.

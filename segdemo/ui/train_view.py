@@ -6,8 +6,8 @@ from datetime import datetime
 from threading import Lock
 
 from segdemo.estimates import duration
+from segdemo.ui.components.run_chart import chart
 from segdemo.ui.served import served
-from segdemo.ui.train_chart import chart
 
 STATES = {
     "queued": "waiting",

@@ -1,7 +1,9 @@
 """One chart of a run as SVG: a quantity while it learns and after each epoch, training and validation."""
 
 import math
+from pathlib import Path
 
+CSS = Path(__file__).with_suffix(".css").read_text("utf-8")
 WIDTH, HEIGHT = 420, 230  # of the drawing's own units; it is scaled to the page
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 24
 TICKS = 5

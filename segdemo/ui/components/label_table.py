@@ -1,6 +1,5 @@
 """The table in which a visitor writes a label set: names, colours, which class is the background."""
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from segdemo.files import StoreError
 from segdemo.labels import MAX_CLASSES, VOID_COLOR, LabelSet
+from segdemo.ui.components.bundle import component_script
 
 _HTML = '<section class="sl" aria-label="Classes"></section>'
 _LEVELS = 12  # of each of red, green and blue among the automatic colours
@@ -18,13 +18,13 @@ _CHROMA = 0.06  # greys are for the photo
 
 def label_table(value=None, **kwargs):
     """The component; as an input or output of events it is what ``to_table`` returns."""
-    folder = Path(__file__).parent
-    facts = {"colors": [_hex(color) for color in distinct_colors()], "most": MAX_CLASSES}
+    here = Path(__file__)
+    colors = [_hex(color) for color in distinct_colors()]
     return gr.HTML(
         value,
         html_template=_HTML,
-        css_template=(folder / "annotate_labels.css").read_text("utf-8"),
-        js_on_load=f"const facts = {json.dumps(facts)};\n{(folder / 'annotate_labels.js').read_text('utf-8')}",
+        css_template=here.with_suffix(".css").read_text("utf-8"),
+        js_on_load=component_script(here.with_suffix(".js"), colors=colors, most=MAX_CLASSES),
         apply_default_css=False,
         **kwargs,
     )

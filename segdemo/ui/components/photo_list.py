@@ -7,6 +7,7 @@ import gradio as gr
 
 from segdemo.intake import IntakeError
 from segdemo.masks import MaskError
+from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served
 
 PER_PAGE = 12
@@ -23,12 +24,12 @@ SORTS = [("Newest first", "created"), ("Last changed first", "updated"), ("By na
 
 def photo_list(**kwargs):
     """The component. Its value is what ``listing`` returns; its event ``pick`` carries the photo's ``id``."""
-    folder = Path(__file__).parent
+    here = Path(__file__)
     return gr.HTML(
         None,
         html_template='<section class="sp" aria-label="Photos"></section>',
-        css_template=(folder / "annotate_list.css").read_text("utf-8"),
-        js_on_load=(folder / "annotate_list.js").read_text("utf-8"),
+        css_template=here.with_suffix(".css").read_text("utf-8"),
+        js_on_load=component_script(here.with_suffix(".js")),
         apply_default_css=False,
         **kwargs,
     )
