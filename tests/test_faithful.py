@@ -11,7 +11,7 @@ from segdemo import faithful
 from segdemo.intake import is_plain_jpeg, photo_size, read_photo
 from segdemo.labels import PETS
 from segdemo.store import AnnotationStore
-from segdemo.ui import canvas
+from segdemo.ui.components import canvas
 from segdemo.ui.photos import shown_as_it_is
 
 ALL = {**PLAIN, **MISLEADING}

@@ -23,7 +23,7 @@ from segdemo.labels import LABEL_SETS, VOID
 from segdemo.masks import MaskError
 from segdemo.predict import DamagedModelError
 from segdemo.store import AnnotationStore
-from segdemo.ui import canvas
+from segdemo.ui.components import canvas
 from segdemo.ui.components.label_table import from_table, to_table
 from segdemo.ui.photos import shown_as_it_is
 

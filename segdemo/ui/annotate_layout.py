@@ -7,8 +7,7 @@ import gradio as gr
 
 from segdemo import exchange
 from segdemo.labels import LABEL_SETS
-from segdemo.ui import canvas
-from segdemo.ui.components import label_table, photo_list
+from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.inputs import only_uploads
 

@@ -10,7 +10,7 @@ import gradio as gr
 from segdemo import datasets, masks, zoo
 from segdemo.intake import IntakeError, read_photo
 from segdemo.predict import DamagedModelError
-from segdemo.ui import canvas
+from segdemo.ui.components import canvas
 from segdemo.ui.inputs import photo_picker, unchecked
 from segdemo.ui.photos import shown_as_it_is
 

@@ -16,19 +16,10 @@ from PIL import Image
 
 from segdemo import masks
 from segdemo.labels import VOID_COLOR
+from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served, served_bytes
 
-# In the order they build on each other: they become one script, so that the page needs no extra request.
-_SCRIPTS = (
-    "canvas_png.js",
-    "canvas_draw.js",
-    "canvas_regions.js",
-    "canvas_panel.js",
-    "canvas_input.js",
-    "canvas_history.js",
-    "canvas_edit.js",
-    "canvas.js",
-)
+_FOLDER = Path(__file__).parent
 _HTML = '<section class="sc" aria-label="Mask canvas"></section>'
 MAX_PNG_BYTES = 128 * 2**20  # of a mask sent by a browser: an incompressible 8000 x 6000 map is 48 MB
 _UNREADABLE = "The mask arrived damaged: try again."
@@ -62,8 +53,8 @@ def mask_canvas(value=None, *, on_save=None, on_import=None, **kwargs):
     return gr.HTML(
         value,
         html_template=_HTML,
-        css_template=_read("canvas.css"),
-        js_on_load="\n".join(_read(name) for name in _SCRIPTS),
+        css_template=(_FOLDER / "canvas.css").read_text("utf-8"),
+        js_on_load=component_script(_FOLDER / "canvas.js"),
         apply_default_css=False,
         server_functions=functions,
         **kwargs,
@@ -143,10 +134,6 @@ def payload(
         "sync": sync,
         "next_photo": next_photo,
     }
-
-
-def _read(name):
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _image_file(image, name):

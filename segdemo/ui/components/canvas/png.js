@@ -5,7 +5,7 @@
 // sample itself), writes 8-bit palette images. PNG specification, third edition: https://www.w3.org/TR/png-3/
 //
 // The factory refers to nothing outside itself, because its source text is also the body of a Worker.
-function makePngCodec() {
+export function makePngCodec() {
   const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
   const CRC_TABLE = new Uint32Array(256).map((_, n) => {
     for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
@@ -110,18 +110,23 @@ function makePngCodec() {
     return { width, height, data: out, palette };
   }
 
-  function chunk(type, ...parts) {
-    const length = parts.reduce((sum, part) => sum + part.length, 0);
-    const out = new Uint8Array(length + 12);
-    const view = new DataView(out.buffer);
-    view.setUint32(0, length);
-    for (let i = 0; i < 4; i++) out[4 + i] = type.charCodeAt(i);
-    let at = 8;
+  function join(parts) {
+    const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
     for (const part of parts) {
       out.set(part, at);
       at += part.length;
     }
-    view.setUint32(at, crc32(out, 4, at));
+    return out;
+  }
+
+  function chunk(type, ...parts) {
+    const out = join([new Uint8Array(8), ...parts, new Uint8Array(4)]);
+    const view = new DataView(out.buffer);
+    const end = out.length - 4;
+    view.setUint32(0, end - 8);
+    for (let i = 0; i < 4; i++) out[4 + i] = type.charCodeAt(i);
+    view.setUint32(end, crc32(out, 4, end));
     return out;
   }
 
@@ -150,68 +155,14 @@ function makePngCodec() {
     view.setUint32(0, width);
     view.setUint32(4, height);
     header.set([8, 3, 0, 0, 0], 8);
-    const parts = [
+    return join([
       Uint8Array.from(SIGNATURE),
       chunk("IHDR", header),
       chunk("PLTE", palette),
       chunk("IDAT", await deflateRows(data, width, height)),
       chunk("IEND"),
-    ];
-    const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      out.set(part, at);
-      at += part.length;
-    }
-    return out;
+    ]);
   }
 
   return { decode, encode };
-}
-
-// Runs the functions of a self-contained factory in a Worker, or in this thread where a page's security policy
-// forbids Workers. Arguments are copied, never transferred: a refused Worker must leave them usable here.
-function makeWorker(factory) {
-  const source = `const api = (${factory})();
-    onmessage = async ({ data: { id, name, args } }) => {
-      try {
-        const result = await api[name](...args);
-        const data = result.data instanceof Uint8Array ? result.data : result;
-        postMessage({ id, result }, data.buffer ? [data.buffer] : []);
-      } catch (error) { postMessage({ id, error: error.message }); }
-    };`;
-  const waiting = new Map();
-  let worker = null,
-    local = null,
-    count = 0;
-
-  function runHere() {
-    local = factory();
-    for (const { name, args, resolve, reject } of waiting.values())
-      Promise.resolve()
-        .then(() => local[name](...args))
-        .then(resolve, reject);
-    waiting.clear();
-  }
-
-  try {
-    worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-    worker.onerror = runHere;
-    worker.onmessage = ({ data: { id, result, error } }) => {
-      const call = waiting.get(id);
-      waiting.delete(id);
-      if (call) error === undefined ? call.resolve(result) : call.reject(new Error(error));
-    };
-  } catch {
-    runHere();
-  }
-
-  function call(name, ...args) {
-    return new Promise((resolve, reject) => {
-      waiting.set(++count, { name, args, resolve, reject });
-      if (local) runHere();
-      else worker.postMessage({ id: count, name, args });
-    });
-  }
-  return { call, stop: () => worker?.terminate() };
 }

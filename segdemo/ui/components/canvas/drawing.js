@@ -2,112 +2,11 @@
 //
 // Overlays are drawn per screen pixel, not per image pixel: whatever the photo's size, a frame costs what the viewport
 // holds, outlines stay one line wide at every zoom, and a brush stroke redraws only the rectangle it touched.
-
-const VOID = 255;
-const OUTSIDE = 256; // what a screen pixel beside the picture samples
-const PATTERN = 16; // side of a pattern tile in screen pixels
-
-// Viridis at 9 points (Smith & van der Walt, matplotlib, CC0): evenly perceived steps, safe for colour-blind eyes.
-const VIRIDIS = [
-  [68, 1, 84],
-  [71, 44, 122],
-  [59, 81, 139],
-  [44, 113, 142],
-  [33, 144, 141],
-  [39, 173, 129],
-  [92, 200, 99],
-  [170, 220, 50],
-  [253, 231, 37],
-];
-
-function viridis(t) {
-  const at = Math.min(Math.max(t, 0), 1) * (VIRIDIS.length - 1);
-  const i = Math.min(Math.floor(at), VIRIDIS.length - 2);
-  return VIRIDIS[i].map((v, k) => Math.round(v + (VIRIDIS[i + 1][k] - v) * (at - i)));
-}
-
-const rgba = (r, g, b, a) => ((Math.round(a * 255) << 24) | (b << 16) | (g << 8) | r) >>> 0; // little-endian RGBA
-const luminance = ([r, g, b]) => (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
-
-// Hatchings that stay apart at small sizes; classes take them in turn. Entry 0 is blank.
-const PATTERN_RULES = [
-  () => false,
-  (x, y) => (x + y) % 8 < 2,
-  (x, y) => (x - y + 16) % 8 < 2,
-  (x, y) => x % 8 < 3 && y % 8 < 3,
-  (_, y) => y % 8 < 2,
-  (x) => x % 8 < 2,
-  (x, y) => (x + y) % 8 < 1 || (x - y + 16) % 8 < 1,
-  (x, y) => x % 8 < 1 || y % 8 < 1,
-  (x, y) => (x + y) % 16 < 4,
-  (x, y) => Math.abs((x % 16) - 8) + Math.abs((y % 16) - 8) < 5,
-  (x, y) => (y + Math.abs((x % 16) - 8)) % 8 < 2,
-  (x, y) => x % 4 < 2 === y % 4 < 2,
-];
-const PATTERN_BANK = new Uint8Array(PATTERN_RULES.length * PATTERN * PATTERN);
-PATTERN_RULES.forEach((rule, p) => {
-  for (let i = 0; i < PATTERN * PATTERN; i++)
-    PATTERN_BANK[p * PATTERN * PATTERN + i] = rule(i % PATTERN, Math.floor(i / PATTERN)) ? 1 : 0;
-});
-const VOID_PATTERN = 3;
-const CLASS_PATTERNS = PATTERN_RULES.map((_, p) => p).filter((p) => p && p !== VOID_PATTERN);
-const patternOf = (id) => (id === VOID ? VOID_PATTERN : CLASS_PATTERNS[id % CLASS_PATTERNS.length]);
-
-// Colours of the error map: Okabe-Ito blue and vermilion, told apart by every common form of colour blindness.
-const ERROR_CODES = [
-  { code: 1, name: "Correct", color: [0, 114, 178], pattern: 0, alpha: 0.35 },
-  { code: 2, name: "Wrong", color: [213, 94, 0], pattern: 1, alpha: 1 },
-  { code: 0, name: "Void (not counted)", color: [150, 150, 150], pattern: VOID_PATTERN, alpha: 0.5 },
-];
-
-// A view maps image to device pixels: device = image * scale + (tx, ty).
-function makeView() {
-  const view = { scale: 1, tx: 0, ty: 0, width: 1, height: 1, imageWidth: 1, imageHeight: 1, dpr: 1 };
-
-  const fitScale = () => Math.min(view.width / view.imageWidth, view.height / view.imageHeight);
-  const limits = () => [Math.min(fitScale(), view.dpr) * 0.5, Math.max(48 * view.dpr, fitScale())];
-
-  // Keeps at least a quarter of the picture (or of the stage) in sight, so nobody loses it.
-  function clamp() {
-    const keepX = Math.min(view.width, view.imageWidth * view.scale) / 4;
-    const keepY = Math.min(view.height, view.imageHeight * view.scale) / 4;
-    view.tx = Math.min(Math.max(view.tx, keepX - view.imageWidth * view.scale), view.width - keepX);
-    view.ty = Math.min(Math.max(view.ty, keepY - view.imageHeight * view.scale), view.height - keepY);
-  }
-
-  function centre(x, y, scale) {
-    const [low, high] = limits();
-    view.scale = Math.min(Math.max(scale, low), high);
-    view.tx = view.width / 2 - x * view.scale;
-    view.ty = view.height / 2 - y * view.scale;
-    clamp();
-  }
-
-  return Object.assign(view, {
-    fitScale,
-    clamp,
-    centre,
-    fit: () => centre(view.imageWidth / 2, view.imageHeight / 2, fitScale()),
-    isFitted: () => Math.abs(view.scale / fitScale() - 1) < 1e-3,
-    toImage: (x, y) => [(x - view.tx) / view.scale, (y - view.ty) / view.scale],
-    zoomAt(x, y, factor) {
-      const [low, high] = limits();
-      const scale = Math.min(Math.max(view.scale * factor, low), high);
-      view.tx = x - ((x - view.tx) * scale) / view.scale;
-      view.ty = y - ((y - view.ty) * scale) / view.scale;
-      view.scale = scale;
-      clamp();
-    },
-    pan(dx, dy) {
-      view.tx += dx;
-      view.ty += dy;
-      clamp();
-    },
-  });
-}
+import { PATTERN, PATTERN_BANK, VOID, luminance, rgba, viridis } from "./colours.js";
+import { makeView } from "./view.js";
 
 // Halved copies of the photo, so that a zoomed-out frame never resamples all of a 12-megapixel picture.
-function makePyramid(bitmap) {
+export function makePyramid(bitmap) {
   const levels = [bitmap];
   let stopped = false;
 
@@ -134,32 +33,8 @@ function makePyramid(bitmap) {
   };
 }
 
-// Fills per-class tables of packed colours for the overlay. `shown(id)` says which classes are drawn.
-function buildStyle(entries, options, shown) {
-  const style = {
-    fill: new Uint32Array(257),
-    ink: new Uint32Array(257),
-    line: new Uint32Array(257),
-    tile: new Uint16Array(257),
-    outline: options.outline,
-    patterns: options.patterns,
-  };
-  for (const { id, color, pattern, alpha = 1 } of entries) {
-    if (!shown(id)) continue;
-    const opacity = options.opacity * alpha;
-    const ink = luminance(color) > 0.45 ? 0 : 255;
-    style.fill[id] = rgba(...color, opacity);
-    style.ink[id] = rgba(ink, ink, ink, opacity * 0.85);
-    // The outline has the class's hue, but is always bright: that of VOC's cat (64, 0, 0) must show on a dark photo.
-    const top = Math.max(...color, 1);
-    style.line[id] = rgba(...color.map((v) => 76 + (130 + top * 0.19) * (v / top)), 1);
-    style.tile[id] = pattern * PATTERN * PATTERN;
-  }
-  return style;
-}
-
 // Draws label maps into a canvas through the view, in rectangles of device pixels.
-function makeOverlay(canvas, view) {
+export function makeOverlay(canvas, view) {
   const context = canvas.getContext("2d");
   let frame = null,
     pixels = null,
@@ -266,7 +141,7 @@ function makeOverlay(canvas, view) {
   return { resize, place, paint, paintHeat };
 }
 
-function drawPhoto(canvas, view, pyramid) {
+export function drawPhoto(canvas, view, pyramid) {
   const context = canvas.getContext("2d");
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
@@ -282,7 +157,7 @@ function drawPhoto(canvas, view, pyramid) {
 }
 
 // Colours an 8-bit grey map with viridis.
-function colourHeat({ width, height, data }) {
+export function colourHeat({ width, height, data }) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
@@ -294,7 +169,7 @@ function colourHeat({ width, height, data }) {
 }
 
 // A legend swatch: the class's colour under its hatching.
-function drawSwatch(canvas, color, pattern) {
+export function drawSwatch(canvas, color, pattern) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   const out = new Uint32Array(image.data.buffer);
@@ -314,7 +189,7 @@ function drawSwatch(canvas, color, pattern) {
 }
 
 // The overlay at the photo's own size, for download: one image pixel per pixel, drawn in strips to bound memory.
-async function renderFullSize(pyramid, layer, heat, opacity, width, height) {
+export async function renderFullSize(pyramid, layer, heat, opacity, width, height) {
   const out = new OffscreenCanvas(width, height);
   const context = out.getContext("2d");
   context.drawImage(pyramid.level(1), 0, 0, width, height);
