@@ -56,5 +56,5 @@ export default [
     languageOptions: { globals: globalsOf(BROWSER) },
     rules: { "no-restricted-syntax": ["error", ...bundle] },
   },
-  { files: ["tests/js/**/*.js"], languageOptions: { globals: globalsOf(EVERYWHERE) } },
+  { files: ["tests/js/**/*.js"], languageOptions: { globals: globalsOf(`${EVERYWHERE} Buffer`) } },
 ];
