@@ -119,7 +119,7 @@ def main():
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
-    from segdemo.labels import VOC
+    from segdemo.core.labels import VOC
     from segdemo.ui.components.canvas import payload
 
     photo, labels = make_scene(options.megapixels, np.random.default_rng(0))

@@ -60,7 +60,7 @@ def peak_rss_mb():
 
 def serving(model, repeats):
     """Our side, without the page."""
-    from segdemo.predict import Predictor
+    from segdemo.inference.predict import Predictor
     from segdemo.zoo import served_model
 
     predictor = Predictor(served_model(model))
@@ -106,7 +106,8 @@ def page(model, repeats):
 def keras_network(model):
     """The Keras model behind a served one, and its entry, after its first prediction."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from segdemo.zoo import build, served_model
+    from segdemo.training.architectures import build
+    from segdemo.zoo import served_model
 
     entry = served_model(model)
     network = build(entry.architecture, len(entry.label_set), **entry.options)
@@ -130,7 +131,7 @@ def keras_predict(model, repeats):
     import numpy as np
     from PIL import Image
 
-    from segdemo.models.layers import AtrousConv2D, AtrousDepthwiseConv2D
+    from segdemo.training.layers import AtrousConv2D, AtrousDepthwiseConv2D
 
     plain = {AtrousConv2D: keras.layers.Conv2D, AtrousDepthwiseConv2D: keras.layers.DepthwiseConv2D}
     network = keras.models.clone_model(

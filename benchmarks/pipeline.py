@@ -2,7 +2,7 @@
 
     python benchmarks/pipeline.py [--data DIR] [--photos 96] [--rounds 3] [--seconds 6]
 
-SegDemo's side is what a run learns from: the batches that ``segdemo.batches`` makes of a recipe's settings. The
+SegDemo's side is what a run learns from: the batches that ``training.batches`` makes of a recipe's settings. The
 book's recipe does the work of *TensorFlow in Action*, chapter 8: decode, enlarge to 444, crop 384, flip, change hue,
 brightness and contrast, batch of 16. The baseline does it as written there: file names from a Python generator,
 masks through ``numpy_function``, one photo after the other. The book keeps the decoded photos in memory; a run keeps
@@ -77,8 +77,9 @@ def sequential(dataset, subset, cached):
 
 def learning(dataset, subset, recipe, room=True):
     """What a run of a recipe learns from, in a state folder of its own; without ``room`` there it keeps no photos."""
-    from segdemo import batches, pipeline, recipes
-    from segdemo.train_config import TrainConfig
+    from segdemo.runs import recipes
+    from segdemo.runs.config import TrainConfig
+    from segdemo.training import batches, pipeline
 
     home = tempfile.TemporaryDirectory()
     atexit.register(home.cleanup)
@@ -107,7 +108,7 @@ PAIRS = {
 def measure(side, root, subset, seconds):
     """Images per second after a first epoch, CPU milliseconds an image, and peak memory in MB."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from segdemo.datasets import open_dataset
+    from segdemo.data.sources import open_dataset
 
     dataset = open_dataset("voc", root)
     batches = iter(SIDES[side](dataset, subset))
@@ -129,7 +130,7 @@ def draw(root, photos):
     import numpy as np
     from PIL import Image
 
-    from segdemo.labels import VOC
+    from segdemo.core.labels import VOC
 
     folder = root / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segdemo.labels import LabelSet
+from segdemo.core.labels import LabelSet
 
 SHAPES = LabelSet("shapes", "Shapes", ("nothing", "disc", "box"), ((0, 0, 0), (200, 30, 30), (30, 30, 200)))
 

@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(sys.argv[0]).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from segdemo.files import write_atomic, write_json  # noqa: E402
-from segdemo.labels import PETS  # noqa: E402
+from segdemo.core.files import write_atomic, write_json  # noqa: E402
+from segdemo.core.labels import PETS  # noqa: E402
 
 
 def main():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segdemo.labels import VOID
+from segdemo.core.labels import VOID
 
 
 def drawn(*rows):

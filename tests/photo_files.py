@@ -1,6 +1,6 @@
 """Photos whose orientation or colours programs see differently, for tests: name to bytes.
 
-Those of ``PLAIN`` every browser shows as ``intake`` reads them; of those of ``MISLEADING`` some or all show other
+Those of ``PLAIN`` every browser shows as ``photos`` reads them; of those of ``MISLEADING`` some or all show other
 pixels.
 """
 

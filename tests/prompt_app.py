@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from segdemo import processes
+from segdemo.runs import processes
 from segdemo.ui import page
 
 processes.step_back = lambda pid: None

@@ -5,7 +5,7 @@ import time
 
 from drawn import draw_pets
 
-from segdemo.train_config import TrainConfig
+from segdemo.runs.config import TrainConfig
 
 TINY = {"filters": [4, 6, 8], "bottleneck": 12}  # options of the plain U-Net
 BREEDS = {"pug": 10, "birman": 10}  # 14 photos to learn from, 2 to watch, 4 to report on

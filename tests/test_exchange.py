@@ -12,10 +12,17 @@ from PIL import Image
 from pycocotools.coco import COCO
 from scipy import ndimage
 
-from segdemo import masks
-from segdemo.exchange import Annotation, ArchiveLimits, ExchangeError, export_zip, import_folder, import_zip
-from segdemo.intake import Limits
-from segdemo.labels import PETS, VOC, VOID, LabelSet
+from segdemo.core import label_maps
+from segdemo.core.labels import PETS, VOC, VOID, LabelSet
+from segdemo.core.photos import Limits
+from segdemo.data.formats import (
+    Annotation,
+    ArchiveLimits,
+    ExchangeError,
+    export_zip,
+    import_folder,
+    import_zip,
+)
 
 NO_BACKGROUND = LabelSet(
     "mine", "Mine", ("straße", 'a "b": c', "void"), ((9, 0, 0), (0, 9, 0), (0, 0, 9)), background=None
@@ -139,7 +146,7 @@ def test_what_is_in_the_zip(tmp_path):
         assert mask.mode == "P" and mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
         overlay = np.array(Image.open(io.BytesIO(archive.read("overlays/photo-0.png"))))
         rgb = annotations[0].image
-        assert np.array_equal(overlay, masks.overlay(rgb, annotations[0].label_map, VOC))
+        assert np.array_equal(overlay, label_maps.overlay(rgb, annotations[0].label_map, VOC))
         lists = {
             n: archive.read(f"ImageSets/Segmentation/{n}.txt").decode()
             for n in ("train", "val", "test", "trainval")
@@ -199,7 +206,7 @@ def test_pycocotools_reads_both_coco_files(tmp_path, capsys):
                 value = VOID if entry["category_id"] == 256 else entry["category_id"] - 1
                 mask, truth = api.annToMask(entry).astype(bool), a.label_map == value
                 rebuilt[mask] = value
-                strays |= (mask != truth) & ~masks.boundaries(truth)
+                strays |= (mask != truth) & ~label_maps.boundaries(truth)
                 y, x = np.nonzero(truth)
                 assert entry["area"] == truth.sum() and entry["iscrowd"] == (value == VOID)
                 left, top = x.min(), y.min()
@@ -312,7 +319,7 @@ def test_a_plain_voc_tree_is_read_as_voc(tmp_path):
         (root / name).mkdir(parents=True)
     (root / "JPEGImages/2007_000032.jpg").write_bytes(jpeg(photo(2, 3)))
     (root / "JPEGImages/2007_000999.jpg").write_bytes(jpeg(photo(2, 3)))
-    (root / "SegmentationClass/2007_000032.png").write_bytes(masks.encode_png(label_map, VOC))
+    (root / "SegmentationClass/2007_000032.png").write_bytes(label_maps.encode_png(label_map, VOC))
     (root / "ImageSets/Segmentation/val.txt").write_text("2007_000032\n")
     (root / "Annotations/2007_000032.xml").write_text("<annotation/>")
     imported = import_folder(tmp_path)
@@ -511,7 +518,11 @@ def broken_export(tmp_path, **changes):
     ("name", "content", "words"),
     [
         ("SegmentationClass/photo-0.png", b"nonsense", "is not a PNG"),
-        ("SegmentationClass/photo-0.png", masks.encode_png(np.zeros((4, 5), np.uint8), VOC), "5x4 .* 53x40"),
+        (
+            "SegmentationClass/photo-0.png",
+            label_maps.encode_png(np.zeros((4, 5), np.uint8), VOC),
+            "5x4 .* 53x40",
+        ),
         ("JPEGImages/photo-0.jpg", None, "has no photo, add JPEGImages/photo-0.jpg"),
         ("JPEGImages/photo-0.jpg", b"nonsense", "photo JPEGImages/photo-0.jpg cannot be used: .*not a photo"),
         ("JPEGImages/photo-0.jpg", jpeg(photo(40, 53))[:2000], "cut short"),
@@ -530,7 +541,7 @@ def test_one_bad_file_costs_one_annotation_and_is_named(tmp_path, name, content,
 
 
 def test_a_mask_with_a_stray_colour_says_which_and_where(tmp_path):
-    rgb = masks.colourise(np.zeros((40, 53), np.uint8), VOC)
+    rgb = label_maps.colourise(np.zeros((40, 53), np.uint8), VOC)
     rgb[7, 9] = (1, 2, 3)
     out = io.BytesIO()
     Image.fromarray(rgb).save(out, "PNG")
@@ -650,7 +661,7 @@ def test_ids_that_no_file_may_have_are_made_safe_and_different(tmp_path):
     files = {}
     for stem in ("my cat", "my_cat", "MY*CAT"):
         files[f"JPEGImages/{stem}.jpg"] = jpeg(photo(2, 2))
-        files[f"SegmentationClass/{stem}.png"] = masks.encode_png(label_map, VOC)
+        files[f"SegmentationClass/{stem}.png"] = label_maps.encode_png(label_map, VOC)
     result = list(import_zip(make_zip(tmp_path / "a.zip", files)).annotations)
     assert [a.id for a in result] == ["MY_CAT", "my_cat-2", "my_cat-3"]
     export_zip(result, tmp_path / "b.zip")

@@ -14,8 +14,11 @@ from label_maps import LABEL_MAPS
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segdemo.datasets import open_dataset, read_image, read_label_map
-from segdemo.exchange import (
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core.labels import VOID, LabelSet, voc_color
+from segdemo.core.names import clean_class
+from segdemo.data.datasets import read_image, read_label_map
+from segdemo.data.formats import (
     FORMATS,
     Annotation,
     ExchangeError,
@@ -24,9 +27,7 @@ from segdemo.exchange import (
     import_folder,
     import_zip,
 )
-from segdemo.labels import VOID, LabelSet, voc_color
-from segdemo.names import clean_class
-from segdemo.store import AnnotationStore
+from segdemo.data.sources import open_dataset
 
 THREE = LabelSet("three", "Three", ("background", "cat", "dog"), tuple(voc_color(i) for i in range(3)))
 BARE = LabelSet("bare", "Bare", ("sky", "sea", "land"), tuple(voc_color(i + 1) for i in range(3)), None)
@@ -604,11 +605,11 @@ def test_class_names_come_back_whatever_they_look_like(tmp_path, kind, backgroun
 
 
 def test_outlines_are_traced_once_for_all_formats(tmp_path, monkeypatch):
-    from segdemo import masks
+    from segdemo.core import label_maps
 
     traced = []
-    original = masks.polygons
-    monkeypatch.setattr(masks, "polygons", lambda mask: traced.append(mask) or original(mask))
+    original = label_maps.polygons
+    monkeypatch.setattr(label_maps, "polygons", lambda mask: traced.append(mask) or original(mask))
     export_zip(
         [annotation("a", label_map=LABEL_MAPS["noise"], image=pixels(1, 23, 31))], tmp_path / "out.zip"
     )

@@ -16,10 +16,10 @@ import pytest
 from label_maps import LABEL_MAPS, drawn
 from PIL import Image, ImageDraw
 
-from segdemo import masks
-from segdemo.exchange import Annotation, ExchangeError, export_zip
-from segdemo.exchange.labelme_export import inset
-from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
+from segdemo.core.label_maps import polygons, rasterise
+from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
+from segdemo.data.formats import Annotation, ExchangeError, export_zip
+from segdemo.data.formats.labelme_export import inset
 
 BARE = LabelSet("bare", "Bare", ("sky", "sea", "land"), tuple(voc_color(i + 1) for i in range(3)), None)
 
@@ -105,7 +105,7 @@ def by_labelme(shape, height, width):
 def by_pixel_centres(shape, height, width):
     if shape["shape_type"] == "mask":
         return shape["pixels"]
-    return masks.rasterise([np.array(shape["points"])], height, width)
+    return rasterise([np.array(shape["points"])], height, width)
 
 
 @pytest.mark.parametrize("label_set", [VOC, PETS, BARE], ids=lambda s: s.name)
@@ -197,10 +197,10 @@ def test_where_labelme_paints_other_pixels_a_region_is_a_mask(tmp_path, monkeypa
 
 
 def test_corners_move_inwards():
-    for rings in masks.polygons(LABEL_MAPS["mostly one class"] == 1):
+    for rings in polygons(LABEL_MAPS["mostly one class"] == 1):
         ring = inset(rings[0])
         assert np.all(np.abs(ring - rings[0]) == 0.25)
-        assert np.array_equal(masks.rasterise([ring], 29, 17), masks.rasterise([rings[0]], 29, 17))
+        assert np.array_equal(rasterise([ring], 29, 17), rasterise([rings[0]], 29, 17))
 
 
 @pytest.mark.parametrize(

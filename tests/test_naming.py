@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from segdemo.exchange.naming import FALLBACK, Names, split_name, usable_stem
+from segdemo.data.formats.naming import FALLBACK, Names, split_name, usable_stem
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 

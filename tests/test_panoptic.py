@@ -11,8 +11,8 @@ from label_maps import LABEL_MAPS, drawn
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from segdemo.exchange import Annotation, export_zip, panoptic
-from segdemo.labels import PETS, VOC, VOID, LabelSet, voc_color
+from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
+from segdemo.data.formats import Annotation, export_zip, panoptic
 
 BARE = LabelSet("bare", "Bare", ("sky", "sea", "land"), tuple(voc_color(i + 1) for i in range(3)), None)
 BLACK_SEA = LabelSet("black", "Black", ("sky", "sea", "land"), ((1, 0, 0), (0, 0, 0), (2, 0, 0)), 2)

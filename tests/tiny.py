@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from segdemo import zoo
+from segdemo.core.files import sha256
 
 
 def write_graph(path, weights, bias, stride=1):
@@ -55,7 +56,7 @@ def write_model(folder, name, label_set, weights, bias, stride=1, **entry):
         "architecture": "unet",
         "label_set": label_set.name if label_set.name in ("voc", "pets") else label_set.to_json(),
         "onnx": graph.name,
-        "onnx_sha256": zoo.sha256(graph),
+        "onnx_sha256": sha256(graph),
         "long_side": 64,
         "temperature": 1.0,
         **entry,

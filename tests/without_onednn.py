@@ -14,8 +14,9 @@ import tensorflow as tf
 from drawn import draw_pets
 
 from segdemo import zoo
-from segdemo.__main__ import main
-from segdemo.models.kernels import has_atrous_gradient
+from segdemo.cli import main
+from segdemo.training import architectures
+from segdemo.training.kernels import has_atrous_gradient
 
 SMALL = {"fcn32s": {"fc_filters": 8}, "fcn16s": {"fc_filters": 8}, "fcn8s": {"fc_filters": 8}}
 
@@ -23,7 +24,7 @@ SMALL = {"fcn32s": {"fc_filters": 8}, "fcn16s": {"fc_filters": 8}, "fcn8s": {"fc
 def has_gradients(name):
     """Whether a step of an architecture gives finite gradients, not all zero, of everything that learns."""
     keras.utils.set_random_seed(0)
-    model = zoo.build(name, 3, **SMALL.get(name, {}))
+    model = architectures.build(name, 3, **SMALL.get(name, {}))
     side = (
         64 if name.startswith("fcn") else 32
     )  # the dropout of fc6 and fc7 may hit all there is in a single cell

@@ -3,9 +3,10 @@
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from segdemo import masks, zoo
-from segdemo.intake import IntakeError
-from segdemo.predict import DamagedModelError
+from segdemo import zoo
+from segdemo.core import label_maps
+from segdemo.core.photos import IntakeError
+from segdemo.inference.predict import DamagedModelError
 from segdemo.ui.inputs import photo_input
 
 
@@ -34,14 +35,14 @@ def build(services):
             prediction = services.predict(model, photo)
         except (IntakeError, zoo.UnknownModelError, DamagedModelError) as error:
             raise gr.Error(str(error), print_exception=False) from error
-        png = masks.encode_png(prediction.label_map, entry.label_set)
+        png = label_maps.encode_png(prediction.label_map, entry.label_set)
         return save_bytes_to_cache(png, "label_map.png", label_map.GRADIO_CACHE), {
             "model": model,
             "label_set": entry.label_set.name,
             "width": photo.shape[1],
             "height": photo.shape[0],
             "milliseconds": round(prediction.milliseconds, 1),
-            "classes": masks.class_table(prediction.label_map, entry.label_set),
+            "classes": label_maps.class_table(prediction.label_map, entry.label_set),
         }
 
     call.click(

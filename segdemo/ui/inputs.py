@@ -1,11 +1,11 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
-import html
 from pathlib import Path
 
 import gradio as gr
 from gradio import processing_utils
 
+from segdemo.ui.markup import html, join
 from segdemo.ui.photos import built_in_paths
 
 
@@ -16,9 +16,8 @@ def notice(*sentences, alert=False):
         *sentences: as text; they are escaped here.
         alert: whether a screen reader interrupts to read them.
     """
-    text = "<br>".join(html.escape(sentence) for sentence in sentences)
     role = "alert" if alert else "status"
-    return gr.update(value=f'<p role="{role}">{text}</p>', visible=True)
+    return gr.update(value=html('<p role="{}">{}</p>', role, join(sentences, "<br>")), visible=True)
 
 
 def only_uploads(component):
@@ -60,7 +59,7 @@ def photo_input(**kwargs):
     """A ``gr.Image`` that gives the path of the raw file: upload, drop, paste or webcam.
 
     Gradio opens and converts the file itself, and answers one it cannot open with an internal error; here
-    ``segdemo.intake`` is the only one to look into it. The instance is changed rather than a subclass made, since
+    ``segdemo.core.photos`` is the only one to look into it. The instance is changed rather than a subclass made, since
     Gradio writes a stub file next to the code of every subclass of a component.
 
     Args:

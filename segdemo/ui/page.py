@@ -1,14 +1,22 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
-import os
 from pathlib import Path
 
 import gradio as gr
 
 from segdemo import __version__
-from segdemo.intake import Limits
-from segdemo.ui import annotate, annotate_layout, api, segment, train, train_layout, zoo_tab
+from segdemo.core import settings
+from segdemo.core.photos import Limits
+from segdemo.errors import UserError
+from segdemo.ui import api
+from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
+from segdemo.ui.tabs import segment
+from segdemo.ui.tabs import zoo as zoo_tab
+from segdemo.ui.tabs.annotate import layout as annotate_layout
+from segdemo.ui.tabs.annotate import tab as annotate
+from segdemo.ui.tabs.train import layout as train_layout
+from segdemo.ui.tabs.train import tab as train
 
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -18,13 +26,13 @@ THEME = gr.themes.Default(
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
 )
 CACHE_SECONDS = (600, 3600)  # look every ten minutes for files that nobody used for an hour
-HEADER = f"""
+HEADER = """
 <header class="segdemo-header">
   <h1><svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect width="32" height="32" rx="8"
   fill="#4f46e5"/><path d="M4 22c5-8 8-9 12-5s7 2 12-6v13a4 4 0 0 1-4 4H8a4 4 0 0 1-4-4z" fill="#a5b4fc"/>
   <circle cx="11" cy="10" r="3.2" fill="#fde68a"/></svg>SegDemo</h1>
   <p>Semantic segmentation and mask annotation in the browser</p>
-  <span title="Version">{__version__}</span>
+  <span title="Version">{version}</span>
 </header>
 """
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
@@ -38,7 +46,7 @@ def build():
     with gr.Blocks(
         title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as demo:
-        gr.HTML(HEADER)
+        panel(html(HEADER, version=__version__))
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment") as tab:
                 shown = segment.build(services, demo, tab)
@@ -62,7 +70,7 @@ def launch_options():
         "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],
-        "auth": accounts(os.environ.get("SEGDEMO_USERS", "")),
+        "auth": accounts(settings.read("SEGDEMO_USERS")),
     }
 
 
@@ -70,9 +78,9 @@ def accounts(text):
     """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
 
     Raises:
-        ValueError: something else.
+        UserError: something else.
     """
     pairs = [tuple(part.strip().split(":", 1)) for part in text.split(",") if part.strip()]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise ValueError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
+        raise UserError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
     return pairs or None

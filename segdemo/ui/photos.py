@@ -6,8 +6,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdemo.faithful import shown_alike
-from segdemo.intake import read_photo
+from segdemo.core.faithful import shown_alike
+from segdemo.core.photos import read_photo
 
 CACHE_BYTES = 64_000_000  # one photo of 20 megapixels; the process has to stay small
 
@@ -48,9 +48,9 @@ def built_in_paths():
 
 
 def shown_as_it_is(path):
-    """Whether browsers show the file just as ``intake`` reads it, so that it need not be encoded again.
+    """Whether browsers show the file just as ``photos`` reads it, so that it need not be encoded again.
 
-    Call it on a file that ``intake`` has read: it looks at the header only.
+    Call it on a file that ``photos`` has read: it looks at the header only.
     """
     return shown_alike(Path(path).read_bytes())
 
@@ -63,7 +63,7 @@ class PhotoCache:
         self._photos, self._lock = OrderedDict(), threading.Lock()
 
     def read(self, path):
-        """The photo as uint8 (H, W, 3), not to be written to. Raises ``intake.IntakeError``."""
+        """The photo as uint8 (H, W, 3), not to be written to. Raises ``photos.IntakeError``."""
         path = Path(path)
         key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
         with self._lock:

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock, Thread
 
-from segdemo import datasets, settings, zoo
-from segdemo.files import StoreError
-from segdemo.intake import Limits
-from segdemo.predict import PASSES, PredictorCache
-from segdemo.runs import Runs
-from segdemo.store import AnnotationStore
+from segdemo import zoo
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core import settings
+from segdemo.core.files import StoreError
+from segdemo.core.photos import Limits
+from segdemo.data import sources
+from segdemo.inference.predict import PASSES, PredictorCache
+from segdemo.runs.supervisor import Runs
+from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
-from segdemo.versions import ModelStore
+from segdemo.zoo.versions import ModelStore
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Services:
     @cached_property
     def datasets(self):
         """The datasets below ``SEGDEMO_DATA``: title to ``datasets.Dataset``."""
-        found = datasets.find_datasets(settings.data_dir())
+        found = sources.find_datasets(settings.data_dir())
         return {f"{dataset.label_set.title} ({dataset.root.name})": dataset for dataset in found}
 
     def predict(self, model, photo, passes="once"):
@@ -97,16 +100,16 @@ class Services:
         return prediction
 
     def card(self, model, passes="once"):
-        """One line on a served model: what it knows, its score, size and speed on this machine."""
+        """``Markup``: one line on a served model, what it knows, its score, size and speed on this machine."""
         entry = zoo.served_model(model)
         parts = [entry.data.get("knows") or ", ".join(entry.label_set.classes)]
         if metrics := entry.data.get("metrics"):
             where = metrics.get("title") or f"{metrics['dataset']} {metrics['subset']}"
-            parts.append(f"<b>{100 * metrics['mean_iou']:.1f}</b> mean IoU on {where}")
+            parts.append(html("<b>{:.1f}</b> mean IoU on {}", 100 * metrics["mean_iou"], where))
         if measured := entry.data.get("test_time", {}).get(passes):
             gain = 100 * (measured["mean_iou"] - measured["mean_iou_once"])
-            parts.append(f"<b>{gain:+.1f}</b> by the further looks")
+            parts.append(html("<b>{:+.1f}</b> by the further looks", gain))
         parts.append(f"{entry.path.stat().st_size / 1e6:.1f} MB")
         if times := self._times.get((model, passes)):
             parts.append(f"{statistics.median(times):.0f} ms a photo here")
-        return " · ".join(parts)
+        return join(parts, " · ")

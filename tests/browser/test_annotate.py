@@ -14,8 +14,8 @@ from skimage import data
 from tiny import bright, write_model
 
 from browser.canvas_driver import CanvasDriver
-from segdemo.labels import LabelSet
-from segdemo.store import AnnotationStore
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core.labels import LabelSet
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 

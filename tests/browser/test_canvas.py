@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from browser.canvas_driver import CanvasDriver
-from segdemo.labels import VOC, VOID, LabelSet
+from segdemo.core.labels import VOC, VOID, LabelSet
 from segdemo.ui.components.canvas import mask_canvas, payload
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from photo_files import MISLEADING, PLAIN
 
-from segdemo.faithful import shown_alike
-from segdemo.intake import read_photo
+from segdemo.core.faithful import shown_alike
+from segdemo.core.photos import read_photo
 
 _SHOW = """async (text) => {
     const blob = await (await fetch("data:application/octet-stream;base64," + text)).blob();

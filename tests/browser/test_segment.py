@@ -14,8 +14,8 @@ from skimage import data
 from tiny import bright, write_model
 
 from segdemo import zoo
-from segdemo.labels import LABEL_SETS, PETS, VOC
-from segdemo.predict import Predictor
+from segdemo.core.labels import LABEL_SETS, PETS, VOC
+from segdemo.inference.predict import Predictor
 from segdemo.ui.photos import built_in_paths
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

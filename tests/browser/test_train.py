@@ -12,9 +12,9 @@ import pytest
 from drawn import scene
 from playwright.sync_api import expect
 
-from segdemo import processes
-from segdemo.labels import PETS
-from segdemo.store import AnnotationStore
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core.labels import PETS
+from segdemo.runs import processes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),

@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from segdemo import masks
-from segdemo.exchange import import_zip
-from segdemo.labels import VOC
+from segdemo.core import label_maps
+from segdemo.core.labels import VOC
+from segdemo.data.formats import import_zip
 
 WIDTH, HEIGHT = 8, 6
 SQUARE = [2, 1, 6, 1, 6, 5, 2, 5]  # x and y of its corners
@@ -33,7 +33,7 @@ def square(value=1, ground=0):
 
 def png(label_map, label_set=VOC):
     """A palettized mask's file."""
-    return masks.encode_png(label_map, label_set)
+    return label_maps.encode_png(label_map, label_set)
 
 
 def grey_png(array, mode=None):

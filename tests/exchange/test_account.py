@@ -3,7 +3,7 @@
 import csv
 import io
 
-from segdemo.exchange import Account
+from segdemo.data.formats import Account
 
 
 def account():

@@ -18,7 +18,7 @@ from exchange.made import (
     same,
     square,
 )
-from segdemo.exchange import ExchangeError, import_folder, import_zip
+from segdemo.data.formats import ExchangeError, import_folder, import_zip
 
 VOC_TREE = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": png(square())}
 

@@ -27,8 +27,8 @@ from exchange.test_readers_supervisely import META, bitmap, thing
 from exchange.test_readers_supervisely import document as supervisely
 from exchange.test_readers_via import region as via_region
 from exchange.test_readers_via import via
-from segdemo.exchange import ExchangeError, import_zip
-from segdemo.labels import VOC
+from segdemo.core.labels import VOC
+from segdemo.data.formats import ExchangeError, import_zip
 
 JUNK = [
     None,
@@ -147,7 +147,7 @@ def test_what_is_no_plain_data_is_named_with_its_reason(tmp_path, text, said):
 
 def test_documents_that_memory_does_not_hold_are_left_out_by_name(tmp_path, monkeypatch):
     many = json.dumps({"annotations": [[] for _ in range(3000)]})
-    monkeypatch.setattr("segdemo.exchange.reader._MOST_BYTES", 200_000)
+    monkeypatch.setattr("segdemo.data.formats.reader._MOST_BYTES", 200_000)
     imported = import_zip(
         make_zip(tmp_path / "x.zip", {"a.png": picture(), "i.json": coco(), "x.json": many})
     )

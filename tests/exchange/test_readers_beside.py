@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from exchange.made import HEIGHT, WIDTH, coco, grey_png, image, make_zip, picture, read, same, square
-from segdemo.exchange import ExchangeError, import_zip
-from segdemo.labels import VOC
+from segdemo.core.labels import VOC
+from segdemo.data.formats import ExchangeError, import_zip
 
 PHOTO, OTHER = picture(1, "JPEG"), picture(2, "JPEG")
 MASK = grey_png(square(1))

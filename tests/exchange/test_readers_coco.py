@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exchange.made import HEIGHT, SQUARE, WIDTH, annotation, coco, image, picture, read, same, square
-from segdemo import masks
-from segdemo.labels import PETS, LabelSet
+from segdemo.core import label_maps
+from segdemo.core.labels import PETS, LabelSet
 
 
 def why(imported):
@@ -289,8 +289,8 @@ def test_text_that_is_a_number_is_one(tmp_path, changes):
         SQUARE,
         [[2, 1], [6, 1], [6, 5], [2, 5]],
         [[[2, 1], [6, 1], [6, 5], [2, 5]]],
-        {"size": ["6", "8"], "counts": masks.rle_encode(square() > 0)["counts"]},
-        masks.rle_encode(square() > 0, compress=False),
+        {"size": ["6", "8"], "counts": label_maps.rle_encode(square() > 0)["counts"]},
+        label_maps.rle_encode(square() > 0, compress=False),
     ],
 )
 def test_the_same_shape_in_other_forms(tmp_path, segmentation):
@@ -304,8 +304,8 @@ def test_the_same_shape_in_other_forms(tmp_path, segmentation):
 def test_the_smaller_shape_is_on_top_by_its_pixels(tmp_path, area, swapped):
     whole = np.ones((HEIGHT, WIDTH), bool)
     entries = [
-        annotation(1, 1, 2, masks.rle_encode(square() > 0)),
-        annotation(2, 1, 1, masks.rle_encode(whole), **area),
+        annotation(1, 1, 2, label_maps.rle_encode(square() > 0)),
+        annotation(2, 1, 1, label_maps.rle_encode(whole), **area),
     ]
     entries = entries[::-1] if swapped else entries
     photos, _ = read(tmp_path, {"i.json": coco(annotations=entries), "a.png": picture()})

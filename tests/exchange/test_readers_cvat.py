@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from exchange.made import HEIGHT, WIDTH, make_zip, picture, read, same, square
-from segdemo.exchange import ExchangeError, import_zip
+from segdemo.data.formats import ExchangeError, import_zip
 
 POLYGON = '<polygon label="cat" points="2,1;6,1;6,5;2,5" z_order="{z}"/>'
 LABELS = (

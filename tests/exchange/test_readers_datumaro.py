@@ -3,7 +3,7 @@
 import json
 
 from exchange.made import HEIGHT, WIDTH, picture, read, same, square
-from segdemo import masks
+from segdemo.core import label_maps
 
 SQUARE = {"id": 1, "type": "polygon", "label_id": 0, "points": [2, 1, 6, 1, 6, 5, 2, 5], "z_order": 0}
 
@@ -15,7 +15,7 @@ def datumaro(*annotations, id="a", path="a.png"):
 
 
 def test_shapes_lie_by_their_order(tmp_path):
-    rle = {**masks.rle_encode(square() > 0)}
+    rle = {**label_maps.rle_encode(square() > 0)}
     whole = {"type": "mask", "label_id": 1, "rle": rle, "z_order": 0}
     small = {**SQUARE, "points": [3, 2, 5, 2, 5, 4, 3, 4], "z_order": 3}
     files = {"annotations/train.json": datumaro(small, whole), "images/train/a.png": picture()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exchange.made import HEIGHT, WIDTH, picture, read, same, square
-from segdemo.exchange.readers.label_studio import unpack
+from segdemo.data.formats.readers.label_studio import unpack
 
 BOX = {"x": 25, "y": 100 / 6, "width": 50, "height": 400 / 6}
 POINTS = [[25, 100 / 6], [75, 100 / 6], [75, 500 / 6], [25, 500 / 6]]

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from exchange.made import HEIGHT, WIDTH, grey_png, make_folder, picture, read, same, square
-from segdemo.exchange import import_folder
-from segdemo.labels import VOC, VOID
+from segdemo.core.labels import VOC, VOID
+from segdemo.data.formats import import_folder
 
 POINTS = [[2, 1], [6, 1], [6, 5], [2, 5]]
 

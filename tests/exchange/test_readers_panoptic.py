@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exchange.made import HEIGHT, WIDTH, coco, grey_png, image, picture, png, read, same, square
-from segdemo.exchange import Annotation, export_zip, import_zip
-from segdemo.labels import PETS, VOC, LabelSet
+from segdemo.core.labels import PETS, VOC, LabelSet
+from segdemo.data.formats import Annotation, export_zip, import_zip
 
 CATEGORIES = [{"id": 1, "name": "cat", "isthing": 1}, {"id": 7, "name": "sky", "isthing": 0}]
 

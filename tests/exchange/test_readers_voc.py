@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from exchange.made import HEIGHT, WIDTH, grey_png, make_folder, picture, png, read, same, square
-from segdemo import masks
-from segdemo.exchange import import_folder
-from segdemo.labels import PETS, VOC, VOID, LabelSet
+from segdemo.core import label_maps
+from segdemo.core.labels import PETS, VOC, VOID, LabelSet
+from segdemo.data.formats import import_folder
 
 BW = square(255)
 PALETTIZED = png(square())
@@ -308,4 +308,4 @@ def test_folders_are_read_like_archives(tmp_path):
     imported = import_folder(folder)
     [found] = imported.annotations
     assert same(found, square()) and imported.label_set.classes == ("background", "cat")
-    assert masks.decode_png(folder / "x/SegmentationClass/a.png").max() == 1
+    assert label_maps.decode_png(folder / "x/SegmentationClass/a.png").max() == 1

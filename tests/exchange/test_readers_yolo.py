@@ -5,7 +5,7 @@ import json
 import pytest
 
 from exchange.made import YOLO_SQUARE, make_zip, picture, read, same, square
-from segdemo.exchange import ExchangeError, import_zip
+from segdemo.data.formats import ExchangeError, import_zip
 
 ONE = {"images/a.png": picture(), "labels/a.txt": YOLO_SQUARE}
 

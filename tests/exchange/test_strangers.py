@@ -5,8 +5,8 @@ import json
 import pytest
 
 from exchange.made import coco, grey_png, image, make_zip, picture, read, square
-from segdemo.exchange import Annotation, ExchangeError, export_zip, import_zip
-from segdemo.labels import VOC
+from segdemo.core.labels import VOC
+from segdemo.data.formats import Annotation, ExchangeError, export_zip, import_zip
 
 
 @pytest.mark.parametrize(

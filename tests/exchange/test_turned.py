@@ -8,7 +8,7 @@ from PIL import Image
 
 from exchange.made import HEIGHT, WIDTH, annotation, coco, image, picture, png, read, same
 from exchange.test_readers_labelme import labelme, shape
-from segdemo import intake
+from segdemo.core.photos import photo_orientation, read_photo, turn_upright
 
 TURNS = {5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90}
 
@@ -82,7 +82,7 @@ def test_label_maps_are_turned_as_photos_are(orientation):
     exif = Image.Exif()
     exif[0x112] = orientation
     data = picture(1, "PNG", exif=exif)
-    plain = intake.read_photo(picture(1, "PNG"))
-    assert intake.photo_orientation(data) == orientation
-    found = intake.turn_upright(np.ascontiguousarray(plain[..., 0]), orientation)
-    assert np.array_equal(found, intake.read_photo(data)[..., 0])
+    plain = read_photo(picture(1, "PNG"))
+    assert photo_orientation(data) == orientation
+    found = turn_upright(np.ascontiguousarray(plain[..., 0]), orientation)
+    assert np.array_equal(found, read_photo(data)[..., 0])

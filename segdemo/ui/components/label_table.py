@@ -6,8 +6,8 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from segdemo.files import StoreError
-from segdemo.labels import MAX_CLASSES, VOID_COLOR, LabelSet
+from segdemo.core.files import StoreError
+from segdemo.core.labels import MAX_CLASSES, VOID_COLOR, LabelSet
 from segdemo.ui.components.bundle import component_script
 
 _HTML = '<section class="sl" aria-label="Classes"></section>'

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from segdemo.intake import IntakeError
-from segdemo.masks import MaskError
+from segdemo.core.label_maps import MaskError
+from segdemo.core.photos import IntakeError
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served
 

@@ -14,7 +14,7 @@ _HTML = """<figure class="ts" hidden>
 
 
 def run_samples(**kwargs):
-    """The component; its value is what ``train_view.samples`` returns."""
+    """The component; its value is what ``tabs.train.view.samples`` returns."""
     here = Path(__file__)
     return gr.HTML(
         None,

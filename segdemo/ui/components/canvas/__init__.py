@@ -14,8 +14,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from segdemo import masks
-from segdemo.labels import VOID_COLOR
+from segdemo.core import label_maps
+from segdemo.core.labels import VOID_COLOR
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served, served_bytes
 
@@ -85,7 +85,7 @@ def payload(
     Args:
         key: str that identifies photo and origin; unsaved work is kept in the browser under it.
         image: uint8 (H, W, 3) RGB, a PIL image, or the path of an upright file that browsers can show.
-        label_set: a ``segdemo.labels.LabelSet``.
+        label_set: a ``segdemo.core.labels.LabelSet``.
         prediction: label map, uint8 (H, W) of the image's size, or the bytes or path of its PNG, or None.
         truth: the true label map, likewise.
         yours: the person's own saved mask, likewise; in edit mode None starts from the prediction.
@@ -162,7 +162,7 @@ def _label_file(data, layer, shape, label_set):
         return served(data)
     if data.shape != shape:
         raise ValueError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
-    return served_bytes(masks.encode_png(data, label_set), f"{layer}.png")
+    return served_bytes(label_maps.encode_png(data, label_set), f"{layer}.png")
 
 
 def _grey_file(data, kind):

@@ -1,0 +1,139 @@
+"""The command line's ``annotations``: collections listed, filled, written out and checked."""
+
+import json
+import sys
+from pathlib import Path
+
+
+def add_to(commands) -> None:
+    """Add the commands to the subparsers of the program."""
+    command = commands.add_parser(
+        "annotations", help="list, import, export or check collections of annotations"
+    )
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+
+    action = actions.add_parser("list", help="the collections there are")
+    action.add_argument("--json", action="store_true")
+    action.set_defaults(run=_list)
+
+    action = actions.add_parser("import", help="take annotations into a collection, and print the account")
+    action.add_argument("archive", type=Path, metavar="ARCHIVE_OR_DIR")
+    action.add_argument("--into", required=True, metavar="NAME", help="the collection; made if there is none")
+    action.add_argument(
+        "--label-set", type=Path, metavar="FILE", help="names of the classes: one a line, or a labels.json"
+    )
+    action.add_argument("--json", action="store_true")
+    action.set_defaults(run=_import)
+
+    action = actions.add_parser("export", help="write a collection into a ZIP or a folder")
+    action.add_argument("name", metavar="NAME")
+    action.add_argument(
+        "--format",
+        required=True,
+        nargs="+",
+        metavar="FORMAT",
+        help="voc, coco, yolo and others; several, if you like",
+    )
+    action.add_argument("--out", required=True, type=Path, metavar="ZIP_OR_DIR")
+    action.set_defaults(run=_export)
+
+    action = actions.add_parser("check", help="open every photo and mask of a collection")
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("--json", action="store_true")
+    action.set_defaults(run=_check)
+
+
+def _list(options):
+    from segdemo.annotations.store import AnnotationStore
+
+    listed = []
+    for collection in AnnotationStore().collections():
+        photos = collection.photos(per_page=10_000_000).photos
+        labelled = [photo for photo in photos if photo.revision]
+        listed.append(
+            {
+                "name": collection.name,
+                "title": collection.title,
+                "photos": len(photos),
+                "labelled": len(labelled),
+                "classes": list(collection.label_set.classes),
+                "splits": {s: sum(p.split == s for p in labelled) for s in ("train", "val", "test")},
+            }
+        )
+    if options.json:
+        print(json.dumps(listed, indent=1))
+        return
+    for entry in listed:
+        print(
+            f"{entry['name']:30} {entry['labelled']:6} of {entry['photos']:6} photos labelled  {entry['title']}"
+        )
+    if not listed:
+        print("There is no collection yet: import one, or make one in the page.")
+
+
+def _import(options):
+    from segdemo.annotations.store import AnnotationStore
+    from segdemo.annotations.transfer import import_annotations
+
+    account = import_annotations(
+        AnnotationStore(), options.archive, options.into, options.label_set, progress=_progress()
+    )
+    if options.json:
+        print(json.dumps(account.to_json(), indent=1))
+        for note in account.notes:
+            print(f"segdemo: {note}", file=sys.stderr)
+        return
+    _say(f"{account.archive} was imported into {account.collection}.")
+    for sentence in account.totals():
+        _say(sentence)
+    for title, lines in (
+        ("Left out", account.sentences()),
+        ("There already", [f"{d.file}: {d.why} ({d.of})." for d in account.duplicates]),
+        ("Belong to no annotation", account.ignored),
+    ):
+        if lines:
+            _say(f"\n{title}:")
+            for line in lines:
+                _say(f"  {line}")
+
+
+def _say(text):
+    # Names of files may hold bytes that are no text, and control characters that would write elsewhere.
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    print(shown.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def _export(options):
+    from segdemo.data import formats
+
+    collection = _collection(options.name)
+    export = formats.export_zip if options.out.suffix.lower() == ".zip" else formats.export_folder
+    export(collection.annotations(), options.out, options.format, progress=_progress())
+    print(options.out)
+
+
+def _check(options):
+    from segdemo.data.check import check
+
+    report = check(_collection(options.name).dataset())
+    if options.json:
+        print(json.dumps(report.to_json(), indent=1))
+    else:
+        print("\n".join(report.lines()))
+    return 0 if report.ok else 2
+
+
+def _collection(name):
+    """The collection of a name or title. Raises NotFoundError."""
+    from segdemo.annotations.store import AnnotationStore
+    from segdemo.annotations.transfer import find_collection
+
+    store = AnnotationStore()
+    return find_collection(store, name) or store.open(name)
+
+
+def _progress():
+    from tqdm import tqdm
+
+    bar = tqdm(unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty())
+    return lambda done: bar.update(done - bar.n)

@@ -1,0 +1,105 @@
+"""``segdemo data``: datasets downloaded, checked and converted."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from segdemo.cli.common import (
+    bytes_progress,
+    print_json,
+    progress,
+)
+from segdemo.errors import UserError
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the subparsers of the program."""
+    command = commands.add_parser("data", help="download or check a dataset")
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    action = actions.add_parser("download")
+    action.add_argument("kind", choices=("voc", "pets"))
+    action.add_argument("--out", type=Path, help="where to (default: SEGDEMO_DATA)")
+    action.set_defaults(run=_download)
+    action = actions.add_parser("check")
+    action.add_argument("folder", type=Path, metavar="DIR")
+    action.add_argument("--json", action="store_true")
+    action.set_defaults(run=_check)
+    action = actions.add_parser("binary", help="copy a dataset of masks of 0 and 255, with 255 as a class")
+    action.add_argument("folder", type=Path, metavar="DIR")
+    action.add_argument("--out", type=Path, required=True, help="the folder to make")
+    action.add_argument("--name", default="object", help="what 255 shows (default: object)")
+    action.set_defaults(run=_binary)
+    action = actions.add_parser("trimaps", help="turn VOC's cats and dogs into a dataset like Pets")
+    action.add_argument("folder", type=Path, metavar="VOC_DIR")
+    action.add_argument("--out", type=Path, required=True)
+    action.add_argument(
+        "--pets", type=Path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
+    )
+    action.set_defaults(run=_trimaps)
+
+
+def _download(options):
+    from segdemo.core.settings import data_dir
+    from segdemo.data.download import download
+
+    target = options.out or data_dir()
+    if target is None:
+        raise UserError("Say where to download to: --out DIR, or set SEGDEMO_DATA.")
+    download(options.kind, target, progress=bytes_progress())
+
+
+def _check(options):
+    from segdemo.data.check import check
+    from segdemo.data.sources import find_datasets
+
+    datasets = find_datasets(options.folder)
+    if not datasets:
+        raise UserError(f"There is no VOC, Pets or annotation dataset in {options.folder}.")
+    reports = [check(dataset) for dataset in datasets]
+    if options.json:
+        print_json([report.to_json() for report in reports])
+    else:
+        print("\n".join(line for report in reports for line in report.lines()))
+    return 0 if all(report.ok for report in reports) else 2
+
+
+def _binary(options):
+    from segdemo.data import outputs
+    from segdemo.data.binary import write_copy
+    from segdemo.data.sources import find_datasets
+
+    found = find_datasets(options.folder)
+    if len(found) != 1:
+        listed = "no" if not found else "more than one"
+        raise UserError(
+            f"There is {listed} VOC, Pets or annotation dataset in {options.folder}: give its folder."
+        )
+    outputs.refuse_dataset(options.out, found[0].root)
+    count = write_copy(found[0], options.out, options.name, wrap=partial(progress, unit="photos"))
+    print(f"{count} masks in {options.out}, to use with --dataset annotations")
+
+
+def _trimaps(options):
+    from segdemo.data import outputs
+    from segdemo.data.sources import open_dataset
+    from segdemo.data.trimaps import add_pets, possible_names, write_pets_folder
+
+    dataset = open_dataset("voc", options.folder)
+    own = open_dataset("pets", options.pets) if options.pets else None
+    pets = own.samples("train") if own else ()
+    outputs.refuse_dataset(options.out, dataset.root, *([own.root] if own else []))
+    samples = dataset.samples(dataset.learning_subset)
+    outputs.refuse_same_names(
+        [
+            *((s.image_path, options.out / name) for s in samples for name in possible_names(s)),
+            *((s.image_path, options.out / f"{s.id}.png") for s in pets),
+        ]
+    )
+    count = write_pets_folder(
+        samples,
+        options.out,
+        progress=lambda items: progress(items, "photos"),
+    )
+    print(f"{count + add_pets(pets, options.out)} photos in {options.out}")

@@ -1,0 +1,31 @@
+"""``segdemo export``: a run becomes a served model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segdemo.cli.common import (
+    add_int8,
+    print_json,
+)
+
+
+def add_to(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the subparsers of the program."""
+    command = commands.add_parser("export", help="turn a run's best checkpoint into a served model")
+    command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    command.add_argument("--name", help="name of the model (default: the run's folder)")
+    add_int8(command)
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_export)
+
+
+def _export(options):
+    from segdemo.training.export.exporter import export_run
+
+    entry = export_run(options.run_dir, options.name, int8=options.int8)
+    if options.json:
+        print_json(entry)
+    else:
+        print(f"{options.run_dir / entry['onnx']}  {100 * entry['metrics']['mean_iou']:.1f} mean IoU")

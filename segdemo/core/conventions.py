@@ -1,0 +1,28 @@
+"""How everything that is kept on disk is named and dated, and how long the trash is kept."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+
+from segdemo.core.files import StoreError
+
+TRASH_DAYS = 30
+
+
+def now():
+    """The time as kept in files: ISO 8601, UTC, milliseconds; such texts sort by time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def slug(text, fallback):
+    """``text`` as a name for files: at most 40 of a-z, 0-9 and '-'; ``fallback`` if nothing of it is left."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:40].strip("-") or fallback
+
+
+def clean_title(text):
+    """A title somebody typed. Raises StoreError if there is nothing in it."""
+    text = " ".join(str(text).split())
+    if not text:
+        raise StoreError("Give it a name first.")
+    return text[:100]

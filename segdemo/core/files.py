@@ -1,0 +1,181 @@
+"""Files that are never half written, locks between processes, and folders that are gone at once.
+
+Whatever happens, a full disk or a kill -9 included, a file is either the old one or the new one, never half of
+each: bytes go to a hidden file next to it, which is then renamed.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from segdemo.errors import UserError
+
+LOCK_SECONDS = 30
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StoreError(UserError):
+    """Something cannot be kept or found. The message is one sentence meant for the person who asked."""
+
+
+class NotFoundError(StoreError):
+    """No such collection, photo, revision, model or run."""
+
+
+class DiskError(StoreError, OSError):
+    """The disk is full or cannot be written; ``errno`` says which. What was there before is still there."""
+
+
+def write_atomic(path, data, durable=True):
+    """Replace a file, or make it, so that whoever looks sees all of the old bytes or all of the new ones.
+
+    Args:
+        path: the file; missing folders above it are made.
+        data: bytes.
+        durable: whether to wait until the disk has them, so that they survive a power cut too; a cache need not.
+
+    Raises:
+        DiskError: the disk is full or the file may not be written. The old file is then still there.
+    """
+    path = Path(path)
+    # In the same folder, because only there a rename is atomic; hidden, because readers of folders skip it.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def write_json(path, data, default=None):
+    """``write_atomic`` of plain data as UTF-8 JSON; ``default`` as for ``json.dumps``."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, default=default)
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))  # a stray surrogate becomes its JSON escape
+
+
+def sync_folder(folder):
+    """Make a rename in ``folder`` survive a power cut, on systems where a folder can be synchronised."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def disk_error(error, path):
+    """The DiskError that tells people of the OSError met while writing ``path``."""
+    if error.errno in DISK_FULL:
+        text = f"The disk is full, so {path.name} was not saved: free some space and try again."
+    else:
+        reason = error.strerror or type(error).__name__
+        text = f"{path} cannot be written ({reason}): check the folder and its permissions."
+    found = DiskError(text)
+    found.errno = error.errno
+    return found
+
+
+@contextlib.contextmanager
+def locked(path, timeout=LOCK_SECONDS):
+    """Hold a lock file against every other thread and process on this machine, for a short while.
+
+    Args:
+        path: the lock file; it is made, and stays.
+        timeout: seconds to wait for it.
+
+    Raises:
+        StoreError: it was not free in time. DiskError: it cannot be made.
+    """
+    path = Path(path)
+    lock = FileLock(path, timeout=timeout)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise StoreError(f"{path.stem} has been busy for {timeout} seconds: try again in a moment.") from None
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_json(path):
+    """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
+    return json.loads(path.read_text("utf-8"))
+
+
+def remove_folder(folder):
+    """Delete a folder so that it is gone at once under its name, however long the deleting takes."""
+    doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def trim(folder, limit, keep=()):
+    """Delete the files of a cache that were written longest ago, until the others take ``limit`` bytes or less.
+
+    Args:
+        folder: of the files, without folders in it.
+        limit: bytes.
+        keep: paths that neither count nor go.
+    """
+    keep = {Path(path) for path in keep}
+    left = []
+    for path in folder.iterdir():
+        if path not in keep:
+            with contextlib.suppress(FileNotFoundError):  # somebody else trims it, too
+                stat = path.stat()
+                left.append((stat.st_mtime, stat.st_size, path))
+    total = sum(size for _, size, _ in left)
+    for _, size, path in sorted(left):
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+def sweep(folder, days):
+    """Delete what has lain in a trash folder for ``days``, and what an interrupted process left half done."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        left_over = path.name.startswith(".") and path.suffix in (".part", ".gone", ".new")
+        age = time.time() - path.lstat().st_mtime
+        if (left_over and age > 3600) or (folder.name == ".trash" and age > days * 86400):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def sha256(path):
+    """Hexadecimal SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

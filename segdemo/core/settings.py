@@ -1,0 +1,181 @@
+"""The settings of an installation: environment variables, each with its meaning, read here and nowhere else.
+
+README's table of settings is ``table()``.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from segdemo.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]  # where the program itself lies
+
+
+class SettingError(UserError):
+    """An environment variable that cannot be read; the message says what it has to be."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A setting.
+
+    Attributes:
+        name: of the environment variable.
+        meaning: for README.
+        default: what it is where it is not set.
+        kind: ``"text"``, ``"folder"``, ``"count"`` (a positive whole number) or ``"number"`` (0 or more).
+        choices: what a text may be; empty for anything.
+        shown: the default in README, where its value does not say it.
+    """
+
+    name: str
+    meaning: str
+    default: Any = ""
+    kind: str = "text"
+    choices: Sequence[str] = ()
+    shown: str = ""
+
+    def read(self) -> Any:
+        """Its value: str, Path, int or float by its kind, or the default. Raises SettingError."""
+        text = os.environ.get(self.name, "").strip()
+        if not text:
+            return self.default
+        if self.kind == "folder":
+            return Path(text).expanduser()
+        if self.kind == "count":
+            if not text.isdecimal() or int(text) < 1:
+                raise SettingError(f"{self.name} is a positive whole number, not {text!r}.")
+            return int(text)
+        if self.kind == "number":
+            try:
+                number = float(text)
+            except ValueError:
+                number = -1.0
+            if not 0 <= number < math.inf:
+                raise SettingError(f"{self.name} is a number, 0 or more, not {text!r}.")
+            return number
+        if self.choices and text not in self.choices:
+            listed = f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+            raise SettingError(f"{self.name} is {listed}, not {text!r}.")
+        return text
+
+
+_NUMBER = {"kind": "number"}
+VARIABLES = {
+    variable.name: variable
+    for variable in (
+        Variable(
+            "SEGDEMO_DATA",
+            "folder with a VOC tree or a Pets folder, to browse with true masks and to train on",
+            None,
+            "folder",
+            shown="none",
+        ),
+        Variable(
+            "SEGDEMO_HOME",
+            "annotations, runs and model versions",
+            None,
+            "folder",
+            shown="the platform's user-data folder",
+        ),
+        Variable(
+            "SEGDEMO_PRETRAINED",
+            "folder of ImageNet encoder weights, under Keras's own names or as `ENCODER*.weights.h5`; without it Keras "
+            "downloads them",
+            None,
+            "folder",
+            shown="none",
+        ),
+        Variable("SEGDEMO_THREADS", "threads of one prediction", None, "count", shown="all cores"),
+        Variable("SEGDEMO_MAX_BYTES", "largest photo accepted, bytes", 40_000_000, "count"),
+        Variable("SEGDEMO_MAX_PIXELS", "largest photo accepted, width times height", 64_000_000, "count"),
+        Variable("SEGDEMO_MAX_SIDE", "longest side of a photo accepted, pixels", 32_768, "count"),
+        Variable("SEGDEMO_MAX_ASPECT", "a photo's longest side over its shortest", 1000, "count"),
+        Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
+        Variable(
+            "SEGDEMO_TRAINING",
+            "who may train from the page: `on`, `off`, `users` (those who are signed in), `token`",
+            None,
+            choices=("on", "off", "token", "users"),
+            shown="`on`; on Spaces `off`",
+        ),
+        Variable("SEGDEMO_TRAINING_TOKEN", "what has to be given with `token`", "", shown="none"),
+        Variable("SEGDEMO_MAX_EPOCHS", "epochs of one run; 0 is no limit, here and below", 200, **_NUMBER),
+        Variable("SEGDEMO_MAX_IMAGES", "photos in the subset a run learns from", 0, **_NUMBER),
+        Variable("SEGDEMO_MAX_RUN_HOURS", "of one run, from its start or last resumption", 24, **_NUMBER),
+        Variable("SEGDEMO_MAX_RUN_MEMORY_GB", "memory of a run", 0, **_NUMBER, shown="3/4 of the machine's"),
+        Variable("SEGDEMO_RUN_THREADS", "threads of a run", 0, **_NUMBER, shown="all cores"),
+        Variable("SEGDEMO_MAX_QUEUE", "runs that may wait", 10, **_NUMBER),
+        Variable("SEGDEMO_MAX_RUNS_GB", "disk of all runs together", 20, **_NUMBER),
+        Variable(
+            "SEGDEMO_MAX_HANG_MINUTES", "a run without a sign of life for so long is ended", 10, **_NUMBER
+        ),
+        Variable(
+            "SEGDEMO_KEEP_RUNS", "older runs are cleared away; the models they ended in stay", 100, **_NUMBER
+        ),
+        Variable(
+            "SEGDEMO_KEEP_RUN_DAYS",
+            "runs that ended longer ago are cleared away",
+            0,
+            **_NUMBER,
+            shown="for ever",
+        ),
+    )
+}
+
+
+def read(name: str) -> Any:
+    """The value of a variable of ``VARIABLES``. Raises SettingError."""
+    return VARIABLES[name].read()
+
+
+def table() -> str:
+    """README's table of the settings, as Markdown."""
+    rows = (f"| `{v.name}` | {v.meaning} | {v.shown or f'{v.default:,}'} |" for v in VARIABLES.values())
+    return "\n".join(("| variable | meaning | default |", "|---|---|---|", *rows))
+
+
+def home() -> Path:
+    """The state root. It is created by whoever first writes to it."""
+    return read("SEGDEMO_HOME") or Path(platformdirs.user_data_dir("segdemo", appauthor=False))
+
+
+def models_dir() -> Path:
+    """Where models trained on this machine are kept, one folder each."""
+    return home() / "models"
+
+
+def data_dir() -> Path | None:
+    """The folder of datasets, or None if none is set."""
+    return read("SEGDEMO_DATA")
+
+
+def pretrained_dir() -> Path | None:
+    """The folder of ImageNet weights and teachers, or None if none is set."""
+    return read("SEGDEMO_PRETRAINED")
+
+
+def threads() -> int:
+    """Threads of one prediction. Raises SettingError."""
+    return read("SEGDEMO_THREADS") or cores()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_spaces() -> bool:
+    """Whether this is a Hugging Face Space, where anybody may come and the disk is lost when it sleeps."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def spaces_sign_in() -> bool:
+    """Whether a Space offers to sign in with an account of the Hub."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID"))

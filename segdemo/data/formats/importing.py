@@ -1,0 +1,247 @@
+"""Import: the annotations of a ZIP or a folder, in whichever formats they are."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from segdemo.core.photos import Limits
+from segdemo.data.formats import strangers
+from segdemo.data.formats.annotation import SUBSETS, Annotation, ExchangeError
+from segdemo.data.formats.archives import ArchiveLimits, FolderSource, ZipSource
+from segdemo.data.formats.reader import Reader
+from segdemo.data.formats.readers import (
+    beside,
+    coco,
+    cvat,
+    datumaro,
+    label_studio,
+    labelme,
+    panoptic,
+    supervisely,
+    via,
+    voc,
+    yolo,
+)
+
+# In this order: where two formats speak of one photo, the first one is read.
+_FINDERS = {
+    "voc": voc.find,
+    "coco": coco.find,
+    "yolo": yolo.find,
+    "labelme": labelme.find,
+    "cvat": cvat.find,
+    "label_studio": label_studio.find,
+    "datumaro": datumaro.find,
+    "via": via.find,
+    "supervisely": supervisely.find,
+    "panoptic": panoptic.find,
+    "masks": beside.find,
+}
+IMPORT_FORMATS = tuple(_FINDERS)
+_NAMED = 3  # reasons in the sentence on an archive of which nothing can be read
+
+
+class Imported:
+    """An import under way.
+
+    Attributes:
+        account: the ``Account``; it grows with the iteration.
+        formats: names of the formats that were found; ``format`` is the first.
+        label_set: the ``LabelSet`` of every annotation.
+        missing: names of classes of the archive that a given label set does not have.
+        fits: whether a given label set has any of them, the background aside.
+    """
+
+    def __init__(self, reader: Reader, formats: list[str], annotations: Iterator[Annotation]):
+        self.account, self.formats, self.label_set = reader.account, formats, reader.label_set
+        self.missing, self.fits = reader.classes.missing, reader.classes.fits
+        self._annotations = annotations
+
+    @property
+    def format(self) -> str:
+        """The first of the formats."""
+        return self.formats[0]
+
+    @property
+    def photos(self) -> Iterator[Annotation]:
+        """Iterator of every photo: an ``Annotation`` each, without label map (None) where nothing could be painted.
+
+        Each file is read when its turn comes. Go through this or ``annotations``, once.
+        """
+        return self._annotations
+
+    @property
+    def annotations(self) -> Iterator[Annotation]:
+        """As ``photos``, less those without label map."""
+        return _labelled(self._annotations)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Names of files that belong to no annotation; complete from the start."""
+        return self.account.ignored
+
+    @property
+    def refused(self) -> list[str]:
+        """A sentence for each annotation that could not be used, naming its file; grows with the iteration."""
+        return self.account.sentences()
+
+    def close(self) -> None:
+        """Let go of the archive without going through it."""
+        self._annotations.close()
+
+
+def import_zip(
+    path, label_set=None, format=None, member=None, limits=None, archive_limits=None, class_names=None
+) -> Imported:
+    """Read the annotations of a ZIP file that ``export_zip`` or another tool wrote.
+
+    Nothing is unpacked to disk. All formats that are found are read; where two speak of one photo, the first in
+    the order of ``IMPORT_FORMATS`` counts, and the account says so. Of a SegDemo export one format is read, as all
+    say the same.
+
+    Args:
+        path: of the ZIP file.
+        label_set: the ``LabelSet`` to read into, matched by class name, or by id where nothing in the archive names
+            its classes. None takes the archive's own: ``labels.json``, lists of names, categories, labels; VOC's 21
+            classes are assumed for masks without names.
+        format: one of ``IMPORT_FORMATS`` to insist on it.
+        member: with COCO, the one annotation file to read; None reads all.
+        limits: ``photos.Limits`` for photos and masks; None reads them from the environment.
+        archive_limits: ``ArchiveLimits``; None for the defaults.
+        class_names: names of the archive's classes, and colours, as ``classes.parse_names`` gives them; they take
+            the place of those in its files where these are numbered (VOC, YOLO).
+
+    Returns:
+        An ``Imported``.
+
+    Raises:
+        ExchangeError: not a ZIP, damaged, encrypted, over a limit, or without annotations that can be read.
+    """
+    source = ZipSource(path, archive_limits or ArchiveLimits())
+    return _import(source, label_set, format, member, limits, class_names)
+
+
+def import_folder(
+    path, label_set=None, format=None, member=None, limits=None, archive_limits=None, class_names=None
+) -> Imported:
+    """Read the annotations of a folder, such as an unpacked ZIP or a VOC tree; the rest as ``import_zip``.
+
+    Links are not followed.
+
+    Raises:
+        ExchangeError: no such folder, over a limit, or without annotations that can be read.
+    """
+    source = FolderSource(path, archive_limits or ArchiveLimits())
+    return _import(source, label_set, format, member, limits, class_names)
+
+
+def _import(source, label_set, format, member, limits, class_names):
+    try:
+        if format is not None and format not in IMPORT_FORMATS:
+            raise ExchangeError(
+                f"There is no import format {format!r}: choose from {', '.join(IMPORT_FORMATS)}."
+            )
+        reader = Reader(source, label_set, limits or Limits.from_env(), class_names)
+        found = _find(reader, format, member)
+        if not found:
+            raise ExchangeError(_nothing(reader, format))
+        reader.classes.settle(next(iter(found.values())).title)
+        account = reader.account
+        for name in strangers.packed(reader):
+            why = "it is an archive in the archive, which is not looked into: unpack it first"
+            account.leave_out(name, "archive", why, whole=True)
+            reader.use(name)
+        account.formats = list(found)
+        account.ignored = reader.ignored()
+        account.classes = list(reader.label_set.classes)
+        account.classes_source = _source_of_classes(reader, label_set)
+        return Imported(reader, list(found), _annotations(reader, found))
+    except BaseException:
+        source.close()
+        raise
+
+
+def _find(reader, format, member):
+    """What each format finds in the archive, by format. Raises ExchangeError if one only knows why it cannot."""
+    found, error = {}, None
+    for name, find in _FINDERS.items():
+        if format not in (None, name):
+            continue
+        if name == "coco":
+            find = partial(find, member=member)
+        try:
+            one = find(reader)
+        except ExchangeError as raised:
+            if format or member:
+                raise
+            error = error or raised
+            continue
+        if one is not None:
+            found[name] = one
+            if reader.own:  # a SegDemo export says the same in every format
+                break
+    if error and not found:
+        raise error
+    if error:
+        reader.account.leave_out(reader.source.title, "part of it", f"is not read: {error}", whole=True)
+    return found
+
+
+def _nothing(reader, format):
+    """The sentence on an archive without annotations that can be read."""
+    title = reader.source.title
+    reasons = [f"{name!r} {why}" for name, why in reader.source.odd]
+    if reasons:
+        return f"{title} holds no annotations besides files that are not read: {'; '.join(reasons[:_NAMED])}."
+    reasons = reader.unreadable()
+    reasons += [s for s in reader.account.sentences() if s.split(": ")[0] not in " ".join(reasons)]
+    if reasons:
+        return f"{title} holds no annotations that can be read: {' '.join(reasons[:_NAMED])}"
+    if packed := strangers.packed(reader):
+        return f"{title} holds no annotations but other archives ({', '.join(packed[:_NAMED])}): unpack these first."
+    if not reader.names:
+        return f"{title} holds no files: choose one with photos and their annotations."
+    known = f"{title} holds no{f' {format}' if format else ''} annotations"
+    if format is None and (why := strangers.reason(reader)):
+        return f"{known} that can be read: {why}."
+    return (
+        f"{known}: it needs masks in SegmentationClass or beside their photos, a COCO, labelme, VIA, Supervisely or "
+        "Label Studio JSON, a CVAT XML, or YOLO labels with a data.yaml."
+    )
+
+
+def _source_of_classes(reader, label_set):
+    found = reader.classes.source
+    return f"{found}; put into the classes of {label_set.title}" if label_set is not None else found
+
+
+def _annotations(reader, found):
+    """Every photo of every format, once; what the account counts is counted here."""
+    account, done = reader.account, {}
+    try:
+        for format, one in found.items():
+            for item in one.items:
+                if item.photo is not None and done.get(item.photo, format) != format:
+                    account.add_duplicate(
+                        item.where, item.photo, f"labels a photo whose labels in {done[item.photo]} are used"
+                    )
+                    continue
+                if item.photo is not None:
+                    done[item.photo] = format
+                if (annotation := reader.annotation(item)) is None:
+                    continue
+                account.photos += 1
+                account.labelled += annotation.label_map is not None
+                account.painted += len(annotation.parts)
+                if annotation.meta.get("subset") in SUBSETS:
+                    account.splits[annotation.meta["subset"]] += 1
+                yield annotation
+        reader.note_turned()
+    finally:
+        reader.source.close()
+
+
+def _labelled(annotations):
+    try:
+        yield from (annotation for annotation in annotations if annotation.label_map is not None)
+    finally:
+        annotations.close()

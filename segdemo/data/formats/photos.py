@@ -1,0 +1,149 @@
+"""The photos of an archive, and which of them a document means by a name."""
+
+import re
+
+from segdemo.core import names
+
+# Pictures in these folders are masks, or masks painted for people to look at.
+_MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*|trimaps")
+_NOTHING_SAID = {
+    "",
+    "instances",
+    "annotations",
+    "annotation",
+    "coco",
+    "labels",
+    "label",
+    "result",
+    "json",
+    "data",
+}
+
+
+class Photos:
+    """The photos among the files of an archive.
+
+    Args:
+        files: names of all files.
+        same: function from two names to whether the files hold the same bytes.
+    """
+
+    def __init__(self, files, same):
+        self._same = same
+        self.files = [name for name in files if names.is_photo(name) and not _of_masks(name)]
+        self._tails, self._stems = (
+            names.Index(),
+            names.Index(),
+        )  # of every end of a name, from its last part on
+        for name in self.files:
+            for index, whole in ((self._tails, name), (self._stems, names.without_ending(name))):
+                for tail in _tails(whole):
+                    index.add(tail, name)
+
+    def find(self, wanted, document="", subset=None):
+        """The photo that a document means.
+
+        One beside the document wins, then the one that agrees with most of the name, then one near the
+        document, then one in a folder called like the document or its subset. Nothing is guessed beyond that.
+
+        Args:
+            wanted: what it calls the photo: a file name, with or without folders and ending.
+            document: name of the document in the archive.
+            subset: ``"train"``, ``"val"`` or ``"test"`` if the document is about that one only.
+
+        Returns:
+            (name or None, why not): the reason is "" with a name.
+        """
+        wanted = names.tidy(wanted).lstrip("/")
+        path = names.tidy(names.folder(document) + wanted)
+        found = _best(self._tails, path, wanted, document)
+        if not found and not names.is_photo(wanted):
+            found = _best(self._stems, path, wanted, document)
+        if not found and (alike := self._stems.all(names.base(names.without_photo_ending(wanted)))):
+            shown = (
+                f"{alike[0]} has another ending" if len(alike) == 1 else f"{len(alike)} have another ending"
+            )
+            return None, f"the photo is missing, add it ({shown})"
+        return self._choose(found, wanted, document, subset)
+
+    def find_stem(self, wanted, below="", document="", subset=None):
+        """As ``find``, for a name without ending: ``"cam1/a"``; ``below`` is what the photo's name begins with."""
+        start = names.key(below)
+        found = [name for name in self._stems.all(below + wanted) if _same_length(name, below + wanted)]
+        for tail in [] if found else _tails(wanted):
+            found = [name for name in self._stems.all(tail) if names.key(name).startswith(start)]
+            if found:
+                break
+        return self._choose(found, wanted, document, subset)
+
+    def _choose(self, found, wanted, document, subset):
+        if len(found) > 1:
+            near = names.folder(document).split("/")[:-1]
+            found = _longest(found, lambda name: _common(names.folder(name).split("/")[:-1], near))
+        if len(found) > 1:
+            found = [name for name in found if _is_called(name, document, subset)] or found
+        if len(found) > 1 and all(self._same(found[0], name) for name in found[1:]):
+            found = found[:1]
+        if not found:
+            return None, "the photo is missing, add it"
+        if len(found) > 1:
+            shown = ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
+            return None, f"several photos fit ({shown}), so it is not clear which one is meant"
+        told = names.subset_of_folders(wanted) or subset
+        other = names.subset_of_folders(found[0])
+        if told and other and told != other and _agreement(found[0], wanted) < 2:
+            return None, f"the photo is missing, add it ({found[0]} is of another subset)"
+        return found[0], ""
+
+
+def _of_masks(name):
+    return any(_MASK_FOLDERS.fullmatch(names.key(part)) for part in name.split("/")[:-1])
+
+
+def _tails(name):
+    """The name, and what is left of it without its first part, without its first two, and so on."""
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _same_length(name, other):
+    return name.count("/") == other.count("/")
+
+
+def _best(index, path, wanted, document):
+    """What lies exactly at ``path``, else what agrees with most of ``wanted``."""
+    beside = [name for name in index.all(path) if _same_length(name, path)] if document else []
+    return beside or next((found for tail in _tails(wanted) if tail and (found := index.all(tail))), [])
+
+
+def _agreement(name, wanted):
+    if not names.is_photo(wanted):
+        name = names.without_ending(name)
+    return names.agreement(name, wanted)
+
+
+def _longest(found, measure):
+    best = max(map(measure, found), default=0)
+    return [name for name in found if measure(name) == best]
+
+
+def _common(one, other):
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if names.key(a) != names.key(b):
+            break
+        count += 1
+    return count
+
+
+def _is_called(name, document, subset):
+    """Whether a folder of a photo is called like the document's subset, or like the document."""
+    if subset and names.subset_of_folders(name) == subset:
+        return True
+    stem = names.key(names.base(names.without_ending(document)))
+    words = {
+        stem,
+        re.sub(r"^(instances|annotations|labels)[-_ ]+", "", stem),
+        stem.split("_")[-1],
+    } - _NOTHING_SAID
+    return any(names.key(part) in words for part in name.split("/")[:-1])

@@ -1,0 +1,374 @@
+"""What every format needs when it is read: files, photos, classes, subsets, and the account of what became of them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from segdemo.core import label_maps, names
+from segdemo.core.photos import IntakeError, photo_orientation, read_photo, turn_upright
+from segdemo.data.formats import sidecars
+from segdemo.data.formats.account import Account
+from segdemo.data.formats.annotation import FORBIDDEN, SUBSETS, Annotation, ExchangeError
+from segdemo.data.formats.classes import Classes
+from segdemo.data.formats.photos import Photos
+from segdemo.data.formats.shapes import paint
+
+# Folders of SegDemo's own exports, below the one of labels.json. All say the same, so one format is read of them.
+OWN_FOLDERS = (
+    *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
+)
+_KEYS = {
+    "annotations",
+    "shapes",
+    "items",
+    "objects",
+    "_via_img_metadata",
+}  # documents of annotations have one of these
+_MOST_BYTES = 2_500_000_000  # of memory that plain data may take
+HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
+
+
+@dataclass
+class Item:
+    """A photo of the archive with all that one format says of it.
+
+    Attributes:
+        stem: what its files are called, without folders and ending.
+        where: the file that messages name.
+        photo: name of the photo's file, or None.
+        parts: function to (file, what) of every annotation, should none of them be used.
+        load: function from the photo's (height, width) to (label map or None, parts that were painted).
+        subset: ``"train"``, ``"val"``, ``"test"`` or None.
+        title: what a document that speaks of several photos calls this one, else "".
+        why_not: if there is no photo: why.
+        data: function to the photo's bytes, where they are not a file of their own.
+    """
+
+    stem: str
+    where: str
+    photo: str | None
+    parts: Callable[[], list[tuple[str, str]]]
+    load: Callable[[int, int], tuple[np.ndarray | None, list[tuple[str, str]]]]
+    subset: str | None = None
+    title: str = ""
+    why_not: str = ""
+    data: Callable[[], bytes] | None = None
+
+
+@dataclass
+class Found:
+    """What a format found in an archive: its photos, and the title of a label set that is made of its classes."""
+
+    items: list[Item]
+    title: str = "Imported"
+
+
+class Reader:
+    """An archive that is being read.
+
+    Args:
+        source: ``archives.ZipSource`` or ``archives.FolderSource``.
+        label_set: the ``LabelSet`` to read into; None takes the archive's own, if it has one.
+        limits: ``photos.Limits`` for photos and masks.
+        class_names: names of the archive's classes, in the order of their ids, with their colours, as
+            ``classes.parse_names`` gives them; None takes those of its files.
+
+    Attributes:
+        names: of all files, sorted.
+        account: the ``Account``, which grows.
+        classes: the ``Classes``.
+        label_set: the ``LabelSet`` that is read into, once the formats are found.
+        photos: the ``Photos``.
+        unpaired: names of masks that are called like no photo.
+        turned, doubtful: photos that are stored turned: with labels of the stored pixels; with labels of which nothing
+            tells whether they are.
+        own: what the names of SegDemo's own exports begin with, to their label sets.
+    """
+
+    def __init__(self, source, label_set, limits, class_names=None):
+        self.source, self.limits, self.class_names = source, limits, class_names
+        self.account = Account(archive=source.title)
+        self.unpaired, self.turned, self.doubtful = [], [], []
+        self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
+        self.names = sorted(source.sizes)
+        for name, why in source.odd:
+            self.account.leave_out(name, "file", why)
+        self.classes = Classes(label_set)
+        self.photos = Photos(self.names, self._same)
+        self.own = sidecars.find_label_sets(self)
+        self.use(*(f"{root}{sidecars.LABEL_SET}" for root in self.own))
+
+    @property
+    def label_set(self):
+        return self.classes.label_set
+
+    # --- files ---
+
+    def use(self, *used):
+        """Files that are understood, so that they are not among the ignored."""
+        self._used.update(used)
+
+    def is_used(self, name):
+        """Whether a file is understood already."""
+        return name in self._used
+
+    def ignored(self):
+        """Files nobody asked for, less what a SegDemo export holds besides; also links and what systems leave."""
+        known = tuple(f"{root}{folder}/" for root in self.own for folder in OWN_FOLDERS)
+        photos = tuple(f"{root}JPEGImages/" for root in self.own)
+        stems = {
+            names.base(names.without_ending(name)) for name in self._used
+        }  # a photo is there for each format
+        rest = [
+            name
+            for name in self.names
+            if name not in self._used
+            and not name.startswith(known)
+            and not (name.startswith(photos) and names.base(names.without_ending(name)) in stems)
+        ]
+        return sorted([*self.source.skipped, *rest])
+
+    def own_root(self, name):
+        """What the names of the SegDemo export begin with that a file is part of, or None."""
+        return max((root for root in self.own if name.startswith(root)), key=len, default=None)
+
+    def text(self, name):
+        """A file as text. Raises ExchangeError: damaged, too large, or not UTF-8."""
+        try:
+            return names.text(self.source.read(name, self.source.limits.max_json_bytes))
+        except UnicodeDecodeError as error:
+            raise ExchangeError(f"{name} is not UTF-8 text.") from error
+
+    def json(self, name):
+        """A file as plain data. Raises ExchangeError: as ``text``, not JSON, or too much of it to be held."""
+        text = self.text(name)
+        cost = _cost(text)
+        if cost > _MOST_BYTES:
+            raise ExchangeError(f"{name} holds too many values to be read at once: split it.")
+        self._costs[name] = cost
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ExchangeError(f"{name} is nested too deeply to be read.") from error
+        except ValueError as error:
+            cut = text.strip()[:1] in ("{", "[") and text.strip()[-1:] not in ("}", "]")
+            why = "it is cut short" if cut else error
+            if "int_max_str_digits" in str(error):
+                why = "it holds a number of thousands of digits"
+            raise ExchangeError(f"{name} is not JSON: {why}.") from error
+
+    @cached_property
+    def by_name(self):
+        """The names of all files by themselves, case aside."""
+        return names.Index((name, name) for name in self.names)
+
+    @cached_property
+    def documents(self):
+        """Plain data of the JSON files that may be annotations, by name, less those of SegDemo's own.
+
+        All are looked at once, since a format is known by what is in a document. Photos inside are let go of.
+        """
+        known = tuple(f"{root}{sidecars.FOLDER}/" for root in self.own)
+        found, held = {}, 0
+        for name in self.names:
+            if not name.lower().endswith(".json") or name.startswith(known) or name in self._used:
+                continue
+            try:
+                data = self.json(name)
+            except ExchangeError as error:
+                self._note_unreadable(name, error)
+                continue
+            if isinstance(data, dict) and data.get("imageData"):
+                data["imageData"] = True  # read again when it is needed
+            if isinstance(data, list) or (
+                isinstance(data, dict) and (data.keys() & _KEYS or _has_regions(data))
+            ):
+                held += self._costs.get(name, 0)
+                if held > _MOST_BYTES:
+                    why = "comes after more annotations than can be held at once: import the archive in parts"
+                    self.account.leave_out(name, "document", why)
+                    self.use(name)
+                    held -= self._costs[name]
+                    continue
+                found[name] = data
+        return found
+
+    def _note_unreadable(self, name, error):
+        """A JSON file that cannot be read is worth a word if it looks like annotations."""
+        why = str(error).removeprefix(f"{name} ").rstrip(".")
+        self._unreadable[name] = why
+        try:
+            start = self.source.read(name, self.source.limits.max_json_bytes)[:100_000]
+        except ExchangeError:
+            start = b"annotations"  # damaged or too large to look into: then it has to be said
+        if any(word in start for word in (b'"images"', b"annotations", b'"shapes"', b'"categories"')):
+            self.account.leave_out(name, "document", why)
+            self.use(name)
+
+    def unreadable(self):
+        """Why JSON files could not be read, as sentences."""
+        return [f"{name} {why}." for name, why in self._unreadable.items()]
+
+    def _same(self, one, other):
+        if self.source.sizes[one] != self.source.sizes[other]:
+            return False
+        try:
+            return self.source.read(one, self.limits.max_bytes) == self.source.read(
+                other, self.limits.max_bytes
+            )
+        except ExchangeError:
+            return False
+
+    # --- subsets ---
+
+    def say_split(self, source):
+        """How subsets were found; every way is said once."""
+        said = self.account.splits_source
+        if source not in said.split("; "):
+            self.account.splits_source = f"{said}; {source}" if said else source
+
+    def one_subset(self, told, photo, file):
+        """The subset of a photo of which documents or lists tell several: the held-out one, and it is said."""
+        told = {subset for subset in told if subset}
+        if not told:
+            return None
+        chosen = next(subset for subset in HELD_OUT if subset in told)
+        if len(told) > 1:
+            both = " and ".join(subset for subset in SUBSETS if subset in told)
+            self.account.add_duplicate(photo, photo, f"is listed in {both} ({file}): it goes into {chosen}")
+        return chosen
+
+    def subset_of(self, document="", photo=None):
+        """The subset that the name of a document, or the folders of a photo, tell; None if neither does."""
+        if document and (found := names.subset_of_document(document)):
+            self.say_split("the names of documents and folders")
+            return found
+        if photo and (found := names.subset_of_folders(photo)):
+            self.say_split("the names of documents and folders")
+            return found
+        return None
+
+    # --- annotations ---
+
+    def add_classes(self, document, found, source, colors=None):
+        """Names of classes that a document uses; in a SegDemo export its label set has them, with their ids."""
+        root = self.own_root(document)
+        if root is None:
+            self.classes.add(found, source, colors)
+            return
+        own = self.own[root]
+        self.classes.take(own, f"{root}{sidecars.LABEL_SET}")
+        if new := [name for name in found if names.class_id(name, own.classes) is None]:
+            self.classes.add(new, source, colors)
+
+    def annotation(self, item):
+        """The ``Annotation`` of an ``Item``; its label map is None if nothing could be painted.
+
+        What goes wrong is in the account. None without a photo.
+        """
+        where, title = item.where, item.title
+        try:
+            if item.why_not:
+                raise ExchangeError(item.why_not)
+            photo = item.data() if item.data else self.source.read(item.photo, self.limits.max_bytes)
+            try:
+                height, width, _ = read_photo(photo, self.limits).shape
+            except IntakeError as error:
+                shown = item.photo or f"in {where}"
+                raise ExchangeError(f"the photo {shown} cannot be used: {error}") from error
+        except ExchangeError as error:
+            self._refuse(item, error)
+            return None
+        root = self.own_root(item.photo) if item.photo else None
+        try:
+            meta = sidecars.read(self, root, item.stem) if root is not None else None
+            label_map, parts = self._load(item, photo, height, width)
+        except (ExchangeError, label_maps.MaskError) as error:
+            self._refuse(item, error)
+            label_map, parts, meta = None, [], None
+        if meta is None:
+            meta = {"subset": item.subset} if item.subset else {}
+        elif meta.get("subset") in SUBSETS:
+            self.say_split("SegDemo's side-cars")
+        file = item.photo or where
+        name = names.base(names.tidy(item.photo or title or item.stem))
+        id_ = self._id(item.stem)
+        return Annotation(id_, photo, label_map, self.label_set, meta, name=name, file=file, parts=parts)
+
+    def _load(self, item, photo, height, width):
+        """What ``item.load`` gives, also of labels that were drawn on the pixels as they are stored.
+
+        Some tools turn a photo as its orientation says, and others do not. Where the sizes differ, they tell.
+        """
+        orientation = photo_orientation(photo, self.limits)
+        sizes_tell = orientation >= 5 and height != width
+        told = len(self.account.left_out)
+        try:
+            label_map, parts = item.load(height, width)
+        except (ExchangeError, label_maps.MaskError) as error:
+            if not sizes_tell:
+                raise
+            first, self.account.left_out[told:] = self.account.left_out[told:], []
+            try:
+                label_map, parts = item.load(width, height)
+            except (ExchangeError, label_maps.MaskError):
+                self.account.left_out[told:] = first
+                raise error from None
+            self.turned.append(item.photo or item.where)
+            return (None if label_map is None else turn_upright(label_map, orientation)), parts
+        if parts and orientation != 1 and not sizes_tell:
+            self.doubtful.append(item.photo or item.where)
+        return label_map, parts
+
+    def note_turned(self):
+        """Say of photos that are stored turned how their labels were read."""
+        for found, why in (
+            (self.turned, "its labels were drawn on the stored pixels, and are turned with them"),
+            (self.doubtful, "its labels are taken to be drawn on the upright photo, since nothing tells"),
+        ):
+            if found:
+                more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
+                self.account.notes.append(f"{found[0]} is stored turned{more}: {why}.")
+
+    def _refuse(self, item, error):
+        for file, what in item.parts() or [(item.where, "photo")]:
+            self.account.leave_out(file, what, str(error), item.title, whole=True)
+
+    def painted(self, shapes, item_title, height, width, smallest_on_top=True):
+        """Paint ``Shape``s; (label map or None, parts painted). Those that fail are in the account."""
+        painting = paint(self.label_set, shapes, height, width, smallest_on_top)
+        for shape, why in painting.failed:
+            self.account.leave_out(shape.file, shape.what, why, item_title)
+        parts = [(shape.file, shape.what) for shape in painting.painted]
+        return painting.label_map, parts
+
+    def class_value(self, name):
+        """Class id of a name. Raises ExchangeError: the label set has no such class."""
+        found = self.classes.id_of(name)
+        if found is None:
+            raise ExchangeError(f"has no place: there is no class {name!r} in {self.label_set.title}")
+        return found
+
+    def _id(self, stem):
+        base = (FORBIDDEN.sub("_", stem).lstrip(".") or "photo")[:140]
+        id_, number = base, self._ids.get(base.casefold(), 1)
+        while id_.casefold() in self._ids:
+            number += 1
+            id_ = f"{base}-{number}"
+        self._ids[id_.casefold()] = 1
+        self._ids[base.casefold()] = number  # where the next one of that name goes on
+        return id_
+
+
+def _cost(text):
+    """Bytes of memory that the values of a JSON text take, roughly; texts, such as photos inside, aside."""
+    return 64 * text.count("[") + 240 * text.count("{") + 32 * text.count(",")
+
+
+def _has_regions(data):
+    """Whether plain data has a photo with regions for each of its keys, as VIA writes it."""
+    first = next(iter(data.values()), None)
+    return isinstance(first, dict) and "filename" in first and "regions" in first

@@ -1,0 +1,169 @@
+"""Where the command line writes: nothing that is read is written over, and no two results share a name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from segdemo.core import names
+from segdemo.data.sources import dataset_of
+from segdemo.errors import UserError
+
+
+class OutputError(UserError):
+    """Results cannot go where they are to go; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A photo and where its results go; ``overlay`` is None where none is wanted."""
+
+    photo: Path
+    label_map: Path
+    overlay: Path | None
+
+
+def photos_in(paths):
+    """The photos that a person means by files and folders, each once, in their order.
+
+    Args:
+        paths: files, taken whatever their ending, and folders, of which photos are taken and hidden files left.
+
+    Raises:
+        OutputError: a folder, or all of it, holds no photo.
+    """
+    found = {}
+    for path in paths:
+        if path.is_dir():
+            inside = [p for p in names.photos_in(path) if not p.is_dir()]
+        else:
+            inside = [] if names.is_system(path.name) else [path]
+        if not inside and path.is_dir():
+            raise OutputError(f"There is no photo in {path}: give a folder with JPEG, PNG or WebP files.")
+        for photo in inside:
+            found.setdefault(photo.absolute(), photo)
+    if not found:
+        raise OutputError(
+            "There is no photo among these files: give JPEG, PNG or WebP files, or their folder."
+        )
+    return list(found.values())
+
+
+def predictions(photos, out, overlay):
+    """Where the results of ``predict`` go: ``<stem>.png`` and ``<stem>_overlay.png`` in ``out``.
+
+    Args:
+        photos: paths of the inputs.
+        out: folder of the results; it need not exist.
+        overlay: whether overlays are wanted.
+
+    Returns:
+        A ``Target`` for each photo.
+
+    Raises:
+        OutputError: a result would replace a photo, a mask of a dataset, or another result.
+    """
+    targets = [
+        Target(photo, out / f"{photo.stem}.png", out / f"{photo.stem}_overlay.png" if overlay else None)
+        for photo in photos
+    ]
+    refuse_same_names([(t.photo, path) for t in targets for path in (t.label_map, t.overlay) if path])
+    refuse_overwriting([path for t in targets for path in (t.label_map, t.overlay) if path], photos)
+    for target in targets:
+        if dataset_of(out) and target.label_map.exists():
+            raise OutputError(
+                f"{target.label_map} is there already, in the dataset {dataset_of(out)}: choose another --out."
+            )
+        if _is_picture_of_its_own(target.label_map):
+            raise OutputError(
+                f"{target.label_map} is there already and is no label map: choose another --out, or move it."
+            )
+        if target.overlay and target.overlay.exists() and not target.label_map.exists():  # runs write both
+            raise OutputError(
+                f"{target.overlay} is there already and is of no earlier run: choose another --out, or move it."
+            )
+    return targets
+
+
+def refuse_same_names(results):
+    """Raise OutputError if two results have one name, also to file systems that ignore case or compose letters.
+
+    Args:
+        results: (path of the input, path of the result) pairs, those of a folder together.
+    """
+    taken = {}
+    for source, path in results:
+        key = names.key(str(path))
+        if key in taken:
+            other, first = taken[key]
+            if first == path:
+                what = f"would both be written as {path.name}"
+            else:
+                what = f"would be written as {first.name} and {path.name}, which many disks take for one name"
+            raise OutputError(f"{other} and {source} {what}: rename one.")
+        taken[key] = source, path
+
+
+def refuse_overwriting(targets, sources):
+    """Raise OutputError if a file to be written is one that is read, by whatever path, link or spelling.
+
+    Args:
+        targets: paths to be written, which need not exist. sources: paths that are read.
+    """
+    read = {identity: source for source in sources for identity in _identities(source)}
+    for target in targets:
+        for identity in _identities(target):
+            if identity in read:
+                raise OutputError(f"{read[identity]} would be replaced by {target}: choose another --out.")
+
+
+def refuse_dataset(out, *roots):
+    """Raise OutputError if ``out`` is, or lies in, a dataset's own folders or one of the datasets that are read.
+
+    Args:
+        out: the folder to be written. roots: of datasets that are read.
+    """
+    place = Path(out).resolve()
+    for root in roots:
+        if place == Path(root).resolve() or _is_same(place, Path(root)):
+            raise OutputError(f"{out} is the dataset that is read: choose another --out.")
+    if (root := dataset_of(place)) is not None:
+        raise OutputError(f"{out} is a folder of the dataset in {root}: choose another --out.")
+
+
+def refuse_run_over(out, sources):
+    """Raise OutputError if a run in ``out`` would write over a model that it starts from.
+
+    Args:
+        out: the run directory. sources: paths of files or folders that the run reads; None among them is passed over.
+    """
+    for source in filter(None, sources):
+        folder = source.parent if source.is_file() else source
+        if folder.resolve() == Path(out).resolve() or _is_same(folder, Path(out)):
+            raise OutputError(f"{out} holds {source.name}, which the run starts from: choose another --out.")
+
+
+def _identities(path):
+    """What tells whether two paths are one file: where it leads to, and the file itself where there is one."""
+    yield str(path.resolve())
+    try:
+        status = path.stat()
+    except OSError:
+        return
+    yield status.st_dev, status.st_ino
+
+
+def _is_same(one, other):
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _is_picture_of_its_own(path):
+    """Whether a file is there and is a picture, but none that an earlier run wrote: those are palettized PNGs."""
+    try:
+        with Image.open(path) as image:
+            return image.mode != "P"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

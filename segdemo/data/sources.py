@@ -1,0 +1,116 @@
+"""Datasets found and opened. A layout is a module: its row in ``LAYOUTS`` is all that makes it known.
+
+Nothing here opens a photo or a mask, and nothing outside ``LAYOUTS`` tells one layout from another.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from segdemo.data import annotations, folders, pets, voc
+from segdemo.data.datasets import Dataset, DatasetError
+
+
+class Layout(Protocol):
+    """What a module of a layout has.
+
+    Attributes:
+        KIND: its name on the command line and in ``Dataset.kind``.
+        OWNED: the folders in a dataset's root that are its own.
+    """
+
+    KIND: str
+    OWNED: tuple[str, ...]
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether a folder is the root of such a dataset."""
+
+    def find(self, root: Path) -> Path | None:
+        """The root of the dataset in or near a folder, or None."""
+
+    def open_in(self, root: Path) -> Dataset:
+        """The dataset in or near a folder. Raises DatasetError."""
+
+
+# Where a folder could be of two kinds, the first counts.
+LAYOUTS: dict[str, Layout] = {layout.KIND: layout for layout in (pets, annotations, voc)}
+KINDS = ("voc", "pets", "annotations")
+
+
+def open_dataset(kind: str, root: Path | str) -> Dataset:
+    """Find a dataset's files and subsets; no photo or mask is opened.
+
+    Args:
+        kind: ``"voc"``, ``"pets"`` or ``"annotations"``.
+        root: the dataset's folder. For VOC the VOCdevkit folder, its parent or VOC2012 itself; for Pets the
+            folder of ``images`` and ``annotations`` or its parent.
+
+    Returns:
+        A Dataset, with these subsets:
+
+        ============= ======================================================================================
+        voc           ``train``, ``train_aug``, ``trainval`` and any other list that is there. ``all`` is the
+                      whole val list; ``val`` and ``test`` are its halves: the ids in file order, shuffled by
+                      ``random.Random(42)``, first half (rounded down) and second half.
+        pets          ``all``; ``test``; ``trainval``, the rest; ``val``, a tenth of ``trainval`` for tuning;
+                      ``train``, the other nine tenths. ``test`` is the official list if
+                      ``annotations/test.txt`` and ``trainval.txt`` are there, else a fifth, see
+                      ``stratified``.
+        annotations   ``all``: every annotated photo; ``train``, ``val``, ``test``: see
+                      ``_annotation_splits``; ``unlabelled``: photos without a mask.
+        ============= ======================================================================================
+
+    Raises:
+        DatasetError: unknown kind, or the folder does not hold such a dataset.
+    """
+    if kind not in KINDS:
+        raise DatasetError(f"There is no dataset kind {kind!r}: choose one of {', '.join(KINDS)}.")
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DatasetError(f"There is no folder {root}: give the folder that holds the dataset.")
+    return LAYOUTS[kind].open_in(root)
+
+
+def find_datasets(root: Path | str | None) -> list[Dataset]:
+    """The datasets in ``root`` and in folders one or two levels below it, each once, sorted by path.
+
+    Args:
+        root: a folder, usually that of SEGDEMO_DATA. None or a missing folder holds no dataset.
+
+    Returns:
+        A list of Dataset. Hidden and unreadable folders, and datasets that cannot be opened, are left out.
+    """
+    if root is None or not Path(root).is_dir():
+        return []
+    root = Path(root)
+    children = folders.below(root)
+    found = []
+    for folder in [root, *children, *(below for child in children for below in folders.below(child))]:
+        kind = _kind_of(folder)
+        try:
+            if kind is not None:
+                found.append(open_dataset(kind, folder))
+        except (DatasetError, OSError):
+            continue
+    return sorted(found, key=lambda dataset: str(dataset.root))
+
+
+def identify(root: Path | str) -> str | None:
+    """The kind of the dataset that ``open_dataset`` would find in ``root``, or None."""
+    root = Path(root).expanduser()
+    found = (layout.find(root) for layout in (voc, pets))
+    folder = next((folder for folder in found if folder is not None), None)
+    return _kind_of(folder or root)
+
+
+def dataset_of(path: Path | str) -> Path | None:
+    """The root of the dataset one of whose folders of photos, masks or lists ``path`` is, or lies in; else None."""
+    path = Path(path).expanduser().resolve()
+    for root in path.parents:
+        kind = _kind_of(root)
+        if kind is not None and path.relative_to(root).parts[0] in LAYOUTS[kind].OWNED:
+            return root
+    return None
+
+
+def _kind_of(folder: Path) -> str | None:
+    return next((kind for kind, layout in LAYOUTS.items() if layout.recognises(folder)), None)

@@ -1,0 +1,150 @@
+"""Scores of a label-map predictor on a dataset: one confusion matrix, original resolution, void excluded."""
+
+import math
+import statistics
+import time
+
+import numpy as np
+from PIL import Image
+
+from segdemo.core import label_maps
+from segdemo.data import learnable
+from segdemo.data.datasets import read_pair
+from segdemo.errors import UserError
+from segdemo.inference.predict import PASSES, Predictor
+
+SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
+
+
+def scores(confusion, label_set):
+    """Scores from a confusion matrix int64 (K, K), truth in rows.
+
+    Returns:
+        ``mean_iou``, ``mean_accuracy`` (over the classes that have truth), ``pixel_accuracy`` and
+        ``class_iou`` (name to IoU, None for a class that neither truth nor prediction holds), in 0..1.
+    """
+    hits, truth = np.diag(confusion), confusion.sum(1)
+    iou = label_maps.iou(confusion)
+    present = truth > 0
+    return {
+        "mean_iou": float(np.nanmean(iou[present])) if present.any() else None,
+        "mean_accuracy": float((hits[present] / truth[present]).mean()) if present.any() else None,
+        "pixel_accuracy": float(hits.sum() / truth.sum()) if truth.sum() else None,
+        "class_iou": {
+            name: None if math.isnan(value) else float(value)
+            for name, value in zip(label_set.classes, iou, strict=True)
+        },
+    }
+
+
+def evaluate(predict, samples, label_set, progress=None):
+    """Mean IoU and its companions.
+
+    Args:
+        predict: uint8 RGB (H, W, 3) to uint8 label map (H, W).
+        samples: ``datasets.Sample`` objects with masks.
+        label_set: the classes of both.
+        progress: called with the number of photos done after each.
+
+    Returns:
+        ``scores`` plus ``images``, ``seconds`` and the ``confusion`` matrix as lists.
+
+    Raises:
+        DatasetError: a photo or a mask cannot be read, or they differ in size; it names the file.
+    """
+    start = time.perf_counter()
+    confusion = np.zeros((len(label_set), len(label_set)), np.int64)
+    done = 0
+    for done, sample in enumerate(samples, 1):
+        image, truth = read_pair(sample, label_set)
+        confusion += label_maps.confusion(truth, predict(image), len(label_set))
+        if progress:
+            progress(done)
+    return {
+        **scores(confusion, label_set),
+        "images": done,
+        "seconds": round(time.perf_counter() - start, 1),
+        "confusion": confusion.tolist(),
+    }
+
+
+def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=False, wrap=iter):
+    """Score a served model.
+
+    Args:
+        entry: its ``zoo.ModelEntry``.
+        dataset: a ``datasets.Dataset`` in the same label set.
+        subset: one of its subsets.
+        squashed: also score photos, masks and predictions squashed to 384x384, for comparison only.
+        scales, flip: of ``predict.Predictor``.
+        wrap: wraps the samples, such as in a progress bar.
+
+    Returns:
+        The report of ``evaluate`` with ``model``, ``onnx_sha256``, ``dataset`` and ``subset``, the median
+        ``milliseconds`` of a prediction, ``scales``, ``flip`` and whether label maps were ``refined``, and with
+        ``squashed`` scores under that name.
+
+    Raises:
+        ValueError: the model's classes are not the dataset's. DatasetError: no such subset, nothing in it to measure,
+            or as ``evaluate``.
+    """
+    if entry.label_set.classes != dataset.label_set.classes:
+        raise UserError(
+            f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
+            "choose a model or a dataset to match."
+        )
+    samples = dataset.samples(subset)
+    learnable.require_measurable(dataset, subset)
+    predictor = Predictor(entry, scales, flip)
+    times = []
+
+    def predict(image):
+        prediction = predictor(image)
+        times.append(prediction.milliseconds)
+        return prediction.label_map
+
+    report = {
+        "model": entry.name,
+        "onnx_sha256": entry.onnx_sha256,
+        "dataset": dataset.kind,
+        "subset": subset,
+        "scales": list(scales),
+        "flip": flip,
+        "refined": bool(entry.data.get("refinement")),
+        **evaluate(predict, wrap(samples), dataset.label_set),
+        "milliseconds": round(statistics.median(times), 1) if times else None,
+    }
+    if squashed:
+        confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
+        for sample in wrap(samples):
+            image, truth = map(Image.fromarray, read_pair(sample, dataset.label_set))
+            image = image.resize(SQUASHED, Image.Resampling.BILINEAR)
+            truth = truth.resize(SQUASHED, Image.Resampling.NEAREST)
+            label_map = predictor(np.asarray(image)).label_map
+            confusion += label_maps.confusion(np.asarray(truth), label_map, len(dataset.label_set))
+        report["squashed"] = scores(confusion, dataset.label_set)
+    return report
+
+
+def evaluate_passes(entry, dataset, subset, wrap=iter):
+    """What further looks at a photo gain and cost: every choice of ``predict.PASSES`` on one subset.
+
+    Args:
+        entry, dataset, subset, wrap: as for ``evaluate_model``.
+
+    Returns:
+        Name of the choice, but for ``"once"``, to ``{"subset", "mean_iou", "mean_iou_once", "times_slower"}``.
+    """
+    reports = {
+        name: evaluate_model(entry, dataset, subset, wrap=wrap, **passes) for name, passes in PASSES.items()
+    }
+    once = reports.pop("once")
+    return {
+        name: {
+            "subset": subset,
+            "mean_iou": report["mean_iou"],
+            "mean_iou_once": once["mean_iou"],
+            "times_slower": round(report["milliseconds"] / once["milliseconds"], 2),
+        }
+        for name, report in reports.items()
+    }

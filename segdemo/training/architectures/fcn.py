@@ -1,0 +1,65 @@
+"""FCN-32s, FCN-16s, FCN-8s: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
+Segmentation", arXiv:1411.4038 (2015)."""
+
+import keras
+
+from segdemo.errors import UserError
+from segdemo.training.architectures.encoders import build_encoder, encoder_spec
+from segdemo.training.layers import CropLike, LearnedUpsampling, PadToMultiple, Preprocess
+
+# Stride of the last upsampling to the encoder features that are fused before it, coarsest first.
+SKIPS = {32: (), 16: ("c4",), 8: ("c4", "c3")}
+
+
+def fcn(
+    num_classes=21,
+    encoder="mobilenet_v2",
+    weights=None,
+    stride=8,
+    fc_filters=4096,
+    dropout=0.5,
+    name=None,
+):
+    """FCN with any encoder of ``encoders.ENCODERS``; the paper's has ``encoder="vgg16"``.
+
+    The classifier's fully connected layers become convolutions, fc6 (7x7) and fc7 (1x1). Their scores are
+    upsampled by learned transposed convolutions that start out bilinear, and scores of finer features are
+    added on the way. Those skip scores start at zero, so training starts from the plain coarse prediction.
+
+    Args:
+        num_classes: channels of the logits; void is not a class.
+        encoder: name of the encoder.
+        weights: encoder weights, see ``build_encoder``.
+        stride: of the last upsampling: 32, 16 (skip from c4) or 8 (skips from c4 and c3).
+        fc_filters: width of fc6 and fc7, 4096 in the paper. fc6 holds 49 * C * fc_filters weights.
+        dropout: rate behind fc6 and fc7.
+        name: name of the model, by default fcn32s, fcn16s or fcn8s.
+
+    Returns:
+        A ``keras.Model`` from RGB 0..255 (B, H, W, 3), any size, to logits float32 (B, H, W, num_classes).
+
+    Raises:
+        ValueError: unknown encoder or stride. FileNotFoundError: no such weights file.
+    """
+    if stride not in SKIPS:
+        raise UserError(f"The stride of an FCN is 32, 16 or 8, not {stride}.")
+    images = keras.Input((None, None, 3), name="image")
+    x = Preprocess(encoder_spec(encoder).preprocess, name="preprocess")(images)
+    x = PadToMultiple(32, name="pad")(x)
+    features = build_encoder(encoder, weights)(x)
+
+    x = features["c5"]  # (B, H/32, W/32, C)
+    for layer, size in (("fc6", 7), ("fc7", 1)):
+        x = keras.layers.Conv2D(
+            fc_filters, size, padding="same", activation="relu", kernel_initializer="he_normal", name=layer
+        )(x)
+        x = keras.layers.Dropout(dropout, name=f"{layer}_dropout")(x)
+    x = keras.layers.Conv2D(num_classes, 1, name="score")(x)
+    for skip in SKIPS[stride]:
+        x = LearnedUpsampling(num_classes, 2, name=f"upsample_to_{skip}")(x)
+        score = keras.layers.Conv2D(num_classes, 1, kernel_initializer="zeros", name=f"score_{skip}")
+        x = keras.layers.Add(name=f"fuse_{skip}")([x, score(features[skip])])
+    logits = LearnedUpsampling(num_classes, stride, dtype="float32", name="logits")(x)  # (B, H, W, K)
+    return keras.Model(
+        images, CropLike(dtype="float32", name="crop")(logits, images), name=name or f"fcn{stride}s"
+    )

@@ -1,0 +1,286 @@
+"""What happens beside the learning: progress, checkpoints, pictures and curves, all in the run's folder."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from segdemo.core import label_maps
+from segdemo.core.files import read_json, write_json
+from segdemo.core.labels import VOID
+from segdemo.core.photos import read_photo
+from segdemo.data.datasets import read_label_map
+from segdemo.runs.config import TrainingError
+from segdemo.training.checkpoints import save_weights
+
+CHECKPOINT_SECONDS = 120
+PROGRESS_SECONDS = 1.0
+NO_SCORE = -1.0  # what any validation is better than
+SAMPLE_PHOTOS = 4
+SAMPLE_SIDE = 256  # pixels, long side of each picture in samples/
+
+
+class CancelledError(Exception):
+    """Somebody asked to stop, and the state is saved."""
+
+
+class RunFolder:
+    """The files of a run that tell how it is doing."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._status = {"pid": os.getpid(), "started": time.time()}
+
+    def write(self, name, data):
+        """Replace a JSON file atomically."""
+        write_json(self.path / name, data, default=float)
+
+    def status(self, **changes):
+        """Merge ``changes`` into ``status.json`` and beat its heart."""
+        self._status.update(changes, heartbeat=time.time())
+        self.write("status.json", self._status)
+
+    def event(self, kind, **data):
+        """Append a line to ``events.jsonl``."""
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **data}, default=float)
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    @property
+    def last_state(self):
+        """The state that the last one to train in this folder left behind, or None."""
+        try:
+            return read_json(self.path / "status.json").get("state")
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def cancel_requested(self):
+        """Whether somebody asked to stop."""
+        return (self.path / "cancel").exists()
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes progress and scores to the run's files; stops on a loss that is not a number."""
+
+    def __init__(self, run, epochs, steps, batch, skipped):
+        super().__init__()
+        self.run, self.epochs, self.steps, self.batch, self.skipped = run, epochs, steps, batch, skipped
+        self.epoch = self.step = 0
+        self._beat = self._since = 0.0
+        self._since_step = 0
+        self._worked = None  # when the last step ended
+        self._between = 0.0  # seconds from the last step of an epoch to the next epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.step = epoch, self.skipped
+        self._since, self._since_step = time.monotonic(), self.step
+        if self._worked is not None:
+            self._between = self._since - self._worked
+        self.run.status(
+            epoch=epoch, epochs=self.epochs, step=self.step, steps=self.steps, message="Training."
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = self.skipped + batch + 1
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The loss became {logs['loss']} in epoch {self.epoch + 1}, step {self.step}: "
+                "start again with a lower learning rate."
+            )
+        now = self._worked = time.monotonic()
+        if now - self._beat >= PROGRESS_SECONDS:
+            self._beat = now
+            self._progress(now, logs)
+
+    def _progress(self, now, logs):
+        speed = (self.step - self._since_step) / max(now - self._since, 1e-6)  # steps per second
+        left = (self.epochs - self.epoch) * self.steps - self.step
+        seconds = left / speed + (self.epochs - self.epoch) * self._between if speed else None
+        progress = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps": self.steps,
+            "images_per_second": round(speed * self.batch, 2),
+            "eta_seconds": seconds and round(seconds),
+            "rss_mb": rss_mb(),
+        }
+        self.run.status(**progress)
+        self.run.event("progress", **progress, **{k: round(float(v), 5) for k, v in logs.items()})
+
+    def on_test_begin(self, logs=None):
+        self.run.status(message="Validating.")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.run.event("epoch", epoch=epoch + 1, **{k: float(v) for k, v in (logs or {}).items()})
+        self.run.status(epoch=epoch + 1, step=0)
+        self.skipped = 0
+
+
+class BlockProgress(keras.callbacks.Callback):
+    """Progress of the blocks that learn from a teacher's, before the training proper; stops on request."""
+
+    def __init__(self, run, steps):
+        super().__init__()
+        self.run, self.steps = run, steps
+        self._beat = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The blocks' error became {logs['loss']} in step {batch + 1}: "
+                "start again with a lower block_learning_rate."
+            )
+        if self.run.cancel_requested:
+            raise CancelledError
+        if batch + 1 == self.steps or time.monotonic() - self._beat >= PROGRESS_SECONDS:
+            self._beat = time.monotonic()
+            self.run.status(step=batch + 1, steps=self.steps)
+            self.run.event("blocks", step=batch + 1, **{k: round(float(v), 5) for k, v in logs.items()})
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
+    stops on request, with the last state saved."""
+
+    def __init__(self, checkpoints, recorder, state, run, patient=()):
+        super().__init__()
+        self.checkpoints, self.recorder, self.run, self._patient = checkpoints, recorder, run, patient
+        self.best = state["best"] if state else NO_SCORE
+        self._saved = time.monotonic()
+
+    def on_train_begin(self, logs=None):
+        # Keras lets patience begin anew with every fit; a run that was stopped goes on counting.
+        counted = (self.checkpoints.state() or {}).get("patience", {})
+        for callback in self._patient:
+            for name, value in counted.get(type(callback).__name__, {}).items():
+                setattr(callback, name, value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        cancelled = self.run.cancel_requested
+        if cancelled or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            self._save(self.recorder.epoch, self.recorder.step)
+        if cancelled:
+            raise CancelledError
+
+    def on_test_begin(self, logs=None):
+        self._save(self.recorder.epoch, self.recorder.step)
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.run.cancel_requested:
+            raise CancelledError
+
+    def on_test_end(self, logs=None):
+        score = (logs or {}).get("mean_iou")
+        if score is not None and score > self.best:
+            save_weights(self.model, self.checkpoints.best)
+            self.best = float(score)
+            self.run.status(best=self.best)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save(epoch + 1, 0)
+
+    def _save(self, epoch, step):
+        patience = {type(c).__name__: {"best": c.best, "wait": c.wait} for c in self._patient}
+        self.checkpoints.save(self.model, epoch, step, self.best, patience)
+        self._saved = time.monotonic()
+
+
+class Samples(keras.callbacks.Callback):
+    """After every epoch, a picture of the same photos: input, truth, prediction."""
+
+    def __init__(self, model, samples, label_set, folder):
+        super().__init__()
+        step = max(1, len(samples) // SAMPLE_PHOTOS)
+        self._shown, self._label_set, self._folder = samples[::step][:SAMPLE_PHOTOS], label_set, Path(folder)
+        self._network = model  # shares its weights with the model being trained
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
+    def on_test_end(self, logs=None):
+        self._folder.mkdir(exist_ok=True)
+        rows = [self._row(sample) for sample in self._shown]
+        width = max(row.shape[1] for row in rows)
+        # In RGBA the gaps are transparent, whatever it is shown on.
+        page = np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0))) for r in rows])[:-8]
+        Image.fromarray(page).save(self._folder / f"epoch_{self._epoch:02d}.png")
+
+    def _row(self, sample):
+        image, truth = read_photo(sample.image_path), read_label_map(sample)
+        scale = SAMPLE_SIDE / max(truth.shape)
+        size = tuple(max(32, round(side * scale / 32) * 32) for side in truth.shape[::-1])
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        truth = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
+        logits = keras.ops.convert_to_numpy(self._network(image[None].astype(np.float32), training=False))[0]
+        predicted = np.where(truth == VOID, VOID, logits.argmax(-1)).astype(np.uint8)
+        pictures = [image, *(label_maps.overlay(image, m, self._label_set) for m in (truth, predicted))]
+        opaque = np.full((*truth.shape, 1), 255, np.uint8)
+        padded = [np.pad(np.dstack([p, opaque]), ((0, 0), (0, 8), (0, 0))) for p in pictures]
+        return np.concatenate(padded, axis=1)[:, :-8]
+
+
+class Curves(keras.callbacks.Callback):
+    """Draws ``curves.png`` from ``log.csv`` after every epoch: loss and mean IoU, training and validation."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self._folder = Path(folder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        from matplotlib.figure import Figure  # not needed to start training
+
+        events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
+        rows = [row for row in map(json.loads, events) if row["kind"] == "epoch"]
+        figure = Figure(figsize=(9, 3.5), layout="constrained")
+        for axes, key, title in zip(
+            figure.subplots(1, 2), ("loss", "mean_iou"), ("Loss", "Mean IoU"), strict=True
+        ):
+            for prefix, label in (("", "training"), ("val_", "validation")):
+                points = [(row["epoch"], row[prefix + key]) for row in rows if prefix + key in row]
+                if points:
+                    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+            axes.set(title=title, xlabel="epoch")
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(self._folder / "curves.png", dpi=110)
+
+
+def for_run(config, run, checkpoints, state, recorder, model, validation, dataset):
+    """Those of a run, in the order in which they have to act."""
+    out = run.path
+    patient = []  # before the checkpoints, which keep what these have counted
+    if config.reduce_lr and config.schedule == "constant":
+        patient.append(
+            keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=config.reduce_lr, min_lr=1e-8)
+        )
+    if config.early_stopping:
+        patient.append(keras.callbacks.EarlyStopping("val_loss", patience=config.early_stopping))
+    chosen = [
+        *patient,
+        recorder,
+        SaveCheckpoints(checkpoints, recorder, state, run, patient),
+        keras.callbacks.CSVLogger(out / "log.csv", append=state is not None),
+        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+        Samples(model, validation, dataset.label_set, out / "samples"),
+        Curves(out),
+    ]
+    if config.ema:
+        # Last, so that the average is in the model until all others have seen the end of the validation.
+        chosen.append(keras.callbacks.SwapEMAWeights())
+    return chosen
+
+
+def rss_mb():
+    """Memory of this process in megabytes, or None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return None
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)

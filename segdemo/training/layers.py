@@ -1,0 +1,350 @@
+"""Layers the segmentation networks share. Every tensor is channels-last: (B, H, W, C)."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from segdemo.errors import UserError
+from segdemo.training.kernels import has_atrous_gradient
+
+SERIAL = "segdemo"
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class AtrousConv2D(keras.layers.Conv2D):
+    """Conv2D whose atrous rate reaches the convolution kernel itself.
+
+    On TensorFlow, ``keras.layers.Conv2D(dilation_rate > 1)`` becomes SpaceToBatchND, Conv2D, BatchToSpaceND
+    on the CPU, which is two to eight times slower and clutters the exported graph. This layer calls
+    ``tf.nn.conv2d(dilations=...)`` there and Keras's own convolution on the other backends. Where TensorFlow has no
+    gradient of that, the gradient is that of Keras's way. Arguments, weights and results are those of
+    ``keras.layers.Conv2D``.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if keras.backend.backend() != "tensorflow" or self.groups > 1:
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        def convolved(inputs, kernel):
+            return tf.nn.conv2d(
+                inputs, kernel, self.strides, self.padding.upper(), dilations=self.dilation_rate
+            )
+
+        inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel)
+        if self.dilation_rate == (1, 1) or has_atrous_gradient(inputs.dtype.name):
+            return convolved(inputs, kernel)
+        by_keras = super().convolution_op
+
+        @tf.custom_gradient
+        def with_gradient(inputs, kernel):
+            def gradient(upstream):
+                with tf.GradientTape() as tape:
+                    tape.watch([inputs, kernel])
+                    outputs = by_keras(inputs, kernel)
+                return tape.gradient(outputs, [inputs, kernel], upstream)
+
+            return convolved(inputs, kernel), gradient
+
+        return with_gradient(inputs, kernel)
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """DepthwiseConv2D with stride 1 and an atrous rate, without SpaceToBatchND on the CPU.
+
+    TensorFlow has no atrous depthwise kernel for the CPU. To predict, the holes are written into the kernel as
+    zeros; ``export`` takes them out again. Training takes Keras's way, which there is twice as fast for 5x5 kernels.
+    Arguments, weights and results are those of ``keras.layers.DepthwiseConv2D``.
+    """
+
+    def call(self, inputs, training=None):
+        if keras.backend.backend() != "tensorflow" or self.dilation_rate == (1, 1) or training:
+            return super().call(inputs)
+        rate = self.dilation_rate[0]
+        height, width, channels, multiplier = self.kernel.shape
+        holes = ops.reshape(self.kernel, (height, 1, width, 1, channels, multiplier))
+        holes = ops.pad(holes, ((0, 0), (0, rate - 1), (0, 0), (0, rate - 1), (0, 0), (0, 0)))
+        holes = ops.reshape(holes, (height * rate, width * rate, channels, multiplier))
+        kernel = holes[: (height - 1) * rate + 1, : (width - 1) * rate + 1]
+        outputs = ops.depthwise_conv(inputs, kernel, self.strides, self.padding)
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return self.activation(outputs) if self.activation is not None else outputs
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class Preprocess(keras.layers.Layer):
+    """RGB in 0..255, uint8 or float, to what an ImageNet encoder was trained on.
+
+    Args:
+        style: ``"tf"`` scales to [-1, 1] (MobileNetV2). ``"caffe"`` flips to BGR and subtracts the ImageNet
+            mean without scaling (ResNet). ``"lite"`` is ``(x - 127) / 128`` (EfficientNet-Lite). ``"unit"`` scales to
+            [0, 1] (networks trained from scratch).
+
+    Call: (B, H, W, 3) to float (B, H, W, 3).
+    """
+
+    STYLES = ("tf", "caffe", "lite", "unit")
+
+    def __init__(self, style, **kwargs):
+        super().__init__(**kwargs)
+        if style not in self.STYLES:
+            raise UserError(f"Preprocess style is one of {', '.join(self.STYLES)}, not {style!r}.")
+        self.style = style
+
+    def call(self, images):
+        images = ops.cast(images, self.compute_dtype)
+        if self.style == "tf":
+            return images / 127.5 - 1.0
+        if self.style == "lite":
+            return (images - 127.0) / 128.0
+        if self.style == "unit":
+            return images / 255.0
+        mean = ops.cast([103.939, 116.779, 123.68], self.compute_dtype)  # B, G, R
+        return images[..., ::-1] - mean
+
+    def get_config(self):
+        return {**super().get_config(), "style": self.style}
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class ResizeLike(keras.layers.Layer):
+    """Bilinear resize of one feature map to ``factor`` times the height and width of another (half-pixel centres).
+
+    Call: ``(features (B, h, w, C), like (B, H, W, any))`` to (B, factor H, factor W, C). Sizes may be unknown until
+    run time.
+    """
+
+    def __init__(self, factor=1, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = int(factor)
+
+    def call(self, features, like):
+        if keras.backend.backend() != "tensorflow":
+            size = [self.factor * side for side in ops.shape(like)[1:3]]
+            return ops.image.resize(features, size, interpolation="bilinear")
+        import tensorflow as tf  # keras.ops.image.resize takes no size known only at run time
+
+        return tf.cast(
+            tf.image.resize(features, self.factor * tf.shape(like)[1:3], "bilinear"), features.dtype
+        )
+
+    def compute_output_shape(self, features_shape, like_shape):
+        size = (None if side is None else self.factor * side for side in like_shape[1:3])
+        return (features_shape[0], *size, features_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class PadToMultiple(keras.layers.Layer):
+    """Zeros below and to the right, up to the next multiple of ``multiple`` in height and width.
+
+    With the input a multiple of the network's largest stride, every decoder feature map has exactly the
+    size of the encoder's, whatever the image; ``CropLike`` takes the margin off the logits. Sizes that fit
+    already pass unchanged.
+
+    Call: (B, H, W, C) to (B, ceil(H / multiple) * multiple, ceil(W / multiple) * multiple, C).
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = int(multiple)
+
+    def call(self, features):
+        height, width = ops.shape(features)[1:3]
+        below, right = -height % self.multiple, -width % self.multiple
+        if isinstance(below, int) and isinstance(right, int) and below == right == 0:
+            return features
+        return ops.pad(features, [[0, 0], [0, below], [0, right], [0, 0]])
+
+    def compute_output_shape(self, shape):
+        height, width = (None if n is None else n + -n % self.multiple for n in shape[1:3])
+        return (shape[0], height, width, shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class CropLike(keras.layers.Layer):
+    """The upper left part of one feature map, as high and wide as another.
+
+    Call: ``(features (B, h, w, C), like (B, H, W, any))``, h >= H and w >= W, to (B, H, W, C).
+    """
+
+    def call(self, features, like):
+        height, width = ops.shape(like)[1:3]
+        return features[:, :height, :width, :]
+
+    def compute_output_shape(self, features_shape, like_shape):
+        return (features_shape[0], *like_shape[1:3], features_shape[-1])
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class BilinearInitializer(keras.initializers.Initializer):
+    """Kernel of a transposed convolution that interpolates bilinearly, each channel by itself.
+
+    For a stride s the kernel is 2s x 2s and holds, on the diagonal of its channels, the tent
+    ``(1 - |i - c| / s) * (1 - |j - c| / s)`` with c = s - 1/2 (Long, Shelhamer, Darrell, 2015, section 3.3).
+
+    Call: shape (2s, 2s, channels, channels) of a ``Conv2DTranspose`` kernel.
+
+    Raises:
+        ValueError: the kernel is not square and even, or channels in and out differ.
+    """
+
+    def __call__(self, shape, dtype=None):
+        rows, columns, outputs, inputs = shape
+        if rows != columns or rows % 2 or outputs != inputs:
+            raise UserError(
+                "Bilinear upsampling needs an even square kernel and as many channels out as in, "
+                f"not a kernel of shape {tuple(shape)}."
+            )
+        stride = rows // 2
+        tent = 1.0 - np.abs(np.arange(rows) - (stride - 0.5)) / stride
+        kernel = np.einsum("i,j,oc->ijoc", tent, tent, np.eye(outputs))
+        return ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class LearnedUpsampling(keras.layers.Conv2DTranspose):
+    """Transposed convolution that starts out as bilinear upsampling by ``stride`` (FCN's "deconvolution").
+
+    The features' border is repeated once around them, so that before training the result equals a bilinear
+    resize (half-pixel centres) up to the very edge instead of fading to zero there.
+
+    Args:
+        channels: of input and output.
+        stride: factor of the upsampling.
+
+    Call: (B, h, w, channels) to (B, h * stride, w * stride, channels).
+    """
+
+    def __init__(self, channels, stride, **kwargs):
+        self.channels, self.stride = int(channels), int(stride)
+        super().__init__(
+            self.channels,
+            2 * self.stride,
+            strides=self.stride,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=BilinearInitializer(),
+            **kwargs,
+        )
+
+    def call(self, features):
+        x = ops.concatenate([features[:, :1], features, features[:, -1:]], 1)
+        x = ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], 2)  # (B, h + 2, w + 2, C)
+        x = super().call(x)
+        return x[:, self.stride : -self.stride, self.stride : -self.stride]
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "channels": self.channels,
+            "stride": self.stride,
+        }
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class MaxPoolWithIndices(keras.layers.Layer):
+    """2x2 max pooling of stride 2 that also says which of its four pixels won.
+
+    Call: (B, H, W, C), H and W even, to ``(maxima (B, H/2, W/2, C), indices int32 (B, H/2, W/2, C))``. An
+    index is 0, 1, 2, 3 for the upper left, upper right, lower left, lower right pixel; of equals the first
+    wins.
+    """
+
+    def call(self, features):
+        maxima = ops.max_pool(features, 2, 2)
+        indices = ops.full_like(maxima, 3, dtype="int32")
+        for index, (i, j) in ((2, (1, 0)), (1, (0, 1)), (0, (0, 0))):
+            indices = ops.where(features[:, i::2, j::2] == maxima, index, indices)
+        return maxima, ops.stop_gradient(indices)
+
+    def compute_output_spec(self, features):
+        batch, height, width, channels = features.shape
+        if any(side is not None and side % 2 for side in (height, width)):
+            raise UserError(f"Pooling with indices needs an even height and width, not {height} x {width}.")
+        shape = (batch, height and height // 2, width and width // 2, channels)
+        return keras.KerasTensor(shape, features.dtype), keras.KerasTensor(shape, "int32")
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class MaxUnpool(keras.layers.Layer):
+    """Undoes ``MaxPoolWithIndices``: values go back to where the maxima were, all other pixels are 0.
+
+    Badrinarayanan, Kendall, Cipolla, "SegNet", arXiv:1511.00561 (2017), figure 3. Comparisons and reshapes
+    only, so it runs on every backend and exports to plain ONNX operators.
+
+    Call: ``(features (B, h, w, C), indices int32 (B, h, w, C))`` to (B, 2h, 2w, C).
+    """
+
+    def call(self, features, indices):
+        corners = [ops.where(indices == index, features, 0) for index in range(4)]
+        upper, lower = ops.stack(corners[:2], 3), ops.stack(corners[2:], 3)  # (B, h, w, 2, C)
+        _, height, width, channels = ops.shape(features)
+        rows = [ops.reshape(row, (-1, height, 2 * width, channels)) for row in (upper, lower)]
+        return ops.reshape(ops.stack(rows, 2), (-1, 2 * height, 2 * width, channels))
+
+    def compute_output_shape(self, features_shape, indices_shape):
+        if features_shape[-1] != indices_shape[-1]:
+            raise UserError(
+                f"The pooling indices have {indices_shape[-1]} channels and the features "
+                f"{features_shape[-1]}: a decoder stage must end with the width of the encoder stage whose "
+                "indices come next."
+            )
+        height, width = (None if n is None else 2 * n for n in features_shape[1:3])
+        return (features_shape[0], height, width, features_shape[-1])
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class MonteCarloDropout(keras.layers.Dropout):
+    """Dropout that stays active at prediction, so that repeated passes sample from the posterior.
+
+    Gal and Ghahramani, "Dropout as a Bayesian Approximation", arXiv:1506.02142 (2016). The exported graph
+    draws new noise at each run. ``keras.utils.set_random_seed`` makes it repeatable.
+
+    Call: any shape, to the same shape; a share ``rate`` of the entries becomes 0, the others grow by
+    ``1 / (1 - rate)``.
+    """
+
+    def call(self, inputs, training=None):
+        if keras.backend.backend() != "tensorflow" or self.rate == 0:
+            return super().call(inputs, training=True)
+        import tensorflow as tf
+
+        # Keras draws from StatelessRandomUniform, which has no counterpart in ONNX; RandomUniform has one.
+        noise = tf.random.uniform(tf.shape(inputs), dtype=inputs.dtype)
+        return tf.where(noise >= self.rate, inputs / (1.0 - self.rate), tf.zeros_like(inputs))
+
+
+def last_logits(model):
+    """What a segmentation model gives before its last bilinear upsampling: a tensor (B, h, w, K).
+
+    That is the output of its layer ``"fine_logits"``, else of ``"logits"``, else its own.
+    """
+    found = {layer.name: layer for layer in model.layers}
+    last = found.get("fine_logits") or found.get("logits")
+    return last.output if last else model.output
+
+
+def conv_bn_relu(x, filters, kernel_size=3, rate=1, stride=1, name=None):
+    """Convolution without bias, BatchNorm, ReLU. (B, H, W, C) to (B, ceil(H / stride), ceil(W / stride), filters)."""
+    x = AtrousConv2D(
+        filters,
+        kernel_size,
+        stride,
+        padding="same",
+        dilation_rate=rate,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,213 @@
+"""The components of the Annotate tab and how they are arranged."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from segdemo.core.labels import LABEL_SETS
+from segdemo.core.settings import on_spaces
+from segdemo.data import formats
+from segdemo.ui.components import canvas, label_table, photo_list
+from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
+from segdemo.ui.inputs import only_uploads
+from segdemo.ui.markup import html, panel
+
+NOTHING = "none"  # start from no model
+OWN = "own"  # the visitor's own classes
+FORMAT_NAMES = {
+    "voc": "VOC masks",
+    "coco": "COCO",
+    "panoptic": "COCO panoptic",
+    "yolo": "YOLO",
+    "labelme": "labelme",
+    "overlay": "Overlays",
+}
+PRESELECTED = ("voc", "coco", "yolo", "overlay")
+ARCHIVE_BYTES = 2_000_000_000  # of one archive to import; what a photo may have, intake says
+CSS = (Path(__file__).parent / "annotate.css").read_text("utf-8")
+_SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."
+
+
+class Layout:
+    """The components, built inside the current Blocks.
+
+    Args:
+        desk: the ``Desk`` the canvas saves to.
+        tabs: the ``gr.Tabs`` of the page.
+        shown: the ``segment.Shown`` of the Segment tab.
+
+    Attributes:
+        inputs: what every event of the tab may read.
+        outputs: what it may change.
+    """
+
+    def __init__(self, desk, tabs, shown):
+        self.desk, self.tabs, self.shown = desk, tabs, shown
+        self.opened = gr.State(None)  # id of the photo in the canvas
+        self.seen = gr.State(())  # photos offered by "next" so far
+        self.undoing = gr.State(None)  # what the undo button takes back: (kind, collection or key, photo)
+        self.remembered = gr.BrowserState(
+            {"collection": None, "photo": None}, storage_key="segdemo-annotate", secret="segdemo-annotate"
+        )
+        if on_spaces():
+            panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=290):
+                self._collection_column()
+            with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
+                self._stage_column()
+        self.inputs = {
+            *(self.opened, self.seen, self.undoing, self.remembered),
+            *(self.collection, self.new_title, self.new_labels, self.new_table, self.title, self.table),
+            *(self.files, self.search, self.which, self.class_, self.sort, self.page),
+            *(self.formats, self.archive, self.into, self.model, self.revisions),
+            *(self.shown.choice, self.shown.model),
+        }
+        self.outputs = [
+            *(self.tabs, self.opened, self.seen, self.undoing, self.remembered),
+            *(self.collection, self.creator, self.new_title, self.new_table, self.title, self.table),
+            *(self.body, self.files, self.search, self.which, self.class_, self.photos, self.count),
+            *(self.page, self.previous, self.following, self.archive, self.download),
+            *(self.account, self.account_list, self.account_csv),
+            *(self.notice, self.undo_bar, self.undo_text, self.undo, self.hint, self.desktop),
+            *(self.photo_title, self.model, self.canvas, self.history, self.revisions, self.restore),
+        ]
+
+    def _collection_column(self):
+        with gr.Row(elem_classes="segdemo-bar"):
+            self.collection = gr.Dropdown(
+                [], label="Collection", scale=3, min_width=160, elem_id="collection"
+            )
+            self.new = gr.Button("New", size="sm", min_width=70, elem_id="collection-new")
+        self._creator()
+        with gr.Column(visible=False) as self.body:
+            self.files = only_uploads(
+                gr.File(
+                    label="Add photos: drop or pick several",
+                    file_count="multiple",
+                    height=160,
+                    elem_id="add-photos",
+                )
+            )
+            self.add_shown = gr.Button("Add the photo shown in Segment", size="sm", elem_id="add-shown")
+            self._list()
+            with gr.Accordion("Export and import", open=False):
+                self._exchange()
+            with gr.Accordion("Name and classes of this collection", open=False):
+                self.title = gr.Textbox(label="Name", max_lines=1, elem_id="collection-title")
+                self.table = label_table.label_table(elem_id="collection-table")
+                self.change = gr.Button("Save name and classes", size="sm", elem_id="collection-change")
+                self.discard = gr.Button(
+                    "Delete this collection", size="sm", variant="stop", elem_id="collection-delete"
+                )
+
+    def _creator(self):
+        kinds = [(f"{s.title} ({len(s)} classes)", name) for name, s in LABEL_SETS.items()]
+        with gr.Group(visible=False) as self.creator:
+            self.new_title = gr.Textbox(
+                label="Name of the new collection", max_lines=1, elem_id="new-title", placeholder="My photos"
+            )
+            self.new_labels = gr.Radio(
+                [*kinds, ("My own", OWN)], value=next(iter(LABEL_SETS)), label="Classes", elem_id="new-labels"
+            )
+            self.new_table = label_table.label_table(
+                label_table.first_table(), visible=False, elem_id="new-table", padding=True
+            )
+            with gr.Row(elem_classes="segdemo-buttons"):
+                self.create = gr.Button(
+                    "Create", variant="primary", size="sm", min_width=80, elem_id="collection-create"
+                )
+                self.cancel = gr.Button("Cancel", size="sm", min_width=80)
+
+    def _list(self):
+        self.search = gr.Textbox(
+            show_label=False,
+            label="Search",
+            placeholder="Search by name",
+            max_lines=1,
+            elem_id="photo-search",
+        )
+        with gr.Row():
+            self.which = gr.Dropdown(
+                [(text, which) for which, (text, *_) in WHICH.items()],
+                value="all",
+                label="Show",
+                min_width=120,
+                elem_id="photo-which",
+            )
+            self.class_ = gr.Dropdown(
+                [("any class", ANY_CLASS)],
+                value=ANY_CLASS,
+                label="With",
+                min_width=120,
+                elem_id="photo-class",
+            )
+        self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort")
+        self.photos = photo_list.photo_list(elem_id="photo-list")
+        self.page = gr.State(1)
+        self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
+        with gr.Row():
+            self.previous = gr.Button("Back", size="sm", min_width=70, visible=False)
+            self.following = gr.Button("More", size="sm", min_width=70, visible=False, elem_id="photo-more")
+
+    def _exchange(self):
+        self.formats = gr.CheckboxGroup(
+            [(FORMAT_NAMES[f], f) for f in formats.FORMATS],
+            value=list(PRESELECTED),
+            label="Put into the ZIP",
+        )
+        self.export = gr.Button("Export all labelled photos", size="sm", elem_id="export")
+        self.download = gr.DownloadButton(
+            "Download", size="sm", variant="primary", visible=False, elem_id="export-download"
+        )
+        self.into = gr.Radio(
+            [("this collection", "this"), ("a new collection", "new")], value="this", label="Import into"
+        )
+        self.archive = only_uploads(
+            gr.File(
+                label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…",
+                height=160,
+                elem_id="import-archive",
+            )
+        )
+
+    def _stage_column(self):
+        self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="annotate-notice")
+        with gr.Accordion(
+            "What the import left out", open=False, visible=False, elem_id="account"
+        ) as self.account:
+            self.account_list = panel(elem_classes="segdemo-account", elem_id="account-list")
+            self.account_csv = gr.DownloadButton("Download as CSV", size="sm", elem_id="account-csv")
+        with gr.Row(visible=False, elem_classes="segdemo-bar", elem_id="undo-bar") as self.undo_bar:
+            self.undo_text = panel(elem_classes="segdemo-said")
+            self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, elem_id="undo")
+        self.hint = panel(
+            html(
+                '<p class="segdemo-hint"><span>Create or choose a collection, add photos, and pick one from the list '
+                "to label it here.<br>To correct a prediction, press <b>Correct this mask</b> in Segment.</span></p>"
+            ),
+            elem_id="annotate-hint",
+        )
+        with gr.Column(visible=False) as self.desktop:
+            with gr.Row(elem_classes="segdemo-bar"):
+                self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
+                self.model = gr.Dropdown(
+                    [("no model", NOTHING)],
+                    value=NOTHING,
+                    label="Start from the prediction of",
+                    min_width=180,
+                    elem_id="start-model",
+                )
+                self.delete = gr.Button(
+                    "Delete photo", size="sm", min_width=110, scale=0, elem_id="photo-delete"
+                )
+            self.canvas = canvas.mask_canvas(
+                on_save=self.desk.save, on_import=self.desk.read_mask, elem_id="annotate-canvas"
+            )
+            with gr.Accordion(
+                "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
+            ) as self.history:
+                self.revisions = gr.Radio([], label="Revisions, newest first", elem_id="revisions")
+                self.restore = gr.Button(
+                    "Restore this one", size="sm", interactive=False, elem_id="revision-restore"
+                )

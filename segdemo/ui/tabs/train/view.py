@@ -1,0 +1,367 @@
+"""How runs look: the list, progress, curves, results and origin of one, as HTML; and its pictures."""
+
+import json
+from datetime import datetime
+from threading import Lock
+
+from markupsafe import Markup
+
+from segdemo.runs.estimates import duration
+from segdemo.ui.components.run_chart import chart
+from segdemo.ui.markup import html, join
+from segdemo.ui.served import served
+
+STATES = {
+    "queued": "waiting",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+KEPT = 32  # histories
+ROWS = 12  # of a table of scores, before another begins beside it
+
+
+class History:
+    """The points of a run's curves: (epochs, value) by series name."""
+
+    def __init__(self):
+        self.cursor = 0  # what to give ``Runs.follow`` next time
+        self.steps = 0  # of an epoch, for events that do not say it
+        self._steps, self._epochs = {}, {}
+
+    def add(self, events):
+        """Take what ``Runs.follow`` tells; steps done again after a resumption count once."""
+        for event in events:
+            try:
+                if event["kind"] == "progress":
+                    at = event["epoch"] + event["step"] / max(1, event.get("steps") or self.steps or 1)
+                    self._steps[at] = event
+                elif event["kind"] == "epoch":
+                    self._epochs[event["epoch"]] = event
+            except (KeyError, TypeError):
+                continue
+
+    def points(self, key):
+        """Training values while it learns, thinned out to what a chart can show."""
+        found = sorted((at, event[key]) for at, event in self._steps.items() if _number(event.get(key)))
+        return found[:: 1 + len(found) // 400]
+
+    def epochs(self, key):
+        """Values after each epoch."""
+        return sorted((at, event[key]) for at, event in self._epochs.items() if _number(event.get(key)))
+
+
+class Histories:
+    """The histories of the runs that somebody looks at, read on where they ended."""
+
+    def __init__(self, runs):
+        self._runs, self._kept, self._lock = runs, {}, Lock()
+
+    def follow(self, run_id):
+        """(Snapshot, History) of a run. Raises NotFoundError."""
+        with self._lock:
+            history = self._kept.pop(run_id, None) or History()
+            snapshot = self._runs.follow(run_id, history.cursor)
+            if snapshot.cursor < history.cursor:  # another file under the same name
+                history = History()
+                snapshot = self._runs.follow(run_id)
+            history.steps = snapshot.steps
+            history.add(snapshot.events)
+            history.cursor = snapshot.cursor
+            self._kept[run_id] = history
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return snapshot, history
+
+
+# --- the list ----------------------------------------------------------------------------------------------
+
+
+def listing(snapshots, chosen):
+    """HTML of the list of runs; its buttons carry the run's id as ``data-id``."""
+    rows = join(_row(snapshot, snapshot.id == chosen) for snapshot in snapshots)
+    return html('<div class="tr-list" role="list" aria-label="Runs">{}</div>', rows)
+
+
+def _row(run, chosen):
+    facts = [when(run.created)]
+    if run.state == "queued":
+        facts = [f"{ordinal(run.position)} in the queue", *facts]
+    elif run.state == "running":
+        facts = [f"epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}", *facts]
+    if run.model:
+        facts.insert(0, run.model)
+    if run.best is not None and run.best >= 0:
+        facts.insert(0, f"best {100 * run.best:.1f}")
+    bar = html('<i style="width: {:.1f}%"></i>', 100 * fraction(run)) if not run.ended else ""
+    return html(
+        '<button type="button" role="listitem" data-id="{}" aria-pressed="{}" class="tr-row">'
+        "{}<b>{}</b><span>{}</span>{}</button>",
+        run.id,
+        str(chosen).lower(),
+        badge(run),
+        run.title,
+        " · ".join(filter(None, facts)),
+        bar,
+    )
+
+
+def badge(run):
+    """HTML of a run's state."""
+    text = "stopping" if run.cancelling else STATES.get(run.state, run.state)
+    return html('<em class="tr-badge {}">{}</em>', run.state, text)
+
+
+def fraction(run):
+    """How much of a run's steps are done, 0..1."""
+    if run.state == "done":
+        return 1.0
+    done = run.epoch + (run.step / run.steps if run.steps and run.epoch < run.epochs else 0)
+    return min(1.0, done / run.epochs) if run.epochs else 0.0
+
+
+def ordinal(number):
+    """``"1st"``, ``"2nd"``, ..."""
+    ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def when(stamp):
+    """An ISO time as this machine's people would say it."""
+    try:
+        time = datetime.fromisoformat(stamp).astimezone()
+    except (TypeError, ValueError):
+        return ""
+    return f"{time:%d %b %H:%M}".lstrip("0")
+
+
+# --- one run -----------------------------------------------------------------------------------------------
+
+
+def head(run):
+    """HTML of a run's title, state, progress and numbers."""
+    share = fraction(run)
+    state = run.message
+    if run.state == "queued" and run.position:
+        state = f"{run.message} It is {ordinal(run.position)} in the queue."
+    elif run.cancelling:
+        state = "It stops after the step in progress and keeps its checkpoints."
+    epoch = min(run.epoch + (run.state == "running"), run.epochs) if run.state != "done" else run.epochs
+    numbers = [("Epoch", f"{max(epoch, 0)} of {run.epochs}")]
+    learning = run.state == "running" and run.epoch < run.epochs
+    if learning and run.steps:
+        numbers.append(("Step", f"{run.step:,} of {run.steps:,}"))
+    if learning:
+        speed, left = run.images_per_second, run.eta_seconds
+        numbers += [
+            ("Photos a second", f"{speed:.1f}" if _number(speed) else "\N{EN DASH}"),
+            ("Time left", duration(left) if _number(left) else "\N{EN DASH}"),
+            ("Memory", f"{run.rss_mb / 1000:.1f} GB" if _number(run.rss_mb) else "\N{EN DASH}"),
+        ]
+    if run.best is not None and run.best >= 0:
+        numbers.append(("Best mean IoU", f"{100 * run.best:.1f}"))
+    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers)
+    role = "alert" if run.state == "failed" else "paragraph"
+    return html(
+        '<section class="tr-head" data-run="{}" data-state="{}"><header><h2>{}</h2>{}</header>'
+        '<p role="{}">{}</p><div class="tr-bar {}" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        'aria-valuenow="{:.0f}" aria-label="Progress"><i style="width: {:.2f}%"></i></div>'
+        "<dl>{}</dl></section>",
+        run.id,
+        run.state,
+        run.title,
+        badge(run),
+        role,
+        state,
+        run.state,
+        100 * share,
+        100 * share,
+        rows,
+    )
+
+
+def curves(run, history):
+    """HTML of the charts of loss and mean IoU; "" before the first point."""
+    charts = [
+        chart(
+            title, history.points(key), history.epochs(key), history.epochs(f"val_{key}"), run.epochs, scale
+        )
+        for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100))
+    ]
+    return (
+        html('<div class="tr-charts">{}</div>', join(Markup(drawn) for drawn in charts))
+        if any(charts)
+        else ""
+    )
+
+
+def result(run, version, others):
+    """HTML of the scores before and after, and of the versions of the model.
+
+    Args:
+        run: a Snapshot.
+        version: the ``versions.Version`` it became, or None.
+        others: all Versions of that model, newest first.
+    """
+    if not run.report or not run.report.get("after"):
+        return ""
+    after, before = run.report["after"], run.report.get("before") or {}
+    rows = [
+        ("Mean IoU", "mean_iou"),
+        ("Mean accuracy", "mean_accuracy"),
+        ("Pixel accuracy", "pixel_accuracy"),
+    ]
+    lines = [_score(html("<b>{}</b>", title), before.get(key), after.get(key)) for title, key in rows]
+    earlier = before.get("class_iou") or {}
+    classes = (after.get("class_iou") or {}).items()
+    shown = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
+    lines += [_score(name, earlier.get(name), value) for name, value in shown]
+    absent = len(classes) - len(shown)
+    what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
+    parent = before.get("model")
+    note = (
+        f"Before is {parent}, the model it started from."
+        if parent
+        else "There is no score before: it started from no model with these classes."
+    )
+    if absent:
+        note += f" {absent} of the {len(classes)} classes are not in these photos."
+    columns = [lines[i : i + ROWS] for i in range(0, len(lines), ROWS)]
+    tables = join(
+        html(
+            "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
+            "<tbody>{}</tbody></table>",
+            "" if i else what,
+            join(column),
+        )
+        for i, column in enumerate(columns)
+    )
+    return html(
+        '<section class="tr-result"><h3>Result</h3><p>{}</p><div class="tr-tables">{}</div>{}</section>',
+        note,
+        tables,
+        _versions(version, others),
+    )
+
+
+def _score(title, before, after):
+    change, kind = "", ""
+    if _number(before) and _number(after):
+        points = round(100 * (after - before), 1)
+        kind = "better" if points > 0 else "worse" if points < 0 else ""
+        change = f"{points:+.1f}"
+    bar = html('<i style="width: {:.1f}%"></i>', 100 * after) if _number(after) else ""
+    return html(
+        "<tr><th>{}</th><td>{}</td><td class='tr-after'>{}{}</td><td class=\"{}\">{}</td></tr>",
+        title,
+        _percent(before),
+        _percent(after),
+        bar,
+        kind,
+        change,
+    )
+
+
+def _versions(version, others):
+    if version is None:
+        return ""
+    rows = html("")
+    for other in others:
+        scores = (
+            _percent((other.before or {}).get("mean_iou")),
+            _percent((other.after or {}).get("mean_iou")),
+        )
+        rows += html(
+            "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>",
+            "this" if other.number == version.number else "",
+            other.served_as,
+            when(other.installed),
+            scores[0],
+            scores[1],
+            "in use" if other.current else "",
+        )
+    stands = next((other for other in others if other.current), None)
+    name = version.name
+    now = (
+        html("<b>{}</b> stands for version {}.", name, stands.number)
+        if stands
+        else html(
+            "No version of <b>{}</b> is promoted yet: it can be chosen as {} only.", name, version.served_as
+        )
+    )
+    objection = version.objection()
+    refused = html('<p class="tr-objection">{}</p>', objection) if objection and not version.current else ""
+    return html(
+        "<h3>Versions</h3><p>{}</p>{}<table class='tr-versions'><tbody>{}</tbody></table>", now, refused, rows
+    )
+
+
+def origin(run):
+    """HTML of where a run's model comes from: parent, data, code, settings."""
+    lineage = run.lineage
+    settings = lineage.get("settings") or run.settings
+    digest = lineage.get("dataset_hash")
+    data = f"{settings.get('dataset', '')} in {settings.get('data', '')}"
+    if digest:
+        data += f", hash {digest[:12]}"
+    if lineage.get("dataset_changed"):
+        data += " (it changed while the run went on)"
+    facts = [
+        ("Run", run.id),
+        ("Started", f"{when(run.created)}{f' by {run.user}' if run.user else ''}"),
+        ("Parent", settings.get("start_from") or "none: untrained"),
+        ("Dataset", data),
+        ("Code", lineage.get("code") or "known when it begins"),
+        ("Folder", str(run.folder)),
+    ]
+    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, str(value)) for name, value in facts)
+    shown = join(
+        html("<div><dt>{}</dt><dd>{}</dd></div>", name.replace("_", " "), _plain(value))
+        for name, value in sorted(settings.items())
+        if name not in ("data", "dataset", "start_from") and value not in ("", None, {})
+    )
+    board = f"tensorboard --logdir {run.folder / 'tensorboard'}"
+    return html(
+        '<section class="tr-origin"><dl class="wide">{}</dl><h3>Settings</h3><dl>{}</dl><p>'
+        "TensorBoard opens it with</p><pre>{}</pre></section>",
+        rows,
+        shown,
+        board,
+    )
+
+
+def log(run):
+    """HTML of the last lines the trainer printed."""
+    text = run.log.strip() or "Nothing was printed yet."
+    return html('<pre class="tr-log" tabindex="0">{}</pre>', text)
+
+
+def samples(run, history):
+    """Value of the component that shows the pictures after each epoch."""
+    scores = dict(history.epochs("val_mean_iou"))
+    pictures = []
+    for path in run.samples:
+        number = path.stem.removeprefix("epoch_")
+        if number.isdigit() and path.stat().st_size:
+            score = scores.get(int(number))
+            pictures.append(
+                {
+                    "epoch": int(number),
+                    "score": f"{100 * score:.1f}" if score is not None else "",
+                    "file": served(path),
+                }
+            )
+    return {"run": run.id, "epochs": run.epochs, "pictures": sorted(pictures, key=lambda p: p["epoch"])}
+
+
+def _plain(value):
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _percent(value):
+    return f"{100 * value:.1f}" if _number(value) else "\N{EN DASH}"
+
+
+def _number(value):
+    return isinstance(value, int | float) and value == value and abs(value) != float("inf")

@@ -1,0 +1,87 @@
+import errno
+import multiprocessing.pool
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segdemo.core.files import DiskError, StoreError, locked, read_json, trim, write_atomic, write_json
+
+TESTS = Path(__file__).parent.parent
+
+
+def test_write_atomic_replaces_the_whole_file_and_makes_folders(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_atomic(path, b"long old text")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_full_disk_leaves_the_old_file_and_says_so_in_one_sentence(tmp_path, monkeypatch, call):
+    path = tmp_path / "b.txt"
+    write_atomic(path, b"old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(
+        DiskError, match=r"^The disk is full, so b\.txt was not saved: free some space.*\.$"
+    ) as e:
+        write_atomic(path, b"new")
+    assert e.value.errno == errno.ENOSPC
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DiskError, match="cannot be written"):
+        write_atomic(tmp_path / "file" / "below.txt", b"new")
+
+
+def _count_up(path, times):
+    for _ in range(times):
+        with locked(path.with_suffix(".lock")):
+            path.write_text(str(int(path.read_text()) + 1))
+
+
+def test_a_lock_holds_between_processes(tmp_path):
+    path = tmp_path / "count"
+    path.write_text("0")
+    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}); from pathlib import Path; import core.test_files as t; "
+    code += f"t._count_up(Path({str(path)!r}), 20)"
+    workers = [subprocess.Popen([sys.executable, "-c", code], cwd=TESTS.parent) for _ in range(2)]
+    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert path.read_text() == "40"
+
+
+def test_a_lock_that_stays_taken_is_an_error_after_a_while(tmp_path):
+    with (
+        locked(tmp_path / "x.lock"),
+        pytest.raises(StoreError, match=r"^x has been busy"),
+        multiprocessing.pool.ThreadPool(1) as pool,
+    ):
+        pool.apply(lambda: locked(tmp_path / "x.lock", timeout=0.1).__enter__())
+
+
+def test_json_comes_back_as_it_went_even_if_a_file_name_in_it_is_no_text(tmp_path):
+    data = {"name": "Zürich", "path": "photo-\udcff.jpg"}
+    write_json(tmp_path / "a.json", data)
+    assert read_json(tmp_path / "a.json") == data
+    assert "Zürich" in (tmp_path / "a.json").read_text("utf-8")
+
+
+def test_trim_removes_the_oldest_first(tmp_path):
+    for age, name in enumerate("abcd"):
+        file = tmp_path / name
+        file.write_bytes(bytes(10))
+        os.utime(file, (1000 - age, 1000 - age))  # d is the oldest
+    trim(tmp_path, 20, keep=[tmp_path / "d"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d"]
+    trim(tmp_path, 20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

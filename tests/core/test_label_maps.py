@@ -1,0 +1,551 @@
+"""Label maps in all their forms, against cases worked out by hand and against pycocotools."""
+
+import io
+import math
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from scipy import ndimage
+from skimage import segmentation
+
+from segdemo.core import label_maps
+from segdemo.core.label_maps import MaskError
+from segdemo.core.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet, voc_color
+from segdemo.core.photos import Limits
+
+FULL = LabelSet(
+    "full", "Full", tuple(f"c{i}" for i in range(255)), tuple(voc_color(i) for i in range(255)), None
+)
+SMALL = np.array([[0, 1, 20], [255, 8, 8]], np.uint8)
+
+
+def png(image, **options):
+    out = io.BytesIO()
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def palettized(indices, palette):
+    image = Image.fromarray(np.asarray(indices, np.uint8))
+    image.putpalette([v for color in palette for v in color])
+    return png(image)
+
+
+def grey_png(depth, width, row):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, 1, depth, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def refusal(source, *args, **options):
+    with pytest.raises(MaskError) as caught:
+        label_maps.decode_png(source, *args, **options)
+    message = str(caught.value)
+    assert message.endswith(".") and "\n" not in message
+    return message
+
+
+def random_map(seed, height, width, ids):
+    return np.random.default_rng(seed).choice(np.array(ids, np.uint8), (height, width))
+
+
+# --------------------------------------------------------------------------------------------------- PNG
+
+
+def test_encoded_png_is_palettized_with_the_label_sets_colours():
+    image = Image.open(io.BytesIO(label_maps.encode_png(SMALL, VOC)))
+    assert image.mode == "P" and image.size == (3, 2)
+    assert np.array_equal(np.array(image), SMALL)
+    rgb = np.array(image.convert("RGB"))
+    assert rgb[0].tolist() == [[0, 0, 0], [128, 0, 0], [0, 64, 128]]
+    assert rgb[1].tolist() == [list(VOID_COLOR), [64, 0, 0], [64, 0, 0]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (13, 17), (64, 64), (257, 3)])
+def test_png_round_trip_of_all_256_values(shape):
+    label_map = np.resize(np.arange(256, dtype=np.uint8)[::-1], shape)
+    data = label_maps.encode_png(label_map, FULL)
+    for label_set in (FULL, None):
+        result = label_maps.decode_png(data, label_set, shape)
+        assert result.dtype == np.uint8 and result.flags.c_contiguous and np.array_equal(result, label_map)
+
+
+def test_png_round_trip_at_48_megapixels():
+    label_map = np.kron(random_map(0, 60, 80, [*range(21), 255]), np.ones((100, 100), np.uint8))
+    assert np.array_equal(
+        label_maps.decode_png(label_maps.encode_png(label_map, VOC), VOC, (6000, 8000)), label_map
+    )
+
+
+def test_encoding_takes_views():
+    label_map = random_map(0, 9, 11, range(21))
+    assert np.array_equal(
+        label_maps.decode_png(label_maps.encode_png(label_map.T[::-1], VOC)), label_map.T[::-1]
+    )
+
+
+def test_encoding_refuses_what_is_no_label_map_of_the_set():
+    with pytest.raises(
+        MaskError, match=r"x=2, y=1 has class id 21, but PASCAL VOC 2012 has only the ids 0 to 20"
+    ):
+        label_maps.encode_png(np.array([[0, 255, 20], [20, 0, 21]], np.uint8), VOC)
+    for wrong in (SMALL.astype(int), SMALL[None], SMALL.tolist(), np.zeros((0, 3), np.uint8)):
+        with pytest.raises(MaskError):
+            label_maps.encode_png(wrong, VOC)
+
+
+def test_a_grey_png_holds_ids():
+    assert np.array_equal(label_maps.decode_png(png(SMALL), VOC), SMALL)
+    assert np.array_equal(label_maps.decode_png(png(SMALL)), SMALL)
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "ids"),
+    [(1, b"\xa0", [1, 0, 1]), (2, b"\x1b", [0, 1, 2, 3]), (4, b"\x01\x2f", [0, 1, 2, 15])],
+)
+def test_grey_of_few_bits_is_not_stretched(depth, row, ids):
+    assert label_maps.decode_png(grey_png(depth, len(ids), row), VOC)[0].tolist() == ids
+
+
+def test_an_rgb_png_in_the_palettes_colours():
+    rgb = label_maps.colourise(SMALL, VOC)
+    assert np.array_equal(label_maps.decode_png(png(rgb), VOC), SMALL)
+    opaque = np.dstack([rgb, np.full(SMALL.shape, 255, np.uint8)])
+    assert np.array_equal(label_maps.decode_png(png(opaque), VOC), SMALL)
+    assert "need a label set" in refusal(png(rgb))
+
+
+def test_a_stray_colour_is_named_and_found():
+    rgb = label_maps.colourise(SMALL, VOC)
+    rgb[1, 2] = (1, 2, 3)
+    message = refusal(png(rgb), VOC)
+    assert "x=2, y=1" in message and "(1, 2, 3)" in message and "PASCAL VOC 2012" in message
+
+
+def test_indices_count_whatever_the_palette_looks_like():
+    ids = np.array([[0, 1, 2]], np.uint8)
+    ramp = [(i, i, i) for i in range(256)]
+    voc_palette = [voc_color(i) for i in range(256)]
+    strange = [(9, 8, 7), (6, 5, 4), (3, 2, 1)]
+    for palette in (ramp, voc_palette, strange, list(PETS.colors), voc_palette[:3]):
+        assert np.array_equal(label_maps.decode_png(palettized(ids, palette), PETS), ids)
+    # Only "pet" is there, painted black by a tool that knows VOC's palette; black is background in Pets.
+    assert label_maps.decode_png(palettized([[0, 0]], voc_palette), PETS).tolist() == [[0, 0]]
+
+
+def test_a_rearranged_palette_is_read_by_colour():
+    palette = [VOC.colors[8], VOID_COLOR, VOC.colors[0]]  # as an editor sorts or crops it
+    assert label_maps.decode_png(palettized([[0, 1, 2]], palette), VOC).tolist() == [[8, 255, 0]]
+    assert label_maps.decode_png(palettized([[0, 1, 2]], palette)).tolist() == [[0, 1, 2]]
+
+
+def test_palette_transparency_does_not_change_ids():
+    image = Image.fromarray(SMALL)
+    image.putpalette(VOC.palette())
+    assert np.array_equal(label_maps.decode_png(png(image, transparency=0), VOC), SMALL)
+
+
+def test_ids_outside_the_label_set_are_named_and_found():
+    ids = np.zeros((4, 5), np.uint8)
+    ids[2, 3], ids[3, 0] = 3, 200
+    message = refusal(png(ids), PETS)
+    assert "x=3, y=2" in message and "class id 3" in message and "0 to 2 and 255 for void" in message
+    assert "class id 200" in refusal(png(np.where(ids == 3, 0, ids).astype(np.uint8)), PETS)
+    palette = [(7, 7, i) for i in range(256)]
+    assert "class id 3" in refusal(palettized(ids, palette), PETS)
+
+
+def test_wrong_size_says_both_sizes_and_nothing_is_resized():
+    message = refusal(png(SMALL), VOC, (3, 2))
+    assert "3x2 pixels" in message and "photo measures 2x3" in message
+    assert label_maps.decode_png(png(SMALL), VOC, (2, 3)).shape == (2, 3)
+
+
+def test_size_is_checked_before_decoding(monkeypatch):
+    data = png(SMALL)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert "million" in refusal(data, limits=Limits(max_pixels=5))
+    assert "photo measures" in refusal(data, size=(9, 9))
+
+
+def test_sixteen_bits_are_refused():
+    assert "16 bits" in refusal(png(SMALL.astype(np.uint16)), VOC)
+    assert "16 bits" in refusal(png(SMALL.astype(np.uint16)))
+
+
+def test_transparent_pixels_are_refused_and_found():
+    rgba = np.dstack([label_maps.colourise(SMALL, VOC), np.full(SMALL.shape, 255, np.uint8)])
+    rgba[0, 2, 3] = 254
+    assert "x=2, y=0 is transparent" in refusal(png(rgba), VOC)
+    la = Image.merge("LA", [Image.fromarray(SMALL), Image.new("L", (3, 2), 255)])
+    assert np.array_equal(label_maps.decode_png(png(la), VOC), SMALL)
+    la.putpixel((1, 1), (8, 0))
+    assert "x=1, y=1 is transparent" in refusal(png(la), VOC)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_other_formats_are_refused(format):
+    out = io.BytesIO()
+    Image.fromarray(SMALL).save(out, format)
+    message = refusal(out.getvalue(), VOC)
+    assert "not a PNG" in message and ("lossy" in message) == (format in ("JPEG", "WEBP"))
+
+
+def test_damaged_missing_and_empty_masks_are_refused(tmp_path):
+    noise = png(random_map(0, 64, 64, range(21)))
+    assert "cut short or damaged" in refusal(noise[: len(noise) // 2])
+    assert "damaged" in refusal(noise[:20])
+    assert "empty" in refusal(b"")
+    assert "There is no file" in refusal(tmp_path / "none.png")
+    (tmp_path / "mask.png").write_bytes(noise)
+    assert label_maps.decode_png(tmp_path / "mask.png").shape == (64, 64)
+    assert refusal(tmp_path / "mask.png", size=(1, 1)).startswith("mask.png ")
+
+
+# ----------------------------------------------------------------------------------------------- colours
+
+
+def test_colourise_by_hand():
+    assert label_maps.colourise(np.array([[0, 1, 2, 255]], np.uint8), PETS).tolist() == [
+        [[230, 97, 0], [0, 0, 0], [26, 133, 255], [224, 224, 192]]
+    ]
+    with pytest.raises(MaskError, match="class id 3"):
+        label_maps.colourise(np.array([[3]], np.uint8), PETS)
+
+
+@pytest.mark.parametrize("label_set", [VOC, PETS, FULL])
+def test_rgb_is_exactly_undone(label_set):
+    label_map = random_map(1, 40, 50, [*range(len(label_set)), VOID])
+    assert np.array_equal(
+        label_maps.rgb_to_label_map(label_maps.colourise(label_map, label_set), label_set), label_map
+    )
+
+
+@pytest.mark.parametrize("color", [(128, 0, 1), (0, 0, 1), (255, 255, 255), voc_color(21), (1, 0, 0)])
+def test_a_colour_outside_the_palette_is_an_error(color):
+    rgb = np.zeros((3, 4, 3), np.uint8)
+    rgb[2, 1] = color
+    with pytest.raises(MaskError, match=r"x=1, y=2 has the colour \(" + ", ".join(map(str, color))):
+        label_maps.rgb_to_label_map(rgb, VOC)
+
+
+def test_rgb_masks_have_a_type_and_a_shape():
+    for wrong in (
+        np.zeros((2, 2), np.uint8),
+        np.zeros((2, 2, 3)),
+        np.zeros((2, 2, 4), np.uint8),
+        [[[0, 0, 0]]],
+    ):
+        with pytest.raises(MaskError, match="uint8 array"):
+            label_maps.rgb_to_label_map(wrong, VOC)
+
+
+def test_boundaries_by_hand():
+    label_map = np.array([[1, 1, 1, 1], [1, 2, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]])
+    assert label_maps.boundaries(label_map).astype(int).tolist() == [
+        [0, 1, 0, 0],
+        [1, 1, 1, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+    ]
+    split = np.array([[0, 0, 0, 0, 5, 5, 5, 5]])
+    assert label_maps.boundaries(split)[0].astype(int).tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+    assert label_maps.boundaries(split, 2)[0].astype(int).tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert label_maps.boundaries(split.T, 3)[:, 0].astype(int).tolist() == [0, 1, 1, 1, 1, 1, 1, 0]
+    assert label_maps.boundaries(np.array([[7]]), 4).tolist() == [[False]]
+    assert not label_maps.boundaries(np.zeros((5, 5), np.uint8)).any()
+
+
+def test_boundaries_match_scikit_image():
+    label_map = np.kron(random_map(2, 9, 9, range(4)), np.ones((3, 4), np.uint8))
+    # find_boundaries(thick) with the 4-neighbourhood is the same definition.
+    assert np.array_equal(
+        label_maps.boundaries(label_map), segmentation.find_boundaries(label_map, mode="thick")
+    )
+
+
+def test_overlay_by_hand():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    label_map = np.array([[0, 1, 255]], np.uint8)
+    plain = label_maps.overlay(image, label_map, VOC, opacity=0.2, outline=False)
+    # 20 % of (128, 0, 0) and of (224, 224, 192); the background stays as it is.
+    assert plain[0].tolist() == [[100, 100, 100], [106, 80, 80], [125, 125, 118]]
+    assert plain.dtype == np.uint8 and plain.shape == image.shape
+    white = np.full_like(image, 255)
+    assert label_maps.overlay(white, label_map, VOC)[0, 0].tolist() == [255, 255, 255]
+    assert np.array_equal(label_maps.overlay(image, label_map, VOC, 0, outline=False), image)
+    assert label_maps.overlay(image, label_map, VOC, 1, outline=False)[0].tolist() == [
+        [100, 100, 100],
+        [128, 0, 0],
+        [224, 224, 192],
+    ]
+
+
+def test_overlay_outlines_the_class_and_not_the_background():
+    image = np.full((7, 7, 3), 100, np.uint8)
+    label_map = np.zeros((7, 7), np.uint8)
+    label_map[1:6, 1:6] = 1
+    result = label_maps.overlay(image, label_map, VOC, opacity=0.2)
+    solid = (result == (128, 0, 0)).all(-1)
+    expected = np.zeros((7, 7), bool)
+    expected[1:6, 1:6] = True
+    expected[2:5, 2:5] = False
+    assert np.array_equal(solid, expected)
+    assert (result[label_map == 0] == 100).all() and result[3, 3].tolist() == [106, 80, 80]
+
+
+def test_overlay_refuses_what_does_not_fit():
+    image = np.zeros((2, 3, 3), np.uint8)
+    for wrong in (image[:1], image.astype(float), image[..., 0]):
+        with pytest.raises(MaskError, match="label map asks for"):
+            label_maps.overlay(wrong, SMALL, VOC)
+    for opacity in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            label_maps.overlay(image, SMALL, VOC, opacity)
+
+
+# ----------------------------------------------------------------------------------------------- numbers
+
+
+def test_class_table_by_hand():
+    label_map = np.array([[8, 8, 0, 255], [8, 0, 0, 255]], np.uint8)
+    assert label_maps.class_table(label_map, VOC) == [
+        {"id": 0, "name": "background", "color": [0, 0, 0], "pixels": 3, "share": 3 / 8},
+        {"id": 8, "name": "cat", "color": [64, 0, 0], "pixels": 3, "share": 3 / 8},
+    ]
+    assert label_maps.class_table(np.full((2, 2), 255, np.uint8), VOC) == []
+    assert all(type(v) in (int, str, list, float) for v in label_maps.class_table(label_map, VOC)[0].values())
+
+
+def test_confusion_and_iou_by_hand():
+    truth = np.array([[0, 0, 1, 1, 255, 2]], np.uint8)
+    prediction = np.array([[0, 1, 1, 1, 0, 0]], np.uint8)
+    matrix = label_maps.confusion(truth, prediction, 4)
+    assert matrix.dtype == np.int64
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    scores = label_maps.iou(matrix)
+    # Class 0: 1 of {0, 0, 2->0}; class 1: 2 of 3; class 2 missed entirely; class 3 absent.
+    assert scores[:3].tolist() == pytest.approx([1 / 3, 2 / 3, 0]) and math.isnan(scores[3])
+
+
+def test_a_class_only_predicted_scores_zero_and_perfection_one():
+    truth = np.array([[0, 0]], np.uint8)
+    assert label_maps.iou(label_maps.confusion(truth, np.array([[0, 1]], np.uint8), 2)).tolist() == [0.5, 0]
+    assert label_maps.iou(label_maps.confusion(truth, truth, 1)).tolist() == [1]
+
+
+def test_confusion_leaves_void_out_on_either_side():
+    label_map = random_map(3, 30, 30, [0, 1, 2, 255])
+    other = random_map(4, 30, 30, [0, 1, 2, 255])
+    expected = [[int(((label_map == i) & (other == j)).sum()) for j in range(3)] for i in range(3)]
+    assert label_maps.confusion(label_map, other, 3).tolist() == expected
+
+
+def test_confusion_handles_255_classes():
+    label_map = np.arange(255, dtype=np.uint8)[None]
+    assert np.array_equal(label_maps.confusion(label_map, label_map, 255), np.eye(255))
+
+
+def test_confusion_refuses_what_is_no_class():
+    good = np.zeros((1, 2), np.uint8)
+    with pytest.raises(MaskError, match="prediction holds class id 3, but there are 3"):
+        label_maps.confusion(good, np.array([[0, 3]], np.uint8), 3)
+    with pytest.raises(MaskError, match="truth holds class id 254"):
+        label_maps.confusion(np.array([[0, 254]], np.uint8), good, 3)
+    with pytest.raises(MaskError, match=r"\(1, 2\).*\(2, 1\)"):
+        label_maps.confusion(good, good.T, 3)
+
+
+# ------------------------------------------------------------------------------------------- run lengths
+
+
+def test_run_lengths_by_hand():
+    mask = np.array([[0, 1], [1, 1], [0, 0]], bool)  # by column: 0 1 0 1 1 0
+    assert label_maps.rle_encode(mask, compress=False) == {"size": [3, 2], "counts": [1, 1, 1, 2, 1]}
+    # Differences to two before from the fourth on: 1 1 1 1 0, each plus 48.
+    assert label_maps.rle_encode(mask) == {"size": [3, 2], "counts": "11110"}
+    assert label_maps.rle_encode(~mask, compress=False)["counts"] == [0, 1, 1, 1, 2, 1]
+    assert label_maps.rle_encode(np.ones((2, 2), bool), compress=False)["counts"] == [0, 4]
+    assert label_maps.rle_encode(np.zeros((2, 2), bool), compress=False)["counts"] == [4]
+
+
+def mask_cases():
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        height, width = rng.integers(1, 30, 2)
+        yield rng.random((height, width)) < rng.random()
+    yield np.zeros((400, 300), bool)
+    yield np.ones((400, 300), bool)
+    yield ndimage.gaussian_filter(rng.random((300, 400)), 6) > 0.5
+    long = np.zeros((3000, 40), bool)  # counts of many digits, rising and falling
+    long[5:2990, 3] = long[10:11, 30] = True
+    yield long
+
+
+def test_run_lengths_match_pycocotools():
+    for mask in mask_cases():
+        theirs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        ours = label_maps.rle_encode(mask)
+        assert ours == {"size": list(mask.shape), "counts": theirs["counts"].decode()}
+        for code in (ours, theirs, label_maps.rle_encode(mask, compress=False)):
+            result = label_maps.rle_decode(code)
+            assert result.dtype == bool and np.array_equal(result, mask)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {},
+        {"size": [2, 2]},
+        {"size": [2], "counts": [4]},
+        {"size": [0, 2], "counts": []},
+        {"size": [-2, -2], "counts": [4]},
+        {"size": [2, 2], "counts": [3]},
+        {"size": [2, 2], "counts": [5]},
+        {"size": [2, 2], "counts": [6, -2]},
+        {"size": [2, 2], "counts": [2**63, 2**63]},
+        {"size": [2, 2], "counts": ["a"]},
+        {"size": [2, 2], "counts": {"a": 1}},
+        {"size": [2, 2], "counts": ""},
+        {"size": [2, 2], "counts": "P"},
+        {"size": [2, 2], "counts": "\x01"},
+        {"size": [2, 2], "counts": "é"},
+        {"size": [2, 2], "counts": "o" * 30},
+        None,
+    ],
+)
+def test_broken_run_lengths_are_refused(code):
+    with pytest.raises(MaskError, match=r"A run-length code does not describe a mask.*\.$"):
+        label_maps.rle_decode(code)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [("\x01", "alphabet"), ("p", "alphabet"), ("P", "middle"), ("o" * 9 + "0", "too long")],
+)
+def test_broken_run_length_strings_say_what_is_wrong(counts, words):
+    with pytest.raises(MaskError, match=words):
+        label_maps.rle_decode({"size": [2, 2], "counts": counts})
+
+
+# ---------------------------------------------------------------------------------------------- polygons
+
+
+def area(ring):
+    """Shoelace area; positive clockwise on screen."""
+    x, y = ring.T
+    return (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2
+
+
+def test_polygons_by_hand():
+    assert label_maps.polygons(np.zeros((3, 3), bool)) == []
+    [[square]] = label_maps.polygons(np.pad(np.ones((2, 3), bool), 1))
+    assert square.tolist() == [[1, 1], [4, 1], [4, 3], [1, 3]]
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    [[outside, hole]] = label_maps.polygons(ring)
+    assert outside.tolist() == [[0, 0], [3, 0], [3, 3], [0, 3]]
+    assert area(outside) == 9 and area(hole) == -1
+    assert sorted(hole.tolist()) == [[1, 1], [1, 2], [2, 1], [2, 2]]
+
+
+def test_pixels_that_touch_at_a_corner_are_two_regions():
+    for mask in (np.eye(2, dtype=bool), np.eye(2, dtype=bool)[::-1]):
+        regions = label_maps.polygons(mask)
+        assert [len(r) for r in regions] == [1, 1] and [area(r[0]) for r in regions] == [1, 1]
+
+
+def test_polygons_cover_exactly_the_mask():
+    for mask in mask_cases():
+        regions = label_maps.polygons(mask)
+        height, width = mask.shape
+        assert len(regions) == ndimage.label(mask)[1]
+        rings = [ring for region in regions for ring in region]
+        assert np.array_equal(label_maps.rasterise(rings, height, width), mask)
+        assert sum(area(ring) for ring in rings) == mask.sum()
+        for region in regions:
+            assert area(region[0]) > 0 and all(area(hole) < 0 for hole in region[1:])
+            for ring in region:  # runs along pixel edges, turning at every corner
+                steps = np.roll(ring, -1, 0) - ring
+                assert ((steps == 0).sum(1) == 1).all() and (steps[1:, 0] * steps[:-1, 0] == 0).all()
+
+
+def test_keyhole_rings_cover_exactly_the_region():
+    for mask in mask_cases():
+        result = np.zeros_like(mask)
+        for region in label_maps.polygons(mask):
+            alone = label_maps.rasterise([label_maps.keyhole(region)], *mask.shape)
+            assert np.array_equal(alone, label_maps.rasterise(region, *mask.shape))
+            assert area(label_maps.keyhole(region)) == alone.sum()
+            result |= alone
+        assert np.array_equal(result, mask)
+
+
+def test_keyhole_by_hand():
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    [region] = label_maps.polygons(ring)
+    # Along the bridge from (0, 1) to the hole's corner (1, 1), around the hole, and back.
+    assert label_maps.keyhole(region).tolist() == [
+        [0, 0], [3, 0], [3, 3], [0, 3], [0, 1], [1, 1], [1, 2], [2, 2], [2, 1], [1, 1], [0, 1],
+    ]  # fmt: skip
+
+
+def test_pycocotools_reads_keyhole_polygons_within_a_pixel():
+    rng = np.random.default_rng(6)
+    mask = ndimage.gaussian_filter(rng.random((120, 150)), 4) > 0.495
+    regions = label_maps.polygons(mask)
+    assert any(len(region) > 1 for region in regions)
+    rings = [label_maps.keyhole(region).ravel().tolist() for region in regions]
+    theirs = coco.decode(coco.merge(coco.frPyObjects(rings, *mask.shape))).astype(bool)
+    near = label_maps.boundaries(mask)
+    assert not ((theirs != mask) & ~near).any()
+
+
+def test_rasterise_by_hand():
+    # Corners (0, 0), (4, 0), (0, 4): centres inside; those on the edge x + y = 4 are out.
+    triangle = label_maps.rasterise([[(0, 0), (4, 0), (0, 4)]], 4, 5).astype(int)
+    assert triangle.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    # Half a pixel wide, but over the centre: in; beside it: out.
+    assert label_maps.rasterise([[(0.4, 0), (0.9, 0), (0.9, 1), (0.4, 1)]], 1, 2).tolist() == [[True, False]]
+    assert label_maps.rasterise([[(0.6, 0), (1.1, 0), (1.1, 1), (0.6, 1)]], 1, 2).tolist() == [[False, False]]
+    assert label_maps.rasterise([], 2, 3).shape == (2, 3)
+
+
+def test_rasterise_cuts_off_what_lies_outside_and_closes_rings():
+    square = [(-5, -5), (2, -5), (2, 2), (-5, 2)]
+    expected = np.zeros((4, 4), bool)
+    expected[:2, :2] = True
+    assert np.array_equal(label_maps.rasterise([square], 4, 4), expected)
+    assert np.array_equal(label_maps.rasterise([[*square, square[0]]], 4, 4), expected)
+    assert not label_maps.rasterise([[(9, 9), (12, 9), (12, 12)]], 4, 4).any()
+    assert label_maps.rasterise([[(-9, -9), (99, -9), (99, 99), (-9, 99)]], 4, 4).all()
+
+
+def test_rasterise_uses_the_even_odd_rule():
+    outer, inner = [(0, 0), (5, 0), (5, 5), (0, 5)], [(1, 1), (4, 1), (4, 4), (1, 4)]
+    result = label_maps.rasterise([outer, inner], 5, 5)
+    assert result.sum() == 25 - 9 and not result[2, 2]
+    assert np.array_equal(result, label_maps.rasterise([outer, inner[::-1]], 5, 5))
+
+
+def test_fill_gives_the_window():
+    rows, columns, inside = label_maps.fill([[(2, 1), (5, 1), (5, 3), (2, 3)]], 50, 60)
+    assert (rows, columns) == (slice(1, 3), slice(2, 5)) and inside.shape == (2, 3) and inside.all()
+
+
+def test_bad_polygons_are_refused():
+    for value in (math.nan, math.inf):
+        with pytest.raises(MaskError, match="not a number"):
+            label_maps.rasterise([[(0, 0), (value, 0), (1, 1)]], 4, 4)
+    zigzag = np.stack([np.arange(60_000) % 7, np.arange(60_000) % 2 * 200], 1)
+    with pytest.raises(MaskError, match="too often"):
+        label_maps.rasterise([zigzag], 200, 200)

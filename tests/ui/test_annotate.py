@@ -1,0 +1,437 @@
+"""What the Annotate tab does apart from its looks: label tables, collections, help by models, archives."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from drawn import SHAPES, save_mask, save_photo, scene
+from PIL import Image
+from tiny import bright, write_model
+
+from segdemo import zoo
+from segdemo.core.files import NotFoundError, StoreError
+from segdemo.core.label_maps import MaskError, colourise, decode_png, encode_png
+from segdemo.core.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
+from segdemo.core.photos import Limits
+from segdemo.data import formats
+from segdemo.data.formats import ExchangeError
+from segdemo.ui.components import photo_list
+from segdemo.ui.components.label_table import distinct_colors, first_table, from_table, to_table
+from segdemo.ui.photos import PhotoCache
+from segdemo.ui.services import Services
+from segdemo.ui.tabs.annotate import desk as annotate_desk
+from segdemo.ui.tabs.annotate.desk import Desk, Entropies, lookup, some
+from segdemo.zoo import served
+
+SHADES = LabelSet("shades", "Shades", ("nothing", "Light"), ((0, 0, 0), (250, 200, 0)))
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A Desk with one served model, "light", that calls a pixel light if its red is over 140."""
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(served, "WEIGHTS", tmp_path / "weights")
+    labels = LabelSet("light", "Light", ("dark", "light", "other"), ((0, 0, 0), (9, 9, 9), (8, 8, 8)))
+    write_model(tmp_path / "weights", "light", labels, *bright(3, 1, 0))
+    return Desk(Services(Limits(), PhotoCache(Limits())))
+
+
+def photo_file(folder, name, pixels):
+    path = folder / name
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def grey(value, size=(40, 60)):
+    return np.full((*size, 3), value, np.uint8)
+
+
+def png(label_map, label_set):
+    return encode_png(label_map, label_set)
+
+
+# ------------------------------------------------------------------------------------------- label tables
+
+
+def test_automatic_colours_are_all_usable_and_the_first_ones_differ_clearly():
+    colors = distinct_colors()
+    LabelSet("all", "All", tuple(map(str, range(255))), colors)  # refuses repeated colours and void's
+    first = np.array([(0, 0, 0), (255, 255, 255), VOID_COLOR, *colors[:12]], int)
+    distances = np.abs(first[:, None] - first[None]).sum(-1)[np.triu_indices(len(first), 1)]
+    assert distances[3:].min() > 60
+
+
+@pytest.mark.parametrize("label_set", [VOC, PETS, SHAPES], ids=lambda label_set: label_set.name)
+def test_a_label_set_survives_the_table(label_set):
+    assert from_table(to_table(label_set), label_set.name, label_set.title) == label_set
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: None, "Every class needs a name."),
+        (lambda t: [row.update(name="cat") for row in t["rows"][1:]], "Two classes are called 'cat'"),
+        (lambda t: t.update(rows=[]), "A label set has 1 to 255 classes, not 0."),
+        (lambda t: [row.update(name=f"{i}", color="#102030") for i, row in enumerate(t["rows"])], "colour"),
+        (lambda t: t["rows"][1].update(name="a", color="red"), "arrived damaged"),
+        (lambda t: t.update(background="first"), "arrived damaged"),
+        (lambda t: [t.update(background=7), t["rows"][1].update(name="a"), t["rows"].pop()], "0..1"),
+        (lambda t: t.update(rows=[{"name": str(i), "color": "#000000"} for i in range(256)]), "not 256"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(change, sentence):
+    table = first_table()
+    change(table)
+    with pytest.raises(StoreError, match=sentence):
+        from_table(table, "own", "Own")
+
+
+@pytest.mark.parametrize("nonsense", [None, "x", {}, {"rows": 3, "background": 0}, {"rows": [1]}])
+def test_tables_no_page_would_send(nonsense):
+    with pytest.raises(StoreError, match="arrived damaged"):
+        from_table(nonsense, "own", "Own")
+
+
+def test_classes_are_matched_by_name():
+    own = LabelSet("own", "Own", ("TV monitor", "nothing", "Cat"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)), 1)
+    ids = lookup(VOC, own)
+    assert ids[VOC.classes.index("tv/monitor")] == 0
+    assert ids[VOC.classes.index("cat")] == 2
+    assert ids[VOC.classes.index("background")] == 1
+    assert ids[VOC.classes.index("dog")] == 1  # what the others do not have is nothing of interest
+    assert ids[VOID] == VOID
+    without = LabelSet("own", "Own", ("cat",), ((1, 1, 1),), None)
+    assert lookup(VOC, without)[VOC.classes.index("dog")] == VOID
+    assert lookup(VOC, LabelSet("own", "Own", ("background", "leaf"), ((0, 0, 0), (1, 1, 1)))) is None
+    np.testing.assert_array_equal(lookup(VOC, VOC)[:21], np.arange(21))
+
+
+# ------------------------------------------------------------------------------------------- collections
+
+
+def test_create_and_change_a_collection(desk):
+    with pytest.raises(StoreError, match="Give it a name first"):
+        desk.create("  ", "voc")
+    assert desk.store.open(desk.create("Streets", "voc")).label_set == VOC
+    table = first_table()
+    table["rows"][1]["name"], table["rows"][2]["name"] = "leaf", "stone"
+    name = desk.create("My things", None, table)
+    assert desk.store.open(name).label_set.classes == ("background", "leaf", "stone")
+    table = to_table(desk.store.open(name).label_set)
+    table["rows"][1]["name"] = "twig"
+    table["rows"].append({"name": "soil", "color": "#123456"})
+    desk.change(name, "Other things", table)
+    assert desk.store.open(name).label_set.classes == ("background", "twig", "stone", "soil")
+    assert desk.collections() == [("Other things", name), ("Streets", "streets")]
+
+
+def test_photos_are_taken_in_and_the_others_named(desk, tmp_path):
+    name = desk.create("Shades", "voc")
+    good = photo_file(tmp_path, "good.png", grey(10))
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff\xe0nothing")
+    ids, sentences = desk.add_photos(name, [bad, good])
+    assert [desk.store.open(name).photo(id_).source for id_ in ids] == ["good.png"]
+    assert len(sentences) == 1
+    assert sentences[0].startswith("bad.jpg: ")
+
+
+def test_a_photo_added_three_times_is_one_photo_and_that_is_said(desk, tmp_path):
+    name = desk.create("Shades", "voc")
+    frames = [photo_file(tmp_path, f"frame-{i}.png", grey(10)) for i in range(3)]
+    ids, sentences = desk.add_photos(name, frames)
+    assert len(ids) == 1 and desk.store.open(name).photos().total == 1
+    assert sentences == ["There already, and not added again: frame-1.png, frame-2.png."]
+    assert desk.add_photos(name, frames) == (
+        ids,
+        [f"There already, and not added again: {some([p.name for p in frames])}."],
+    )
+
+
+def test_a_collection_for_corrections_is_found_or_made(desk):
+    first = desk.collection_for("light")
+    assert desk.store.open(first).label_set.classes == ("dark", "light", "other")
+    assert desk.collection_for("light") == first
+    second = desk.store.create("More of it", desk.store.open(first).label_set).name
+    assert desk.collection_for("light", second) == second
+    for other in (desk.create("Streets", "voc"), desk.store.create("Shades", SHADES).name, "gone"):
+        assert desk.collection_for("light", other) in (first, second)  # with all classes of the model
+
+
+def test_the_list_shows_a_page_and_survives_a_damaged_photo(desk, tmp_path):
+    collection = desk.store.create("Shades", SHADES)
+    paths = [photo_file(tmp_path, f"{i:02}.png", grey(i)) for i in range(3)]
+    ids, _ = desk.add_photos(collection.name, paths)
+    collection.save(ids[0], np.zeros((40, 60), np.uint8), 0)
+    collection.image_path(ids[1]).write_bytes(b"nothing")
+    found = collection.photos(sort="source")
+    value = photo_list.listing(collection, found, ids[2])
+    assert [photo["name"] for photo in value["photos"]] == ["00.png", "01.png", "02.png"]
+    assert [photo["labelled"] for photo in value["photos"]] == [True, False, False]
+    assert [photo["thumbnail"] is None for photo in value["photos"]] == [False, True, False]
+    assert value["current"] == ids[2]
+    assert photo_list.summary(found) == "3 photos"
+    assert photo_list.summary(collection.photos(per_page=2, page=2)) == "3 photos · page 2 of 2"
+
+
+# ------------------------------------------------------------------------------------------- the canvas
+
+
+@pytest.fixture
+def shades(desk, tmp_path):
+    """A collection of SHADES with one photo, its right half light; and the photo's id."""
+    collection = desk.store.create("Shades", SHADES)
+    pixels = grey(20, (32, 64))
+    pixels[:, 32:] = 250
+    return collection, desk.add_photo(collection.name, photo_file(tmp_path, "half.png", pixels), "half.png")
+
+
+def shown(payload, layer):
+    file = payload["layers"][layer]
+    return None if file is None else decode_png(file["path"])
+
+
+def test_a_photo_starts_from_a_prediction_in_the_collection_s_classes(desk, shades):
+    collection, id_ = shades
+    assert desk.models(collection.name) == [("Light", "light")]
+    assert desk.models(desk.create("Streets", "voc")) == []
+    payload = desk.payload(collection.name, id_, "light")
+    assert payload["mode"] == "edit"
+    assert payload["revision"] is None
+    assert payload["uncertainty"]
+    assert shown(payload, "yours") is None
+    prediction = shown(payload, "prediction")
+    assert prediction.shape == (32, 64)
+    assert (prediction[:, :24] == 0).all()
+    assert (prediction[:, 40:] == 1).all()
+    with pytest.raises(StoreError, match="Light knows none of the classes of Streets"):
+        desk.payload("streets", desk.add_photo("streets", collection.image_path(id_), "x"), "light")
+
+
+def test_save_reopen_and_look_at_an_older_one(desk, shades):
+    collection, id_ = shades
+    key = f"{collection.name}/{id_}"
+    one, two = np.zeros((2, 32, 64), np.uint8)
+    one[3:9, 4:50], two[:, 5] = 1, VOID
+    desk.payload(collection.name, id_, "light")
+    assert desk.save(key, png(one, SHADES), None)["revision"] == 1
+    assert collection.photo(id_).model == "light"
+    assert desk.save(key, png(two, SHADES), 1)["revision"] == 2
+    payload = desk.payload(collection.name, id_)
+    assert payload["revision"] == 2
+    np.testing.assert_array_equal(shown(payload, "yours"), two)
+    older = desk.payload(collection.name, id_, revision=1)
+    assert older["mode"] == "view"
+    assert older["key"] != key  # or its draft would be taken for the newest one's
+    np.testing.assert_array_equal(shown(older, "yours"), one)
+
+
+def test_two_pages_saving_the_same_photo(desk, shades):
+    collection, id_ = shades
+    key = f"{collection.name}/{id_}"
+    mine, theirs = np.zeros((2, 32, 64), np.uint8)
+    mine[0], theirs[1] = 1, 1
+    desk.save(key, png(theirs, SHADES), None)
+    answer = desk.save(key, png(mine, SHADES), None)
+    assert answer["revision"] == 1
+    assert "saved elsewhere" in answer["conflict"]
+    np.testing.assert_array_equal(collection.load(id_), theirs)
+    np.testing.assert_array_equal(collection.load(id_, 2), mine)  # the refused one is kept
+    assert desk.save(key, png(mine, SHADES), answer["revision"])["revision"] == 3
+    np.testing.assert_array_equal(collection.load(id_), mine)
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("shades/nobody", NotFoundError),
+        ("../x/y", NotFoundError),
+        ("", NotFoundError),
+        ("shades", NotFoundError),
+    ],
+)
+def test_keys_no_page_would_send(desk, shades, key, error):
+    with pytest.raises(error):
+        desk.save(key, png(np.zeros((2, 2), np.uint8), SHADES), None)
+
+
+def test_masks_that_do_not_fit_are_refused(desk, shades):
+    collection, id_ = shades
+    key = f"{collection.name}/{id_}"
+    with pytest.raises(MaskError, match="exactly the size"):
+        desk.save(key, png(np.zeros((3, 4), np.uint8), SHADES), None)
+    with pytest.raises(MaskError, match="class id 7"):
+        desk.save(key, png(np.full((32, 64), 7, np.uint8), VOC), None)
+    with pytest.raises(StoreError, match="is a number"):
+        desk.save(key, png(np.zeros((32, 64), np.uint8), SHADES), "first")
+    assert collection.photo(id_).revision == 0
+
+
+def test_mask_files_are_read_in_the_collection_s_classes(desk, shades):
+    collection, id_ = shades
+    key = f"{collection.name}/{id_}"
+    wanted = np.zeros((32, 64), np.uint8)
+    wanted[:, 7:30] = 1
+    out = io.BytesIO()
+    Image.fromarray(colourise(wanted, SHADES)).save(out, "PNG")
+    found = desk.read_mask(key, out.getvalue(), 64, 32, {"classes": "whatever"})
+    np.testing.assert_array_equal(decode_png(found), wanted)
+    with pytest.raises(MaskError, match="not a PNG"):
+        desk.read_mask(key, b"\xff\xd8\xff", 64, 32, {})
+
+
+# ------------------------------------------------------------------------------------------- next photo
+
+
+def test_the_least_certain_photo_is_next(desk, tmp_path, monkeypatch):
+    collection = desk.store.create("Shades", SHADES)
+    values = {"sure.png": 20, "unsure.png": 139, "rather.png": 150}
+    paths = [photo_file(tmp_path, name, grey(value)) for name, value in values.items()]
+    ids = dict(zip(values, desk.add_photos(collection.name, paths)[0], strict=True))
+    progress = []
+    assert desk.next_photo(collection.name, "light", (), lambda *done: progress.append(done)) == (
+        ids["unsure.png"],
+        3,
+        3,
+    )
+    assert progress == [(0, 3), (1, 3), (2, 3)]
+    seen = (ids["unsure.png"],)
+    assert desk.next_photo(collection.name, "light", seen)[0] == ids["rather.png"]
+    seen = (ids["sure.png"], ids["rather.png"], ids["unsure.png"])
+    assert desk.next_photo(collection.name, "light", seen)[0] == ids["rather.png"]  # not the one that is open
+    collection.save(ids["unsure.png"], np.zeros((40, 60), np.uint8), 0)
+    assert desk.next_photo(collection.name, "light")[:2] == (ids["rather.png"], 2)
+    # Another process knows the order without looking again.
+    again = Desk(desk.services)
+    monkeypatch.setattr(Services, "predict", lambda *_: pytest.fail("looked again"))
+    assert again.next_photo(collection.name, "light")[0] == ids["rather.png"]
+    for name in ("sure.png", "rather.png"):
+        collection.save(ids[name], np.zeros((40, 60), np.uint8), 0)
+    assert again.next_photo(collection.name, "light") == (None, 0, 0)
+
+
+def test_without_a_model_photos_come_in_their_order_and_ranking_takes_a_while_at_most(
+    desk, tmp_path, monkeypatch
+):
+    collection = desk.store.create("Shades", SHADES)
+    ids = [
+        desk.add_photo(collection.name, photo_file(tmp_path, f"{i}.png", grey(v)), f"{i}.png")
+        for i, v in enumerate((20, 139, 150))
+    ]
+    assert desk.next_photo(collection.name)[0] in ids
+    monkeypatch.setattr(annotate_desk, "RANKING_SECONDS", -1)
+    ranked = [desk.next_photo(collection.name, "light")[2] for _ in range(3)]
+    assert ranked == [1, 2, 3]
+
+
+def test_a_damaged_memory_of_entropies_is_begun_anew(desk, tmp_path):
+    entry = zoo.served_model("light")
+    memory = Entropies(tmp_path / "entropy")
+    (tmp_path / "entropy").mkdir()
+    (tmp_path / "entropy" / f"{entry.onnx_sha256[:16]}.json").write_text("{")
+    collection = desk.store.create("Shades", SHADES)
+    photo = collection.photo(desk.add_photo(collection.name, photo_file(tmp_path, "a.png", grey(139)), "a"))
+    assert memory.get(entry, photo) is None
+    memory.add(entry, photo, desk.services.predict("light", grey(139)))
+    memory.write(entry)
+    assert 0.3 < Entropies(tmp_path / "entropy").get(entry, photo) <= 1
+
+
+# ------------------------------------------------------------------------------------------- archives
+
+
+@pytest.fixture
+def labelled(desk, tmp_path):
+    """A collection of SHAPES with three labelled photos: its name, and photo name to label map."""
+    collection = desk.store.create("Shapes", SHAPES)
+    wanted = {}
+    for i in range(3):
+        photo, mask = scene(i, foreground=1 + i % 2, border=VOID)
+        path = tmp_path / f"{i}.png"
+        photo.save(path)
+        collection.save(desk.add_photo(collection.name, path, path.name), mask, 0)
+        wanted[path.name] = mask
+    return collection.name, wanted
+
+
+def label_maps(desk, name):
+    collection = desk.store.open(name)
+    return {photo.source: collection.load(photo.id) for photo in collection.photos().photos}
+
+
+def check(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def test_export_and_import_give_back_the_same_masks(desk, labelled):
+    name, wanted = labelled
+    progress = []
+    path = desk.export(name, formats.FORMATS, progress.append)
+    assert path.name == "shapes.zip"
+    assert progress == [1, 2, 3]
+    account = desk.import_archive(path)
+    fresh = account.collection
+    assert fresh != name
+    assert (account.labelled, account.rows()) == (3, [])
+    assert desk.store.open(fresh).label_set.classes == SHAPES.classes
+    check(label_maps(desk, fresh), wanted)
+    again = desk.import_archive(path, name)  # they are there already
+    assert (again.labelled, again.sentences(), len(again.duplicates)) == (3, [], 3)
+    check(label_maps(desk, name), wanted)
+    with pytest.raises(ExchangeError, match="annotate a photo first"):
+        desk.export(desk.create("Empty", "voc"), formats.FORMATS)
+
+
+def test_an_archive_goes_into_a_collection_with_other_ids_by_class_name(desk, labelled):
+    name, wanted = labelled
+    path = desk.export(name, ("voc",))
+    turned = LabelSet("turned", "Turned", ("box", "extra", "Disc", "nothing"), distinct_colors(4), 3)
+    into = desk.store.create("Turned", turned).name
+    account = desk.import_archive(path, into)
+    assert (account.labelled, account.rows()) == (3, [])
+    ids = np.full(256, VOID, np.uint8)
+    ids[:3] = 3, 2, 0
+    check(label_maps(desk, into), {source: ids[mask] for source, mask in wanted.items()})
+    lacking = desk.store.create("Shades", SHADES).name
+    with pytest.raises(StoreError, match=r"Shades lacks classes of the archive \(disc, box\)"):
+        desk.import_archive(path, lacking)
+    assert label_maps(desk, lacking) == {}
+
+
+def test_a_plain_voc_archive_is_read_by_id_and_what_is_left_out_is_said(desk, tmp_path):
+    path = tmp_path / "plain.zip"
+    photo, mask = scene(1, foreground=2)
+    save_photo(tmp_path / "JPEGImages" / "a.jpg", photo)
+    save_mask(tmp_path / "SegmentationClass" / "a.png", mask)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("JPEGImages/a.jpg", "SegmentationClass/a.png"):
+            archive.write(tmp_path / name, name)
+        archive.writestr("SegmentationClass/b.png", b"no mask")
+        archive.writestr("read.me", b"hello")
+    into = desk.store.create("Shapes", SHAPES).name
+    account = desk.import_archive(path, into)
+    assert account.labelled == 1
+    [sentence] = account.sentences()
+    assert sentence.startswith("SegmentationClass/b.png: it has no photo")
+    assert account.ignored == ["read.me"]
+    np.testing.assert_array_equal(label_maps(desk, into)["a.jpg"], mask)
+    table = desk.account_file(account).read_text("utf-8-sig")
+    assert 'SegmentationClass/b.png,mask,"it has no photo' in table
+    assert "nobody's,read.me,file" in table
+
+
+def test_nothing_is_made_of_an_archive_without_anything_usable(desk, tmp_path):
+    path = tmp_path / "useless.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("SegmentationClass/b.png", b"no mask")
+    with pytest.raises(StoreError, match=r"Nothing in the archive .* it has no photo"):
+        desk.import_archive(path)
+    assert desk.collections() == []
+    path.write_bytes(b"no archive")
+    for name in (None, desk.create("Streets", "voc")):
+        with pytest.raises(ExchangeError, match="not a ZIP file"):
+            desk.import_archive(path, name)
