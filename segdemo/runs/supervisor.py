@@ -23,17 +23,38 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdemo.data import learnable
-from segdemo.runs import processes
 from segdemo import zoo
 from segdemo.core import settings as places
-from segdemo.core.settings import PACKAGE
 from segdemo.core.conventions import clean_title, now, slug
-from segdemo.data.sources import (open_dataset)
+from segdemo.core.files import (
+    DISK_FULL,
+    DiskError,
+    NotFoundError,
+    StoreError,
+    disk_error,
+    locked,
+    read_json,
+    remove_folder,
+    sweep,
+    write_json,
+)
+from segdemo.core.settings import PACKAGE
+from segdemo.data import learnable
+from segdemo.data.sources import open_dataset
+from segdemo.runs import processes
 from segdemo.runs.estimates import Estimates
-from segdemo.core.files import (DISK_FULL, DiskError, NotFoundError, StoreError, disk_error, locked, read_json, remove_folder, sweep, write_json)
 from segdemo.runs.policy import Policy, PolicyError, RunError
-from segdemo.runs.record import (Run, dataset_hash, disk_usage, events_since, json_or, last_words, log_tail, source_hash, trainer_pid)
+from segdemo.runs.record import (
+    Run,
+    dataset_hash,
+    disk_usage,
+    events_since,
+    json_or,
+    last_words,
+    log_tail,
+    source_hash,
+    trainer_pid,
+)
 from segdemo.zoo.versions import ModelStore
 
 MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on

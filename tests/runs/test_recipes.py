@@ -8,12 +8,12 @@ import pytest
 import tflite_files
 from drawn import draw_pets, draw_voc
 
-from segdemo.runs import recipes
 from segdemo import zoo
 from segdemo.core.labels import VOC
+from segdemo.runs import recipes
+from segdemo.runs.config import TrainConfig
 from segdemo.training.architectures.encoders import build_encoder
 from segdemo.training.trainer import train
-from segdemo.runs.config import TrainConfig
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

@@ -24,8 +24,8 @@ from segdemo.core.photos import IntakeError
 from segdemo.data.datasets import DatasetError
 from segdemo.data.formats import ExchangeError, export_zip
 from segdemo.inference.predict import DamagedModelError
-from segdemo.ui import canvas
-from segdemo.ui.annotate_labels import from_table, to_table
+from segdemo.ui.components import canvas
+from segdemo.ui.components.label_table import from_table, to_table
 from segdemo.ui.photos import shown_as_it_is
 
 # What a visitor can mend; the message of each is a sentence for the visitor.
