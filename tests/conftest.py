@@ -10,6 +10,8 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# To look through the million objects of TensorFlow as often as Python would takes a tenth of all time.
+gc.set_threshold(20_000, 10, 5)
 _HOME = tempfile.TemporaryDirectory(prefix="segdemo-tests-")  # gone when the tests are over
 os.environ["SEGDEMO_HOME"] = _HOME.name
 

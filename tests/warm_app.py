@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gradio import http_server  # noqa: E402
+from gradio import http_server
 
-import segdemo.ui.page  # noqa: E402, F401
+import segdemo.ui.page  # noqa: F401
 
 
 def run(script, environment, log):
