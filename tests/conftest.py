@@ -4,6 +4,7 @@ import gc
 import os
 import tempfile
 import warnings
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def pytest_collection_modifyitems(items):
         if item.path in order:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: order.get(item.path, len(SLOW)))
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """For trainings of a few steps, for which tracing would take longer than computing; they draw no curves."""
+    import keras
+
+    from segdemo import callbacks
+
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
+    monkeypatch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The real application in a process of its own, for tests that talk to it over HTTP."""
 
+import atexit
 import contextlib
 import functools
 import json
@@ -60,7 +61,9 @@ class _Forked:
 def _warm():
     """A process that has imported what applications need, for all tests of this one; it ends with it."""
     command = [sys.executable, str(ROOT / "tests" / "warm_app.py")]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    warm = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(warm.communicate)  # which closes its input and waits
+    return warm
 
 
 def _start(script, environment, log):

@@ -5,6 +5,7 @@ the script as ``python script`` would, with that environment and with its output
 id. All of them end with it.
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -36,8 +37,15 @@ def run(script, environment, log):
     runpy.run_path(script, run_name="__main__")
 
 
+def forget(*_):
+    """Take note of those that have ended, which the system keeps until somebody does."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def main():
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system forgets each as it ends
+    signal.signal(signal.SIGCHLD, forget)
     for line in sys.stdin:
         wish = json.loads(line)
         pid = os.fork()
