@@ -1,6 +1,6 @@
 """Training in the background: start, follow, cancel and resume runs, one at a time, each in its own process.
 
-A run is a folder. The trainer writes what ``segdemo.training.trainer`` describes; this module adds ``run.json`` (who wanted
+A run is a folder. The trainer writes what ``training.trainer`` describes; this module adds ``run.json`` (who wanted
 what, when), ``train.log`` (what the trainer printed) and ``alive``, a lock file the trainer inherits open and
 locked. The system lets go of that lock when the trainer ends, however it ends, so whether a run lives never has
 to be guessed, by any server, before or after a restart.
