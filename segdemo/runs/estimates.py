@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdemo.runs import processes
 from segdemo.core.files import StoreError, read_json, sweep, write_json
+from segdemo.runs import processes
 from segdemo.runs.record import last_words, log_tail
 
 SECONDS = 300  # one measurement may take

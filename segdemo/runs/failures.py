@@ -5,8 +5,6 @@ their class and text, since none of these need be imported here.
 """
 
 import re
-import traceback
-from pathlib import Path
 
 from segdemo.core.files import DISK_FULL
 from segdemo.errors import UserError

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from segdemo.runs import processes
-from segdemo.core.settings import PACKAGE
+from segdemo.annotations.store import AnnotationStore
 from segdemo.core.conventions import slug
 from segdemo.core.files import read_json
-from segdemo.annotations.store import AnnotationStore
+from segdemo.core.settings import PACKAGE
+from segdemo.runs import processes
 
 LOG_TAIL = 8000  # characters
 

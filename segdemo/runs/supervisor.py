@@ -1,6 +1,6 @@
 """Training in the background: start, follow, cancel and resume runs, one at a time, each in its own process.
 
-A run is a folder. The trainer writes what ``segdemo.training.trainer`` describes; this module adds ``run.json`` (who wanted
+A run is a folder. The trainer writes what ``training.trainer`` describes; this module adds ``run.json`` (who wanted
 what, when), ``train.log`` (what the trainer printed) and ``alive``, a lock file the trainer inherits open and
 locked. The system lets go of that lock when the trainer ends, however it ends, so whether a run lives never has
 to be guessed, by any server, before or after a restart.
@@ -23,18 +23,38 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdemo.data import learnable
-from segdemo.runs import processes
 from segdemo import zoo
 from segdemo.core import settings as places
-from segdemo.core.settings import PACKAGE
 from segdemo.core.conventions import clean_title, now, slug
-from segdemo.data import tfds
+from segdemo.core.files import (
+    DISK_FULL,
+    DiskError,
+    NotFoundError,
+    StoreError,
+    disk_error,
+    locked,
+    read_json,
+    remove_folder,
+    sweep,
+    write_json,
+)
+from segdemo.core.settings import PACKAGE
+from segdemo.data import learnable, tfds
 from segdemo.data.sources import open_dataset, outline
+from segdemo.runs import processes
 from segdemo.runs.estimates import Estimates
-from segdemo.core.files import (DISK_FULL, DiskError, NotFoundError, StoreError, disk_error, locked, read_json, remove_folder, sweep, write_json)
 from segdemo.runs.policy import Policy, PolicyError, RunError
-from segdemo.runs.record import (Run, dataset_hash, disk_usage, events_since, json_or, last_words, log_tail, source_hash, trainer_pid)
+from segdemo.runs.record import (
+    Run,
+    dataset_hash,
+    disk_usage,
+    events_since,
+    json_or,
+    last_words,
+    log_tail,
+    source_hash,
+    trainer_pid,
+)
 from segdemo.zoo.versions import ModelStore
 
 MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on

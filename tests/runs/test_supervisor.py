@@ -15,13 +15,13 @@ from drawn import draw_annotations
 from PIL import Image
 from running import pid_of, until
 
+from segdemo import zoo
+from segdemo.core.files import NotFoundError
+from segdemo.data.datasets import DatasetError
 from segdemo.errors import UserError
 from segdemo.runs import processes, supervisor
-from segdemo.runs.record import dataset_hash, trainer_pid
-from segdemo import zoo
-from segdemo.data.datasets import (DatasetError)
-from segdemo.core.files import NotFoundError
 from segdemo.runs.policy import Policy, PolicyError, RunError
+from segdemo.runs.record import dataset_hash, trainer_pid
 from segdemo.runs.supervisor import Runs
 from segdemo.zoo.versions import ModelStore
 
@@ -731,7 +731,7 @@ def test_a_setting_that_cannot_be_read_is_named(monkeypatch, name, value):
 
 
 def test_the_hash_of_a_dataset_changes_with_its_masks_and_lists(home):
-    from segdemo.data.sources import (open_dataset)
+    from segdemo.data.sources import open_dataset
 
     first = dataset_hash(open_dataset("annotations", home / "data"))
     assert dataset_hash(open_dataset("annotations", home / "data")) == first

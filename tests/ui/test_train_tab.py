@@ -19,6 +19,7 @@ from segdemo.data.sources import open_dataset
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
 from segdemo.runs.supervisor import Runs, Snapshot
+from segdemo.ui.components.run_chart import chart
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
@@ -26,7 +27,6 @@ from segdemo.ui.tabs.segment import Shown
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.tab import Twins, user_of
-from segdemo.ui.train_chart import chart
 from segdemo.zoo.versions import ModelStore, Version
 
 TFDS = "tfds:oxford_iiit_pet"
