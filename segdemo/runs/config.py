@@ -132,7 +132,7 @@ class TrainConfig:
     validation_photos: int = _set("at most so many are watched; 0: all", 0, ge=0, le=1_000_000)
     repeat_threshold: Share = _set("see pipeline.repeat_factors; 0: all photos alike", 0.0)
     precision: Precision = _set("what layers compute in; weights are float32", "float32")
-    seed: int = _set("of initial weights, order and augmentation", 0, ge=0, le=2**31 - 1)
+    seed: int = _set("of initial weights, order and augmentation", 0, ge=0, le=2**32 - 1)
     recipe: str = _set("name of the recipe it came from", "")
     distillation: Distillation = _set("learning from a teacher as well", Distillation)
 

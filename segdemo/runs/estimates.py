@@ -34,7 +34,7 @@ class Estimate:
 
     Attributes:
         state: ``"measuring"``, ``"waiting"`` (for another measurement or a run to end), ``"done"`` or ``"failed"``.
-        measured: what ``train.estimate`` returned, once done.
+        measured: what ``training.estimate`` returned, once done.
         message: one sentence, unless done.
     """
 

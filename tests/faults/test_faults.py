@@ -223,9 +223,8 @@ def test_a_dataset_that_got_another_class_meanwhile_is_refused_and_one_that_grew
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
     data, run = tmp_path / "data", tmp_path / "run"
     draw_annotations(data, [f"p{i}" for i in range(12)])
-    config = TrainConfig(
-        "unet_plain", "annotations", str(data), options=TINY, epochs=1, batch=2, size=32, learning_rate=1e-3
-    )
+    places = {"model": "unet_plain", "dataset": "annotations", "data": str(data)}
+    config = TrainConfig(**places, options=TINY, epochs=1, batch=2, size=32, learning_rate=1e-3)
     trainer.train(config, run, verbose=False)
     before = (run / "checkpoints" / "state.json").read_text()
     more = LabelSet(SHAPES.name, SHAPES.title, (*SHAPES.classes, "star"), (*SHAPES.colors, (9, 200, 9)))

@@ -44,7 +44,7 @@ def test_bounds_and_choices_are_those_that_are_checked():
     [
         ({"learning_rate": float("nan")}, "learning_rate is a number, not nan"),
         ({"epochs": True}, "epochs is a whole number, not True"),
-        ({"seed": 2**40}, "seed is 2,147,483,647 or less, not 1099511627776"),
+        ({"seed": 2**40}, "seed is 4,294,967,295 or less, not 1099511627776"),
         ({"mixup": 2.0, "teacher": "t"}, r"mixup lies between 0 and 1, not at 2\.0"),
         ({"scale": ["a", 1]}, r"scale is two numbers, not \('a', 1\)"),
         ({"distillation": {}}, "There is no setting 'distillation'"),
