@@ -186,7 +186,9 @@ class Runs:
         settings, dataset = self._checked(settings)
         held_back = settings.get("validation", "val"), settings.get("held_out", "test")
         if dataset.root.is_dir():  # else it is written by the run, which looks into it then
-            learnable.require_learnable(dataset, settings.get("subset") or dataset.learning_subset, *held_back)
+            learnable.require_learnable(
+                dataset, settings.get("subset") or dataset.learning_subset, *held_back
+            )
         title = clean_title(title or f"{zoo.spec(settings['model']).title} on {dataset.label_set.title}")
         name = slug(name or title, "model")
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -570,7 +572,9 @@ class Runs:
             try:
                 now_ = self._lineage(run)  # the data may have changed while it ran
                 lineage = {**now_, **(run.record.get("lineage") or {})}
-                lineage["dataset_hash"] = lineage["dataset_hash"] or now_["dataset_hash"]  # written by the run
+                lineage["dataset_hash"] = (
+                    lineage["dataset_hash"] or now_["dataset_hash"]
+                )  # written by the run
                 lineage["dataset_changed"] |= lineage["dataset_hash"] != now_["dataset_hash"]
                 version = self.models.install(run.folder, run.name, run.title, lineage)
                 installed = {"model": version.served_as, "lineage": lineage}
