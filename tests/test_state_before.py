@@ -157,7 +157,7 @@ def test_versions_are_taken_back_and_promoted(before):
     assert (first.current, second.current, second.lineage["parent"]) == (False, True, "huehner@1")
     assert first.before is None
     assert second.before["mean_iou"] == first.after["mean_iou"]
-    assert zoo.served_model("huehner").data["alias_of"] == "huehner@2"
+    assert zoo.served_model("huehner").alias_of == "huehner@2"
     assert models.rollback("huehner").number == 1
     assert zoo.served_model("huehner").path == zoo.served_model("huehner@1").path
     assert models.promote("huehner", 2, force=True).current

@@ -85,7 +85,7 @@ class Dataset:
         for sample in self.samples(subset):
             yield sample.id, read_image(sample), read_label_map(sample)
 
-    def _sample(self, id_):
+    def _sample(self, id_: str) -> Sample:
         return Sample(id_, *self._paths[id_], self.kind)
 
 
@@ -186,6 +186,6 @@ def label_map_of(values: np.ndarray, sample: Sample, label_set: LabelSet | None)
     return values
 
 
-def _unknown_ids(ids, label_set):
+def _unknown_ids(ids: np.ndarray, label_set: LabelSet) -> list[int]:
     unknown = (ids >= len(label_set)) & (ids != VOID)
     return np.unique(ids[unknown]).tolist() if unknown.any() else []

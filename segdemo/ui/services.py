@@ -72,7 +72,7 @@ class Services:
     def models(self):
         """What menus of models offer: name to ``zoo.ModelEntry``; a promoted version by its model's name only."""
         served = zoo.served_models()
-        hidden = {entry.data.get("alias_of") for entry in served.values()}
+        hidden = {entry.alias_of for entry in served.values()}
         return {name: entry for name, entry in served.items() if name not in hidden}
 
     def choices(self):
@@ -101,12 +101,12 @@ class Services:
     def card(self, model, passes="once"):
         """One line on a served model: what it knows, its score, size and speed on this machine."""
         entry = zoo.served_model(model)
-        parts = [entry.data.get("knows") or ", ".join(entry.label_set.classes)]
-        if metrics := entry.data.get("metrics"):
-            where = metrics.get("title") or f"{metrics['dataset']} {metrics['subset']}"
-            parts.append(f"<b>{100 * metrics['mean_iou']:.1f}</b> mean IoU on {where}")
-        if measured := entry.data.get("test_time", {}).get(passes):
-            gain = 100 * (measured["mean_iou"] - measured["mean_iou_once"])
+        parts = [entry.knows or ", ".join(entry.label_set.classes)]
+        if (metrics := entry.metrics) and metrics.mean_iou is not None:
+            where = metrics.title or f"{metrics.dataset} {metrics.subset}"
+            parts.append(f"<b>{100 * metrics.mean_iou:.1f}</b> mean IoU on {where}")
+        if measured := entry.test_time.get(passes):
+            gain = 100 * (measured.mean_iou - measured.mean_iou_once)
             parts.append(f"<b>{gain:+.1f}</b> by the further looks")
         parts.append(f"{entry.path.stat().st_size / 1e6:.1f} MB")
         if times := self._times.get((model, passes)):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from segdemo.core.files import read_json
 from segdemo.errors import UserError
@@ -37,16 +38,17 @@ class ModelSpec:
     size: int
     long_side: int
     paper: str
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     samples: int = 1
 
     @property
-    def encoder(self):
+    def encoder(self) -> str | None:
         """Name of its encoder, or None if it has none of ``models.encoders``."""
-        return self.options.get("encoder")
+        encoder: str | None = self.options.get("encoder")
+        return encoder
 
 
-def _deeplabv3(name, title, encoder, **options):
+def _deeplabv3(name: str, title: str, encoder: str, **options: Any) -> ModelSpec:
     paper = (
         "Chen et al. 2017, Rethinking Atrous Convolution for Semantic Image Segmentation, arXiv:1706.05587"
     )
@@ -64,7 +66,7 @@ def _deeplabv3(name, title, encoder, **options):
     )
 
 
-def _fcn(stride):
+def _fcn(stride: int) -> ModelSpec:
     return ModelSpec(
         f"fcn{stride}s",
         f"FCN-{stride}s",
@@ -134,7 +136,7 @@ SPECS = {
 }
 
 
-def spec(name):
+def spec(name: str) -> ModelSpec:
     """The ModelSpec called ``name``. Raises UnknownModelError."""
     if name not in SPECS:
         raise UnknownModelError(f"There is no architecture {name!r}. Choose one of: {', '.join(SPECS)}.")
@@ -142,6 +144,7 @@ def spec(name):
 
 
 @cache
-def architecture_facts():
+def architecture_facts() -> dict[str, dict[str, Any]]:
     """Parameters, multiply-adds, FLOPs and diagram of every architecture, as ``facts`` counted them: name to dict."""
-    return read_json(ARCHITECTURES)
+    facts: dict[str, dict[str, Any]] = read_json(ARCHITECTURES)
+    return facts

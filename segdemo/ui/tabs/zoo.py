@@ -159,7 +159,7 @@ def _card(services, spec, trained, startable):
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items())
-    scores = [100 * e.data["metrics"]["mean_iou"] for e in trained if e.data.get("metrics")]
+    scores = [100 * e.metrics.mean_iou for e in trained if e.metrics and e.metrics.mean_iou is not None]
     said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
     state = f'<span class="zoo-state trained">{said}</span>' if trained else _NOT_TRAINED
     below = "".join(
