@@ -1,11 +1,11 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
-import html
 from pathlib import Path
 
 import gradio as gr
 from gradio import processing_utils
 
+from segdemo.ui.markup import html, join
 from segdemo.ui.photos import built_in_paths
 
 
@@ -16,9 +16,8 @@ def notice(*sentences, alert=False):
         *sentences: as text; they are escaped here.
         alert: whether a screen reader interrupts to read them.
     """
-    text = "<br>".join(html.escape(sentence) for sentence in sentences)
     role = "alert" if alert else "status"
-    return gr.update(value=f'<p role="{role}">{text}</p>', visible=True)
+    return gr.update(value=html('<p role="{}">{}</p>', role, join(sentences, "<br>")), visible=True)
 
 
 def only_uploads(component):

@@ -7,6 +7,7 @@ from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.errors import UserError
 from segdemo.ui import api
+from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import segment
 from segdemo.ui.tabs import zoo as zoo_tab
@@ -23,13 +24,13 @@ THEME = gr.themes.Default(
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
 )
 CACHE_SECONDS = (600, 3600)  # look every ten minutes for files that nobody used for an hour
-HEADER = f"""
+HEADER = """
 <header class="segdemo-header">
   <h1><svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect width="32" height="32" rx="8"
   fill="#4f46e5"/><path d="M4 22c5-8 8-9 12-5s7 2 12-6v13a4 4 0 0 1-4 4H8a4 4 0 0 1-4-4z" fill="#a5b4fc"/>
   <circle cx="11" cy="10" r="3.2" fill="#fde68a"/></svg>SegDemo</h1>
   <p>Semantic segmentation and mask annotation in the browser</p>
-  <span title="Version">{__version__}</span>
+  <span title="Version">{version}</span>
 </header>
 """
 CSS = """
@@ -73,7 +74,7 @@ def build():
     with gr.Blocks(
         title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as demo:
-        gr.HTML(HEADER)
+        panel(html(HEADER, version=__version__))
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment") as tab:
                 shown = segment.build(services, demo, tab)

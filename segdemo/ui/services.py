@@ -15,6 +15,7 @@ from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.inference.predict import PASSES, PredictorCache
 from segdemo.runs.supervisor import Runs
+from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.versions import ModelStore
 
@@ -99,16 +100,16 @@ class Services:
         return prediction
 
     def card(self, model, passes="once"):
-        """One line on a served model: what it knows, its score, size and speed on this machine."""
+        """``Markup``: one line on a served model, what it knows, its score, size and speed on this machine."""
         entry = zoo.served_model(model)
         parts = [entry.knows or ", ".join(entry.label_set.classes)]
         if (metrics := entry.metrics) and metrics.mean_iou is not None:
             where = metrics.title or f"{metrics.dataset} {metrics.subset}"
-            parts.append(f"<b>{100 * metrics.mean_iou:.1f}</b> mean IoU on {where}")
+            parts.append(html("<b>{:.1f}</b> mean IoU on {}", 100 * metrics.mean_iou, where))
         if measured := entry.test_time.get(passes):
             gain = 100 * (measured.mean_iou - measured.mean_iou_once)
-            parts.append(f"<b>{gain:+.1f}</b> by the further looks")
+            parts.append(html("<b>{:+.1f}</b> by the further looks", gain))
         parts.append(f"{entry.path.stat().st_size / 1e6:.1f} MB")
         if times := self._times.get((model, passes)):
             parts.append(f"{statistics.median(times):.0f} ms a photo here")
-        return " · ".join(parts)
+        return join(parts, " · ")

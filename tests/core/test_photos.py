@@ -14,7 +14,7 @@ from photo_files import UPRIGHT
 from PIL import Image, ImageCms, features
 
 from segdemo.core.photos import MAX_PROFILE_BYTES, IntakeError, Limits, is_plain_jpeg, photo_size, read_photo
-from segdemo.core.settings import SettingError
+from segdemo.errors import UserError
 
 # Four corners that tell every rotation and mirroring apart: red, green / blue, white.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
@@ -499,7 +499,7 @@ def test_limits_come_from_the_environment(monkeypatch):
     assert "allowed" in refusal(encoded(PHOTO))
     for wrong in ("ten", "0", "-5", "1e6"):
         monkeypatch.setenv("SEGDEMO_MAX_BYTES", wrong)
-        with pytest.raises(SettingError, match="SEGDEMO_MAX_BYTES is a positive whole number"):
+        with pytest.raises(UserError, match="SEGDEMO_MAX_BYTES is a positive whole number"):
             read_photo(encoded(PHOTO))
 
 

@@ -55,9 +55,9 @@ def status(run):
 
 SERVER = """
 import json, sys, time
-from segdemo import processes
-from segdemo.policy import Policy
-from segdemo.runs import Runs
+from segdemo.runs import processes
+from segdemo.runs.policy import Policy
+from segdemo.runs.supervisor import Runs
 processes.step_back = lambda pid: None  # the test waits for the trainer
 server = Runs(policy=Policy())
 print(server.start(json.loads(sys.argv[1]), "Pets", request="once").run_id, flush=True)

@@ -513,7 +513,7 @@ KILLED = f"""
 import os, signal, sys
 from functools import partialmethod
 import keras
-from segdemo import callbacks
+from segdemo.training import callbacks
 from segdemo.cli import main
 
 steps = []

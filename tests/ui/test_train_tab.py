@@ -313,7 +313,7 @@ def test_the_result_compares_class_by_class():
     cells = [[cell for cell in row.split("|") if cell] for row in rows]
     assert ["Mean IoU", "50.0", "62.5", "+12.5"] in cells
     assert ["pet", "60.0", "50.0", "-10.0"] in cells
-    assert ["border", "&ndash;", "20.0"] in cells
+    assert ["border", "\N{EN DASH}", "20.0"] in cells
     assert "Before is unet" in text
     assert "stands for version 1" in text
     assert "tr-objection" not in text

@@ -1,6 +1,5 @@
 """The Segment tab: pick a photo and a model, see the overlay at once, compare two models."""
 
-import html
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from segdemo.data.pets import breed
 from segdemo.inference.predict import DamagedModelError
 from segdemo.ui import canvas
 from segdemo.ui.inputs import photo_picker, unchecked
+from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import shown_as_it_is
 
 FIRST_MODEL = "deeplabv3"
@@ -81,7 +81,7 @@ def build(services, demo, tab):
             first, path = next(iter(built_in.items()))
             chosen = gr.State(Choice(str(path), first.name))
             model = unchecked(gr.Radio(models, value=start, label="Model", elem_id="model"))
-            card = gr.HTML(services.card(start), elem_classes="segdemo-card")
+            card = panel(services.card(start), elem_classes="segdemo-card")
             other = unchecked(
                 gr.Dropdown(
                     [("nothing", NO_COMPARISON), *models],
@@ -99,13 +99,13 @@ def build(services, demo, tab):
             )
             browser = _dataset_browser(services)
         with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
-            notice = gr.HTML(visible=False, elem_id="notice")
+            notice = panel(visible=False, elem_id="notice")
             with gr.Row():
                 with gr.Column(min_width=300):
-                    title = gr.HTML(visible=False, elem_classes="segdemo-title")
+                    title = panel(visible=False, elem_classes="segdemo-title")
                     stage = canvas.mask_canvas(elem_id="stage")
                 with gr.Column(min_width=300, visible=False) as second_column:
-                    second_title = gr.HTML(elem_classes="segdemo-title")
+                    second_title = panel(elem_classes="segdemo-title")
                     second = canvas.mask_canvas(elem_id="second-stage")
             correct = gr.Button("Correct this mask", size="sm", elem_id="correct")
 
@@ -116,15 +116,15 @@ def build(services, demo, tab):
             payload = _payload(services, choice, photo, model, passes)
             compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other, passes)
         except (IntakeError, datasets.DatasetError, zoo.UnknownModelError, DamagedModelError) as error:
-            sentence = f'<p role="alert">{html.escape(str(error))}</p>'
+            sentence = html('<p role="alert">{}</p>', error)
             return {notice: gr.update(value=sentence, visible=True)}
         comparing = compared is not None
-        titles = {name: html.escape(entry.title) for name, entry in zoo.served_models().items()}
+        titles = {name: entry.title for name, entry in zoo.served_models().items()}
         return {
             stage: payload,
-            title: gr.update(value=f"<span>{titles[model]}</span>", visible=comparing),
+            title: gr.update(value=html("<span>{}</span>", titles[model]), visible=comparing),
             second_column: gr.update(visible=comparing),
-            second_title: f"<span>{titles[other]}</span>" if comparing else gr.skip(),
+            second_title: html("<span>{}</span>", titles[other]) if comparing else gr.skip(),
             second: compared if comparing else gr.skip(),
             card: services.card(model, passes),
             notice: gr.update(visible=False),

@@ -1,7 +1,6 @@
 """The Zoo tab: a card for each architecture, and all trained models side by side on one photo."""
 
 import base64
-import html
 import io
 import re
 import shlex
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from segdemo import zoo
@@ -19,6 +19,7 @@ from segdemo.inference import agreement
 from segdemo.inference.predict import DamagedModelError
 from segdemo.runs import recipes
 from segdemo.ui.inputs import photo_picker
+from segdemo.ui.markup import html, join, panel
 
 SIDE = 560  # pixels, the longer side of the pictures in the grid
 LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
@@ -78,7 +79,9 @@ _LEGEND = (
     "as a share of the input's. Tinted boxes are the way back up, dashed lines skip connections. Point at a box "
     "to see its shape and layers. One multiply-add is two FLOPs."
 )
-_HINT = '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
+_HINT = html(
+    '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
+)
 
 
 # The cards are HTML; a click on one's button is the event "start" with the architecture's name.
@@ -98,13 +101,13 @@ def build(services, demo, train=None):
         demo: the Blocks.
         train: the ``train.TrainTab`` that buttons on the cards lead to; without it there are none.
     """
-    gr.HTML('<div class="zoo"><h2>All models on one photo</h2></div>', padding=False)
+    panel(html('<div class="zoo"><h2>All models on one photo</h2></div>'), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             built_in, photos, own_photo = photo_picker("zoo-")
         with gr.Column(scale=3, min_width=320):
-            grid = gr.HTML(f'<div class="zoo">{_HINT}</div>', elem_id="zoo-grid", padding=False)
-    shown = gr.HTML(elem_id="zoo-cards", padding=False, js_on_load=_START)
+            grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
+    shown = panel(elem_id="zoo-cards", padding=False, js_on_load=_START)
     # On load, so that each visit shows the models there are by then.
     demo.load(
         lambda: cards(services, train is not None),
@@ -139,13 +142,15 @@ def cards(services, startable=False):
         startable: whether those without a trained model get a button that starts a training.
     """
     served = services.models()
-    shown = "".join(
+    shown = join(
         _card(services, spec, [e for e in served.values() if e.architecture == spec.name], startable)
         for spec in zoo.SPECS.values()
     )
-    return (
-        f'<div class="zoo"><h2>Architectures</h2><p class="zoo-note">{_LEGEND}</p>'
-        f'<div class="zoo-cards">{shown}</div></div>'
+    return html(
+        '<div class="zoo"><h2>Architectures</h2><p class="zoo-note">{}</p><div class="zoo-cards">'
+        "{}</div></div>",
+        _LEGEND,
+        shown,
     )
 
 
@@ -158,29 +163,32 @@ def _card(services, spec, trained, startable):
         "Encoder": facts["encoder"] or "its own",
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers.items())
+    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers.items())
     scores = [100 * e.metrics.mean_iou for e in trained if e.metrics and e.metrics.mean_iou is not None]
     said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
-    state = f'<span class="zoo-state trained">{said}</span>' if trained else _NOT_TRAINED
-    below = "".join(
-        f"<p><b>{html.escape(entry.title)}</b>: {services.card(entry.name)}</p>" for entry in trained
-    )
-    return (
-        f'<article class="zoo-card" id="zoo-{spec.name}">'
-        f"<header><h3>{html.escape(spec.title)}</h3>{state}</header>"
-        f'<div class="zoo-diagram">{facts["diagram"]}</div>'
-        f'<dl class="zoo-facts">{rows}</dl><p>{paper(spec.paper)}</p>'
-        f"{below or _how_to_train(services, spec, startable)}</article>"
+    state = html('<span class="zoo-state trained">{}</span>', said) if trained else _NOT_TRAINED
+    below = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)
+    return html(
+        '<article class="zoo-card" id="zoo-{}"><header><h3>{}</h3>{}</header>'
+        '<div class="zoo-diagram">{}</div><dl class="zoo-facts">{}</dl><p>{}</p>{}</article>',
+        spec.name,
+        spec.title,
+        state,
+        Markup(facts["diagram"]),  # drawn by this program
+        rows,
+        paper(spec.paper),
+        below or _how_to_train(services, spec, startable),
     )
 
 
-_NOT_TRAINED = '<span class="zoo-state">not trained yet</span>'
+_NOT_TRAINED = html('<span class="zoo-state">not trained yet</span>')
 
 
 def paper(text):
     """A citation as HTML, its arXiv number a link."""
-    link = r'<a href="https://arxiv.org/abs/\1" target="_blank" rel="noopener">arXiv:\1</a>'
-    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", link, html.escape(text))
+    link = '<a href="https://arxiv.org/abs/{0}" target="_blank" rel="noopener">arXiv:{0}</a>'
+    before, *rest = re.split(r"arXiv:(\d{4}\.\d{4,5})", text)
+    return join([before, *(html(link, part) if i % 2 == 0 else part for i, part in enumerate(rest))])
 
 
 def training_commands(services, spec):
@@ -215,16 +223,24 @@ def _in_shell(path):
     return shlex.quote(str(path))
 
 
+def _unbroken(command):
+    """The parts of a command, an option and its value in one that does not break between lines."""
+    parts = re.split(r"(--\S+ \S+)", command)
+    return (html("<span>{}</span>", part) if i % 2 else part for i, part in enumerate(parts))
+
+
 def _how_to_train(services, spec, startable):
     # Lines break between the options, not between one and its value nor at a hyphen.
-    lines = "\n".join(
-        re.sub(r"(--\S+ \S+)", r"<span>\1</span>", html.escape(command, quote=False))
-        for command in training_commands(services, spec)
+    lines = join((join(_unbroken(line)) for line in training_commands(services, spec)), "\n")
+    button = (
+        html('<button type="button" data-architecture="{}">Train it</button>', spec.name) if startable else ""
     )
-    button = f'<button type="button" data-architecture="{spec.name}">Train it</button>' if startable else ""
-    return (
-        f'<div class="zoo-start" data-architecture="{spec.name}">{button}'
-        f"<details><summary>Train it in a terminal</summary><pre><code>{lines}</code></pre></details></div>"
+    return html(
+        '<div class="zoo-start" data-architecture="{}">{}<details><summary>'
+        "Train it in a terminal</summary><pre><code>{}</code></pre></details></div>",
+        spec.name,
+        button,
+        lines,
     )
 
 
@@ -240,7 +256,7 @@ def all_models(services, path):
     try:
         photo = services.photos.read(path)
     except IntakeError as error:
-        return f'<div class="zoo">{_alert(error)}</div>'
+        return html('<div class="zoo">{}</div>', _alert(error))
     height, width = photo.shape[:2]
     scale = min(1, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -251,8 +267,7 @@ def all_models(services, path):
         try:
             prediction = services.predict(entry.name, photo)
         except (DamagedModelError, zoo.UnknownModelError) as error:
-            title = html.escape(entry.title)
-            tiles.append(f'<figure class="zoo-tile"><h3>{title}</h3>{_alert(error)}</figure>')
+            tiles.append(html('<figure class="zoo-tile"><h3>{}</h3>{}</figure>', entry.title, _alert(error)))
             continue
         label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
         found.append((entry, label_map))
@@ -260,26 +275,33 @@ def all_models(services, path):
         if prediction.variance is not None:
             tiles.append(_uncertainty_tile(small, entry, prediction))
     tiles += _agreement_tiles(small, found)
-    return f'<div class="zoo"><div class="zoo-tiles">{"".join(tiles)}</div></div>'
+    return html('<div class="zoo"><div class="zoo-tiles">{}</div></div>', join(tiles))
 
 
 def _alert(error):
-    return f'<p role="alert">{html.escape(str(error))}</p>'
+    return html('<p role="alert">{}</p>', error)
 
 
 def _model_tile(photo, entry, label_map, milliseconds):
     rows = class_table(label_map, entry.label_set)
-    keys = "".join(
-        f'<span class="zoo-key"><i style="background: rgb{tuple(row["color"])}"></i>'
-        f"{html.escape(row['name'])} {100 * row['share']:.0f} %</span>"
+    keys = join(
+        html(
+            '<span class="zoo-key"><i style="background: rgb{}"></i>{} {:.0f} %</span>',
+            tuple(row["color"]),
+            row["name"],
+            100 * row["share"],
+        )
         for row in rows
         if row["id"] != entry.label_set.background and row["share"] >= LEAST
     )
-    title = html.escape(entry.title)
+    title = entry.title
     picture = overlay(photo, label_map, entry.label_set)
-    caption = (
-        f"<h3>{title}</h3>{keys or 'nothing it knows'}"
-        f"<br>{html.escape(entry.label_set.title)}, {milliseconds:.0f} ms"
+    caption = html(
+        "<h3>{}</h3>{}<br>{}, {:.0f} ms",
+        title,
+        keys or "nothing it knows",
+        entry.label_set.title,
+        milliseconds,
     )
     return _tile(picture, f"{title} on the photo", caption)
 
@@ -289,10 +311,13 @@ def _uncertainty_tile(photo, entry, prediction):
     size = photo.shape[1::-1]
     uncertainty = Image.fromarray(prediction.uncertainty).resize(size, Image.Resampling.BILINEAR)
     shares = np.asarray(uncertainty, np.float32) / 255
-    title = html.escape(f"{entry.title}: uncertainty")
-    caption = (
-        f"<h3>{title}</h3>Asked {entry.samples} times with random dropout, it gave answers that differ "
-        f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>here</span>'
+    title = f"{entry.title}: uncertainty"
+    caption = html(
+        "<h3>{}</h3>Asked {} times with random dropout, it gave answers that differ "
+        '<span class="zoo-key"><i style="background: rgb{}"></i>here</span>',
+        title,
+        entry.samples,
+        agreement.DOUBT,
     )
     return _tile(agreement.picture(photo, 1 - shares), f"{title}; orange where it is high", caption)
 
@@ -322,10 +347,14 @@ def _agreement_tiles(photo, found):
 def _agreement_tile(photo, label_maps, title, same):
     shares = agreement.agreement(label_maps)
     whole = 100 * float((shares == 1).mean())
-    title = html.escape(f"Agreement: {title}")
-    caption = (
-        f"<h3>{title}</h3>On {whole:.1f} % of the pixels all say {same}. "
-        f'<span class="zoo-key"><i style="background: rgb{agreement.DOUBT}"></i>they differ</span>'
+    title = f"Agreement: {title}"
+    caption = html(
+        '<h3>{}</h3>On {:.1f} % of the pixels all say {}. <span class="zoo-key">'
+        '<i style="background: rgb{}"></i>they differ</span>',
+        title,
+        whole,
+        same,
+        agreement.DOUBT,
     )
     return _tile(agreement.picture(photo, shares), f"{title}; orange where they differ", caption)
 
@@ -335,4 +364,9 @@ def _tile(picture, alt, caption):
     Image.fromarray(picture).save(file, "WEBP", quality=82, method=2)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     source = f"data:image/webp;base64,{data}"
-    return f'<figure class="zoo-tile"><img src="{source}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
+    return html(
+        '<figure class="zoo-tile"><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>',
+        source,
+        alt,
+        caption,
+    )

@@ -8,6 +8,7 @@ from segdemo.data import formats
 from segdemo.ui import annotate_labels, annotate_list, canvas
 from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.inputs import only_uploads
+from segdemo.ui.markup import html, panel
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
@@ -78,7 +79,7 @@ class Layout:
             {"collection": None, "photo": None}, storage_key="segdemo-annotate", secret="segdemo-annotate"
         )
         if on_spaces():
-            gr.HTML(f"<p>{_SHARED}</p>", elem_classes="segdemo-quiet")
+            panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
         with gr.Row():
             with gr.Column(scale=1, min_width=290):
                 self._collection_column()
@@ -173,7 +174,7 @@ class Layout:
         self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort")
         self.photos = annotate_list.photo_list(elem_id="photo-list")
         self.page = gr.State(1)
-        self.count = gr.HTML(elem_classes="segdemo-quiet", elem_id="photo-count")
+        self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
         with gr.Row():
             self.previous = gr.Button("Back", size="sm", min_width=70, visible=False)
             self.following = gr.Button("More", size="sm", min_width=70, visible=False, elem_id="photo-more")
@@ -200,23 +201,25 @@ class Layout:
         )
 
     def _stage_column(self):
-        self.notice = gr.HTML(visible=False, elem_classes="segdemo-said", elem_id="annotate-notice")
+        self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="annotate-notice")
         with gr.Accordion(
             "What the import left out", open=False, visible=False, elem_id="account"
         ) as self.account:
-            self.account_list = gr.HTML(elem_classes="segdemo-account", elem_id="account-list")
+            self.account_list = panel(elem_classes="segdemo-account", elem_id="account-list")
             self.account_csv = gr.DownloadButton("Download as CSV", size="sm", elem_id="account-csv")
         with gr.Row(visible=False, elem_classes="segdemo-bar", elem_id="undo-bar") as self.undo_bar:
-            self.undo_text = gr.HTML(elem_classes="segdemo-said")
+            self.undo_text = panel(elem_classes="segdemo-said")
             self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, elem_id="undo")
-        self.hint = gr.HTML(
-            '<p class="segdemo-hint"><span>Create or choose a collection, add photos, and pick one from the list '
-            "to label it here.<br>To correct a prediction, press <b>Correct this mask</b> in Segment.</span></p>",
+        self.hint = panel(
+            html(
+                '<p class="segdemo-hint"><span>Create or choose a collection, add photos, and pick one from the list '
+                "to label it here.<br>To correct a prediction, press <b>Correct this mask</b> in Segment.</span></p>"
+            ),
             elem_id="annotate-hint",
         )
         with gr.Column(visible=False) as self.desktop:
             with gr.Row(elem_classes="segdemo-bar"):
-                self.photo_title = gr.HTML(elem_classes="segdemo-photo-title", elem_id="annotate-title")
+                self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
                 self.model = gr.Dropdown(
                     [("no model", NOTHING)],
                     value=NOTHING,

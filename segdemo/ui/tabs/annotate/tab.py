@@ -1,6 +1,5 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
-import html
 from dataclasses import dataclass
 
 import gradio as gr
@@ -9,6 +8,7 @@ from segdemo.core.files import StoreError
 from segdemo.ui import annotate_labels, annotate_list
 from segdemo.ui.annotate_list import ANY_CLASS, WHICH
 from segdemo.ui.inputs import notice
+from segdemo.ui.markup import html, join
 from segdemo.ui.tabs.annotate.desk import EXPECTED, Desk
 from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout
 
@@ -280,7 +280,7 @@ class _Tab(Layout):
         return {
             self.undo: label,
             self.undo_bar: gr.update(visible=True),
-            self.undo_text: f'<p role="status">{html.escape(sentence)}</p>',
+            self.undo_text: html('<p role="status">{}</p>', sentence),
             self.undoing: what,
         }
 
@@ -333,7 +333,7 @@ class _Tab(Layout):
         listed = photo.revisions[::-1][:NEWEST_REVISIONS]
         choices = [(_describe(revision, photo, label_set), revision.number) for revision in listed]
         return {
-            self.photo_title: f"<b>{html.escape(photo.source)}</b> <span>{facts}</span>",
+            self.photo_title: html("<b>{}</b> <span>{}</span>", photo.source, facts),
             self.history: gr.update(visible=bool(choices)),
             self.revisions: gr.update(choices=choices, value=photo.revision or None),
             self.restore: gr.update(interactive=False),
@@ -439,11 +439,11 @@ class _Tab(Layout):
 
 def _table(rows):
     """Rows of an account as HTML; the longest ones are in the file."""
-    cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows[:ACCOUNT_ROWS])
-    body = "".join(f"<tr>{cell}</tr>" for cell in cells)
+    cells = (join(html("<td>{}</td>", cell) for cell in row) for row in rows[:ACCOUNT_ROWS])
+    body = join(html("<tr>{}</tr>", cell) for cell in cells)
     more = len(rows) - ACCOUNT_ROWS
-    rest = f"<p>{more} more are in the CSV.</p>" if more > 0 else ""
-    return f"<table><tr><th></th><th>file</th><th>what</th><th>why</th></tr>{body}</table>{rest}"
+    rest = html("<p>{} more are in the CSV.</p>", more) if more > 0 else ""
+    return html("<table><tr><th></th><th>file</th><th>what</th><th>why</th></tr>{}</table>{}", body, rest)
 
 
 def _describe(revision, photo, label_set):

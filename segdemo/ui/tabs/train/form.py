@@ -1,7 +1,6 @@
 """What the form of the Train tab offers: where to start, what to learn from, and settings that make sense."""
 
 import contextlib
-import html
 from dataclasses import dataclass, fields
 
 import gradio as gr
@@ -13,6 +12,7 @@ from segdemo.data.datasets import DatasetError
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
 from segdemo.runs.supervisor import MIN_PHOTOS
+from segdemo.ui.markup import html, join
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
@@ -159,13 +159,23 @@ def summary(start, dataset):
         labelled = learn + watch + test
         photos = "no photo is labelled" if not labelled else f"{labelled} labelled so far"
         lines.append(
-            f"<b>Label at least {MIN_PHOTOS} photos first</b> ({photos}): one to learn from, one to choose the best "
-            f"epoch by, and one to measure the result on. From about {USEFUL_PHOTOS} on it is worth the time."
+            html(
+                "<b>Label at least {} photos first</b> ({}): one to learn from, one to choose the best epoch by, and "
+                "one to measure the result on. From about {} on it is worth the time.",
+                MIN_PHOTOS,
+                photos,
+                USEFUL_PHOTOS,
+            )
         )
     else:
         lines.append(
-            f"Learns from <b>{learn:,}</b> photos, keeps the epoch that is best on <b>{watch:,}</b> others, and is "
-            f"measured on <b>{test:,}</b> it never saw."
+            html(
+                "Learns from <b>{:,}</b> photos, keeps the epoch that is best on <b>{:,}</b>"
+                " others, and is measured on <b>{:,}</b> it never saw.",
+                learn,
+                watch,
+                test,
+            )
         )
         if own and learn + watch + test < USEFUL_PHOTOS:
             lines.append(
@@ -173,10 +183,10 @@ def summary(start, dataset):
             )
     classes = dataset.label_set.classes
     named = ", ".join(classes[:6]) + (f" and {len(classes) - 6} more" if len(classes) > 6 else "")
-    lines.append(f"{len(classes)} classes: {html.escape(named)}.")
+    lines.append(f"{len(classes)} classes: {named}.")
     if start.entry is not None and start.entry.label_set.classes != classes:
         lines.append(
-            f"{html.escape(start.entry.title)} knows other classes, so its last layer is learned anew and there is "
+            f"{start.entry.title} knows other classes, so its last layer is learned anew and there is "
             "no score before to compare with."
         )
     elif start.entry is None and start.encoder:
@@ -185,7 +195,7 @@ def summary(start, dataset):
         )
     elif start.entry is None:
         lines.append("It begins with random weights: expect to need many photos and epochs.")
-    return "".join(f"<p>{line}</p>" for line in lines)
+    return join(html("<p>{}</p>", line) for line in lines)
 
 
 def name_of(start, dataset):

@@ -6,6 +6,7 @@ import gradio as gr
 
 from segdemo.core.settings import spaces_sign_in
 from segdemo.ui.inputs import unchecked
+from segdemo.ui.markup import html, panel
 from segdemo.ui.tabs.train import form as train_form
 
 _FOLDER = Path(__file__).parent
@@ -29,7 +30,7 @@ _SAMPLES = """<figure class="ts" hidden>
   <div><button type="button" data-by="-1" aria-label="Epoch before">&lsaquo;</button>
   <input type="range" min="0" max="0" value="0" step="1" aria-label="Epoch">
   <button type="button" data-by="1" aria-label="Next epoch">&rsaquo;</button><output></output></div></figure>"""
-_HINT = (
+_HINT = html(
     '<p class="segdemo-hint">No run yet. Choose a model and what it should learn from, and start: you can watch it '
     "learn here, close the page, and come back.</p>"
 )
@@ -89,14 +90,14 @@ class Layout:
         ]
 
     def _form(self):
-        gr.HTML('<h2 class="tr-title">New run</h2>', padding=False)
-        self.policy_note = gr.HTML(visible=False, elem_classes="segdemo-said", elem_id="train-policy")
+        panel(html('<h2 class="tr-title">New run</h2>'), padding=False)
+        self.policy_note = panel(visible=False, elem_classes="segdemo-said", elem_id="train-policy")
         starts, sources = train_form.starts(self.services), train_form.sources(self.services)
         self.start = unchecked(
             gr.Dropdown(starts, value=None, label="Start from", elem_id="train-start", filterable=True)
         )
         self.source = unchecked(gr.Dropdown(sources, value=None, label="Learn from", elem_id="train-source"))
-        self.summary = gr.HTML(padding=False, elem_classes="tr-summary", elem_id="train-summary")
+        self.summary = panel(padding=False, elem_classes="tr-summary", elem_id="train-summary")
         # Nothing can be set for a run that has nothing to learn from.
         with gr.Column(visible=bool(sources), elem_classes="tr-details") as self.details:
             with gr.Group():
@@ -145,7 +146,7 @@ class Layout:
             )
             if self.policy.training == "users" and spaces_sign_in():
                 gr.LoginButton()
-            self.estimate = gr.HTML(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
+            self.estimate = panel(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
             self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
 
     def _number(self, label, elem_id, step=1, info=None):
@@ -153,11 +154,11 @@ class Layout:
         return gr.Number(label=label, info=info, step=step, precision=0, min_width=80, elem_id=elem_id)
 
     def _stage(self):
-        self.notice = gr.HTML(visible=False, elem_classes="segdemo-said", elem_id="train-notice")
-        self.hint = gr.HTML(_HINT, elem_id="train-hint")
-        self.runs = gr.HTML(js_on_load=_PICK, padding=False, elem_id="train-runs")
+        self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="train-notice")
+        self.hint = panel(_HINT, elem_id="train-hint")
+        self.runs = panel(js_on_load=_PICK, padding=False, elem_id="train-runs")
         with gr.Column(visible=False, elem_id="train-run") as self.body:
-            self.head = gr.HTML(padding=False, elem_id="train-head")
+            self.head = panel(padding=False, elem_id="train-head")
             with gr.Row(elem_classes="tr-buttons"):
                 self.stop = self._button("Cancel", "train-cancel", variant="stop")
                 self.resume = self._button("Resume", "train-resume", variant="primary")
@@ -171,18 +172,20 @@ class Layout:
                 self.save_title = self._button("Save", "train-save-title", variant="primary")
                 self.keep_title = self._button("Keep the old one", "train-keep-title")
             with gr.Row(visible=False, elem_classes="tr-ask") as self.deleting:
-                gr.HTML(
-                    "<p>Delete this run with its checkpoints, pictures and log? A model it ended in stays.</p>"
+                panel(
+                    html(
+                        "<p>Delete this run with its checkpoints, pictures and log? A model it ended in stays.</p>"
+                    )
                 )
                 self.really = self._button("Delete it", "train-really", variant="stop")
                 self.keep = self._button("Keep it", "train-keep")
-            self.result = gr.HTML(padding=False, visible=False, elem_id="train-result")
+            self.result = panel(padding=False, visible=False, elem_id="train-result")
             with gr.Row(visible=False, elem_classes="tr-buttons") as self.promoting:
                 self.use = self._button("Try it in Segment", "train-use", variant="primary")
                 self.promote = self._button("Promote", "train-promote")
                 self.force = self._button("Promote anyway", "train-force", variant="stop")
                 self.rollback = self._button("Roll back", "train-rollback")
-            self.curves = gr.HTML(padding=False, elem_id="train-curves")
+            self.curves = panel(padding=False, elem_id="train-curves")
             self.samples = gr.HTML(
                 None,
                 html_template=_SAMPLES,
@@ -192,9 +195,9 @@ class Layout:
                 elem_id="train-samples",
             )
             with gr.Accordion("Log", open=False, elem_id="train-log-box"):
-                self.log = gr.HTML(js_on_load=_LOG, padding=False, elem_id="train-log")
+                self.log = panel(js_on_load=_LOG, padding=False, elem_id="train-log")
             with gr.Accordion("Where it comes from", open=False, elem_id="train-origin-box"):
-                self.origin = gr.HTML(padding=False, elem_id="train-origin")
+                self.origin = panel(padding=False, elem_id="train-origin")
 
     def _button(self, text, elem_id, variant="secondary"):
         width = 8 * len(text) + 32

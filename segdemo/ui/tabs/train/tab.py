@@ -5,7 +5,6 @@ things are and sends what has changed.
 """
 
 import contextlib
-import html
 import secrets
 import threading
 import time
@@ -18,6 +17,7 @@ from segdemo.core.files import NotFoundError, StoreError
 from segdemo.data.datasets import DatasetError
 from segdemo.runs.policy import PolicyError, RunError
 from segdemo.ui.inputs import notice
+from segdemo.ui.markup import html
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.layout import Layout
@@ -202,7 +202,7 @@ class TrainTab(Layout):
         try:
             self.policy.permit(asked[self.token] or self.policy.token, user_of(asked.request))
         except PolicyError as error:
-            return notice(str(error))
+            return notice(error)
         return gr.update(visible=False)
 
     def _choose_architecture(self, asked):
@@ -248,7 +248,7 @@ class TrainTab(Layout):
             start, dataset = self._start_and_dataset(asked)
         except EXPECTED as error:
             return {
-                self.summary: f"<p>{html.escape(str(error))}</p>",
+                self.summary: html("<p>{}</p>", error),
                 self.details: gr.update(visible=False),
             }
         usable = not train_form.too_few(dataset)
@@ -283,9 +283,9 @@ class TrainTab(Layout):
             found = self.services.runs.estimate(settings, **self._who(asked), begin=steady)
         except EXPECTED as error:
             silent = isinstance(error, PolicyError) or not asked[self.source]
-            text = "" if silent else f"<p>{html.escape(str(error))}</p>"
+            text = "" if silent else html("<p>{}</p>", error)
             return None, {self.asked_for: form, self.estimate: text}
-        sentence = html.escape(found.sentence(settings["epochs"], settings["steps_per_epoch"]))
+        sentence = found.sentence(settings["epochs"], settings["steps_per_epoch"])
         limit = self.policy.max_hours * 3600
         if found.state == "done" and 0 < limit < found.seconds(
             settings["epochs"], settings["steps_per_epoch"]
@@ -294,7 +294,7 @@ class TrainTab(Layout):
         # Alone in its paragraph, so that a test and a person can see what state it is in.
         return found, {
             self.asked_for: form,
-            self.estimate: f'<p class="{found.state}">{sentence}</p>' if sentence else "",
+            self.estimate: html('<p class="{}">{}</p>', found.state, sentence) if sentence else "",
         }
 
     def _begin(self, asked):

@@ -1,11 +1,13 @@
 """How runs look: the list, progress, curves, results and origin of one, as HTML; and its pictures."""
 
-import html
 import json
 from datetime import datetime
 from threading import Lock
 
+from markupsafe import Markup
+
 from segdemo.runs.estimates import duration
+from segdemo.ui.markup import html, join
 from segdemo.ui.served import served
 from segdemo.ui.train_chart import chart
 
@@ -78,8 +80,8 @@ class Histories:
 
 def listing(snapshots, chosen):
     """HTML of the list of runs; its buttons carry the run's id as ``data-id``."""
-    rows = "".join(_row(snapshot, snapshot.id == chosen) for snapshot in snapshots)
-    return f'<div class="tr-list" role="list" aria-label="Runs">{rows}</div>'
+    rows = join(_row(snapshot, snapshot.id == chosen) for snapshot in snapshots)
+    return html('<div class="tr-list" role="list" aria-label="Runs">{}</div>', rows)
 
 
 def _row(run, chosen):
@@ -92,18 +94,23 @@ def _row(run, chosen):
         facts.insert(0, run.model)
     if run.best is not None and run.best >= 0:
         facts.insert(0, f"best {100 * run.best:.1f}")
-    bar = f'<i style="width: {100 * fraction(run):.1f}%"></i>' if not run.ended else ""
-    return (
-        f'<button type="button" role="listitem" data-id="{html.escape(run.id)}" aria-pressed="{str(chosen).lower()}" '
-        f'class="tr-row">{badge(run)}<b>{html.escape(run.title)}</b>'
-        f"<span>{html.escape(' · '.join(filter(None, facts)))}</span>{bar}</button>"
+    bar = html('<i style="width: {:.1f}%"></i>', 100 * fraction(run)) if not run.ended else ""
+    return html(
+        '<button type="button" role="listitem" data-id="{}" aria-pressed="{}" class="tr-row">'
+        "{}<b>{}</b><span>{}</span>{}</button>",
+        run.id,
+        str(chosen).lower(),
+        badge(run),
+        run.title,
+        " · ".join(filter(None, facts)),
+        bar,
     )
 
 
 def badge(run):
     """HTML of a run's state."""
     text = "stopping" if run.cancelling else STATES.get(run.state, run.state)
-    return f'<em class="tr-badge {html.escape(run.state)}">{text}</em>'
+    return html('<em class="tr-badge {}">{}</em>', run.state, text)
 
 
 def fraction(run):
@@ -148,21 +155,29 @@ def head(run):
     if learning:
         speed, left = run.images_per_second, run.eta_seconds
         numbers += [
-            ("Photos a second", f"{speed:.1f}" if _number(speed) else "&ndash;"),
-            ("Time left", duration(left) if _number(left) else "&ndash;"),
-            ("Memory", f"{run.rss_mb / 1000:.1f} GB" if _number(run.rss_mb) else "&ndash;"),
+            ("Photos a second", f"{speed:.1f}" if _number(speed) else "\N{EN DASH}"),
+            ("Time left", duration(left) if _number(left) else "\N{EN DASH}"),
+            ("Memory", f"{run.rss_mb / 1000:.1f} GB" if _number(run.rss_mb) else "\N{EN DASH}"),
         ]
     if run.best is not None and run.best >= 0:
         numbers.append(("Best mean IoU", f"{100 * run.best:.1f}"))
-    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
-    alert = ' role="alert"' if run.state == "failed" else ""
-    return (
-        f'<section class="tr-head" data-run="{html.escape(run.id)}" data-state="{run.state}">'
-        f"<header><h2>{html.escape(run.title)}</h2>{badge(run)}</header>"
-        f"<p{alert}>{html.escape(state)}</p>"
-        f'<div class="tr-bar {run.state}" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{100 * share:.0f}" aria-label="Progress"><i style="width: {100 * share:.2f}%"></i></div>'
-        f"<dl>{rows}</dl></section>"
+    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers)
+    role = "alert" if run.state == "failed" else "paragraph"
+    return html(
+        '<section class="tr-head" data-run="{}" data-state="{}"><header><h2>{}</h2>{}</header>'
+        '<p role="{}">{}</p><div class="tr-bar {}" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        'aria-valuenow="{:.0f}" aria-label="Progress"><i style="width: {:.2f}%"></i></div>'
+        "<dl>{}</dl></section>",
+        run.id,
+        run.state,
+        run.title,
+        badge(run),
+        role,
+        state,
+        run.state,
+        100 * share,
+        100 * share,
+        rows,
     )
 
 
@@ -174,7 +189,11 @@ def curves(run, history):
         )
         for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100))
     ]
-    return f'<div class="tr-charts">{"".join(charts)}</div>' if any(charts) else ""
+    return (
+        html('<div class="tr-charts">{}</div>', join(Markup(drawn) for drawn in charts))
+        if any(charts)
+        else ""
+    )
 
 
 def result(run, version, others):
@@ -193,30 +212,36 @@ def result(run, version, others):
         ("Mean accuracy", "mean_accuracy"),
         ("Pixel accuracy", "pixel_accuracy"),
     ]
-    lines = [_score(f"<b>{title}</b>", before.get(key), after.get(key)) for title, key in rows]
+    lines = [_score(html("<b>{}</b>", title), before.get(key), after.get(key)) for title, key in rows]
     earlier = before.get("class_iou") or {}
     classes = (after.get("class_iou") or {}).items()
     shown = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
-    lines += [_score(html.escape(name), earlier.get(name), value) for name, value in shown]
+    lines += [_score(name, earlier.get(name), value) for name, value in shown]
     absent = len(classes) - len(shown)
     what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
     parent = before.get("model")
     note = (
-        f"Before is {html.escape(parent)}, the model it started from."
+        f"Before is {parent}, the model it started from."
         if parent
         else "There is no score before: it started from no model with these classes."
     )
     if absent:
         note += f" {absent} of the {len(classes)} classes are not in these photos."
     columns = [lines[i : i + ROWS] for i in range(0, len(lines), ROWS)]
-    tables = "".join(
-        f"<table><thead><tr><th>{'' if i else what}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
-        f"<tbody>{''.join(column)}</tbody></table>"
+    tables = join(
+        html(
+            "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
+            "<tbody>{}</tbody></table>",
+            "" if i else what,
+            join(column),
+        )
         for i, column in enumerate(columns)
     )
-    return (
-        f'<section class="tr-result"><h3>Result</h3><p>{note}</p><div class="tr-tables">{tables}</div>'
-        f"{_versions(version, others)}</section>"
+    return html(
+        '<section class="tr-result"><h3>Result</h3><p>{}</p><div class="tr-tables">{}</div>{}</section>',
+        note,
+        tables,
+        _versions(version, others),
     )
 
 
@@ -226,39 +251,50 @@ def _score(title, before, after):
         points = round(100 * (after - before), 1)
         kind = "better" if points > 0 else "worse" if points < 0 else ""
         change = f"{points:+.1f}"
-    bar = f'<i style="width: {100 * after:.1f}%"></i>' if _number(after) else ""
-    return (
-        f"<tr><th>{title}</th><td>{_percent(before)}</td><td class='tr-after'>{_percent(after)}{bar}</td>"
-        f'<td class="{kind}">{change}</td></tr>'
+    bar = html('<i style="width: {:.1f}%"></i>', 100 * after) if _number(after) else ""
+    return html(
+        "<tr><th>{}</th><td>{}</td><td class='tr-after'>{}{}</td><td class=\"{}\">{}</td></tr>",
+        title,
+        _percent(before),
+        _percent(after),
+        bar,
+        kind,
+        change,
     )
 
 
 def _versions(version, others):
     if version is None:
         return ""
-    rows = ""
+    rows = html("")
     for other in others:
         scores = (
             _percent((other.before or {}).get("mean_iou")),
             _percent((other.after or {}).get("mean_iou")),
         )
-        rows += (
-            f"<tr{' class=this' if other.number == version.number else ''}><th>{html.escape(other.served_as)}</th>"
-            f"<td>{when(other.installed)}</td><td>{scores[0]} → {scores[1]}</td>"
-            f"<td>{'in use' if other.current else ''}</td></tr>"
+        rows += html(
+            "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>",
+            "this" if other.number == version.number else "",
+            other.served_as,
+            when(other.installed),
+            scores[0],
+            scores[1],
+            "in use" if other.current else "",
         )
     stands = next((other for other in others if other.current), None)
-    name = html.escape(version.name)
+    name = version.name
     now = (
-        f"<b>{name}</b> stands for version {stands.number}."
+        html("<b>{}</b> stands for version {}.", name, stands.number)
         if stands
-        else f"No version of <b>{name}</b> is promoted yet: it can be chosen as {html.escape(version.served_as)} only."
+        else html(
+            "No version of <b>{}</b> is promoted yet: it can be chosen as {} only.", name, version.served_as
+        )
     )
     objection = version.objection()
-    refused = (
-        f'<p class="tr-objection">{html.escape(objection)}</p>' if objection and not version.current else ""
+    refused = html('<p class="tr-objection">{}</p>', objection) if objection and not version.current else ""
+    return html(
+        "<h3>Versions</h3><p>{}</p>{}<table class='tr-versions'><tbody>{}</tbody></table>", now, refused, rows
     )
-    return f"<h3>Versions</h3><p>{now}</p>{refused}<table class='tr-versions'><tbody>{rows}</tbody></table>"
 
 
 def origin(run):
@@ -279,23 +315,26 @@ def origin(run):
         ("Code", lineage.get("code") or "known when it begins"),
         ("Folder", str(run.folder)),
     ]
-    rows = "".join(f"<div><dt>{name}</dt><dd>{html.escape(str(value))}</dd></div>" for name, value in facts)
-    shown = "".join(
-        f"<div><dt>{html.escape(name.replace('_', ' '))}</dt><dd>{html.escape(_plain(value))}</dd></div>"
+    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, str(value)) for name, value in facts)
+    shown = join(
+        html("<div><dt>{}</dt><dd>{}</dd></div>", name.replace("_", " "), _plain(value))
         for name, value in sorted(settings.items())
         if name not in ("data", "dataset", "start_from") and value not in ("", None, {})
     )
     board = f"tensorboard --logdir {run.folder / 'tensorboard'}"
-    return (
-        f'<section class="tr-origin"><dl class="wide">{rows}</dl><h3>Settings</h3><dl>{shown}</dl>'
-        f"<p>TensorBoard opens it with</p><pre>{html.escape(board)}</pre></section>"
+    return html(
+        '<section class="tr-origin"><dl class="wide">{}</dl><h3>Settings</h3><dl>{}</dl><p>'
+        "TensorBoard opens it with</p><pre>{}</pre></section>",
+        rows,
+        shown,
+        board,
     )
 
 
 def log(run):
     """HTML of the last lines the trainer printed."""
     text = run.log.strip() or "Nothing was printed yet."
-    return f'<pre class="tr-log" tabindex="0">{html.escape(text)}</pre>'
+    return html('<pre class="tr-log" tabindex="0">{}</pre>', text)
 
 
 def samples(run, history):
@@ -321,7 +360,7 @@ def _plain(value):
 
 
 def _percent(value):
-    return f"{100 * value:.1f}" if _number(value) else "&ndash;"
+    return f"{100 * value:.1f}" if _number(value) else "\N{EN DASH}"
 
 
 def _number(value):
