@@ -65,14 +65,14 @@ def _train(options: argparse.Namespace) -> None:
 
     config = TrainConfig.from_json(settings)
     if options.estimate:
-        from segdemo.runs.estimates import Estimate
+        from segdemo.runs.estimates import Estimate, Measured
 
         with contextlib.redirect_stdout(sys.stderr):
             measured = trainer.estimate(config)
         if options.json:
             print_json(measured)
         else:
-            print(Estimate("done", measured).sentence(config.epochs))
+            print(Estimate("done", Measured.from_json(measured)).sentence(config.epochs))
         return None
     with contextlib.redirect_stdout(sys.stderr):  # Keras draws its progress bar on stdout
         status = trainer.train(

@@ -42,8 +42,13 @@ class Document:
         if not isinstance(data, dict):
             raise ValueError(f"it is no object but {type(data).__name__}")
         hints = _hints(cls)
-        known = {key: _typed(hints[key], value, key) for key, value in data.items() if key in hints}
-        if missing := [name for name in _required(cls) if name not in known]:
+        required = _required(cls)
+        known = {
+            key: _typed(hints[key], value, key)
+            for key, value in data.items()
+            if key in hints and (value is not None or key in required)  # null is as good as the default
+        }
+        if missing := [name for name in required if name not in known]:
             raise ValueError(f"it lacks {', '.join(missing)}")
         rest = {key: value for key, value in data.items() if key not in hints}
         return cls(**known, extra=rest, keys=tuple(data))

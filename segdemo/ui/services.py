@@ -14,7 +14,7 @@ from segdemo.core.files import StoreError
 from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.inference.predict import PASSES, PredictorCache
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.versions import ModelStore

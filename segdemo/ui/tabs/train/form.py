@@ -11,7 +11,7 @@ from segdemo.core.labels import LABEL_SETS
 from segdemo.data.datasets import DatasetError
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
-from segdemo.runs.supervisor import MIN_PHOTOS
+from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
