@@ -13,13 +13,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from label_maps import LABEL_MAPS, drawn
+from label_maps import LABEL_MAPS, drawn, rasterise
 from PIL import Image, ImageDraw
+
+from segdemo.core.label_maps import polygons
+from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
 from segdemo.data.formats import Annotation, ExchangeError, export_zip
 from segdemo.data.formats.labelme_export import inset
-
-from segdemo.core.label_maps import polygons, rasterise
-from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
 
 BARE = LabelSet("bare", "Bare", ("sky", "sea", "land"), tuple(voc_color(i + 1) for i in range(3)), None)
 

@@ -110,7 +110,7 @@ def test_the_trash_gives_back_a_photo_and_a_collection(collection, expected):
         == (expected["masks"][gone.id][0])
     )
     store = AnnotationStore()
-    assert store.trash() == [expected["discarded"]]
+    assert [path.name for path in (store.root / ".trash").iterdir()] == [expected["discarded"]]
     (photo,) = store.undelete(expected["discarded"]).photos().photos
     assert photo.source == "d.png"
     assert [found.title for found in store.collections()] == [*TITLES, "Verworfen"]

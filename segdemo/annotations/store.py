@@ -35,7 +35,7 @@ class AnnotationStore:
         ] = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
 
     def collections(self) -> list[Collection]:
-        """Every Collection, by title. Those whose title or classes cannot be read are left out, with a line in the log."""
+        """Every Collection, by title; one whose title or classes cannot be read is left out, with a line in the log."""
         found: list[tuple[str, Collection]] = []
         for path in self.root.glob("[!.]*/collection.json"):
             collection = Collection(self, path.parent)
@@ -117,12 +117,6 @@ class AnnotationStore:
                 name = f"{wanted}-{number}"
             source.rename(self.root / name)
         return self.open(name)
-
-    def trash(self) -> list[str]:
-        """Keys of the collections in the trash, oldest first."""
-        folder = self.root / ".trash"
-        found = folder.iterdir() if folder.is_dir() else ()
-        return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
     def tidy(self, days: float = TRASH_DAYS) -> None:
         """Delete what has lain in the trash for ``days``, and what killed processes left behind."""

@@ -521,7 +521,7 @@ def polygons(mask: AnyArray) -> list[list[Ints]]:
         One list of rings per 4-connected region, in reading order of their first pixels. A ring is int64
         (N, 2) of (x, y) pixel corners, x in 0..W and y in 0..H, only where it turns and without repeating
         the first. The first ring of a region is its outside (clockwise on screen); the others are its holes
-        (anticlockwise). Rings may touch themselves at corners. ``rasterise`` of all rings gives back exactly
+        (anticlockwise). Rings may touch themselves at corners. ``fill`` of all rings gives back exactly
         the mask.
     """
     from scipy import ndimage  # loaded only where outlines are exported
@@ -653,31 +653,19 @@ def _spliced(ring: Ints, splices: Iterable[tuple[int, int, Ints]]) -> Ints:
     return np.concatenate([*pieces, ring[done:]])
 
 
-def rasterise(rings: Iterable[Any], height: int, width: int) -> Bools:
+def fill(rings: Iterable[Any], height: int, width: int) -> tuple[slice, slice, Bools]:
     """Fill polygons by the even-odd rule: a pixel is in if its centre is.
 
     Args:
         rings: (N, 2) arrays of (x, y) corners in pixels, integer or float, open or closed; outsides and holes
             alike.
-        height, width: of the result.
+        height, width: of the picture they are in.
 
     Returns:
-        bool (height, width).
+        (row slice, column slice, bool array of that window), which is all of the picture that they can touch.
 
     Raises:
         MaskError: a coordinate that is no number, or far more outline than the picture could hold.
-    """
-    mask = np.zeros((height, width), bool)
-    rows, columns, inside = fill(rings, height, width)
-    mask[rows, columns] = inside
-    return mask
-
-
-def fill(rings: Iterable[Any], height: int, width: int) -> tuple[slice, slice, Bools]:
-    """``rasterise`` of the bounding box only, which is what painting many small polygons needs.
-
-    Returns:
-        (row slice, column slice, bool array of that window).
     """
     rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in rings]
     points = np.concatenate([np.empty((0, 2)), *rings])

@@ -130,24 +130,11 @@ def _pixels(image: Image.Image) -> UInt8:
     return array
 
 
-def photo_size(source: Source, limits: Limits | None = None) -> tuple[int, int]:
-    """Upright (height, width) of a photo in pixels, in most formats without decoding it.
-
-    Raises:
-        IntakeError: as ``read_photo``, as far as the header shows it.
-    """
-    limits = limits or Limits.from_env()
-    name, data = read_bytes(source, limits)
-    with quiet_pillow, _opened(name, data, limits) as photo:
-        width, height = photo.stored_size
-        return (width, height) if photo.orientation >= 5 else (height, width)
-
-
 def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 
     Raises:
-        IntakeError: as ``photo_size``.
+        IntakeError: as ``read_photo``, as far as the header shows it.
     """
     name, data = read_bytes(source, limits := limits or Limits.from_env())
     with quiet_pillow, _opened(name, data, limits) as photo:

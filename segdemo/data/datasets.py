@@ -4,7 +4,6 @@ The layouts it may have on disk are modules of their own (``voc``, ``pets``, ``a
 opens them. Nothing here needs a deep-learning framework; ``training.pipeline`` turns a dataset into batches.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,10 @@ from PIL import Image
 
 from segdemo.core.labels import PETS, VOID, LabelSet
 from segdemo.core.photos import IntakeError, read_photo
+from segdemo.core.settings import cores
 from segdemo.errors import UserError
 
-WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
+WORKERS = min(8, 2 * cores())  # reading masks is half waiting, half decompressing
 
 
 class DatasetError(UserError):

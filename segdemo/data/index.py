@@ -38,8 +38,8 @@ def by_class(dataset: Dataset, subset: str = "all", cache_dir: Path | None = Non
         key.update(f"{sample.id} {_stamp(sample.mask_path)}".encode())
     cache = Path(cache_dir or home() / "cache") / f"classes-{key.hexdigest()[:32]}.json"
     try:
-        return {int(id_): ids for id_, ids in read_json(cache).items()}
-    except (OSError, ValueError, AttributeError):
+        return {int(id_): [str(name) for name in ids] for id_, ids in read_json(cache).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         pass  # none yet, or a damaged one that is written anew
     index: dict[int, list[str]] = {id_: [] for id_ in range(len(dataset.label_set))}
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -102,8 +102,8 @@ def fit_adjustment(
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        With K offsets to take off the logits; or None if no strength gains ``LEAST_GAIN``, for a stochastic network, and where there are
-        fewer than ``FEWEST_PHOTOS`` photos to choose on.
+        With K offsets to take off the logits; or None if no strength gains ``LEAST_GAIN``, for a stochastic network,
+        and where there are fewer than ``FEWEST_PHOTOS`` photos to choose on.
     """
     samples = dataset.samples(fit)
     if entry.samples > 1 or len(samples) < FEWEST_PHOTOS:
@@ -147,8 +147,8 @@ def fit_refinement(
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        Of those of ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon, whose
-        outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so little
+        Of those of ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon,
+        whose outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so little
         will do because outlines look smoother too. What the entry has already where there are fewer than
         ``FEWEST_PHOTOS`` photos to choose on.
     """

@@ -89,7 +89,8 @@ class Estimate:
             return self.message
         steps = steps or measured.steps
         return (
-            f"About {duration(self.seconds(epochs, steps))} on this machine: {epochs} x {steps} steps of {measured.seconds_per_step:.2g} s, "
+            f"About {duration(self.seconds(epochs, steps))} on this machine: {epochs} x {steps} steps of "
+            f"{measured.seconds_per_step:.2g} s, "
             f"{measured.images_per_second:.1f} photos a second, {measured.rss_mb / 1000:.1f} GB of memory."
         )
 
