@@ -76,7 +76,7 @@ def bytes_progress() -> Callable[[str, int, int | None], None]:
     def update(what: str, done: int, total: int | None) -> None:
         if bar.desc != what:
             bar.reset()
-            bar.set_description_str(what, refresh=False)
+            bar.set_description_str(what)
         bar.total = total
         bar.update(done - bar.n)
 
