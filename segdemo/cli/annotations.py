@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segdemo.cli.common import Commands
+from segdemo.cli.common import Commands, print_json
 
 if TYPE_CHECKING:
     from segdemo.annotations.collection import Collection
@@ -71,7 +70,7 @@ def _list(options: argparse.Namespace) -> None:
             }
         )
     if options.json:
-        print(json.dumps(listed, indent=1))
+        print_json(listed)
         return
     for entry in listed:
         print(
@@ -89,7 +88,7 @@ def _import(options: argparse.Namespace) -> None:
         AnnotationStore(), options.archive, options.into, options.label_set, progress=_progress()
     )
     if options.json:
-        print(json.dumps(account.to_json(), indent=1))
+        print_json(account.to_json())
         for note in account.notes:
             print(f"segdemo: {note}", file=sys.stderr)
         return
@@ -127,7 +126,7 @@ def _check(options: argparse.Namespace) -> int:
 
     report = check(_collection(options.name).dataset())
     if options.json:
-        print(json.dumps(report.to_json(), indent=1))
+        print_json(report.to_json())
     else:
         print("\n".join(report.lines()))
     return 0 if report.ok else 2

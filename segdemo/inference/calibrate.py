@@ -69,6 +69,8 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     Returns:
         A float in 0.25..4, to three digits.
     """
+    from scipy.optimize import minimize_scalar  # loaded only where a model is calibrated
+
     own = np.take_along_axis(logits, truth[:, None].astype(np.intp), -1)[:, 0]
 
     def loss(temperature: float) -> float:
@@ -77,14 +79,11 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
         total = np.log(np.exp(scaled - top[:, None]).sum(-1)) + top
         return float((total - own / temperature).mean())
 
-    low, high = np.log(0.25), np.log(4.0)
-    for _ in range(16):  # the loss has one minimum: golden-section search
-        left, right = high - (high - low) * 0.618034, low + (high - low) * 0.618034
-        if loss(np.exp(left)) < loss(np.exp(right)):
-            high = right
-        else:
-            low = left
-    return round(float(np.exp((low + high) / 2)), 3)
+    bounds = math.log(0.25), math.log(4)
+    best = minimize_scalar(
+        lambda x: loss(math.exp(x)), bounds=bounds, method="bounded", options={"xatol": 1e-4}
+    )
+    return round(math.exp(best.x), 3)  # the loss has one minimum
 
 
 def fit_adjustment(
@@ -148,8 +147,8 @@ def fit_refinement(
 
     Returns:
         Of those of ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon,
-        whose outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so little
-        will do because outlines look smoother too. What the entry has already where there are fewer than
+        whose outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so
+        little will do because outlines look smoother too. What the entry has already where there are fewer than
         ``FEWEST_PHOTOS`` photos to choose on.
     """
     samples = dataset.samples(fit)
