@@ -76,7 +76,7 @@ def test_versions_of_other_models_are_listed(home, damage, tmp_path, caplog):
     assert [version.served_as for version in store.versions("good")] == ["good@1"]
     with pytest.raises(StoreError, match="damaged"):
         store.versions("bad")
-    assert lines(caplog, path)
+    assert len(lines(caplog, path)) == 1
 
 
 @damaged
@@ -85,8 +85,9 @@ def test_other_collections_are_listed(home, damage, name, caplog):
     store = AnnotationStore()
     good, bad = store.create("good", PETS), store.create("bad", PETS)
     spoil(bad.folder / name, damage)
-    assert [collection.name for collection in store.collections()] == [good.name]
-    assert lines(caplog, bad.folder / name)
+    for _ in range(3):
+        assert [collection.name for collection in store.collections()] == [good.name]
+    assert len(lines(caplog, bad.folder / name)) == 1
     store.tidy()
     good.add_photo(np.zeros((4, 5, 3), np.uint8), "photo.png")
 
@@ -99,7 +100,7 @@ def test_other_photos_are_listed(home, damage, caplog):
     spoil(path, damage)
     for _ in range(2):
         assert [photo.id for photo in collection.photos().photos] == [good]
-    assert lines(caplog, path)
+    assert len(lines(caplog, path)) == 1
 
 
 @damaged

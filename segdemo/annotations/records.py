@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
-from segdemo.core.documents import Document
+from segdemo.core.documents import Document, log_once
 from segdemo.core.files import (
     DiskError,
     FileCache,
@@ -384,7 +384,7 @@ class CollectionFiles:
             except FileNotFoundError:
                 self.store.cache.pop(entry.path, None)
             except StoreError as error:
-                _log.warning("%s", error)
+                log_once(str(error))
         return found
 
     def _living(self, id_: str) -> Photo:

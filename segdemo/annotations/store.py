@@ -1,6 +1,5 @@
 """The collections of annotated photos on disk: made, found, put into the trash and taken out again."""
 
-import logging
 import os
 import re
 import secrets
@@ -12,10 +11,10 @@ from segdemo.annotations.collection import Collection
 from segdemo.annotations.records import About, Photo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
+from segdemo.core.documents import log_once
 from segdemo.core.files import NotFoundError, StoreError, hidden_build, locked, sweep, write_json
 from segdemo.core.labels import LabelSet
 
-_log = logging.getLogger(__name__)
 KEEP_REVISIONS = 50  # of each photo, and the first one
 
 
@@ -43,7 +42,7 @@ class AnnotationStore:
                 if collection.label_set:
                     found.append((collection.title.lower(), collection))
             except StoreError as error:
-                _log.warning("Left out: %s", error)
+                log_once(str(error))
         return [collection for _, collection in sorted(found, key=lambda pair: pair[0])]
 
     def create(self, title: str, label_set: LabelSet) -> Collection:

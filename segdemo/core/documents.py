@@ -1,9 +1,11 @@
 """JSON objects as dataclasses: fields of known types, and whatever else an object says kept as it is."""
 
+import logging
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import lru_cache
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +22,12 @@ class DamagedError(UserError):
     def __init__(self, path: Path, why: Exception) -> None:
         said = "it cannot be read as JSON" if isinstance(why, JSONDecodeError | UnicodeDecodeError) else why
         super().__init__(f"{path} is damaged ({said}): restore it from a copy.")
+
+
+@lru_cache(1000)
+def log_once(sentence: str) -> None:
+    """Say in the log that something is left out of a list; the list may be asked for every second."""
+    logging.getLogger(__name__).warning("Left out: %s", sentence)
 
 
 @dataclass(frozen=True, kw_only=True)

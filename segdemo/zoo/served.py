@@ -1,13 +1,12 @@
 """Trained models at hand: those that ship, and those trained on this machine, as their manifests describe them."""
 
 import contextlib
-import logging
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from segdemo.core.documents import DamagedError, Document
+from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.settings import home, models_dir
@@ -157,7 +156,7 @@ def _entries(manifest: Path) -> dict[str, ModelEntry]:
     try:
         return read_manifest(manifest)
     except (DamagedError, OSError) as error:  # one damaged version must not take the others along
-        logging.getLogger(__name__).warning("Left out: %s", error)
+        log_once(str(error))
         return {}
 
 

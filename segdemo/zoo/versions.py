@@ -1,7 +1,6 @@
 """Versions of the models trained on this machine: install, promote, roll back, with where each comes from."""
 
 import json
-import logging
 import math
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any
 from segdemo import zoo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now
-from segdemo.core.documents import DamagedError, Document
+from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import (
     FileCache,
     NotFoundError,
@@ -353,7 +352,7 @@ def _shelf(manifest: Path) -> Shelf | None:
     try:
         return Shelf.read(manifest)
     except (DamagedError, OSError) as error:
-        logging.getLogger(__name__).warning("Left out: %s", error)
+        log_once(str(error))
         return None
 
 
