@@ -66,7 +66,7 @@ def launch(value_of):
     """A page with one canvas and a button that loads the photo; returns (demo, url)."""
     import gradio as gr
 
-    from segdemo.ui.canvas import mask_canvas
+    from segdemo.ui.components.canvas import mask_canvas
 
     with gr.Blocks() as demo:
         button = gr.Button("load", elem_id="load")
@@ -120,7 +120,7 @@ def main():
     from playwright.sync_api import sync_playwright
 
     from segdemo.core.labels import VOC
-    from segdemo.ui.canvas import payload
+    from segdemo.ui.components.canvas import payload
 
     photo, labels = make_scene(options.megapixels, np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as cache, sync_playwright() as playwright:

@@ -4,12 +4,15 @@ import gc
 import os
 import tempfile
 import warnings
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# To look through the million objects of TensorFlow as often as Python would takes a tenth of all time.
+gc.set_threshold(20_000, 10, 5)
 _HOME = tempfile.TemporaryDirectory(prefix="segdemo-tests-")  # gone when the tests are over
 os.environ["SEGDEMO_HOME"] = _HOME.name
 
@@ -52,6 +55,17 @@ def pytest_collection_modifyitems(items):
         if item.path in order:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: order.get(item.path, len(SLOW)))
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """For trainings of a few steps, for which tracing would take longer than computing; they draw no curves."""
+    import keras
+
+    from segdemo.training import callbacks
+
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
+    monkeypatch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

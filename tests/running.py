@@ -7,7 +7,7 @@ from drawn import draw_pets
 
 from segdemo.runs.config import TrainConfig
 
-TINY = {"filters": [4, 6, 8], "bottleneck": 12}  # options of the plain U-Net
+TINY = {"filters": [4], "bottleneck": 6}  # options of the plain U-Net
 BREEDS = {"pug": 10, "birman": 10}  # 14 photos to learn from, 2 to watch, 4 to report on
 
 

@@ -1,7 +1,12 @@
 """The real application in a process of its own, for tests that talk to it over HTTP."""
 
+import atexit
 import contextlib
+import functools
+import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +21,61 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class _Forked:
+    """What tests need of ``subprocess.Popen`` for a process that somebody else has started."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        try:
+            self._handle = os.pidfd_open(pid)
+        except ProcessLookupError:  # it has ended already
+            self._handle = None
+
+    def _ended(self, seconds):
+        if self._handle is not None and select.select([self._handle], [], [], seconds)[0]:
+            os.close(self._handle)
+            self._handle = None
+        return self._handle is None
+
+    def poll(self):
+        return 1 if self._ended(0) else None
+
+    def wait(self, timeout=None):
+        if not self._ended(timeout):
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+
+    def send_signal(self, number):
+        if not self._ended(0):
+            signal.pidfd_send_signal(self._handle, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+@functools.cache
+def _warm():
+    """A process that has imported what applications need, for all tests of this one; it ends with it."""
+    command = [sys.executable, str(ROOT / "tests" / "warm_app.py")]
+    warm = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(warm.communicate)  # which closes its input and waits
+    return warm
+
+
+def _start(script, environment, log):
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, script], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+    warm = _warm()
+    warm.stdin.write(json.dumps({"script": script, "environment": environment, "log": str(log)}) + "\n")
+    warm.stdin.flush()
+    return _Forked(int(warm.stdout.readline()))
 
 
 @contextlib.contextmanager
@@ -34,16 +94,13 @@ def served_app(folder, seconds=120, script="app.py", **environment):
         **environment,
     }
     url = f"http://127.0.0.1:{port}/"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, script], cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT
-        )
+    process = _start(script, variables, log)
     try:
         end = time.monotonic() + seconds
         while not _answers(url):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.03)
         yield url, process
     finally:
         process.terminate()

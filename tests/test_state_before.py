@@ -28,7 +28,7 @@ from segdemo.runs import processes
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import Policy
 from segdemo.runs.queue import Runs
-from segdemo.ui import annotate_list
+from segdemo.ui.components import photo_list
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate.desk import Desk, Entropies
@@ -221,7 +221,7 @@ def test_the_tabs_list_what_is_there(before, collection, expected):
     services = Services.start()
     desk = Desk(services)
     assert desk.collections() == list(zip(TITLES, (expected["imported"], collection.name), strict=True))
-    listed = annotate_list.listing(collection, collection.photos())["photos"]
+    listed = photo_list.listing(collection, collection.photos())["photos"]
     assert all(photo["thumbnail"] for photo in listed)
     assert ("zweiter", "huehner") in desk.models(collection.name)
     entry = zoo.served_model("huehner@1")

@@ -321,14 +321,14 @@ class Collection(CollectionFiles):
             )
 
     def annotations(self, ids: Iterable[str] | None = None) -> Iterator[Annotation]:
-        """Photos with their masks, one at a time, as ``exchange.export_zip`` takes them.
+        """Photos with their masks, one at a time, as ``formats.export_zip`` takes them.
 
         Args:
             ids: which; None for all, oldest first, so that photos of equal names are numbered the same in the
                 next export. Those without a mask, or in the trash, are left out.
 
         Returns:
-            An iterator of ``exchange.Annotation``; ``meta`` has source, subset, dates, revision, model and
+            An iterator of ``formats.Annotation``; ``meta`` has source, subset, dates, revision, model and
             ``photo_sha256``, by which ``take`` knows the photo again. Exports call its files as ``source`` says.
         """
         label_set = self.label_set
@@ -355,7 +355,7 @@ class Collection(CollectionFiles):
         What an export said of its history is kept with the revision's ``meta``, as ``"exported"``.
 
         Args:
-            annotation: an ``exchange.Annotation`` whose label set has the collection's classes; without a label map
+            annotation: an ``formats.Annotation`` whose label set has the collection's classes; without a label map
                 (None) only the photo is added.
             limits: ``photos.Limits``; None reads them from the environment.
 

@@ -113,10 +113,10 @@ def _say(text: str) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from segdemo.data import formats
+    from segdemo.data.formats import export_folder, export_zip
 
     collection = _collection(options.name)
-    export = formats.export_zip if options.out.suffix.lower() == ".zip" else formats.export_folder
+    export = export_zip if options.out.suffix.lower() == ".zip" else export_folder
     export(collection.annotations(), options.out, options.format, progress=_progress())
     print(options.out)
 

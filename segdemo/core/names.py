@@ -95,9 +95,19 @@ def folder(name: str) -> str:
     return name[: len(name) - len(base(name))]
 
 
+def above(within: str) -> str:
+    """The folder that a folder, named with its slash, is in; "" at the top."""
+    return folder(within.rstrip("/"))
+
+
 def without_ending(name: str) -> str:
     """A name without the ending of its last part: ``"a/IMG.1.jpg"`` gives ``"a/IMG.1"``."""
     return folder(name) + (PurePosixPath(base(name)).stem if base(name) else "")
+
+
+def stem(name: str) -> str:
+    """The last part of a name, without its ending."""
+    return base(without_ending(name))
 
 
 def without_photo_ending(name: str) -> str:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 
-from segdemo.errors import UserError
 from segdemo import zoo
+from segdemo.errors import UserError
 
 STAGES = ("c1", "c2", "c3", "c4", "c5")
 UPSAMPLING = "all but upsampling"

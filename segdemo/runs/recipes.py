@@ -80,7 +80,7 @@ _STRONG = {
     "early_stopping": 0,
     "freeze_batch_norm": True,
 }
-# Learning from the truth and from a teacher that looks at every crop, see ``distiller``: a loss at a quarter of its size.
+# Learning from the truth and from a teacher that looks at every crop, see ``distiller``; the loss at 1/4 of its size.
 _DISTIL = {
     "model": "deeplabv3",
     "dataset": "voc",

@@ -1,5 +1,7 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
+from pathlib import Path
+
 import gradio as gr
 
 from segdemo import __version__
@@ -33,39 +35,9 @@ HEADER = """
   <span title="Version">{version}</span>
 </header>
 """
-CSS = """
-.gradio-container { width: 100%; max-width: 1560px !important; margin: 0 auto; }
-.segdemo-header { display: flex; align-items: center; gap: 16px; padding: 4px 2px; flex-wrap: wrap; }
-.segdemo-header h1 { display: flex; align-items: center; gap: 10px; font-size: 22px; font-weight: 700; margin: 0; }
-.segdemo-header p { color: var(--body-text-color-subdued); margin: 0; flex: 1; }
-.segdemo-header span { color: var(--body-text-color-subdued); font-size: 12px; }
-.segdemo-card { font-size: 13px; line-height: 1.45; color: var(--body-text-color-subdued); padding: 0 2px; }
-.segdemo-card b { color: var(--body-text-color); }
-#notice p { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
-  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
-.segdemo-title { font-weight: 600; padding: 0 12px; }
-.segdemo-photos > .gallery { display: grid !important; grid-template-columns: repeat(5, 1fr); gap: 6px; }
-.segdemo-photos .gallery-item > span, .segdemo-photos .gallery-item .container { display: block;
-  width: 100% !important; height: auto !important; max-width: none; aspect-ratio: 1; }
-.segdemo-photos .gallery-item img { width: 100% !important; height: 100% !important; object-fit: cover; }
-.segdemo-photos .gallery-item:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
-.segdemo-thumbnails .grid-wrap { max-height: 300px; padding: 0; min-height: 0; }
-.segdemo-thumbnails .grid-container { gap: 4px; }
-[id$="photo-input"] .icon-wrap { display: none; }  /* the label would cover it */
-[id$="photo-input"] .wrap { padding-top: 20px; }
-footer { margin-top: 8px; }
-@media (max-width: 800px) {
-  .segdemo-header p, .segdemo-header span { display: none; }
-  .segdemo-stage { order: -1; }
-}
-"""
-# Of what is around the tabs, which Gradio keeps media queries of its ``css`` away from.
-HEAD = """
-<style>
-@media (max-width: 800px) { gradio-app .main.fillable { padding: 8px 12px; } }
-@media (max-width: 640px) { gradio-app footer .divider { display: none; } }  /* the link before it is hidden there */
-</style>
-"""
+CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
+_FRAME = (Path(__file__).parent / "page_frame.css").read_text("utf-8")
+HEAD = f"<style>\n{_FRAME}</style>\n"
 
 
 def build():

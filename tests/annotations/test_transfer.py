@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from exchange.made import (
+from archive_files import (
     annotation,
     check,
     coco,
-    grey_png,
+    encoded,
     image,
     make_folder,
     make_zip,
@@ -16,13 +16,13 @@ from exchange.made import (
     png,
     square,
 )
-from segdemo.data.formats import ExchangeError
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.annotations.transfer import find_collection, import_annotations, read_classes
 from segdemo.core.files import StoreError
 from segdemo.core.labels import PETS, VOC, VOID, LabelSet
 from segdemo.data import formats
+from segdemo.data.formats import ExchangeError
 
 CATS = LabelSet("cats", "Cats and dogs", ("background", "cat", "dog"), ((0, 0, 0), (9, 9, 9), (8, 8, 8)))
 TREE = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": png(square())}
@@ -286,7 +286,7 @@ def test_files_that_name_no_classes_are_refused(tmp_path, content):
 
 
 def test_white_masks_become_one_class(store, tmp_path):
-    files = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": grey_png(square(255))}
+    files = {"JPEGImages/a.png": picture(), "SegmentationClass/a.png": encoded(square(255))}
     account = take(store, tmp_path, files)
     assert account.classes == ["background", "object"] and account.notes == []
     assert np.array_equal(masks_of(store)["a.png"], square())

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from browser.canvas_driver import CanvasDriver
 from segdemo.core.labels import VOC, VOID, LabelSet
-from segdemo.ui.canvas import mask_canvas, payload
+from segdemo.ui.components.canvas import mask_canvas, payload
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 

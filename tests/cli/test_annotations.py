@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from exchange.made import coco, make_folder, make_zip, picture, png, square
+from archive_files import coco, make_folder, make_zip, picture, png, square
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.cli import main

@@ -11,7 +11,7 @@ from segdemo.annotations.store import AnnotationStore
 from segdemo.core import faithful
 from segdemo.core.labels import PETS
 from segdemo.core.photos import is_plain_jpeg, read_photo
-from segdemo.ui import canvas
+from segdemo.ui.components import canvas
 from segdemo.ui.photos import shown_as_it_is
 
 ALL = {**PLAIN, **MISLEADING}

@@ -41,12 +41,6 @@ def config(tmp_path, monkeypatch):
     return tiny_config(tmp_path / "data")
 
 
-@pytest.fixture
-def eager(monkeypatch):
-    """Trainings of a few steps, for which tracing would take longer than computing."""
-    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
-
-
 def status(run):
     return read_json(run / "status.json")
 

@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from segdemo.runs import failures
-from segdemo.data.datasets import (DatasetError)
 from segdemo.core.labels import LabelSet
+from segdemo.data.datasets import DatasetError
+from segdemo.runs import failures
 
 
 def raised(function):

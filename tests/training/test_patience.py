@@ -13,7 +13,7 @@ from segdemo.training import callbacks, trainer
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path, monkeypatch, eager):
     """A run on drawn pets that learns nothing, so that its validation loss never falls."""
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SEGDEMO_PRETRAINED", raising=False)
@@ -22,7 +22,7 @@ def config(tmp_path, monkeypatch):
         model="unet_plain",
         dataset="pets",
         data=str(tmp_path / "data"),
-        options={"filters": [4, 4], "bottleneck": 4},
+        options={"filters": [4], "bottleneck": 4},
         epochs=6,
         batch=4,
         size=16,

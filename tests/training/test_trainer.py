@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from functools import partialmethod
 from pathlib import Path
 
 import h5py
@@ -47,12 +46,6 @@ def home(tmp_path, monkeypatch):
 def config(tmp_path):
     """A run of seconds on drawn pets."""
     return tiny_config(tmp_path / "data")
-
-
-@pytest.fixture
-def eager(monkeypatch):
-    """For so few steps, tracing would take longer than computing. Runs without this one are traced."""
-    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
 
 
 def read(run, name="status.json"):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from drawn import SHAPES, save_mask, save_photo, scene
 from PIL import Image
-from segdemo.data.formats import ExchangeError
 from tiny import bright, write_model
 
 from segdemo import zoo
@@ -16,8 +15,9 @@ from segdemo.core.label_maps import MaskError, colourise, decode_png, encode_png
 from segdemo.core.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
 from segdemo.core.photos import Limits
 from segdemo.data import formats
-from segdemo.ui import annotate_list
-from segdemo.ui.annotate_labels import distinct_colors, first_table, from_table, to_table
+from segdemo.data.formats import ExchangeError
+from segdemo.ui.components import photo_list
+from segdemo.ui.components.label_table import distinct_colors, first_table, from_table, to_table
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate import desk as annotate_desk
@@ -167,13 +167,13 @@ def test_the_list_shows_a_page_and_survives_a_damaged_photo(desk, tmp_path):
     collection.save(ids[0], np.zeros((40, 60), np.uint8), 0)
     collection.image_path(ids[1]).write_bytes(b"nothing")
     found = collection.photos(sort="source")
-    value = annotate_list.listing(collection, found, ids[2])
+    value = photo_list.listing(collection, found, ids[2])
     assert [photo["name"] for photo in value["photos"]] == ["00.png", "01.png", "02.png"]
     assert [photo["labelled"] for photo in value["photos"]] == [True, False, False]
     assert [photo["thumbnail"] is None for photo in value["photos"]] == [False, True, False]
     assert value["current"] == ids[2]
-    assert annotate_list.summary(found) == "3 photos"
-    assert annotate_list.summary(collection.photos(per_page=2, page=2)) == "3 photos · page 2 of 2"
+    assert photo_list.summary(found) == "3 photos"
+    assert photo_list.summary(collection.photos(per_page=2, page=2)) == "3 photos · page 2 of 2"
 
 
 # ------------------------------------------------------------------------------------------- the canvas
@@ -370,7 +370,7 @@ def check(found, wanted):
 def test_export_and_import_give_back_the_same_masks(desk, labelled):
     name, wanted = labelled
     progress = []
-    path = desk.export(name, formats.FORMATS, progress.append)
+    path = desk.export(name, formats.EXPORT_FORMATS, progress.append)
     assert path.name == "shapes.zip"
     assert progress == [1, 2, 3]
     account = desk.import_archive(path)
@@ -383,7 +383,7 @@ def test_export_and_import_give_back_the_same_masks(desk, labelled):
     assert (again.labelled, again.sentences(), len(again.duplicates)) == (3, [], 3)
     check(label_maps(desk, name), wanted)
     with pytest.raises(ExchangeError, match="annotate a photo first"):
-        desk.export(desk.create("Empty", "voc"), formats.FORMATS)
+        desk.export(desk.create("Empty", "voc"), formats.EXPORT_FORMATS)
 
 
 def test_an_archive_goes_into_a_collection_with_other_ids_by_class_name(desk, labelled):

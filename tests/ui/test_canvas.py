@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segdemo.core.labels import VOC, LabelSet
-from segdemo.ui import canvas
+from segdemo.ui.components import canvas
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),

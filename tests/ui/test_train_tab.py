@@ -25,7 +25,6 @@ from segdemo.ui.tabs.segment import Shown
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.tab import Twins, user_of
-from segdemo.ui.train_chart import chart
 from segdemo.zoo.scores import Lineage, Report, Scores
 from segdemo.zoo.versions import ModelStore, Version
 

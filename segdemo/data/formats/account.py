@@ -2,9 +2,9 @@
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from segdemo.data.formats.annotation import SUBSETS
+from segdemo.data.formats.annotation import SUBSETS, Annotation
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Something that was there already.
-
-    Attributes:
-        file: what came again.
-        of: what it is the same as, or goes on being.
-        why: what is the same, and what was done.
-    """
+    """Something that was there already: what came again, what it is the same as, what is the same and was done."""
 
     file: str
     of: str
     why: str
-
-    def to_json(self) -> dict:
-        """``{"file", "of", "why"}``."""
-        return {"file": self.file, "of": self.of, "why": self.why}
 
 
 @dataclass
@@ -93,8 +83,8 @@ class Account:
         """One more thing that was there already."""
         self.duplicates.append(Duplicate(file, of, why))
 
-    def unpaint(self, annotation, why: str) -> None:
-        """Take back what was counted as painted of an ``Annotation``: its mask is not used, and why."""
+    def unpaint(self, annotation: Annotation, why: str) -> None:
+        """Take back what was counted as painted of an annotation: its mask is not used, and why."""
         self.painted -= len(annotation.parts)
         photo = annotation.file or annotation.id
         for file, what in annotation.parts or [(photo, "photo")]:
@@ -114,7 +104,7 @@ class Account:
             "labelled": self.labelled,
             "annotations": {"read": self.read, "painted": self.painted, "left_out": len(self.left_out)},
             "left_out": [entry.to_json() for entry in self.left_out],
-            "duplicates": [entry.to_json() for entry in self.duplicates],
+            "duplicates": [asdict(entry) for entry in self.duplicates],
             "ignored": list(self.ignored),
             "label_set": {"classes": list(self.classes), "source": self.classes_source},
             "splits": {**{name: self.splits[name] for name in SUBSETS}, "source": self.splits_source},
@@ -133,12 +123,12 @@ class Account:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """(list, file, what, why) of everything that was left out, there already, or nobody's."""
         rows = [("left out", *entry.to_json().values()) for entry in self.left_out]
-        rows += [("there already", entry.file, entry.of, entry.why) for entry in self.duplicates]
+        rows += [("there already", *asdict(entry).values()) for entry in self.duplicates]
         return rows + [("nobody's", name, "file", "belongs to no annotation") for name in self.ignored]
 
     def sentences(self) -> list[str]:
         """A sentence for each annotation that was left out, or one for all that share a photo's reason."""
-        told = {}
+        told: dict[str, None] = {}
         for entry in self.left_out:
             where = f"{entry.file}, {entry.photo}" if entry.photo else entry.file
             gap = ":" if entry.why[:1].isupper() else ""  # a sentence of its own
@@ -152,9 +142,8 @@ class Account:
         said = [f"{photos} {'was' if self.labelled == 1 else 'were'} imported."]
         if bare := self.photos - self.labelled:
             said.append(f"{_count(bare, 'photo')} without a label came with them.")
-        said.append(
-            f"{_count(self.read, 'annotation')} read, {self.painted} painted, {len(self.left_out)} left out."
-        )
+        read = _count(self.read, "annotation")
+        said.append(f"{read} read, {self.painted} painted, {len(self.left_out)} left out.")
         if self.duplicates:
             said.append(f"There already: {len(self.duplicates)}.")
         if self.ignored:
@@ -165,5 +154,5 @@ class Account:
         return said + self.notes
 
 
-def _count(number, thing):
+def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,6 +1,8 @@
 """What goes out and comes in: a photo with its label map."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,18 @@ FORBIDDEN = re.compile(r'[\x00-\x20\x7f<>:"/\\|?*]')  # no file name anywhere, o
 
 class ExchangeError(UserError):
     """An export or import that cannot be done. The message is one sentence meant for the person who asked."""
+
+
+@contextmanager
+def refusing(why: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Raise ExchangeError(why) for errors of these kinds; without any, for those of values that are not as expected."""
+    kinds = kinds or (KeyError, TypeError, ValueError, OverflowError)
+    try:
+        yield
+    except ExchangeError:
+        raise
+    except kinds as error:
+        raise ExchangeError(why) from error
 
 
 @dataclass

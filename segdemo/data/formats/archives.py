@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segdemo.core import names
 from segdemo.data.formats.annotation import ExchangeError
@@ -43,13 +44,37 @@ class ArchiveLimits:
     max_json_bytes: int = 256_000_000
 
 
-class _Source:
+class Source:
     """Names of an archive's files, sorted into those to read and the others."""
 
-    def __init__(self, title, limits):
+    def __init__(self, title: str, limits: ArchiveLimits):
         self.title, self.limits = title, limits
-        self.sizes, self.skipped, self.odd = {}, [], []
-        self._originals = {}  # tidy name -> what the archive calls it
+        self.sizes: dict[str, int] = {}
+        self.skipped: list[str] = []
+        self.odd: list[tuple[str, str]] = []
+        self._originals: dict[str, str] = {}  # tidy name -> what the archive calls it
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, damaged, or unreadable."""
+        size = self.sizes[name]
+        if size > max_bytes:
+            raise ExchangeError(f"{name} has {size / 1e6:.1f} MB where {max_bytes / 1e6:g} MB are allowed.")
+        return self._read(name, self._originals[name])
+
+    def close(self) -> None:
+        """Let go of the archive."""
+
+    def _read(self, name: str, original: str) -> bytes:
+        raise NotImplementedError
+
+    def _check(self):
+        many, gigabytes = self.limits.max_files, self.limits.max_bytes / 1e9
+        if len(self.sizes) > many:
+            raise ExchangeError(f"{self.title} holds more than {many} files: import it in parts.")
+        if sum(self.sizes.values()) > self.limits.max_bytes:
+            raise ExchangeError(
+                f"{self.title} would unpack to more than {gigabytes:g} GB: import it in parts."
+            )
 
     def _take(self, original, shown, size, link):
         """Sort in a file.
@@ -74,7 +99,7 @@ class _Source:
             self._originals[name] = original
 
 
-class ZipSource(_Source):
+class ZipSource(Source):
     """The files in a ZIP.
 
     Args:
@@ -85,7 +110,7 @@ class ZipSource(_Source):
         ExchangeError: not a ZIP, damaged, encrypted as a whole, over a limit, or with one name for two files.
     """
 
-    def __init__(self, path, limits):
+    def __init__(self, path: Path | str, limits: ArchiveLimits):
         super().__init__(Path(path).name, limits)
         try:
             self._archive = zipfile.ZipFile(path)
@@ -95,7 +120,7 @@ class ZipSource(_Source):
             raise ExchangeError(f"{self.title} {_not_a_zip(path, self.title)}.") from error
         try:
             self._index()
-            _check_archive(self.title, self.sizes, self.limits)
+            self._check()
         except BaseException:
             self._archive.close()
             raise
@@ -124,23 +149,13 @@ class ZipSource(_Source):
         if locked and not self.sizes:
             raise ExchangeError(f"{self.title} is encrypted: unpack it and pack it again without a password.")
 
-    def read(self, name, max_bytes):
-        """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or damaged."""
-        _check_file(name, self.sizes[name], max_bytes)
+    def _read(self, name, original):
         try:
-            return self._archive.read(self._originals[name])  # never more than the size declared
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+            return self._archive.read(original)  # never more than the size declared
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
             raise ExchangeError(f"{name} is damaged in {self.title}: pack or download it again.") from error
 
-    def close(self):
-        """Let go of the file."""
+    def close(self) -> None:
         self._archive.close()
 
 
@@ -185,7 +200,7 @@ def _name_in_zip(info):
         return info.filename
 
 
-class FolderSource(_Source):
+class FolderSource(Source):
     """The files in a folder and those below it.
 
     Args:
@@ -196,7 +211,7 @@ class FolderSource(_Source):
         ExchangeError: no such folder, or over a limit.
     """
 
-    def __init__(self, path, limits):
+    def __init__(self, path: Path | str, limits: ArchiveLimits):
         self._root = Path(path)
         super().__init__(self._root.resolve().name or str(path), limits)
         if not self._root.is_dir():
@@ -215,35 +230,16 @@ class FolderSource(_Source):
                 self._take(inside, inside, status.st_size, not stat.S_ISREG(status.st_mode))
             if len(self.sizes) > limits.max_files:
                 break
-        _check_archive(self.title, self.sizes, limits)
+        self._check()
 
-    def read(self, name, max_bytes):
-        """The bytes of a file. Raises ExchangeError: more than ``max_bytes``, or unreadable."""
-        _check_file(name, self.sizes[name], max_bytes)
+    def _read(self, name, original):
         try:
-            return (self._root / self._originals[name]).read_bytes()
+            return (self._root / original).read_bytes()
         except OSError as error:
             raise ExchangeError(f"{name} cannot be read: check the disk and its permissions.") from error
 
-    def close(self):
-        """Nothing to let go of."""
 
-
-def _check_archive(title, sizes, limits):
-    if len(sizes) > limits.max_files:
-        raise ExchangeError(f"{title} holds more than {limits.max_files} files: import it in parts.")
-    if sum(sizes.values()) > limits.max_bytes:
-        raise ExchangeError(
-            f"{title} would unpack to more than {limits.max_bytes / 1e9:g} GB: import it in parts."
-        )
-
-
-def _check_file(name, size, max_bytes):
-    if size > max_bytes:
-        raise ExchangeError(f"{name} has {size / 1e6:.1f} MB where {max_bytes / 1e6:g} MB are allowed.")
-
-
-def add_file(archive, name, content):
+def add_file(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
     """Put text or bytes into an open ``ZipFile``; pictures are not compressed again."""
     info = zipfile.ZipInfo(name)  # with the fixed date of ZipInfo, so that equal annotations give equal files
     info.external_attr = 0o644 << 16
@@ -252,7 +248,7 @@ def add_file(archive, name, content):
     archive.writestr(info, content)
 
 
-def to_json(data, indent=1):
+def to_json(data: Any, indent: int | None = 1) -> str:
     """Plain data as JSON text. Raises TypeError, ValueError if it is none."""
     text = json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False)
     try:

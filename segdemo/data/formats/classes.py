@@ -2,11 +2,15 @@
 
 import csv
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from segdemo.core import names
 from segdemo.core.labels import MAX_CLASSES, VOID, VOID_COLOR, LabelSet, voc_color
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.annotation import ExchangeError, refusing
 
+Colors = dict[str, tuple[int, int, int]]  # RGB, 0..255, by ``names.key`` of the name of a class
+ClassNames = tuple[list[str], Colors]
 _IGNORED = {"__ignore__", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 _COLOURED = re.compile(r"(.*?)[:\s]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
 _NUMBERED = re.compile(r"(\d{1,3})\s*[:,;\s]\s*(\S.*)")
@@ -19,34 +23,36 @@ class Classes:
         target: the ``LabelSet`` to read into, or None to make one.
     """
 
-    def __init__(self, target=None):
-        self.target = target
-        self.missing = []  # classes of the archive that the target does not have
-        self.fits = True  # whether it has any of them, the background aside
-        self.label_set = None
-        self._sets, self._names, self._sources = [], {}, {}
+    label_set: LabelSet  # once it is settled
 
-    def add(self, found, source, colors=None):
+    def __init__(self, target: LabelSet | None = None):
+        self.target = target
+        self.missing: list[str] = []  # classes of the archive that the target does not have
+        self.fits = True  # whether it has any of them, the background aside
+        self._sets: list[LabelSet] = []
+        self._names: dict[
+            str, tuple[str, tuple[int, int, int] | None]
+        ] = {}  # by their key, with their colours
+        self._sources: dict[str, None] = {}
+
+    def add(self, found: Iterable[str], source: str, colors: dict | None = None) -> None:
         """Names of classes, in order, and where they are from; ``colors`` maps some of them to RGB triples."""
         for name in map(names.clean_class, found):
             self._names.setdefault(names.key(name), (name, (colors or {}).get(name)))
-        self._say(source)
+        self._sources[source] = None
 
-    def take(self, label_set, source):
+    def take(self, label_set: LabelSet, source: str) -> None:
         """A whole label set, and where it is from."""
         if label_set not in self._sets:
             self._sets.append(label_set)
-        self._say(source)
-
-    def _say(self, source):
         self._sources[source] = None
 
     @property
-    def source(self):
+    def source(self) -> str:
         """How the classes were found, as a phrase."""
         return "; ".join(self._sources)
 
-    def settle(self, title):
+    def settle(self, title: str) -> None:
         """Make the label set, once everything is found. Raises ExchangeError: names that no classes can have."""
         everything = [name for found in self._sets for name in found.classes]
         everything += [name for name, _ in self._names.values()]
@@ -62,13 +68,13 @@ class Classes:
             return
         colors = {names.key(n): c for s in self._sets for n, c in zip(s.classes, s.colors, strict=True)}
         colors |= {folded: color for folded, (_, color) in self._names.items() if color is not None}
-        merged = {}
+        merged: dict[str, str] = {}
         for name in everything:
             merged.setdefault(names.key(name), name)
         background = next((s.classes[s.background] for s in self._sets if s.background is not None), None)
         self.label_set = make_label_set(list(merged.values()), title, colors, background)
 
-    def id_of(self, name):
+    def id_of(self, name: str) -> int | None:
         """Class id of a name in the label set, or None. The background by any of its names is the background."""
         found = names.class_id(name, self.label_set.classes)
         if found is None and names.is_background(name):
@@ -76,7 +82,13 @@ class Classes:
         return found
 
 
-def make_label_set(classes, title, colors=None, background=None, name="imported", add_background=True):
+def make_label_set(
+    classes: Iterable[str],
+    title: str,
+    colors: Colors | None = None,
+    background: str | None = None,
+    add_background: bool = True,
+) -> LabelSet:
     """A label set of names.
 
     Args:
@@ -84,7 +96,6 @@ def make_label_set(classes, title, colors=None, background=None, name="imported"
         title: of the label set.
         colors: RGB triples by ``names.key`` of a name; where there is none, or it cannot be used, VOC's.
         background: the one of them that is the background; None takes one that is called so.
-        name: of the label set.
         add_background: whether to begin with a background if there is none.
 
     Raises:
@@ -111,12 +122,12 @@ def make_label_set(classes, title, colors=None, background=None, name="imported"
         chosen.append(color)
     place = classes.index(background) if background is not None else None
     try:
-        return LabelSet(name, title, tuple(classes), tuple(chosen), place)
+        return LabelSet("imported", title, tuple(classes), tuple(chosen), place)
     except ValueError as error:
         raise ExchangeError(f"Its class names cannot be used: {error}") from error
 
 
-def parse_names(text):
+def parse_names(text: str) -> ClassNames:
     """Names of classes, in the order of their ids, from a list with one a line.
 
     Lines may be names, ``name:r,g,b:parts:actions`` as in CVAT's ``labelmap.txt``, or a number and a name. A class
@@ -129,22 +140,19 @@ def parse_names(text):
         ExchangeError: no name in it, or one twice.
     """
     lines = [line for line in names.lines(text) if not line.startswith("#")]
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    ids = [int(match.group(1)) for match in numbered if match]
-    if (
-        lines
-        and len(ids) == len(lines)
-        and ids == list(range(ids[0], ids[0] + len(ids)))
-        and ids[0] in (0, 1)
-    ):
-        lines = [match.group(2) for match in numbered]
-        if ids[0] == 1 and not any(map(names.is_background, lines)):
+    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    ids = [int(match[1]) for match in numbered]
+    first = ids[0] if ids else None
+    if first in (0, 1) and ids == list(range(first, first + len(lines))):
+        lines = [match[2] for match in numbered]
+        if first == 1 and not any(map(names.is_background, lines)):
             lines.insert(0, "background")
-    found, colors = [], {}
+    found: list[str] = []
+    colors: Colors = {}
     for line in lines:
         match = _COLOURED.fullmatch(line)
-        color = tuple(map(int, match.groups()[1:])) if match else None
-        name = names.clean_class(match.group(1) if match else re.sub(r":+$", "", line))
+        color = (int(match[2]), int(match[3]), int(match[4])) if match else None
+        name = names.clean_class(match[1] if match else re.sub(r":+$", "", line))
         if name.casefold() == "__ignore__" or (color == VOID_COLOR and name.casefold() in _IGNORED):
             continue
         if color is not None and max(color) <= 255:
@@ -156,7 +164,7 @@ def parse_names(text):
     return found, colors
 
 
-def parse_table(text):
+def parse_table(text: str) -> ClassNames:
     """Names of classes from a table: ``class_dict.csv`` (name,r,g,b), ``_classes.csv`` of Roboflow (value, class).
 
     Columns are known by their titles. Without a column of ids the order counts; ids that no line names are called
@@ -180,23 +188,20 @@ def parse_table(text):
     if name is None or len(rows) < 2:
         return parse_names(text)
     id_ = column("pixel value", "id", "value", "index", "class_id", "label_id", "class id", "pixel_value")
-    rgb = [column(*called) for called in (("r", "red"), ("g", "green"), ("b", "blue"))]
-    found, colors = {}, {}
-    try:
+    rgb: list[Any] = [column(*called) for called in (("r", "red"), ("g", "green"), ("b", "blue"))]
+    found: dict[int, str] = {}
+    colors: Colors = {}
+    with refusing("has a line that does not fit its titles", IndexError, ValueError):
         for number, row in enumerate(rows[1:]):
             clean, place = names.clean_class(row[name]), number if id_ is None else int(row[id_])
             if not clean or place in found or not 0 <= place < VOID:
                 raise ExchangeError(f"names no class, or an id that is repeated or not one of 0..{VOID - 1}")
-            color = None if None in rgb else tuple(int(row[at]) for at in rgb)
+            color = None if None in rgb else (int(row[rgb[0]]), int(row[rgb[1]]), int(row[rgb[2]]))
             if color == VOID_COLOR and names.key(clean) in _IGNORED:
                 continue
             if color is not None and all(0 <= value <= 255 for value in color):
                 colors[names.key(clean)] = color
             found[place] = clean
-    except (IndexError, ValueError) as error:
-        if isinstance(error, ExchangeError):
-            raise
-        raise ExchangeError("has a line that does not fit its titles") from error
     every = [found.get(i, f"unnamed {i}") for i in range(max(found, default=-1) + 1)]
     if not every or len({*map(names.key, every)}) < len(every):
         raise ExchangeError("names a class twice" if every else "names no class")

@@ -1,42 +1,19 @@
 """Import: the annotations of a ZIP or a folder, in whichever formats they are."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+from segdemo.core.labels import LabelSet
 from segdemo.core.photos import Limits
 from segdemo.data.formats import strangers
 from segdemo.data.formats.annotation import SUBSETS, Annotation, ExchangeError
-from segdemo.data.formats.archives import ArchiveLimits, FolderSource, ZipSource
+from segdemo.data.formats.archives import ArchiveLimits, FolderSource, Source, ZipSource
+from segdemo.data.formats.classes import ClassNames
 from segdemo.data.formats.reader import Reader
-from segdemo.data.formats.readers import (
-    beside,
-    coco,
-    cvat,
-    datumaro,
-    label_studio,
-    labelme,
-    panoptic,
-    supervisely,
-    via,
-    voc,
-    yolo,
-)
+from segdemo.data.formats.registry import FORMATS, IMPORT_FORMATS, READ
 
-# In this order: where two formats speak of one photo, the first one is read.
-_FINDERS = {
-    "voc": voc.find,
-    "coco": coco.find,
-    "yolo": yolo.find,
-    "labelme": labelme.find,
-    "cvat": cvat.find,
-    "label_studio": label_studio.find,
-    "datumaro": datumaro.find,
-    "via": via.find,
-    "supervisely": supervisely.find,
-    "panoptic": panoptic.find,
-    "masks": beside.find,
-}
-IMPORT_FORMATS = tuple(_FINDERS)
 _NAMED = 3  # reasons in the sentence on an archive of which nothing can be read
 
 
@@ -51,7 +28,7 @@ class Imported:
         fits: whether a given label set has any of them, the background aside.
     """
 
-    def __init__(self, reader: Reader, formats: list[str], annotations: Iterator[Annotation]):
+    def __init__(self, reader: Reader, formats: list[str], annotations: Generator[Annotation]):
         self.account, self.formats, self.label_set = reader.account, formats, reader.label_set
         self.missing, self.fits = reader.classes.missing, reader.classes.fits
         self._annotations = annotations
@@ -72,7 +49,8 @@ class Imported:
     @property
     def annotations(self) -> Iterator[Annotation]:
         """As ``photos``, less those without label map."""
-        return _labelled(self._annotations)
+        with closing(self._annotations):
+            yield from (annotation for annotation in self._annotations if annotation.label_map is not None)
 
     @property
     def skipped(self) -> list[str]:
@@ -90,7 +68,12 @@ class Imported:
 
 
 def import_zip(
-    path, label_set=None, format=None, member=None, limits=None, archive_limits=None, class_names=None
+    path: Path | str,
+    label_set: LabelSet | None = None,
+    format: str | None = None,
+    limits: Limits | None = None,
+    archive_limits: ArchiveLimits | None = None,
+    class_names: ClassNames | None = None,
 ) -> Imported:
     """Read the annotations of a ZIP file that ``export_zip`` or another tool wrote.
 
@@ -98,85 +81,87 @@ def import_zip(
     the order of ``IMPORT_FORMATS`` counts, and the account says so. Of a SegDemo export one format is read, as all
     say the same.
 
+    >>> imported = import_zip(folder / "planes.zip")
+    >>> [(photo.name, photo.label_map.max()) for photo in imported.annotations]
+    [('plane.jpg', np.uint8(1))]
+    >>> imported.account.painted, imported.account.left_out
+    (1, [])
+
     Args:
         path: of the ZIP file.
-        label_set: the ``LabelSet`` to read into, matched by class name, or by id where nothing in the archive names
-            its classes. None takes the archive's own: ``labels.json``, lists of names, categories, labels; VOC's 21
-            classes are assumed for masks without names.
+        label_set: to read into, matched by class name, or by id where nothing in the archive names its classes.
+            None takes the archive's own: ``labels.json``, lists of names, categories, labels; VOC's 21 classes are
+            assumed for masks without names.
         format: one of ``IMPORT_FORMATS`` to insist on it.
-        member: with COCO, the one annotation file to read; None reads all.
-        limits: ``photos.Limits`` for photos and masks; None reads them from the environment.
-        archive_limits: ``ArchiveLimits``; None for the defaults.
+        limits: for photos and masks; None reads them from the environment.
+        archive_limits: None for the defaults.
         class_names: names of the archive's classes, and colours, as ``classes.parse_names`` gives them; they take
             the place of those in its files where these are numbered (VOC, YOLO).
-
-    Returns:
-        An ``Imported``.
 
     Raises:
         ExchangeError: not a ZIP, damaged, encrypted, over a limit, or without annotations that can be read.
     """
     source = ZipSource(path, archive_limits or ArchiveLimits())
-    return _import(source, label_set, format, member, limits, class_names)
+    return _import(source, label_set, format, limits, class_names)
 
 
-def import_folder(
-    path, label_set=None, format=None, member=None, limits=None, archive_limits=None, class_names=None
-) -> Imported:
+def import_folder(path: Path | str, label_set: LabelSet | None = None, **options: Any) -> Imported:
     """Read the annotations of a folder, such as an unpacked ZIP or a VOC tree; the rest as ``import_zip``.
 
     Links are not followed.
 
+    >>> from segdemo.data.formats import export_folder
+    >>> export_folder(import_zip(folder / "planes.zip").annotations, folder / "planes", ["coco"]).name
+    'planes'
+    >>> import_folder(folder / "planes").format
+    'coco'
+
     Raises:
         ExchangeError: no such folder, over a limit, or without annotations that can be read.
     """
-    source = FolderSource(path, archive_limits or ArchiveLimits())
-    return _import(source, label_set, format, member, limits, class_names)
+    source = FolderSource(path, options.pop("archive_limits", None) or ArchiveLimits())
+    return _import(source, label_set, **options)
 
 
-def _import(source, label_set, format, member, limits, class_names):
+def _import(source: Source, label_set, format=None, limits=None, class_names=None):
     try:
         if format is not None and format not in IMPORT_FORMATS:
-            raise ExchangeError(
-                f"There is no import format {format!r}: choose from {', '.join(IMPORT_FORMATS)}."
-            )
-        reader = Reader(source, label_set, limits or Limits.from_env(), class_names)
-        found = _find(reader, format, member)
+            known = ", ".join(IMPORT_FORMATS)
+            raise ExchangeError(f"There is no import format {format!r}: choose from {known}.")
+        reader = Reader(source, FORMATS, label_set, limits or Limits.from_env(), class_names)
+        found = _find(reader, format)
         if not found:
             raise ExchangeError(_nothing(reader, format))
         reader.classes.settle(next(iter(found.values())).title)
         account = reader.account
+        why = "it is an archive in the archive, which is not looked into: unpack it first"
         for name in strangers.packed(reader):
-            why = "it is an archive in the archive, which is not looked into: unpack it first"
             account.leave_out(name, "archive", why, whole=True)
             reader.use(name)
         account.formats = list(found)
         account.ignored = reader.ignored()
         account.classes = list(reader.label_set.classes)
-        account.classes_source = _source_of_classes(reader, label_set)
+        target = f"; put into the classes of {label_set.title}" if label_set is not None else ""
+        account.classes_source = reader.classes.source + target
         return Imported(reader, list(found), _annotations(reader, found))
     except BaseException:
         source.close()
         raise
 
 
-def _find(reader, format, member):
+def _find(reader, only):
     """What each format finds in the archive, by format. Raises ExchangeError if one only knows why it cannot."""
     found, error = {}, None
-    for name, find in _FINDERS.items():
-        if format not in (None, name):
+    for format in READ:
+        if only not in (None, format.name):
             continue
-        if name == "coco":
-            find = partial(find, member=member)
         try:
-            one = find(reader)
+            one = format.find(reader)
         except ExchangeError as raised:
-            if format or member:
-                raise
             error = error or raised
             continue
         if one is not None:
-            found[name] = one
+            found[format.name] = one
             if reader.own:  # a SegDemo export says the same in every format
                 break
     if error and not found:
@@ -209,11 +194,6 @@ def _nothing(reader, format):
     )
 
 
-def _source_of_classes(reader, label_set):
-    found = reader.classes.source
-    return f"{found}; put into the classes of {label_set.title}" if label_set is not None else found
-
-
 def _annotations(reader, found):
     """Every photo of every format, once; what the account counts is counted here."""
     account, done = reader.account, {}
@@ -221,9 +201,8 @@ def _annotations(reader, found):
         for format, one in found.items():
             for item in one.items:
                 if item.photo is not None and done.get(item.photo, format) != format:
-                    account.add_duplicate(
-                        item.where, item.photo, f"labels a photo whose labels in {done[item.photo]} are used"
-                    )
+                    why = f"labels a photo whose labels in {done[item.photo]} are used"
+                    account.add_duplicate(item.where, item.photo, why)
                     continue
                 if item.photo is not None:
                     done[item.photo] = format
@@ -238,10 +217,3 @@ def _annotations(reader, found):
         reader.note_turned()
     finally:
         reader.source.close()
-
-
-def _labelled(annotations):
-    try:
-        yield from (annotation for annotation in annotations if annotation.label_map is not None)
-    finally:
-        annotations.close()

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
+from segdemo.core.labels import LabelSet
 from segdemo.core.photos import IntakeError, Limits, is_plain_jpeg, quiet_pillow, read_bytes, read_photo
 from segdemo.data.formats.annotation import SUBSETS, Annotation
 from segdemo.data.formats.naming import KEPT_ENDINGS, Names, split_name
@@ -49,7 +50,7 @@ class Outgoing:
         return self.annotation.label_map
 
     @property
-    def label_set(self):
+    def label_set(self) -> LabelSet:
         """The ``LabelSet`` of the label map."""
         return self.annotation.label_set
 
@@ -58,6 +59,13 @@ class Outgoing:
         if class_id not in self._regions:
             self._regions[class_id] = label_maps.polygons(self.label_map == class_id)
         return self._regions[class_id]
+
+
+def png(pixels: np.ndarray, **options) -> bytes:
+    """Pixels as the file of a PNG: uint8 (H, W, 3) RGB, or grey, uint8 or bool (H, W); options are Pillow's."""
+    out = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8, copy=False)).save(out, "PNG", **options)
+    return out.getvalue()
 
 
 def prepare(number: int, annotation: Annotation, names: Names, limits: Limits) -> Outgoing:

@@ -1,23 +1,20 @@
 """The photos of an archive, and which of them a document means by a name."""
 
 import re
+from collections.abc import Callable, Iterable
 
 from segdemo.core import names
 
 # Pictures in these folders are masks, or masks painted for people to look at.
 _MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*|trimaps")
-_NOTHING_SAID = {
-    "",
-    "instances",
-    "annotations",
-    "annotation",
-    "coco",
-    "labels",
-    "label",
-    "result",
-    "json",
-    "data",
-}
+_NOTHING_SAID = {"", "instances", "coco", "data", "json", "result"}
+_NOTHING_SAID |= {"annotation", "annotations", "label", "labels"}
+UNCLEAR = "so it is not clear which one is meant"
+
+
+def some(found: list[str]) -> str:
+    """The first of several names, for a sentence."""
+    return ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
 
 
 class Photos:
@@ -28,7 +25,7 @@ class Photos:
         same: function from two names to whether the files hold the same bytes.
     """
 
-    def __init__(self, files, same):
+    def __init__(self, files: Iterable[str], same: Callable[[str, str], bool]):
         self._same = same
         self.files = [name for name in files if names.is_photo(name) and not _of_masks(name)]
         self._tails, self._stems = (
@@ -40,7 +37,7 @@ class Photos:
                 for tail in _tails(whole):
                     index.add(tail, name)
 
-    def find(self, wanted, document="", subset=None):
+    def find(self, wanted: str, document: str = "", subset: str | None = None) -> tuple[str | None, str]:
         """The photo that a document means.
 
         One beside the document wins, then the one that agrees with most of the name, then one near the
@@ -60,13 +57,11 @@ class Photos:
         if not found and not names.is_photo(wanted):
             found = _best(self._stems, path, wanted, document)
         if not found and (alike := self._stems.all(names.base(names.without_photo_ending(wanted)))):
-            shown = (
-                f"{alike[0]} has another ending" if len(alike) == 1 else f"{len(alike)} have another ending"
-            )
-            return None, f"the photo is missing, add it ({shown})"
+            shown = f"{alike[0]} has" if len(alike) == 1 else f"{len(alike)} have"
+            return None, f"the photo is missing, add it ({shown} another ending)"
         return self._choose(found, wanted, document, subset)
 
-    def find_stem(self, wanted, below="", document="", subset=None):
+    def find_stem(self, wanted: str, below: str = "", document: str = "") -> tuple[str | None, str]:
         """As ``find``, for a name without ending: ``"cam1/a"``; ``below`` is what the photo's name begins with."""
         start = names.key(below)
         found = [name for name in self._stems.all(below + wanted) if _same_length(name, below + wanted)]
@@ -74,7 +69,7 @@ class Photos:
             found = [name for name in self._stems.all(tail) if names.key(name).startswith(start)]
             if found:
                 break
-        return self._choose(found, wanted, document, subset)
+        return self._choose(found, wanted, document, None)
 
     def _choose(self, found, wanted, document, subset):
         if len(found) > 1:
@@ -87,8 +82,7 @@ class Photos:
         if not found:
             return None, "the photo is missing, add it"
         if len(found) > 1:
-            shown = ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
-            return None, f"several photos fit ({shown}), so it is not clear which one is meant"
+            return None, f"several photos fit ({some(found)}), {UNCLEAR}"
         told = names.subset_of_folders(wanted) or subset
         other = names.subset_of_folders(found[0])
         if told and other and told != other and _agreement(found[0], wanted) < 2:
@@ -140,10 +134,6 @@ def _is_called(name, document, subset):
     """Whether a folder of a photo is called like the document's subset, or like the document."""
     if subset and names.subset_of_folders(name) == subset:
         return True
-    stem = names.key(names.base(names.without_ending(document)))
-    words = {
-        stem,
-        re.sub(r"^(instances|annotations|labels)[-_ ]+", "", stem),
-        stem.split("_")[-1],
-    } - _NOTHING_SAID
-    return any(names.key(part) in words for part in name.split("/")[:-1])
+    stem = names.key(names.stem(document))
+    words = {stem, re.sub(r"^(instances|annotations|labels)[-_ ]+", "", stem), stem.split("_")[-1]}
+    return any(names.key(part) in words - _NOTHING_SAID for part in name.split("/")[:-1])

@@ -1,34 +1,31 @@
 """What every format needs when it is read: files, photos, classes, subsets, and the account of what became of them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
 from segdemo.core import label_maps, names
-from segdemo.core.photos import IntakeError, photo_orientation, read_photo, turn_upright
+from segdemo.core.labels import LabelSet
+from segdemo.core.photos import IntakeError, Limits, photo_orientation, read_photo, turn_upright
 from segdemo.data.formats import sidecars
 from segdemo.data.formats.account import Account
 from segdemo.data.formats.annotation import FORBIDDEN, SUBSETS, Annotation, ExchangeError
+from segdemo.data.formats.archives import Source
 from segdemo.data.formats.classes import Classes
 from segdemo.data.formats.photos import Photos
-from segdemo.data.formats.shapes import paint
+from segdemo.data.formats.shapes import Shape, paint
 
-# Folders of SegDemo's own exports, below the one of labels.json. All say the same, so one format is read of them.
-OWN_FOLDERS = (
-    *("SegmentationClass", "ImageSets", "coco", "yolo", "labelme", "panoptic", "overlays", sidecars.FOLDER),
-)
-_KEYS = {
-    "annotations",
-    "shapes",
-    "items",
-    "objects",
-    "_via_img_metadata",
-}  # documents of annotations have one of these
 _MOST_BYTES = 2_500_000_000  # of memory that plain data may take
-HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
+_HELD_OUT = ("test", "val", "train")  # a photo said to be in several subsets goes into the first of these
+Parts = list[tuple[str, str]]  # (file, what) of annotations
+Loaded = tuple[np.ndarray | None, Parts]
+Load = Callable[[int, int], Loaded]
+Entries = Callable[[], list[tuple[str, Any]]]
 
 
 @dataclass
@@ -50,8 +47,8 @@ class Item:
     stem: str
     where: str
     photo: str | None
-    parts: Callable[[], list[tuple[str, str]]]
-    load: Callable[[int, int], tuple[np.ndarray | None, list[tuple[str, str]]]]
+    parts: Callable[[], Parts]
+    load: Load
     subset: str | None = None
     title: str = ""
     why_not: str = ""
@@ -71,8 +68,9 @@ class Reader:
 
     Args:
         source: ``archives.ZipSource`` or ``archives.FolderSource``.
+        formats: the ``Format``s that there are.
         label_set: the ``LabelSet`` to read into; None takes the archive's own, if it has one.
-        limits: ``photos.Limits`` for photos and masks.
+        limits: for photos and masks.
         class_names: names of the archive's classes, in the order of their ids, with their colours, as
             ``classes.parse_names`` gives them; None takes those of its files.
 
@@ -88,11 +86,18 @@ class Reader:
         own: what the names of SegDemo's own exports begin with, to their label sets.
     """
 
-    def __init__(self, source, label_set, limits, class_names=None):
+    def __init__(self, source: Source, formats, label_set: LabelSet | None, limits: Limits, class_names=None):
         self.source, self.limits, self.class_names = source, limits, class_names
+        self._keys = {key for format in formats for key in format.keys}
+        self._folders = {folder for format in formats if format.writer for folder in format.writer.folders}
         self.account = Account(archive=source.title)
-        self.unpaired, self.turned, self.doubtful = [], [], []
-        self._used, self._ids, self._unreadable, self._costs = set(), {}, {}, {}
+        self.unpaired: list[str] = []
+        self.turned: list[str] = []
+        self.doubtful: list[str] = []
+        self._used: set[str] = set()
+        self._unreadable: dict[str, str] = {}
+        self._ids: dict[str, int] = {}
+        self._costs: dict[str, int] = {}
         self.names = sorted(source.sizes)
         for name, why in source.odd:
             self.account.leave_out(name, "file", why)
@@ -102,47 +107,49 @@ class Reader:
         self.use(*(f"{root}{sidecars.LABEL_SET}" for root in self.own))
 
     @property
-    def label_set(self):
+    def label_set(self) -> LabelSet:
         return self.classes.label_set
 
     # --- files ---
 
-    def use(self, *used):
+    def use(self, *used: str) -> None:
         """Files that are understood, so that they are not among the ignored."""
         self._used.update(used)
 
-    def is_used(self, name):
+    def is_used(self, name: str) -> bool:
         """Whether a file is understood already."""
         return name in self._used
 
-    def ignored(self):
+    def ignored(self) -> list[str]:
         """Files nobody asked for, less what a SegDemo export holds besides; also links and what systems leave."""
-        known = tuple(f"{root}{folder}/" for root in self.own for folder in OWN_FOLDERS)
+        known = tuple(f"{root}{folder}/" for root in self.own for folder in (*self._folders, sidecars.FOLDER))
         photos = tuple(f"{root}JPEGImages/" for root in self.own)
-        stems = {
-            names.base(names.without_ending(name)) for name in self._used
-        }  # a photo is there for each format
-        rest = [
-            name
-            for name in self.names
-            if name not in self._used
-            and not name.startswith(known)
-            and not (name.startswith(photos) and names.base(names.without_ending(name)) in stems)
-        ]
+        stems = {*map(names.stem, self._used)}  # a photo is there for each format
+        rest = [name for name in self.names if name not in self._used and not f"{name}/".startswith(known)]
+        rest = [name for name in rest if not (name.startswith(photos) and names.stem(name) in stems)]
         return sorted([*self.source.skipped, *rest])
 
-    def own_root(self, name):
+    def own_root(self, name: str) -> str | None:
         """What the names of the SegDemo export begin with that a file is part of, or None."""
         return max((root for root in self.own if name.startswith(root)), key=len, default=None)
 
-    def text(self, name):
+    def text(self, name: str) -> str:
         """A file as text. Raises ExchangeError: damaged, too large, or not UTF-8."""
         try:
             return names.text(self.source.read(name, self.source.limits.max_json_bytes))
         except UnicodeDecodeError as error:
             raise ExchangeError(f"{name} is not UTF-8 text.") from error
 
-    def json(self, name):
+    def lines(self, name: str) -> list[str]:
+        """The lines of a list, which is understood with that; if it cannot be read it is left out, and [] comes."""
+        self.use(name)
+        try:
+            return names.lines(self.text(name))
+        except ExchangeError as error:
+            self.leave_out_file(name, "the list", error)
+            return []
+
+    def json(self, name: str) -> Any:
         """A file as plain data. Raises ExchangeError: as ``text``, not JSON, or too much of it to be held."""
         text = self.text(name)
         cost = _cost(text)
@@ -161,12 +168,12 @@ class Reader:
             raise ExchangeError(f"{name} is not JSON: {why}.") from error
 
     @cached_property
-    def by_name(self):
+    def by_name(self) -> names.Index:
         """The names of all files by themselves, case aside."""
         return names.Index((name, name) for name in self.names)
 
     @cached_property
-    def documents(self):
+    def documents(self) -> dict[str, Any]:
         """Plain data of the JSON files that may be annotations, by name, less those of SegDemo's own.
 
         All are looked at once, since a format is known by what is in a document. Photos inside are let go of.
@@ -183,18 +190,26 @@ class Reader:
                 continue
             if isinstance(data, dict) and data.get("imageData"):
                 data["imageData"] = True  # read again when it is needed
-            if isinstance(data, list) or (
-                isinstance(data, dict) and (data.keys() & _KEYS or _has_regions(data))
-            ):
-                held += self._costs.get(name, 0)
-                if held > _MOST_BYTES:
-                    why = "comes after more annotations than can be held at once: import the archive in parts"
-                    self.account.leave_out(name, "document", why)
-                    self.use(name)
-                    held -= self._costs[name]
-                    continue
+            if isinstance(data, dict) and not data.keys() & self._keys and not _has_regions(data):
+                continue
+            if isinstance(data, (list, dict)) and held + self._costs[name] <= _MOST_BYTES:
+                held += self._costs[name]
                 found[name] = data
+            elif isinstance(data, (list, dict)):
+                why = "comes after more annotations than can be held at once: import the archive in parts"
+                self.account.leave_out(name, "document", why)
+                self.use(name)
         return found
+
+    def documents_like(self, recognises: Callable[[Any], bool]) -> dict[str, Any]:
+        """Those of ``documents`` that are of a format, which are understood with that."""
+        found = {name: data for name, data in self.documents.items() if recognises(data)}
+        self.use(*found)
+        return found
+
+    def leave_out_file(self, name: str, what: str, error: ExchangeError) -> None:
+        """A file that cannot be read, or not understood, is left out."""
+        self.account.leave_out(name, what, str(error).removeprefix(f"{name} "))
 
     def _note_unreadable(self, name, error):
         """A JSON file that cannot be read is worth a word if it looks like annotations."""
@@ -208,52 +223,51 @@ class Reader:
             self.account.leave_out(name, "document", why)
             self.use(name)
 
-    def unreadable(self):
+    def unreadable(self) -> list[str]:
         """Why JSON files could not be read, as sentences."""
         return [f"{name} {why}." for name, why in self._unreadable.items()]
 
     def _same(self, one, other):
         if self.source.sizes[one] != self.source.sizes[other]:
             return False
+        most = self.limits.max_bytes
         try:
-            return self.source.read(one, self.limits.max_bytes) == self.source.read(
-                other, self.limits.max_bytes
-            )
+            return self.source.read(one, most) == self.source.read(other, most)
         except ExchangeError:
             return False
 
     # --- subsets ---
 
-    def say_split(self, source):
+    def say_split(self, source: str) -> None:
         """How subsets were found; every way is said once."""
         said = self.account.splits_source
         if source not in said.split("; "):
             self.account.splits_source = f"{said}; {source}" if said else source
 
-    def one_subset(self, told, photo, file):
+    def one_subset(self, told: Iterable[str | None], photo: str, file: str) -> str | None:
         """The subset of a photo of which documents or lists tell several: the held-out one, and it is said."""
         told = {subset for subset in told if subset}
         if not told:
             return None
-        chosen = next(subset for subset in HELD_OUT if subset in told)
+        chosen = next(subset for subset in _HELD_OUT if subset in told)
         if len(told) > 1:
             both = " and ".join(subset for subset in SUBSETS if subset in told)
             self.account.add_duplicate(photo, photo, f"is listed in {both} ({file}): it goes into {chosen}")
         return chosen
 
-    def subset_of(self, document="", photo=None):
+    def subset_of(self, document: str = "", photo: str | None = None) -> str | None:
         """The subset that the name of a document, or the folders of a photo, tell; None if neither does."""
-        if document and (found := names.subset_of_document(document)):
+        found = names.subset_of_document(document) if document else None
+        found = found or (names.subset_of_folders(photo) if photo else None)
+        if found:
             self.say_split("the names of documents and folders")
-            return found
-        if photo and (found := names.subset_of_folders(photo)):
-            self.say_split("the names of documents and folders")
-            return found
-        return None
+        return found
 
     # --- annotations ---
 
-    def add_classes(self, document, found, source, colors=None):
+    def add_classes(
+        self, document: str, found: Iterable[str], source: str, colors: dict | None = None
+    ) -> None:
         """Names of classes that a document uses; in a SegDemo export its label set has them, with their ids."""
         root = self.own_root(document)
         if root is None:
@@ -264,16 +278,71 @@ class Reader:
         if new := [name for name in found if names.class_id(name, own.classes) is None]:
             self.classes.add(new, source, colors)
 
-    def annotation(self, item):
+    def item(
+        self, where: str, photo: str | None, why: str, parts: Callable[[], Parts], load: Load, **more: Any
+    ) -> Item:
+        """An ``Item``; its photo is understood with that.
+
+        Args:
+            where, parts, load: as an ``Item`` has them.
+            photo, why: as ``Photos.find`` gives them.
+            more: what else an ``Item`` has, and ``called``, the name that its files are called like, if it is neither
+                the photo's nor the title; ``by_photo``, whether the folders of the photo tell a subset that nothing
+                else does.
+        """
+        if photo:
+            self.use(photo)
+        called = more.pop("called", "") or photo or names.tidy(more.get("title", ""))
+        if more.pop("by_photo", True) and not more.get("subset"):
+            more["subset"] = self.subset_of("", photo)
+        return Item(names.stem(called), where, photo, parts, load, why_not="" if photo else why, **more)
+
+    def item_of_shapes(
+        self, where: str, photo: str | None, why: str, entries: Entries, read: Callable[..., tuple], **more
+    ) -> Item:
+        """An ``Item`` whose annotations are shapes in a document, later ones on top.
+
+        Args:
+            where, photo, why: as for ``item``.
+            entries: function to [(what to call it, entry)] of the annotations.
+            read: function from an entry and the photo's (height, width) to (class id, form, and, where there are
+                layers, the number of its layer). Raises ExchangeError: it is nothing that can be painted, and why.
+            more: as for ``item``, and ``check``, function of (height, width) that raises ExchangeError if they are not
+                what the document says; ``full_name``, function from what to call an annotation, and its entry, to
+                what to call it once it is read; ``annotated``, whether the photo has others, which are left out.
+        """
+        title, annotated = more.get("title", ""), more.pop("annotated", False)
+        check, full_name = more.pop("check", None), more.pop("full_name", lambda what, entry: what)
+
+        def load(height, width):
+            if check:
+                check((height, width))
+            layered, listed = [], entries()
+            for what, entry in listed:
+                what = full_name(what, entry)
+                try:
+                    value, form, *layer = read(entry, (height, width))
+                    layered.append((layer, Shape(what, where, value, (form,))))
+                except ExchangeError as error:
+                    self.account.leave_out(where, what, str(error), title)
+            shapes = [shape for _, shape in sorted(layered, key=itemgetter(0))]
+            return self.painted(shapes, title, height, width, annotated or bool(listed), False)
+
+        return self.item(where, photo, why, lambda: [(where, what) for what, _ in entries()], load, **more)
+
+    def annotation(self, item: Item) -> Annotation | None:
         """The ``Annotation`` of an ``Item``; its label map is None if nothing could be painted.
 
         What goes wrong is in the account. None without a photo.
         """
         where, title = item.where, item.title
         try:
-            if item.why_not:
+            if item.data:
+                photo = item.data()
+            elif item.photo:
+                photo = self.source.read(item.photo, self.limits.max_bytes)
+            else:
                 raise ExchangeError(item.why_not)
-            photo = item.data() if item.data else self.source.read(item.photo, self.limits.max_bytes)
             try:
                 height, width, _ = read_photo(photo, self.limits).shape
             except IntakeError as error:
@@ -323,7 +392,7 @@ class Reader:
             self.doubtful.append(item.photo or item.where)
         return label_map, parts
 
-    def note_turned(self):
+    def note_turned(self) -> None:
         """Say of photos that are stored turned how their labels were read."""
         for found, why in (
             (self.turned, "its labels were drawn on the stored pixels, and are turned with them"),
@@ -337,15 +406,24 @@ class Reader:
         for file, what in item.parts() or [(item.where, "photo")]:
             self.account.leave_out(file, what, str(error), item.title, whole=True)
 
-    def painted(self, shapes, item_title, height, width, smallest_on_top=True):
-        """Paint ``Shape``s; (label map or None, parts painted). Those that fail are in the account."""
-        painting = paint(self.label_set, shapes, height, width, smallest_on_top)
-        for shape, why in painting.failed:
-            self.account.leave_out(shape.file, shape.what, why, item_title)
-        parts = [(shape.file, shape.what) for shape in painting.painted]
-        return painting.label_map, parts
+    def painted(
+        self, shapes: list[Shape], title: str, height: int, width: int, annotated: bool, smallest_on_top=True
+    ) -> Loaded:
+        """Paint ``Shape``s; (label map or None, parts painted). Those that fail are in the account.
 
-    def class_value(self, name):
+        Args:
+            shapes, height, width, smallest_on_top: as for ``paint``.
+            title: what their document calls the photo.
+            annotated: whether the photo has annotations. If none of them is painted there is no label map: one of
+                background alone would be a label that nobody gave.
+        """
+        label_map, painted, failed = paint(self.label_set, shapes, height, width, smallest_on_top)
+        for shape, why in failed:
+            self.account.leave_out(shape.file, shape.what, why, title)
+        parts = [(shape.file, shape.what) for shape in painted]
+        return (None if annotated and not parts else label_map), parts
+
+    def class_value(self, name: str) -> int:
         """Class id of a name. Raises ExchangeError: the label set has no such class."""
         found = self.classes.id_of(name)
         if found is None:

@@ -5,24 +5,30 @@ COCO's and YOLO's polygons have no holes: a region with holes is one ring with b
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from segdemo.core import label_maps
-from segdemo.core.labels import VOID
-from segdemo.data.formats.annotation import ExchangeError
+from segdemo.core.labels import VOID, LabelSet
+from segdemo.data.formats.annotation import ExchangeError, refusing
 
-_FARTHEST = (
-    1e7  # pixels from the photo; what lies farther is damage, and squares of it lose their last digits
-)
+# Pixels from the photo: what lies farther is damage, and squares of it lose their last digits.
+_FARTHEST = 1e7
 _KEPT_BYTES = 64_000_000  # windows that are kept between measuring and painting; the others are made again
 _ELLIPSE_CORNERS = 128
 
 
-def outlined_classes(label_set):
+def outlined_classes(label_set: LabelSet) -> list[int]:
     """Ids that COCO and YOLO outline: all but the background, which is wherever nothing else is."""
     return [i for i in range(len(label_set)) if i != label_set.background]
+
+
+def ground_of(label_set: LabelSet) -> int:
+    """What pixels are that nothing covers: the background, or void in a label set without one."""
+    return VOID if label_set.background is None else label_set.background
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class Patch:
     left: int
     top: int
     inside: np.ndarray
+
+
+Form = np.ndarray | dict | Patch
 
 
 @dataclass(frozen=True)
@@ -44,19 +53,10 @@ class Shape:
     what: str
     file: str
     value: int
-    forms: tuple
+    forms: tuple[Form, ...]
 
 
-@dataclass(frozen=True)
-class Painting:
-    """What came of shapes: the label map, the shapes that are to be seen in it, and (shape, why) of the others."""
-
-    label_map: np.ndarray
-    painted: list[Shape]
-    failed: list[tuple[Shape, str]]
-
-
-def ring(numbers, scale=(1, 1)) -> np.ndarray:
+def ring(numbers: Any, scale: tuple[float, float] = (1, 1)) -> np.ndarray:
     """An outline as float64 (N, 2) of (x, y) in pixels.
 
     Args:
@@ -66,27 +66,25 @@ def ring(numbers, scale=(1, 1)) -> np.ndarray:
     Raises:
         ExchangeError: not at least three pairs of numbers; the message goes behind what the shape is called.
     """
-    try:
+    with refusing("has a polygon that is not at least three pairs x, y"):
         points = np.array(numbers, np.float64)
         if points.ndim == 2 and points.shape[1] == 2:
             points = points.ravel()
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
             raise ValueError
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ExchangeError("has a polygon that is not at least three pairs x, y") from error
     points = points.reshape(-1, 2) * scale
     if (abs(points) > _FARTHEST).any():
         raise ExchangeError("has a polygon that lies far outside of its photo")
     return points
 
 
-def box(left, top, right, bottom, degrees=0.0, around=None) -> np.ndarray:
+def box(left: float, top: float, right: float, bottom: float, degrees: float = 0, around=None) -> np.ndarray:
     """A rectangle as a ring, turned clockwise on screen by ``degrees`` around a point, by default its centre."""
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
     return ring(_turned(corners, degrees, around or ((left + right) / 2, (top + bottom) / 2)))
 
 
-def ellipse(x, y, radius_x, radius_y, degrees=0.0) -> np.ndarray:
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0) -> np.ndarray:
     """An ellipse around (x, y) as a ring, turned clockwise on screen."""
     angles = np.linspace(0, 2 * math.pi, _ELLIPSE_CORNERS, endpoint=False)
     points = np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], 1)
@@ -96,14 +94,14 @@ def ellipse(x, y, radius_x, radius_y, degrees=0.0) -> np.ndarray:
 def _turned(points, degrees, around):
     if not degrees:
         return points
-    angle = math.radians(degrees)
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     (x, y), centre = (points - around).T, np.array(around, np.float64)
-    return centre + np.stack(
-        [x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)], 1
-    )
+    return centre + np.stack([x * cosine - y * sine, x * sine + y * cosine], 1)
 
 
-def paint(label_set, shapes, height, width, smallest_on_top=True) -> Painting:
+def paint(
+    label_set: LabelSet, shapes: Iterable[Shape], height: int, width: int, smallest_on_top=True
+) -> tuple[np.ndarray, list[Shape], list[tuple[Shape, str]]]:
     """Label map of shapes on the background.
 
     Args:
@@ -113,11 +111,10 @@ def paint(label_set, shapes, height, width, smallest_on_top=True) -> Painting:
         smallest_on_top: where shapes overlap, the one of fewer pixels is seen; else the later one.
 
     Returns:
-        A ``Painting``; its label map is uint8 (height, width). A shape fails that is damaged, covers no pixel,
-        or lies wholly under shapes of other classes.
+        (label map, painted, failed): uint8 (height, width), the shapes that are to be seen in it, and (shape, why) of
+        the others, which are damaged, cover no pixel, or lie wholly under shapes of other classes.
     """
-    ground = VOID if label_set.background is None else label_set.background
-    label_map = np.full((height, width), ground, np.uint8)
+    label_map = np.full((height, width), ground_of(label_set), np.uint8)
     ready, failed, kept = [], [], 0
     for shape in shapes:
         try:
@@ -149,7 +146,7 @@ def paint(label_set, shapes, height, width, smallest_on_top=True) -> Painting:
             painted.append(shape)
         else:
             failed.append((shape, "lies wholly under other shapes, so nothing of it is seen"))
-    return Painting(label_map, painted, failed)
+    return label_map, painted, failed
 
 
 def _seen(owners, count):

@@ -7,47 +7,44 @@ Both are known by what is in them: other tools have files of these names, too. A
 neither; then names and subsets come from its own files.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from segdemo.core import names
 from segdemo.core.labels import LabelSet
 from segdemo.data.formats.annotation import ExchangeError
-from segdemo.data.formats.archives import add_file, to_json
+from segdemo.data.formats.archives import to_json
+
+if TYPE_CHECKING:
+    from segdemo.data.formats.outgoing import Outgoing
+    from segdemo.data.formats.reader import Reader
 
 LABEL_SET = "labels.json"
 FOLDER = "meta"
 _KEYS = {"id", "label_set", "width", "height", "meta"}
 
 
-def write_label_set(archive, label_set):
-    """Put the label set into an open ``ZipFile``."""
-    add_file(archive, LABEL_SET, to_json(label_set.to_json()))
+def of_label_set(label_set: LabelSet) -> tuple[str, str]:
+    """(name, text) of the file of the label set."""
+    return LABEL_SET, to_json(label_set.to_json())
 
 
-def write_one(archive, item):
-    """Put the side-car of an ``Outgoing`` into an open ``ZipFile``. Raises ExchangeError if it is no plain data.
+def of_photo(item: "Outgoing") -> tuple[str, str]:
+    """(name, text) of the side-car of a photo. Raises ExchangeError if its ``meta`` is no plain data.
 
     ``original_file_name`` is there if the photo's file could not be called that.
     """
-    annotation = item.annotation
-    height, width = annotation.label_map.shape
+    height, width = item.label_map.shape
     original = {"original_file_name": item.original_name} if item.original_name else {}
+    side = {"id": item.annotation.id, "file_name": item.file_name, **original}
+    size = {"width": width, "height": height}
     try:
-        text = to_json(
-            {
-                "id": annotation.id,
-                "file_name": item.file_name,
-                **original,
-                "label_set": annotation.label_set.name,
-                "width": width,
-                "height": height,
-                "meta": annotation.meta,
-            }
-        )
+        text = to_json({**side, "label_set": item.label_set.name, **size, "meta": item.annotation.meta})
     except (TypeError, ValueError) as error:
-        raise ExchangeError(f"The data of {annotation.id} cannot be written as JSON: {error}.") from error
-    add_file(archive, f"{FOLDER}/{item.stem}.json", text)
+        raise ExchangeError(f"The data of {side['id']} cannot be written as JSON: {error}.") from error
+    return f"{FOLDER}/{item.stem}.json", text
 
 
-def find_label_sets(reader) -> dict[str, LabelSet]:
+def find_label_sets(reader: "Reader") -> dict[str, LabelSet]:
     """The label sets of the SegDemo exports in an archive: what their names begin with, to ``LabelSet``.
 
     Raises:
@@ -66,7 +63,7 @@ def find_label_sets(reader) -> dict[str, LabelSet]:
     return found
 
 
-def parse_label_set(data) -> LabelSet:
+def parse_label_set(data: Any) -> LabelSet:
     """The ``LabelSet`` that plain data describes, as ``LabelSet.to_json`` writes it. Raises ValueError."""
     try:
         label_set = LabelSet.from_json(data)
@@ -91,7 +88,7 @@ def _has_sidecars(reader, root):
     return False
 
 
-def read(reader, root, stem):
+def read(reader: "Reader", root: str, stem: str) -> dict | None:
     """The ``meta`` of the annotation called ``stem`` in the export at ``root``, or None. Raises ExchangeError."""
     name = f"{root}{FOLDER}/{stem}.json"
     if name not in reader.source.sizes:

@@ -4,19 +4,35 @@ import re
 
 from segdemo.core import names
 from segdemo.data.formats.annotation import ExchangeError
+from segdemo.data.formats.reader import Reader
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 _BRUSH = re.compile(r"task-\d+-annotation-\d+-by-.*-tag-.*\.(?:png|npy)", re.I)
+# What files of an ending have in them, and what these are.
+_MARKS = (
+    (".xml", b"<bndbox>", "{} holds boxes, and boxes are no outlines"),
+    (
+        ".csv",
+        b"EncodedPixels",
+        "{} holds run lengths as Kaggle writes them, so convert them to masks or COCO",
+    ),
+    (".csv", b"region_shape_attributes", "{} is VIA's CSV, so export the annotations as JSON from VIA"),
+    (".ndjson", b"data_row", "{} is Labelbox's, so convert it to COCO"),
+    (".json", b'"segmentation"', "{} holds results without the images and categories of COCO"),
+    (".json", b'"coordinates"', "{} holds boxes, and boxes are no outlines"),
+    (".json", b'"assets"', "{} is VoTT's, so export it as COCO or VOC"),
+    (".json", b'"caption"', "{} holds captions, and no outlines"),
+)
 _LOOKED_AT = 50  # files of a kind that are opened to find out what they are
 _BEGINNING = 4096  # bytes of each
 
 
-def packed(reader) -> list[str]:
+def packed(reader: Reader) -> list[str]:
     """Names of archives in the archive."""
     return [name for name in reader.names if name.lower().endswith(_ARCHIVES)]
 
 
-def reason(reader) -> str:
+def reason(reader: Reader) -> str:
     """What the archive holds and what to do, to be put behind a colon; "" if it is nothing that is known."""
     files = reader.names
     if any(name.startswith(f"{root}overlays/") for root in reader.own for name in files):
@@ -28,20 +44,7 @@ def reason(reader) -> str:
             "Label Studio's brush PNGs do not say which photo they belong to, so export the project as JSON, which "
             "holds the same strokes"
         )
-    for ending, mark, why in (
-        (".xml", b"<bndbox>", "{} holds boxes, and boxes are no outlines"),
-        (
-            ".csv",
-            b"EncodedPixels",
-            "{} holds run lengths as Kaggle writes them, so convert them to masks or COCO",
-        ),
-        (".csv", b"region_shape_attributes", "{} is VIA's CSV, so export the annotations as JSON from VIA"),
-        (".ndjson", b"data_row", "{} is Labelbox's, so convert it to COCO"),
-        (".json", b'"segmentation"', "{} holds results without the images and categories of COCO"),
-        (".json", b'"coordinates"', "{} holds boxes, and boxes are no outlines"),
-        (".json", b'"assets"', "{} is VoTT's, so export it as COCO or VOC"),
-        (".json", b'"caption"', "{} holds captions, and no outlines"),
-    ):
+    for ending, mark, why in _MARKS:
         for name in [name for name in files if name.lower().endswith(ending)][:_LOOKED_AT]:
             if mark in _beginning(reader, name):
                 return why.format(name)

@@ -13,7 +13,7 @@ from segdemo.data import datasets
 from segdemo.data.index import by_class
 from segdemo.data.pets import breed
 from segdemo.inference.predict import DamagedModelError
-from segdemo.ui import canvas
+from segdemo.ui.components import canvas
 from segdemo.ui.inputs import photo_picker, unchecked
 from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import shown_as_it_is

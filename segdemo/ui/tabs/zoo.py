@@ -18,62 +18,13 @@ from segdemo.core.photos import IntakeError
 from segdemo.inference import agreement
 from segdemo.inference.predict import DamagedModelError
 from segdemo.runs import recipes
+from segdemo.ui.components.zoo_cards import zoo_cards
 from segdemo.ui.inputs import photo_picker
 from segdemo.ui.markup import html, join, panel
 
 SIDE = 560  # pixels, the longer side of the pictures in the grid
 LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
-CSS = """
-.zoo { --diagram-accent: var(--color-accent); --diagram-ground: var(--background-fill-primary);
-  --zoo-soft: color-mix(in srgb, var(--body-text-color) 72%, transparent); color: var(--body-text-color); }
-.zoo h2 { font-size: 18px; font-weight: 650; margin: 6px 2px 4px; }
-.zoo .zoo-note { color: var(--zoo-soft); font-size: 13px; margin: 0 2px 12px; max-width: 78ch; }
-.zoo-cards, .zoo-tiles { display: grid; gap: 14px; align-items: start; }
-.zoo-cards { grid-template-columns: repeat(auto-fill, minmax(min(100%, 410px), 1fr)); align-items: stretch; }
-.zoo-tiles { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
-.zoo-card { display: flex; flex-direction: column; gap: 8px; padding: 14px 16px; min-width: 0;
-  border: 1px solid var(--border-color-primary); border-radius: 12px;
-  background: var(--background-fill-primary); }
-.zoo-card header { display: flex; align-items: baseline; justify-content: space-between; gap: 8px; }
-.zoo-card h3, .zoo-tile h3 { font-size: 15px; font-weight: 650; margin: 0; }
-.zoo-state { font-size: 12px; padding: 1px 9px; border-radius: 99px; white-space: nowrap;
-  border: 1px solid var(--border-color-primary); color: var(--zoo-soft); }
-.zoo-state.trained { color: var(--body-text-color); border-color: var(--color-accent);
-  background: color-mix(in srgb, var(--color-accent) 14%, transparent); }
-.zoo-diagram { display: grid; place-items: center; min-height: 236px; }
-.zoo-diagram svg { display: block; max-width: 100%; height: auto; }
-.zoo-facts { display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 0; font-size: 13px; }
-.zoo-facts div { display: flex; flex-direction: column; }
-.zoo-facts dt { color: var(--zoo-soft); font-size: 12px; }
-.zoo-facts dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
-.zoo-card p { font-size: 13px; line-height: 1.45; margin: 0; color: var(--zoo-soft); }
-.zoo-card p b { color: var(--body-text-color); }
-.zoo a { margin: 0; padding: 0; color: inherit; text-decoration: underline; text-underline-offset: 2px; }
-.zoo-start { margin-top: auto; }
-.zoo-start button { font: inherit; font-size: 13px; font-weight: 600; padding: 7px 16px; margin-bottom: 8px;
-  border-radius: 8px; border: 1px solid var(--color-accent); cursor: pointer;
-  color: var(--button-primary-text-color); background: var(--button-primary-background-fill); }
-.zoo-start button:hover { background: var(--button-primary-background-fill-hover); }
-.zoo-start button:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 2px; }
-.zoo-start summary { cursor: pointer; font-size: 13px; color: var(--zoo-soft); }
-.zoo-start pre { margin: 6px 0 0; padding: 8px 10px; border-radius: 8px; font-size: 12px; line-height: 1.5;
-  background: var(--background-fill-secondary); color: var(--body-text-color);
-  white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; }
-.zoo-start pre span { display: inline-block; max-width: 100%; }
-.zoo-start pre code { background: none; border: 0; padding: 0; font: inherit;
-  font-family: var(--font-mono); color: inherit; }
-.zoo-tile { margin: 0; min-width: 0; }
-.zoo-tile img { width: 100%; display: block; border-radius: 10px; }
-.zoo-tile figcaption { padding: 6px 2px 0; font-size: 13px; line-height: 1.45;
-  color: var(--zoo-soft); }
-.zoo-tile h3 { color: var(--body-text-color); font-size: 14px; }
-.zoo-key { margin-right: 10px; white-space: nowrap; }
-.zoo-key i { display: inline-block; width: 11px; height: 11px; margin-right: 5px; vertical-align: -1px;
-  border-radius: 3px; border: 1px solid var(--border-color-primary); }
-.zoo p[role=alert] { background: var(--error-background-fill); border: 1px solid var(--error-border-color);
-  color: var(--error-text-color); padding: 10px 14px; border-radius: 10px; margin: 0; }
-@media (max-width: 800px) { .zoo-diagram { min-height: 0; padding: 8px 0; } }
-"""
+CSS = (Path(__file__).parent / "zoo.css").read_text("utf-8")
 _LEGEND = (
     "Each box is a block of layers with its number of channels; the scale on the left is its height and width "
     "as a share of the input's. Tinted boxes are the way back up, dashed lines skip connections. Point at a box "
@@ -82,15 +33,6 @@ _LEGEND = (
 _HINT = html(
     '<p class="zoo-note">Choose a photo: every trained model segments it, next to where they agree.</p>'
 )
-
-
-# The cards are HTML; a click on one's button is the event "start" with the architecture's name.
-_START = """
-element.addEventListener("click", (event) => {
-  const { architecture } = event.target.closest("button[data-architecture]")?.dataset ?? {};
-  if (architecture) trigger("start", { architecture });
-});
-"""
 
 
 def build(services, demo, train=None):
@@ -107,7 +49,7 @@ def build(services, demo, train=None):
             built_in, photos, own_photo = photo_picker("zoo-")
         with gr.Column(scale=3, min_width=320):
             grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
-    shown = panel(elem_id="zoo-cards", padding=False, js_on_load=_START)
+    shown = zoo_cards(elem_id="zoo-cards")
     # On load, so that each visit shows the models there are by then.
     demo.load(
         lambda: cards(services, train is not None),

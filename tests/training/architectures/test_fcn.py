@@ -108,7 +108,7 @@ def transposed(x, kernel):
 def test_skip_scores_learn_from_zero():
     model = fcn(3, "mobilenet_v2", stride=8, fc_filters=8)
     randomise(model.get_layer("mobilenet_v2"))
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)  # a step is faster than tracing it
     model.fit(PHOTO, np.ones((1, 64, 96, 3)), verbose=0)
     for skip in ("c4", "c3"):
         assert model.get_layer(f"score_{skip}").get_weights()[0].any()

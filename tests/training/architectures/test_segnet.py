@@ -193,7 +193,11 @@ def test_round_trip_without_lambda(tmp_path, build):
 def test_segnet_learns():
     keras.utils.set_random_seed(0)
     model = segnet(2, width=1 / 16)
-    model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=True,  # so few steps are faster than tracing one
+    )
     labels = np.zeros((1, 32, 64), np.uint8)
     labels[:, 8:24, 10:40] = 1
     photo = PHOTO // 4 + 150 * labels[..., None]

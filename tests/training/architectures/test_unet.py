@@ -113,7 +113,7 @@ def test_a_margin_does_not_change_a_size_that_fits():
 
 def test_a_frozen_encoder_does_not_learn_and_the_decoder_does():
     model = unet(decoder_filters=(8, 8, 4, 4))
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)  # a step is faster than tracing it
     encoder = [np.copy(w) for w in model.get_layer("mobilenet_v2").get_weights()]
     kernel = model.get_layer("logits").get_weights()[1] + 0
     model.fit(PHOTO, np.ones((1, 64, 64, 3)), verbose=0)

@@ -1,5 +1,4 @@
 import json
-from functools import partialmethod
 
 import keras
 import numpy as np
@@ -192,10 +191,8 @@ def places(tmp_path_factory):
 
 
 @pytest.fixture
-def config(places, monkeypatch):
+def config(places, eager):
     """A training that begins with two steps block by block."""
-    # For so few steps, tracing would take longer than computing.
-    monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
     return {
         "model": "deeplabv3",
         "dataset": "voc",

@@ -23,8 +23,8 @@ from segdemo.core.photos import IntakeError
 from segdemo.data.datasets import DatasetError
 from segdemo.data.formats import ExchangeError, export_zip
 from segdemo.inference.predict import DamagedModelError
-from segdemo.ui import canvas
-from segdemo.ui.annotate_labels import from_table, to_table
+from segdemo.ui.components import canvas
+from segdemo.ui.components.label_table import from_table, to_table
 from segdemo.ui.photos import shown_as_it_is
 
 # What a visitor can mend; the message of each is a sentence for the visitor.
@@ -246,7 +246,7 @@ class Desk:
     # --- archives ---
 
     def export(self, name, formats, progress=None):
-        """Path, in the page's cache, of one ZIP of all annotated photos; ``formats`` as in ``exchange``."""
+        """Path, in the page's cache, of one ZIP of all annotated photos; ``formats`` as ``export_zip`` takes them."""
         collection = self.store.open(name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{collection.name}.zip")
@@ -262,7 +262,7 @@ class Desk:
             progress: called with the number of photos read.
 
         Returns:
-            The ``exchange.Account``.
+            The ``formats.Account``.
         """
         if name is not None:
             self.store.open(name)  # which may be gone; it is not made anew

@@ -1,59 +1,21 @@
 """The components of the Annotate tab and how they are arranged."""
 
+from pathlib import Path
+
 import gradio as gr
 
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import on_spaces
-from segdemo.data import formats
-from segdemo.ui import annotate_labels, annotate_list, canvas
-from segdemo.ui.annotate_list import ANY_CLASS, SORTS, WHICH
+from segdemo.data.formats.registry import WRITTEN
+from segdemo.ui.components import canvas, label_table, photo_list
+from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.inputs import only_uploads
 from segdemo.ui.markup import html, panel
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
-FORMAT_NAMES = {
-    "voc": "VOC masks",
-    "coco": "COCO",
-    "panoptic": "COCO panoptic",
-    "yolo": "YOLO",
-    "labelme": "labelme",
-    "overlay": "Overlays",
-}
-PRESELECTED = ("voc", "coco", "yolo", "overlay")
 ARCHIVE_BYTES = 2_000_000_000  # of one archive to import; what a photo may have, intake says
-CSS = """
-.segdemo-said p { padding: 10px 14px; border-radius: 10px; margin: 0; overflow-wrap: anywhere;
-  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
-.segdemo-said p[role=alert] { background: var(--error-background-fill); border-color: var(--error-border-color);
-  color: var(--error-text-color); }
-.segdemo-quiet { font-size: 13px; color: var(--body-text-color-subdued); padding: 0 4px; }
-.segdemo-photo-title { padding: 8px 4px; overflow-wrap: anywhere; }
-.segdemo-photo-title b { font-size: 16px; }
-.segdemo-photo-title span { color: var(--body-text-color-subdued); font-size: 13px; }
-.segdemo-bar { align-items: center; }
-.segdemo-account { max-height: 320px; overflow: auto; }
-.segdemo-account table { width: 100%; font-size: 13px; border-collapse: collapse; }
-.segdemo-account.segdemo-account :is(table, td, th) { border: 0; }
-.segdemo-account.segdemo-account tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
-.segdemo-account.segdemo-account :is(td, th) { text-align: left; vertical-align: top; padding: 3px 8px;
-  overflow-wrap: anywhere; }
-.segdemo-account td:first-child { white-space: nowrap; }
-.segdemo-account td:nth-child(3) { min-width: 110px; }
-.segdemo-account td:nth-child(4) { min-width: 40%; }
-.segdemo-buttons { padding: 10px; background: var(--block-background-fill); }
-#new-table { background: var(--block-background-fill); }
-.segdemo-hint { display: grid; place-items: center; min-height: 320px; text-align: center;
-  padding: 20px; border-radius: 12px; border: 1px dashed var(--border-color-primary);
-  color: var(--body-text-color-subdued); }
-@media (max-width: 800px) {
-  #annotate-hint { display: none; }
-  #annotate-title { flex: 1 1 100%; }
-  .segdemo-account :is(table, tbody, tr, td) { display: block; }
-  .segdemo-account th { display: none; }
-  .segdemo-account td:nth-child(2) { font-weight: 600; }
-}
-"""
+CSS = (Path(__file__).parent / "annotate.css").read_text("utf-8")
 _SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."
 
 
@@ -124,7 +86,7 @@ class Layout:
                 self._exchange()
             with gr.Accordion("Name and classes of this collection", open=False):
                 self.title = gr.Textbox(label="Name", max_lines=1, elem_id="collection-title")
-                self.table = annotate_labels.label_table(elem_id="collection-table")
+                self.table = label_table.label_table(elem_id="collection-table")
                 self.change = gr.Button("Save name and classes", size="sm", elem_id="collection-change")
                 self.discard = gr.Button(
                     "Delete this collection", size="sm", variant="stop", elem_id="collection-delete"
@@ -139,8 +101,8 @@ class Layout:
             self.new_labels = gr.Radio(
                 [*kinds, ("My own", OWN)], value=next(iter(LABEL_SETS)), label="Classes", elem_id="new-labels"
             )
-            self.new_table = annotate_labels.label_table(
-                annotate_labels.first_table(), visible=False, elem_id="new-table", padding=True
+            self.new_table = label_table.label_table(
+                label_table.first_table(), visible=False, elem_id="new-table", padding=True
             )
             with gr.Row(elem_classes="segdemo-buttons"):
                 self.create = gr.Button(
@@ -172,7 +134,7 @@ class Layout:
                 elem_id="photo-class",
             )
         self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort")
-        self.photos = annotate_list.photo_list(elem_id="photo-list")
+        self.photos = photo_list.photo_list(elem_id="photo-list")
         self.page = gr.State(1)
         self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
         with gr.Row():
@@ -181,8 +143,8 @@ class Layout:
 
     def _exchange(self):
         self.formats = gr.CheckboxGroup(
-            [(FORMAT_NAMES[f], f) for f in formats.FORMATS],
-            value=list(PRESELECTED),
+            [(format.title, format.name) for format in WRITTEN],
+            value=[format.name for format in WRITTEN if format.preselected],
             label="Put into the ZIP",
         )
         self.export = gr.Button("Export all labelled photos", size="sm", elem_id="export")

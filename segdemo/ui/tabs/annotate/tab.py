@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from segdemo.core.files import StoreError
-from segdemo.ui import annotate_labels, annotate_list
-from segdemo.ui.annotate_list import ANY_CLASS, WHICH
+from segdemo.ui.components import label_table, photo_list
+from segdemo.ui.components.photo_list import ANY_CLASS, WHICH
+from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
 from segdemo.ui.tabs.annotate.desk import EXPECTED, Desk
@@ -15,7 +16,6 @@ from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
 ACCOUNT_ROWS = 200  # of an import's account that are shown
-_SEE_CANVAS = "() => document.querySelector('#annotate-title')?.scrollIntoView({block: 'nearest'})"
 
 
 @dataclass
@@ -73,7 +73,7 @@ class _Tab(Layout):
         )
         on(self.previous.click, lambda asked: self._turn(asked, -1))
         on(self.following.click, lambda asked: self._turn(asked, +1))
-        see_canvas = {"fn": None, "js": _SEE_CANVAS, "api_visibility": "private"}
+        see_canvas = scroll_to("#annotate-title")
         on(self.photos.pick, self._pick).then(**see_canvas)  # on a phone the list is far below
         on(self.model.input, lambda asked: self._open(asked, asked[self.collection], asked[self.opened]))
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
@@ -153,9 +153,9 @@ class _Tab(Layout):
             self.creator: gr.update(visible=False),
             self.search: "",
             self.which: "all",
-            self.class_: gr.update(choices=annotate_list.class_choices(label_set), value=ANY_CLASS),
+            self.class_: gr.update(choices=photo_list.class_choices(label_set), value=ANY_CLASS),
             self.title: collection.title,
-            self.table: annotate_labels.to_table(label_set),
+            self.table: label_table.to_table(label_set),
             self.download: gr.update(visible=False),
             self.account: gr.update(visible=False),
             **(self._open(asked, name, photo) if photo else self._close(asked, name, page)),
@@ -165,7 +165,7 @@ class _Tab(Layout):
     def _create(self, asked):
         kind = asked[self.new_labels]
         name = self.desk.create(asked[self.new_title], None if kind == OWN else kind, asked[self.new_table])
-        fresh = {self.new_title: "", self.new_table: annotate_labels.first_table()}
+        fresh = {self.new_title: "", self.new_table: label_table.first_table()}
         return {**self._show_collection(asked, name), **fresh}
 
     def _change(self, asked):
@@ -208,11 +208,11 @@ class _Tab(Layout):
             deleted=deleted,
             sort=asked[self.sort],
             page=page or asked[self.page],
-            per_page=annotate_list.PER_PAGE,
+            per_page=photo_list.PER_PAGE,
         )
         return {
-            self.photos: annotate_list.listing(collection, found, current or asked[self.opened]),
-            self.count: annotate_list.summary(found),
+            self.photos: photo_list.listing(collection, found, current or asked[self.opened]),
+            self.count: photo_list.summary(found),
             self.page: found.page,
             self.previous: gr.update(visible=found.pages > 1, interactive=found.page > 1),
             self.following: gr.update(visible=found.pages > 1, interactive=found.page < found.pages),

@@ -5,31 +5,13 @@ from pathlib import Path
 import gradio as gr
 
 from segdemo.core.settings import spaces_sign_in
+from segdemo.ui.components import run_chart, run_list, run_log, run_samples
 from segdemo.ui.inputs import unchecked
 from segdemo.ui.markup import html, panel
 from segdemo.ui.tabs.train import form as train_form
 
-_FOLDER = Path(__file__).parent
-CSS = (_FOLDER / "train.css").read_text("utf-8")
-# The list is HTML; a click on one of its buttons is the event "pick" with the run's id.
-_PICK = """
-element.addEventListener("click", (event) => {
-  const row = event.target.closest("[data-id]");
-  if (!row) return;
-  for (const other of element.querySelectorAll("[data-id]")) other.setAttribute("aria-pressed", String(other === row));
-  trigger("pick", { id: row.dataset.id });
-});
-"""
-_LOG = """
-const end = () => { const log = element.querySelector("pre"); if (log) log.scrollTop = log.scrollHeight; };
-watch("value", end);
-end();
-"""
-_SAMPLES = """<figure class="ts" hidden>
-  <figcaption><b>Photo</b><b>Truth</b><b>Prediction</b></figcaption><img alt="">
-  <div><button type="button" data-by="-1" aria-label="Epoch before">&lsaquo;</button>
-  <input type="range" min="0" max="0" value="0" step="1" aria-label="Epoch">
-  <button type="button" data-by="1" aria-label="Next epoch">&rsaquo;</button><output></output></div></figure>"""
+_STYLE = (Path(__file__).parent / "train.css").read_text("utf-8")
+CSS = _STYLE + run_list.CSS + run_chart.CSS
 _HINT = html(
     '<p class="segdemo-hint">No run yet. Choose a model and what it should learn from, and start: you can watch it '
     "learn here, close the page, and come back.</p>"
@@ -156,7 +138,7 @@ class Layout:
     def _stage(self):
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="train-notice")
         self.hint = panel(_HINT, elem_id="train-hint")
-        self.runs = panel(js_on_load=_PICK, padding=False, elem_id="train-runs")
+        self.runs = run_list.run_list(elem_id="train-runs")
         with gr.Column(visible=False, elem_id="train-run") as self.body:
             self.head = panel(padding=False, elem_id="train-head")
             with gr.Row(elem_classes="tr-buttons"):
@@ -186,16 +168,9 @@ class Layout:
                 self.force = self._button("Promote anyway", "train-force", variant="stop")
                 self.rollback = self._button("Roll back", "train-rollback")
             self.curves = panel(padding=False, elem_id="train-curves")
-            self.samples = gr.HTML(
-                None,
-                html_template=_SAMPLES,
-                js_on_load=(_FOLDER / "train_samples.js").read_text("utf-8"),
-                apply_default_css=False,
-                padding=False,
-                elem_id="train-samples",
-            )
+            self.samples = run_samples.run_samples(elem_id="train-samples")
             with gr.Accordion("Log", open=False, elem_id="train-log-box"):
-                self.log = panel(js_on_load=_LOG, padding=False, elem_id="train-log")
+                self.log = run_log.run_log(elem_id="train-log")
             with gr.Accordion("Where it comes from", open=False, elem_id="train-origin-box"):
                 self.origin = panel(padding=False, elem_id="train-origin")
 

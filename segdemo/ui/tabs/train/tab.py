@@ -16,6 +16,7 @@ from segdemo import zoo
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.data.datasets import DatasetError
 from segdemo.runs.policy import PolicyError, RunError
+from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html
 from segdemo.ui.tabs.train import form as train_form
@@ -25,12 +26,8 @@ from segdemo.ui.tabs.train.layout import Layout
 TAB = "train"  # id of the tab
 FAST, SLOW = 1.5, 10  # seconds between two looks, while something goes on and while nothing does
 EXPECTED = (RunError, StoreError, DatasetError, zoo.UnknownModelError)
-_SEE_RUN = """() => setTimeout(() => {
-  if (window.innerWidth <= 800) document.querySelector('#train-run')?.scrollIntoView({block: 'start'});
-}, 150)"""
-_SEE_FORM = (
-    "() => document.querySelector('#train-form')?.scrollIntoView({block: 'start', behavior: 'smooth'})"
-)
+_SEE_RUN = scroll_to("#train-run", "start", delay=150, widest=800)
+_SEE_FORM = scroll_to("#train-form", "start", behavior="smooth")
 
 
 @dataclass
@@ -108,11 +105,11 @@ class TrainTab(Layout):
             **self._event(self._retouched, quiet=True),
             trigger_mode="always_last",
         )
-        on(self.begin.click, self._begin).then(**_script(_SEE_RUN))
-        on(self.runs.pick, self._pick).then(**_script(_SEE_RUN))
+        on(self.begin.click, self._begin).then(**_SEE_RUN)
+        on(self.runs.pick, self._pick).then(**_SEE_RUN)
         on(self.stop.click, lambda asked: self._change(asked, self.services.runs.cancel))
         on(self.resume.click, lambda asked: self._change(asked, self.services.runs.resume))
-        on(self.clone.click, self._clone).then(**_script(_SEE_FORM))
+        on(self.clone.click, self._clone).then(**_SEE_FORM)
         on(self.rename.click, self._ask_title)
         gr.on([self.save_title.click, self.new_title.submit], **self._event(self._rename))
         on(self.keep_title.click, lambda asked: {self.renaming: gr.update(visible=False)})
@@ -130,7 +127,7 @@ class TrainTab(Layout):
         Args:
             trigger: an event of a component, such as ``cards.start``, whose data has the ``architecture``'s name.
         """
-        self._on(trigger, self._choose_architecture).then(**_script(_SEE_FORM))
+        self._on(trigger, self._choose_architecture).then(**_SEE_FORM)
 
     def _on(self, event, handler):
         return event(**self._event(handler))
@@ -473,10 +470,6 @@ class TrainTab(Layout):
         menus = self.shown.menus(self.services, name, asked[self.shown.other])
         menus[self.shown.model] = gr.update(choices=self.services.choices(), value=name)
         return {**menus, self.tabs: gr.Tabs(selected="segment")}
-
-
-def _script(code):
-    return {"fn": None, "js": code, "api_visibility": "private"}
 
 
 def user_of(request):

@@ -7,9 +7,9 @@ from threading import Lock
 from markupsafe import Markup
 
 from segdemo.runs.estimates import duration
+from segdemo.ui.components.run_chart import chart
 from segdemo.ui.markup import html, join
 from segdemo.ui.served import served
-from segdemo.ui.train_chart import chart
 from segdemo.zoo.scores import Scores
 
 STATES = {

@@ -1,0 +1,213 @@
+"""Masks in a folder beside that of their photos, or beside the photos, called alike: what most data sets are.
+
+    images/[...]ID.jpg      masks/[...]ID.png, labels/ID_mask.png, annotations/..., train_labels/ID_L.png, gtFine/...
+    ID.jpg                  ID_mask.png, ID_label.png and others in the same folder
+    img.png                 label.png, as labelme_json_to_dataset writes them
+
+A mask and a photo belong together if their names are the same, less what is only said of the kind of picture, and
+if they lie in the same subset. Of the masks of a photo that Cityscapes has, the one of ids is read; otherwise several
+masks that fit a photo are left out and named. Names of classes come from the same files as those of VOC trees, or from
+``class_dict.csv`` and its like; where there is none, classes are called after their ids.
+"""
+
+import re
+
+from segdemo.core import names
+from segdemo.data.formats import voc
+from segdemo.data.formats.photos import UNCLEAR, some
+from segdemo.data.formats.reader import Found, Reader
+
+_PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg", ".webp")
+_MASK_WORDS = {
+    *("mask", "masks", "trainmasks", "label", "labels", "labelled", "labelmap", "labelmaps", "gt", "gtfine"),
+    *("annotation", "annotations", "annot", "annots", "ann", "anns", "trainannot", "valannot", "testannot"),
+    *("segmentation", "segmentations", "seg", "segs", "target", "targets", "groundtruth", "truth", "truths"),
+    *("gtcoarse", "manual"),
+}
+_PHOTO_WORDS = {"leftimg8bit", "jpegimages", "rgb"}
+_PHOTO_WORDS |= {f"{word}{s}" for word in ("image", "img", "photo", "input") for s in ("", "s")}
+_NEITHER = ("segmentationobject", "overlays", "instances")  # folders of pictures that hold no class ids
+_MASK_TAIL = re.compile(
+    r"(.+?)[-_. ](?:(?:gtfine|gtcoarse)_labelids|masks?|labels?|labelids|gt|seg|segmentation|annotation|ground_?truth)"
+)
+# Only in a folder of masks: too short to tell by itself.
+_INNER_TAIL = re.compile(r"(.+?)[-_. ](?:l|lab|manual\d?)")
+_PHOTO_TAIL = re.compile(r"(.+?)[-_. ](?:leftimg8bit|sat|image|img|rgb|photo|training|test)")
+_OTHER_TAIL = re.compile(
+    r"(.+?)[-_. ](?:gtfine|gtcoarse)_(?:instanceids|color|labeltrainids|instancetrainids)"
+)
+_MOST_ALIKE = 200  # photos of one name that are told apart by their folders
+_PHOTO_STEMS, _MASK_STEMS = ("img", "image", "photo"), ("label", "mask", "labels", "gt")
+
+
+def find(reader: Reader) -> Found | None:
+    """The pairs of photos and masks of an archive that no other format has told of, or None."""
+    masks = [name for name in reader.names if _may_be_mask(name) and not reader.is_used(name)]
+    pairs, lost = _paired(masks, _Photos(reader, masks))
+    if not pairs:
+        reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
+        return None
+    trees: dict[str, voc.Tree] = {}
+    items: list[tuple[str | None, str, str]] = []
+    for photo, found in pairs.items():
+        if reader.is_used(photo):
+            reader.use(*found)
+            for mask in found:
+                why = "is a mask of a photo whose labels come from elsewhere"
+                reader.account.add_duplicate(mask, photo, why)
+            continue
+        why, chosen = "", _chosen(found)
+        if chosen is None:
+            why = f"several masks fit the photo {photo} ({some(found)}), {UNCLEAR}"
+        for mask in found:
+            if chosen in (None, mask):
+                tree = trees.setdefault(_root(mask), voc.Tree(_root(mask), voc=False))
+                tree.masks[mask] = mask
+                items.append((photo, mask, why))
+            else:
+                reader.use(mask)
+                other = f"is another mask of a photo of which {chosen} is read"
+                reader.account.leave_out(mask, "mask", other)
+    if not items:
+        return None
+    folders = {names.folder(mask) for found in pairs.values() for mask in found}
+    items += [(None, mask, why) for mask, why in lost if names.folder(mask) in folders]
+    for tree in trees.values():
+        voc.decide(reader, tree)
+    found = [_item(reader, trees, *entry) for entry in sorted(items, key=lambda entry: entry[1])]
+    return Found(found, "Imported masks")
+
+
+# --- which is a mask, and of which photo ------------------------------------------------------------------
+
+
+def _may_be_mask(name):
+    if not name.lower().endswith(_PICTURES):
+        return False
+    stem = names.stem(name)
+    return _in_mask_folder(name) or _plain(name) != names.key(stem) or stem.lower() in _MASK_STEMS
+
+
+def _in_mask_folder(name):
+    """Whether the innermost folder that tells what is in it tells that it is masks."""
+    for part in reversed(name.split("/")[:-1]):
+        words = _words(names.key(part))
+        if names.key(part) in _NEITHER or words & (_MASK_WORDS | _PHOTO_WORDS):
+            return names.key(part) not in _NEITHER and bool(words & _MASK_WORDS)
+    return False
+
+
+def _plain(name):
+    """The stem of a mask, less what says that it is one."""
+    stem = names.key(names.stem(name))
+    for tail in (_OTHER_TAIL, _MASK_TAIL, *([_INNER_TAIL] if _in_mask_folder(name) else [])):
+        if match := tail.fullmatch(stem):
+            return match.group(1)
+    return stem
+
+
+class _Photos:
+    """Photos by their stem, with and without what says that they are photos, and by their folders."""
+
+    def __init__(self, reader, masks):
+        taken = set(masks)
+        self._by_stem, self._by_folder, self._by_place = {}, {}, {}
+        for name in reader.photos.files:
+            # What is called like a mask beside the photos is one only if there is a photo called so without its tail.
+            if name in taken and _in_mask_folder(name):
+                continue
+            stem = names.key(names.stem(name))
+            match = _PHOTO_TAIL.fullmatch(stem)
+            for called in (stem, match.group(1)) if match else (stem,):
+                self._by_stem.setdefault(called, []).append(name)
+                self._by_folder.setdefault((names.folder(name), called), []).append(name)
+                self._by_place.setdefault((_place(name), called), []).append(name)
+
+    def in_folder(self, mask, called):
+        """Those in the folder of a mask."""
+        return [name for name in self._by_folder.get((names.folder(mask), called), []) if name != mask]
+
+    def like(self, mask, called):
+        """Those whose folders are those of a mask, less what they say of the kind; else any that are called so."""
+        found = self._by_place.get((_place(mask), called)) or self._by_stem.get(called, [])
+        return [name for name in found if name != mask]
+
+
+def _place(name):
+    """What the folders of a file say, less what they say of the kind of picture."""
+    words = _MASK_WORDS | _PHOTO_WORDS
+    return tuple(part for part in map(names.key, name.split("/")[:-1]) if not _words(part) & words)
+
+
+def _words(folder):
+    return set(re.split(r"[-_. \d]+", folder))
+
+
+def _paired(masks, photos):
+    """({photo: its masks}, [(mask, why)] of those without one)."""
+    pairs, lost = {}, []
+    for mask in masks:
+        inside = _in_mask_folder(mask)
+        stem, found = names.key(names.stem(mask)), []
+        for called in dict.fromkeys([stem, _plain(mask)] if inside else [_plain(mask)]):
+            found = found or (photos.like if inside else photos.in_folder)(mask, called)
+        if not found and stem in _MASK_STEMS:
+            found = [name for called in _PHOTO_STEMS for name in photos.in_folder(mask, called)]
+        photo, why = _nearest(mask, found)
+        if photo:
+            pairs.setdefault(photo, []).append(mask)
+        else:
+            lost.append((mask, why))
+    return pairs, lost
+
+
+def _nearest(mask, found):
+    """(the photo that lies like a mask, or None, why not): of the same subset, and with most folders in common.
+
+    A photo in ``cam2`` is none for a mask in ``cam1``: of the folders of one, all must be among those of the other.
+    """
+    if len(found) > _MOST_ALIKE:
+        return None, f"{len(found)} photos are called like it, {UNCLEAR}"
+    subset, place = names.subset_of_folders(mask), set(_place(mask))
+    same, fitting = [], []
+    for name in found:
+        if None in (subset, names.subset_of_folders(name)) or names.subset_of_folders(name) == subset:
+            same.append(name)
+            other = {part for part in _place(name) if names.subset(part) is None}
+            mine = {part for part in place if names.subset(part) is None}
+            if other <= mine or mine <= other:
+                fitting.append(name)
+    if not fitting:
+        why = "lies in another folder" if same else "is of another subset"
+        return None, f"it has no photo, add it{f' ({(same or found)[0]} {why})' if found else ''}"
+    parts = {names.key(part) for part in mask.split("/")[:-1]}
+    common = [len(parts & {names.key(part) for part in name.split("/")[:-1]}) for name in fitting]
+    best = [name for name, count in zip(fitting, common, strict=True) if count == max(common)]
+    if len(best) > 1:
+        return None, f"several photos fit ({some(best)}), {UNCLEAR}"
+    return best[0], ""
+
+
+def _chosen(found):
+    """The mask to read of those of a photo, or None."""
+    ids = [mask for mask in found if not _OTHER_TAIL.fullmatch(names.key(names.stem(mask)))]
+    return ids[0] if len(ids) == 1 else None
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def _root(mask):
+    """What stands before the folder of masks, where files that name the classes may lie."""
+    parts = mask.split("/")[:-1]
+    at = next((i for i, part in enumerate(parts) if _in_mask_folder(f"{part}/x")), len(parts))
+    inner = "".join(f"{part}/" for part in parts)
+    return inner if at == len(parts) else "".join(f"{part}/" for part in parts[: at + 1])
+
+
+def _item(reader, trees, photo, mask, why):
+    subset = reader.subset_of("", mask) or reader.subset_of("", photo)
+    if photo:
+        reader.use(photo)
+    shown = None if why else photo
+    return voc.item(reader, trees.get(_root(mask)), mask, shown, why, called=photo or mask, subset=subset)

@@ -1,0 +1,193 @@
+"""Masks that are pictures: a look at whole trees of them before any is read as class ids.
+
+Class ids survive in PNG, TIFF, BMP and GIF, in 8 bits or in more as long as none is above 255. JPEG and WebP are
+lossy and are not read.
+"""
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from segdemo.core.labels import VOID
+from segdemo.core.photos import quiet_pillow
+from segdemo.data.formats.annotation import ExchangeError, refusing
+from segdemo.data.formats.reader import Reader
+
+WHITE = 128  # of 0..255, and more
+SAVE = "save the mask as PNG."
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What masks have in common.
+
+    Attributes:
+        black_and_white: whether they are that, some white among them, so that they hold no class ids.
+        highest: the highest class id in those that hold ids; -1 without any.
+        black: whether a colour picture has black pixels.
+        colored: whether there are colour pictures without a palette.
+        smeared: whether one is black and white with greys between, as scaling and JPEG leave them.
+    """
+
+    black_and_white: bool = False
+    highest: int = -1
+    black: bool = False
+    colored: bool = False
+    smeared: bool = False
+
+
+def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -> Look:
+    """Look at masks until it is clear what they are.
+
+    Args:
+        reader: of the archive.
+        files: names of the masks.
+        enough: function from a ``Look`` at those seen so far to whether the others need not be seen, asked once
+            one of them is not black and white.
+
+    Returns:
+        A ``Look``; masks that cannot be read tell nothing.
+    """
+    plain, white, highest, black, colored, smeared = True, False, -1, False, False, False
+    for file in files:
+        try:
+            picture = _decoded(as_png(reader, file), reader.limits)
+        except ExchangeError:
+            continue
+        if picture is None:
+            continue
+        kind = _kind(picture)
+        white, plain = white or kind == "white", plain and kind != "other"
+        if picture.mode in ("P", "L"):
+            counts = np.array(picture.histogram()[:256])
+            ids = np.flatnonzero(counts)
+            smeared = smeared or (picture.mode == "L" and _is_smeared(counts))
+            highest = max([highest, *(int(i) for i in ids if i != VOID)])
+        elif picture.mode in ("RGB", "RGBA"):
+            colored = colored or kind == "other"
+            black = black or bool((np.asarray(picture.convert("RGB")) == 0).all(-1).any())
+        if not plain and enough(Look(False, highest, black, colored, smeared)):
+            break
+    return Look(plain and white, highest, black, colored, smeared)
+
+
+def read_white(reader: Reader, file: str, size: tuple[int, int]) -> np.ndarray:
+    """Where a black and white mask is white: bool of ``size`` (height, width). Raises ExchangeError."""
+    return np.asarray(picture(reader, file, size).convert("L")) >= WHITE
+
+
+def picture(reader: Reader, file: str, size: tuple[int, int]) -> Image.Image:
+    """A mask of ``size`` (height, width) as a decoded picture of 8 bits a channel. Raises ExchangeError."""
+    found = _decoded(as_png(reader, file), reader.limits)
+    if found is None:
+        raise ExchangeError(f"{file} is no picture that can be read: save or download it again.")
+    if found.size[::-1] != tuple(size):
+        raise ExchangeError(
+            f"it measures {found.size[0]}x{found.size[1]} pixels, but its photo measures {size[1]}x{size[0]}: "
+            "a mask must have exactly the size of its photo."
+        )
+    return found
+
+
+def as_png(reader: Reader, file: str) -> bytes:
+    """A mask as the bytes of a PNG with 8 bits a channel, as ``label_maps.decode_png`` reads it.
+
+    Raises:
+        ExchangeError: damaged, lossy, too large, several pictures, or ids above 255. What is wrong with a PNG of
+            8 bits is left for ``decode_png`` to say.
+    """
+    data = reader.source.read(file, reader.limits.max_bytes)
+    if data.startswith(_PNG) and data[24:25] != b"\x10":
+        return data
+    if data.startswith(b"\xff\xd8") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        kind = "JPEG" if data[:1] == b"\xff" else "WebP"
+        raise ExchangeError(f"it is a {kind}, which changes class ids, as lossy formats do: {SAVE}")
+    # Hostile bytes make the parser raise anything.
+    with (
+        quiet_pillow,
+        refusing(f"it is not a PNG, TIFF, BMP or GIF that can be read: {SAVE}", Exception),
+        refusing(_too_large(reader.limits), Image.DecompressionBombError),
+    ):
+        picture = Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "BMP", "GIF"))
+        _check(picture, reader.limits)
+        picture.load()
+        out = io.BytesIO()
+        _eight_bits(picture).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _too_large(limits):
+    return f"it has more than {limits.max_pixels / 1e6:g} million pixels."
+
+
+def _check(picture, limits):
+    """Raises ExchangeError: too large, several pictures, or lossy inside."""
+    if picture.width * picture.height > limits.max_pixels:
+        raise ExchangeError(_too_large(limits))
+    if getattr(picture, "n_frames", 1) > 1:
+        many = f"it holds {picture.n_frames} pictures where a mask is one"
+        raise ExchangeError(f"{many}: save the right one as PNG.")
+    if picture.format == "TIFF" and picture.info.get("compression") in _LOSSY_TIFF:
+        raise ExchangeError(f"it is a TIFF with lossy compression, which changes class ids: {SAVE}")
+
+
+def _eight_bits(picture):
+    """A picture of more bits as grey of 8, if all of its values are ids. Raises ExchangeError."""
+    if picture.mode in ("1", "L", "P", "LA", "RGB", "RGBA"):
+        if picture.format == "PNG":  # Pillow keeps 16 bits of grey alone, and cuts those of colours
+            raise ExchangeError("it has 16 bits per channel: save the mask with 8 bits.")
+        return picture
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+        raise ExchangeError(f"it holds {picture.mode}, which is neither class ids nor RGB: {SAVE}")
+    values = np.asarray(picture)
+    with np.errstate(invalid="ignore"):
+        ids = values.astype(np.uint8)
+    if not np.array_equal(ids, values):
+        least, most = (f"{v:g}" for v in (values.min(), values.max()))
+        ids = "class ids are whole numbers from 0 to 255"
+        raise ExchangeError(f"it holds values from {least} to {most} where {ids}.")
+    return Image.fromarray(ids)
+
+
+def _decoded(data, limits):
+    """The bytes of a PNG as a decoded picture, or None."""
+    with quiet_pillow:
+        try:
+            picture = Image.open(io.BytesIO(data), formats=("PNG",))
+            if picture.width * picture.height <= limits.max_pixels:
+                picture.load()
+                return picture
+        except Exception:  # hostile bytes make the parser raise anything
+            pass
+    return None
+
+
+def _is_smeared(counts):
+    """Whether values that are counted are mostly near 0 and near 255, and too many to be ids."""
+    used, near = np.flatnonzero(counts[:VOID]), counts[:32].sum() + counts[-32:].sum()
+    ends = counts[:32].any() and counts[-32:].any()
+    return bool(ends and len(used) > 8 and used[-1] > 200 and near >= 0.8 * counts.sum())
+
+
+def _kind(picture):
+    """``"black"`` all over, ``"white"`` for black and white, or ``"other"``."""
+    if picture.mode == "P":
+        used = [i for i, count in enumerate(picture.histogram()) if count]
+        stored = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        colors = stored[[i for i in used if i < len(stored)]]
+        if len(colors) < len(used):
+            return "other"
+    elif picture.mode in ("1", "L", "LA", "RGB", "RGBA"):
+        found = picture.convert("RGB").getcolors(8)  # None if there are more
+        colors = np.array([color for _, color in found or []], np.uint8).reshape(-1, 3)
+    else:
+        return "other"
+    grey = bool(len(colors)) and (colors == colors[:, :1]).all() and np.isin(colors, (0, 255)).all()
+    if not grey:
+        return "other"
+    return "white" if (colors == 255).any() else "black"

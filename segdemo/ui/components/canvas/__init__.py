@@ -1,0 +1,229 @@
+"""The mask canvas: a Gradio component that shows a photo with its label maps and lets a person correct them.
+
+The component is plain JavaScript hosted by ``gr.HTML``. Python sends a photo and label-map PNGs once
+(``payload``); everything a person does happens in the browser; a label-map PNG comes back by ``on_save``.
+"""
+
+import base64
+import binascii
+import inspect
+import io
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from segdemo.core import label_maps
+from segdemo.core.labels import VOID_COLOR
+from segdemo.errors import UserError
+from segdemo.ui.components.bundle import component_script
+from segdemo.ui.served import served, served_bytes
+
+_FOLDER = Path(__file__).parent
+_HTML = '<section class="sc" aria-label="Mask canvas"></section>'
+MAX_PNG_BYTES = 128 * 2**20  # of a mask sent by a browser: an incompressible 8000 x 6000 map is 48 MB
+_UNREADABLE = "The mask arrived damaged: try again."
+
+
+def mask_canvas(value=None, *, on_save=None, on_import=None, **kwargs):
+    """The component. Give it what ``payload`` returns, as its value or as the output of an event.
+
+    Args:
+        value: a ``payload`` dict, a function that returns one, or None for an empty canvas.
+        on_save: ``(key, png_bytes, base_revision) -> dict`` called when a person saves. The answer is
+            ``{"revision": r}`` (and optionally ``"message"``), or, if somebody saved after ``base_revision``,
+            ``{"conflict": sentence, "revision": newest}``. A ``ValueError`` is shown as its sentence. The
+            bytes come from a browser and are not checked here. A further parameter annotated ``gr.Request``
+            receives the request. None: no save button.
+        on_import: ``(key, file_bytes, width, height, label_set_json) -> png_bytes``, the label map in a mask
+            file a person chose, or ``ValueError`` with the sentence to show. None: no import entry.
+        **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
+
+    Returns:
+        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload`` and ``next``. A listener that
+        takes a ``gr.EventData`` argument reads ``.key`` (and ``.revision`` after ``saved``); ``reload`` and
+        ``next`` ask the page for the photo's newest revision and for another photo. A value from before the
+        last save (an answer that was on its way) is not shown: ``reload`` comes instead.
+    """
+    functions = []
+    if on_save is not None:
+        functions.append(_save_function(on_save))
+    if on_import is not None:
+        functions.append(_import_function(on_import))
+    return gr.HTML(
+        value,
+        html_template=_HTML,
+        css_template=(_FOLDER / "canvas.css").read_text("utf-8"),
+        js_on_load=component_script(_FOLDER / "canvas.js"),
+        apply_default_css=False,
+        server_functions=functions,
+        **kwargs,
+    )
+
+
+def payload(
+    key,
+    image,
+    label_set,
+    *,
+    prediction=None,
+    truth=None,
+    yours=None,
+    confidence=None,
+    uncertainty=None,
+    mode="view",
+    message=None,
+    warning=None,
+    uncertainty_note=None,
+    revision=None,
+    name="photo",
+    sync=None,
+    next_photo=False,
+):
+    """What the canvas shows, as the dict that is its value.
+
+    Args:
+        key: str that identifies photo and origin; unsaved work is kept in the browser under it.
+        image: uint8 (H, W, 3) RGB, a PIL image, or the path of an upright file that browsers can show.
+        label_set: a ``segdemo.core.labels.LabelSet``.
+        prediction: label map, uint8 (H, W) of the image's size, or the bytes or path of its PNG, or None.
+        truth: the true label map, likewise.
+        yours: the person's own saved mask, likewise; in edit mode None starts from the prediction.
+        confidence: (h, w) of any size spanning the photo, float 0..1 or uint8 0..255; the largest softmax
+            probability per pixel; or PNG bytes or path (8-bit grey); or None.
+        uncertainty: entropy divided by the logarithm of the number of classes, or what ``uncertainty_note``
+            says, likewise.
+        mode: ``"view"`` or ``"edit"``.
+        message: sentence shown over the photo when it holds nothing but background; None for a standard one,
+            "" for none.
+        warning: sentence shown over the photo whatever its label map holds, or None.
+        uncertainty_note: sentence that says what the uncertainty is; None for the entropy.
+        revision: of ``yours``, handed back to ``on_save``; any JSON value.
+        name: stem of downloaded files.
+        sync: canvases with the same name show the same part of the photo; None for an independent one.
+        next_photo: whether to offer the "next photo" button.
+
+    Raises:
+        ValueError: a map whose size is not the image's or with ids outside the label set, or an unknown mode.
+    """
+    if mode not in ("view", "edit"):
+        raise ValueError(f'The mode is "view" or "edit", not {mode!r}.')
+    file, width, height = _image_file(image, name)
+    maps = {"prediction": prediction, "truth": truth, "yours": yours}
+    return {
+        "key": key,
+        "image": file,
+        "width": width,
+        "height": height,
+        "layers": {
+            layer: _label_file(data, layer, (height, width), label_set) for layer, data in maps.items()
+        },
+        "confidence": _grey_file(confidence, "confidence"),
+        "uncertainty": _grey_file(uncertainty, "uncertainty"),
+        "labels": {
+            **label_set.to_json(),
+            "palette": bytes(label_set.palette()).hex(),
+            "void_color": list(VOID_COLOR),
+        },
+        "mode": mode,
+        "message": message,
+        "warning": warning,
+        "uncertainty_note": uncertainty_note,
+        "revision": revision,
+        "name": name,
+        "sync": sync,
+        "next_photo": next_photo,
+    }
+
+
+def _image_file(image, name):
+    if isinstance(image, str | Path):
+        with Image.open(image) as opened:
+            turned = opened.getexif().get(0x0112, 1) >= 5  # stored on its side; browsers turn it upright
+            size = opened.size[::-1] if turned else opened.size
+        return served(image), *size
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
+    buffer = io.BytesIO()
+    if max(picture.size) <= 256:  # too small to gain anything, and every pixel will be looked at
+        picture.convert("RGB").save(buffer, "PNG")
+        suffix = "png"
+    else:
+        picture.convert("RGB").save(buffer, "JPEG", quality=92)
+        suffix = "jpg"
+    return served_bytes(buffer.getvalue(), f"{name}.{suffix}"), *picture.size
+
+
+def _label_file(data, layer, shape, label_set):
+    if data is None:
+        return None
+    if isinstance(data, bytes):
+        return served_bytes(data, f"{layer}.png")
+    if isinstance(data, str | Path):
+        return served(data)
+    if data.shape != shape:
+        raise UserError(f"The {layer} is {data.shape} but the photo needs a label map of {shape}.")
+    return served_bytes(label_maps.encode_png(data, label_set), f"{layer}.png")
+
+
+def _grey_file(data, kind):
+    if data is None:
+        return None
+    if isinstance(data, bytes):
+        return served_bytes(data, f"{kind}.png")
+    if isinstance(data, str | Path):
+        return served(data)
+    if data.dtype != np.uint8:
+        data = np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(data).save(buffer, "PNG", compress_level=1)
+    return served_bytes(buffer.getvalue(), f"{kind}.png")
+
+
+def _decode(text):
+    if len(text) > MAX_PNG_BYTES * 4 // 3 + 4:
+        raise UserError(f"The mask file is over the limit of {MAX_PNG_BYTES // 2**20} MB.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(_UNREADABLE) from error
+
+
+def _fields(data, /, **kinds):
+    # What a browser sends can be anything; the callables get the types they were promised.
+    if not isinstance(data, dict) or not all(isinstance(data.get(k), kind) for k, kind in kinds.items()):
+        raise ValueError(_UNREADABLE)
+    return [data[name] for name in kinds]
+
+
+def _call(function, request, *args):
+    # Like Gradio's own events: a parameter annotated gr.Request receives the request.
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.annotation is gr.Request:
+            return function(*args, **{parameter.name: request})
+    return function(*args)
+
+
+def _save_function(on_save):
+    def save_mask(data, request: gr.Request):
+        try:
+            key, png, revision = _fields(data, key=str, png=str, revision=object)
+            return _call(on_save, request, key, _decode(png), revision)
+        except ValueError as error:
+            return {"error": str(error)}
+
+    return save_mask
+
+
+def _import_function(on_import):
+    def import_mask(data, request: gr.Request):
+        try:
+            key, file, width, height, labels = _fields(
+                data, key=str, data=str, width=int, height=int, labels=dict
+            )
+            png = _call(on_import, request, key, _decode(file), width, height, labels)
+        except ValueError as error:
+            return {"error": str(error)}
+        return {"png": base64.b64encode(png).decode("ascii")}
+
+    return import_mask

@@ -1,0 +1,133 @@
+// From the files that Python names to the maps and the photo that are shown.
+import { plain } from "../dom.js";
+import { VOID, patternOf } from "./colours.js";
+import { colourHeat, makePyramid } from "./drawing.js";
+import { startHidden } from "./state.js";
+
+const urlOf = (file) => (typeof file === "string" ? file : file?.url);
+
+async function fetchBytes(file) {
+  const response = await fetch(urlOf(file));
+  if (!response.ok)
+    throw new Error(`A file of this photo could not be loaded (${response.status}): reload the page.`);
+  return response.arrayBuffer();
+}
+
+export function makeLoader(canvas) {
+  const { state, view, nodes, codec, trigger } = canvas;
+  const { announce } = canvas.page;
+  const { redraw } = canvas.frames;
+  const loader = { loads: 0, show };
+  let loading = 0; // number of the load under way; an older one that finishes late is dropped
+
+  async function loadMap(file, width, height) {
+    if (!file) return null;
+    const map = await codec.call("decode", new Uint8Array(await fetchBytes(file)));
+    if (width && (map.width !== width || map.height !== height))
+      throw new Error(`The mask is ${map.width} x ${map.height} but the photo is ${width} x ${height}.`);
+    return map;
+  }
+
+  async function loadPhoto(file) {
+    return createImageBitmap(new Blob([await fetchBytes(file)]));
+  }
+
+  function readLabels(labels) {
+    state.classes = labels.classes.map((c) => ({ ...c, pattern: patternOf(c.id) }));
+    state.classes.push({ id: VOID, name: "void", color: labels.void_color, pattern: patternOf(VOID) });
+    state.byId = new Map(state.classes.map((c) => [c.id, c]));
+    state.background = labels.background;
+    state.palette = Uint8Array.from(labels.palette.match(/../g), (pair) => parseInt(pair, 16));
+  }
+
+  function wait(text) {
+    nodes.busy.hidden = !text;
+    if (text) nodes.busy.textContent = text;
+  }
+
+  // The page asked for a photo before it was saved and is answered after.
+  const isOlderThanSaved = ({ key, mode, revision }) =>
+    mode === "edit" && state.saved?.key === key && (revision ?? 0) < state.saved.revision;
+
+  // Shows what `payload` describes. Keeps the photo and the view when only the masks changed (another model).
+  async function load(payload) {
+    const { editor } = canvas;
+    const turn = ++loading;
+    const samePhoto = state.pyramid && state.payload && urlOf(payload.image) === urlOf(state.payload.image);
+    const sameClasses =
+      state.payload && JSON.stringify(payload.labels) === JSON.stringify(state.payload.labels);
+    wait("Loading…");
+    nodes.root.setAttribute("aria-busy", "true");
+    await editor.writeDraft(); // of the photo being left, which may also be this one
+    const { width, height, layers } = payload;
+    const sized = (file) => loadMap(file, width, height);
+    const [bitmap, prediction, truth, yours, confidence, uncertainty, draft] = await Promise.all([
+      samePhoto ? null : loadPhoto(payload.image),
+      sized(layers.prediction),
+      sized(layers.truth),
+      sized(layers.yours),
+      loadMap(payload.confidence),
+      loadMap(payload.uncertainty),
+      editor.readDraft(payload),
+    ]);
+    if (turn !== loading) return bitmap?.close();
+    if (isOlderThanSaved(payload)) {
+      bitmap?.close();
+      wait("");
+      nodes.root.removeAttribute("aria-busy");
+      state.saved = null; // what comes next is shown, whatever it is
+      return trigger("reload", { key: payload.key });
+    }
+    editor.leave();
+    if (bitmap) {
+      state.pyramid?.close();
+      state.pyramid = makePyramid(bitmap);
+      state.pyramid.grow(() => redraw("photo"));
+    }
+    const maps = Object.entries({ prediction, truth, yours }).filter(([, map]) => map);
+    Object.assign(state, {
+      payload,
+      width,
+      height,
+      name: payload.name || "photo",
+      message: payload.message,
+      revision: payload.revision ?? null,
+      counts: {},
+      ious: {},
+      visited: [],
+      editing: payload.mode === "edit",
+      maps: Object.fromEntries(maps.map(([name, map]) => [name, map.data])),
+      heat: {},
+    });
+    for (const [name, map] of Object.entries({ confidence, uncertainty }))
+      if (map) state.heat[name] = { map, picture: colourHeat(map) };
+    readLabels(payload.labels);
+    if (!samePhoto || !sameClasses || !state.hidden.size)
+      [state.hidden, state.solo] = [startHidden(state), null];
+    editor.enter(draft);
+    canvas.side.build();
+    wait("");
+    nodes.root.removeAttribute("aria-busy");
+    if (!samePhoto) view.width = 0; // so that the new photo is fitted
+    canvas.stage.fitStage();
+    redraw("photo");
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    loader.loads++;
+    nodes.root.dataset.ready = payload.key;
+    trigger("ready", { key: payload.key });
+  }
+
+  async function show() {
+    const payload = plain(canvas.props.value);
+    if (!payload?.image) return;
+    try {
+      await load(payload);
+    } catch (error) {
+      wait(error.message);
+      nodes.root.removeAttribute("aria-busy");
+      announce(error.message);
+    }
+  }
+
+  return loader;
+}

@@ -1,0 +1,89 @@
+// Keys that work while a mask is edited.
+import { VOID } from "./colours.js";
+import { TOOLS } from "./tools.js";
+
+const DIGITS_APART = 800; // milliseconds after which a digit begins a new number
+
+export function makeShortcuts(canvas, editor) {
+  const { state } = canvas;
+  const { e, toolbar } = editor;
+  let digits = "",
+    timer = 0;
+
+  function onDigit(digit) {
+    clearTimeout(timer);
+    digits += digit;
+    // With a dozen classes, "1" then "2" means class 12; a pause starts again.
+    if (!state.byId.has(Number(digits))) digits = digit;
+    editor.choose(Number(digits));
+    timer = setTimeout(() => (digits = ""), DIGITS_APART);
+  }
+
+  // Does what the key means; false if it means nothing here.
+  function key(event, onStage) {
+    if (!state.editing) return false;
+    const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (event.ctrlKey || event.metaKey) {
+      if (name === "y" || (name === "z" && event.shiftKey)) editor.redo();
+      else if (name === "z") editor.undo();
+      else if (name === "s") editor.save();
+      else return false;
+      return true;
+    }
+    if (event.altKey || (event.shiftKey && name !== "Enter")) return false;
+    const tool = Object.keys(TOOLS).find((t) => TOOLS[t].key.toLowerCase() === name);
+    if (tool) toolbar.setTool(tool);
+    else if (/^[0-9]$/.test(name)) onDigit(name);
+    else if (name === "x") editor.choose(VOID);
+    else if (name === "[" || name === "]") toolbar.step(name === "]");
+    else if (name === "n" && state.payload.next_photo) editor.next();
+    else if (name === "Escape" && e.points.length) setPoints([]);
+    else if (name === "Backspace" && e.tool === "polygon" && e.points.length)
+      setPoints(e.points.slice(0, -1));
+    else if (name === "Enter" && onStage) pressAt(canvas.cursor.at());
+    else return false;
+    return true;
+  }
+
+  function setPoints(points) {
+    e.points = points;
+    editor.place();
+  }
+
+  // Enter uses the tool at the keyboard cursor: rectangles take two presses, polygons close on a repeated corner.
+  function pressAt(at) {
+    if (!at) return e.tool === "polygon" && e.points.length ? editor.closePolygon() : undefined;
+    const point = [at[0] + 0.5, at[1] + 0.5];
+    if (e.tool === "hand") return;
+    if (e.tool === "rectangle" && e.points.length) {
+      const [[x, y]] = e.points;
+      e.points = [
+        [Math.min(x, point[0]) - 0.5, Math.min(y, point[1]) - 0.5],
+        [Math.max(x, point[0]) + 0.5, Math.max(y, point[1]) + 0.5],
+      ];
+      return editor.tools.rectangle.up();
+    }
+    if (e.tool === "polygon" && e.points.length > 2 && String(e.points.at(-1)) === String(point))
+      return editor.closePolygon();
+    e.clicked = 0;
+    editor.down(point, { button: 0 });
+    if (e.tool !== "rectangle" && e.tool !== "polygon") e.active.up?.();
+  }
+
+  const help = () => [
+    ...Object.values(TOOLS).map((tool) => [tool.key, tool.label]),
+    ["0 – 9", "Choose a class by its number (two digits in a row work)"],
+    ["X", "Choose void"],
+    ["[ ]", "Brush size, or reach of smart select"],
+    ["Right drag", "Erase"],
+    ["Alt click", "Pick the class under the brush"],
+    ["Ctrl Z", "Undo"],
+    ["Ctrl Shift Z", "Redo"],
+    ["Ctrl S", "Save"],
+    ["Enter", "Use the tool at the keyboard cursor; close a polygon"],
+    ["Esc", "Give up a polygon"],
+    ...(state.payload.next_photo ? [["N", "Next photo to label"]] : []),
+  ];
+
+  return { key, help };
+}

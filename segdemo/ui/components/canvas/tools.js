@@ -1,0 +1,104 @@
+// The tools of the editor: what they are called, and what they do between press and release.
+import { floodFill, fillRectangle } from "./fill.js";
+import { isInside } from "./state.js";
+
+export const TOOLS = {
+  hand: { icon: "hand", label: "Move and look", key: "H" },
+  brush: { icon: "brush", label: "Brush", key: "B", sized: true },
+  eraser: { icon: "eraser", label: "Eraser", key: "E", sized: true },
+  polygon: {
+    icon: "polygon",
+    label: "Polygon or lasso",
+    key: "P",
+    hint: "Click corners or draw freehand; double-click, Enter or the first corner closes; Backspace takes one back.",
+  },
+  rectangle: { icon: "rectangle", label: "Rectangle", key: "R", hint: "Drag from corner to corner." },
+  fill: {
+    icon: "fill",
+    label: "Fill a region",
+    key: "F",
+    hint: "Gives the whole connected region the chosen class.",
+  },
+  smart: {
+    icon: "smart",
+    label: "Smart select",
+    key: "S",
+    hint: "Click or scribble on a thing. [ and ] reach less or further, Shift adds, Alt leaves out.",
+  },
+  pick: { icon: "pick", label: "Pick a class from the mask", key: "I" },
+};
+
+// Every tool: down, move and up take image coordinates. The eraser is the brush, the hand no tool of the editor.
+export function makeTools({ state, view }, editor) {
+  const { e } = editor;
+  const place = () => editor.place();
+
+  const brush = {
+    down: (point) => editor.stroke(point, point),
+    move: (point) => editor.stroke(e.last, point),
+    up: () => editor.commit(e.erasing ? "Erased" : "Painted"),
+  };
+
+  const rectangle = {
+    down(point) {
+      e.points = [point, point];
+      place();
+    },
+    move(point) {
+      e.points[1] = point;
+      place();
+    },
+    up() {
+      const [[ax, ay], [bx, by]] = e.points;
+      e.points = [];
+      place();
+      const [x0, x1] = [Math.floor(Math.min(ax, bx)), Math.ceil(Math.max(ax, bx))];
+      const [y0, y1] = [Math.floor(Math.min(ay, by)), Math.ceil(Math.max(ay, by))];
+      fillRectangle(e.map, state.width, state.height, x0, y0, x1, y1, e.id, e.only, e.history.mark);
+      editor.commit("Rectangle");
+    },
+  };
+
+  const polygon = {
+    down(point) {
+      const reach = (8 * view.dpr) / view.scale;
+      const near = (p) => p && Math.hypot(p[0] - point[0], p[1] - point[1]) < reach;
+      const now = performance.now();
+      const twice = near(e.points.at(-1)) && now - e.clicked < 400;
+      e.clicked = now;
+      if (e.points.length > 2 && (twice || near(e.points[0]))) return editor.closePolygon();
+      if (!twice) e.points.push(point);
+      place();
+    },
+    move(point) {
+      const [x, y] = e.points.at(-1) ?? [NaN];
+      if (Math.hypot(point[0] - x, point[1] - y) * view.scale > 4 * view.dpr) {
+        e.points.push(point);
+        e.freehand = true;
+      }
+      place();
+    },
+    up() {
+      if (e.freehand && e.points.length > 8) editor.closePolygon(); // a lasso closes when the finger lifts
+      e.freehand = false;
+    },
+  };
+
+  const fill = {
+    down(point) {
+      const [x, y] = point.map(Math.floor);
+      if (!isInside(state, x, y)) return;
+      floodFill(e.map, state.width, state.height, x, y, e.id, e.history.mark);
+      editor.commit("Filled");
+    },
+  };
+
+  const pick = {
+    down(point) {
+      const [x, y] = point.map(Math.floor);
+      if (isInside(state, x, y)) editor.choose(e.map[y * state.width + x]);
+    },
+  };
+
+  return { brush, rectangle, polygon, fill, pick, smart: editor.smart };
+}

@@ -1,0 +1,17 @@
+// What every component needs of the page.
+
+// el("button", {class: "x", onclick: f, aria-label: "y"}, child, ...): text is always set as text, never as HTML,
+// because class names come from people.
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+// Gradio's props are live proxies; plain data cannot change under one's hands.
+export const plain = (value) => (value ? JSON.parse(JSON.stringify(value)) : null);

@@ -1,0 +1,74 @@
+"""The list of a collection's photos: thumbnails to choose from, one page at a time."""
+
+import html
+from pathlib import Path
+
+import gradio as gr
+
+from segdemo.core.label_maps import MaskError
+from segdemo.core.photos import IntakeError
+from segdemo.ui.components.bundle import component_script
+from segdemo.ui.served import served
+
+PER_PAGE = 12
+ANY_CLASS = -1
+# What the filter offers: value to (text, annotated, deleted) of ``Collection.photos``.
+WHICH = {
+    "all": ("All photos", None, False),
+    "open": ("Still to label", False, False),
+    "done": ("Labelled", True, False),
+    "trash": ("In the trash", None, True),
+}
+SORTS = [("Newest first", "created"), ("Last changed first", "updated"), ("By name", "source")]
+
+
+def photo_list(**kwargs):
+    """The component. Its value is what ``listing`` returns; its event ``pick`` carries the photo's ``id``."""
+    here = Path(__file__)
+    return gr.HTML(
+        None,
+        html_template='<section class="sp" aria-label="Photos"></section>',
+        css_template=here.with_suffix(".css").read_text("utf-8"),
+        js_on_load=component_script(here.with_suffix(".js")),
+        apply_default_css=False,
+        **kwargs,
+    )
+
+
+def listing(collection, found, current=None):
+    """The component's value.
+
+    Args:
+        collection: a ``collection.Collection``.
+        found: a ``collection.Page`` of its photos.
+        current: id of the photo that is open, or None.
+    """
+    photos = [
+        {
+            "id": photo.id,
+            "name": photo.source,
+            "labelled": bool(photo.revision),
+            "thumbnail": _thumbnail(collection, photo.id),
+        }
+        for photo in found.photos
+    ]
+    return {"photos": photos, "current": current, "empty": "No photo fits: add some, or look for others."}
+
+
+def summary(found):
+    """Which part of how many photos is shown, as HTML."""
+    photos = "1 photo" if found.total == 1 else f"{found.total} photos"
+    return html.escape(f"{photos} · page {found.page} of {found.pages}" if found.pages > 1 else photos)
+
+
+def class_choices(label_set):
+    """Choices of the class filter."""
+    return [("any class", ANY_CLASS), *((name, i) for i, name in enumerate(label_set.classes))]
+
+
+def _thumbnail(collection, id_):
+    try:
+        path = collection.thumbnail(id_)
+    except (IntakeError, MaskError):
+        return None  # a damaged file must not take the list with it
+    return served(path)

@@ -1,0 +1,18 @@
+"""What brings a part of the page into sight after an event."""
+
+from pathlib import Path
+
+from segdemo.ui.components.bundle import event_function
+
+
+def scroll_to(selector, block="nearest", **options):
+    """Arguments of an event listener that only scrolls.
+
+    Args:
+        selector: CSS selector of what is to be seen; nothing happens while there is none.
+        block: where in the window: ``"start"``, ``"center"``, ``"end"`` or ``"nearest"``.
+        **options: ``behavior="smooth"``; ``delay`` in milliseconds; ``widest``, the width in pixels of the widest
+            window that is scrolled.
+    """
+    script = event_function(Path(__file__).with_suffix(".js"), selector=selector, block=block, **options)
+    return {"fn": None, "js": script, "api_visibility": "private"}

@@ -1,0 +1,181 @@
+"""Every endpoint of the running page, also the private ones, called by somebody who means no good.
+
+What a visitor may see is a sentence, a refusal, or what the page shows anyway; never a file of the server's, a
+traceback or a change of what others have.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import served_app
+from tiny import bright, write_model
+
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core.labels import PETS, VOC
+
+SESSIONS = itertools.count()
+SENTENCE = re.compile(r"[A-Z0-9'\"].*[.:!?]$", re.S)
+
+
+def deep(levels):
+    """Lists in lists."""
+    return json.loads("[" * levels + "]" * levels)
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory):
+    path = tmp_path_factory.mktemp("elsewhere") / "secret.png"
+    Image.fromarray(np.random.default_rng(5).integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The state of an installation with a collection of somebody else's."""
+    folder = tmp_path_factory.mktemp("walk") / "app"
+    write_model(folder / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    collection = AnnotationStore(folder / "home" / "annotations").create("Somebody else's", VOC)
+    photo = np.zeros((16, 24, 3), np.uint8)
+    collection.save(collection.add_photo(photo, "photo.png"), np.ones((16, 24), np.uint8), 0)
+    return folder
+
+
+def state_of(folder):
+    """Digest of every file of the home but caches and locks."""
+    files = (p for p in (folder / "home").rglob("*") if p.is_file() and p.suffix != ".lock")
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files if "cache" not in p.parts}
+
+
+def config(url):
+    with urllib.request.urlopen(f"{url}config") as response:
+        return json.load(response)
+
+
+def ask(url, event, values):
+    """The last message of an event, as the page's queue gives it to anybody."""
+    session = f"walk{next(SESSIONS)}"
+    data = json.dumps({"data": values, "fn_index": event, "session_hash": session}).encode()
+    headers = {"Content-Type": "application/json"}
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(f"{url}gradio_api/queue/join", data, headers), timeout=60
+        ).close()
+        listen = f"{url}gradio_api/queue/data?session_hash={session}"
+        with urllib.request.urlopen(listen, timeout=120) as stream:
+            for line in stream:
+                message = json.loads(line[5:]) if line.startswith(b"data:") else {}
+                if message.get("msg") == "process_completed":
+                    return message
+    except urllib.error.HTTPError as error:
+        return {"success": False, "output": {"error": None}, "refused": error.code}
+    return {"success": False}  # Gradio cannot write half a surrogate pair, and hangs up
+
+
+def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, secret):
+    with served_app(home) as (url, process):
+        page = config(url)
+        kinds = {part["id"]: (part["type"], part["props"].get("value")) for part in page["components"]}
+        events = [event for event in page["dependencies"] if event["backend_fn"]]
+        assert len(events) > 50
+        before = state_of(home)
+        described = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+        everybodys = {"collection": "somebody-else-s", "photo": "../../x", "run": "../..", "model": "colours"}
+        hostile = [
+            str(secret),
+            described,
+            {"path": str(secret)},
+            [described],
+            {"collection": described, "photo": described, "run": described, "image": described},
+            everybodys,
+            "../../../../etc/passwd",
+            -1,
+            1e308,
+            True,
+            [[None]],
+            deep(300),
+            "\0\ud800<script>",
+            "x" * 100_000,
+        ]
+
+        def walk(job):
+            event, value = job
+            taken = [kinds[id_] for id_ in event["inputs"]]
+            # A photo or archive that is none is refused first, and nothing else is looked at: so both ways.
+            every = [value for _ in taken]
+            others = [value if kind not in ("file", "image") else None for kind, _ in taken]
+            browsers = [value if kind in ("browserstate", "html") else shown for kind, shown in taken]
+            return [
+                (event["id"], value, ask(url, event["id"], values)) for values in (every, others, browsers)
+            ]
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = [one for some in pool.map(walk, itertools.product(events, hostile)) for one in some]
+        for event, value, message in answers:
+            told = (message.get("output") or {}).get("error")
+            shown = json.dumps(message)
+            assert told is None or SENTENCE.match(told), (event, value, told)
+            assert "Traceback" not in shown, (event, value)
+            assert 'File "/' not in shown, (event, value)
+        taken_over = {p for p in (home / "gradio").rglob("*") if p.is_file()}
+        assert secret.read_bytes() not in {path.read_bytes() for path in taken_over}
+        assert state_of(home) == before
+        assert process.poll() is None
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 900_000  # kB
+
+
+def test_nobody_who_is_not_signed_in_gets_anything_where_users_are_named(home, secret):
+    with served_app(home, SEGDEMO_USERS="ann:secret") as (url, _):
+        upload = (
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n--x--\r\n'
+        )
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        body = {"Content-Type": "application/json"}
+        join = json.dumps({"data": [], "fn_index": 0, "session_hash": "a"}).encode()
+        server = b'{"session_hash": "a", "component_id": 1, "fn_name": "x", "data": 1}'
+        asked = [
+            ("config", None, {}),
+            ("gradio_api/info", None, {}),
+            ("gradio_api/queue/join", join, body),
+            ("gradio_api/queue/data?session_hash=a", None, {}),
+            ("gradio_api/call/models", b'{"data": []}', body),
+            ("gradio_api/run/models", b'{"data": []}', body),
+            ("gradio_api/upload", upload, form),
+            ("gradio_api/component_server", server, body),
+            (f"gradio_api/file={urllib.parse.quote(str(secret))}", None, {}),
+            (f"gradio_api/stream/a/0/{secret.name}", None, {}),
+        ]
+        for path, data, headers in asked:
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(urllib.request.Request(url + path, data, headers), timeout=30)
+            assert refused.value.code in (401, 403, 404, 405), path
+            refused.value.close()
+
+
+def test_no_route_serves_a_file_from_elsewhere(home, secret):
+    places = (str(secret), f"{home}/home/models/colours/manifest.json", "/etc/passwd", "app.py", "../app.py")
+    prefixes = ("file=", "file/", "proxy=http://127.0.0.1:1/", "upload?path=")
+    with served_app(home) as (url, _):
+        for prefix, path in itertools.product(prefixes, places):
+            try:
+                with urllib.request.urlopen(
+                    f"{url}gradio_api/{prefix}{urllib.parse.quote(path)}", timeout=30
+                ) as got:
+                    content = got.read()
+            except urllib.error.HTTPError as error:
+                content = error.read()
+                error.close()
+            assert secret.read_bytes() not in content
+            assert b"root:" not in content
+            assert b"onnx_sha256" not in content
+            assert b"build()" not in content, path
