@@ -18,6 +18,7 @@ from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
 from segdemo.runs.queue import Runs
 from segdemo.runs.snapshot import Snapshot
+from segdemo.ui.components.run_chart import chart
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services

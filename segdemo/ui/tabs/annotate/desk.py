@@ -1,7 +1,6 @@
 """What the Annotate tab does, apart from its looks: photos into collections, masks out of models and archives."""
 
 import contextlib
-import json
 import tempfile
 import time
 from pathlib import Path
