@@ -24,10 +24,12 @@ DAMAGE = {
     "a number": lambda whole: b"3",
     "not UTF-8": lambda whole: b"\xff\xfe{}",
     "cut short": lambda whole: whole[: len(whole) // 2],
-    "of other types": lambda whole: json.dumps(dict.fromkeys(json.loads(whole), [[]])).encode(),
+    "of other types": lambda whole: json.dumps(
+        {key: [[n]] for n, key in enumerate(json.loads(whole))}
+    ).encode(),
     "of deep other types": lambda whole: json.dumps(
         {
-            key: {name: 5 for name in value} if isinstance(value, dict) else 7
+            key: dict.fromkeys(value, 5) if isinstance(value, dict) else 7
             for key, value in json.loads(whole).items()
         }
     ).encode(),

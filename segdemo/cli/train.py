@@ -119,7 +119,7 @@ def _train_settings(options: argparse.Namespace) -> dict[str, Any]:
     for pair in options.set:
         name, separator, value = pair.partition("=")
         if not separator:
-            raise ValueError(f"--set takes NAME=VALUE, not {pair!r}.")
+            raise UserError(f"--set takes NAME=VALUE, not {pair!r}.")
         try:
             settings[name] = json.loads(value)
         except json.JSONDecodeError:
