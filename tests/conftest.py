@@ -42,6 +42,7 @@ SLOW = [
     "training/architectures/test_efficientnet_lite.py",
     "training/distillation/test_distiller.py",
     "ui/test_api.py",
+    "ui/test_endpoints.py",
     "runs/test_failures.py",
     "training/test_facts.py",
     "browser/test_faithful.py",

@@ -271,7 +271,14 @@ class Collection(CollectionFiles):
 
     # --- masks ---
 
-    def save(self, id_: str, label_map: UInt8, base_revision: int, meta: dict[str, Any] | None = None) -> int:
+    def save(
+        self,
+        id_: str,
+        label_map: UInt8,
+        base_revision: int,
+        meta: dict[str, Any] | None = None,
+        author: str = "",
+    ) -> int:
         """Keep a new mask of a photo. The old ones are kept too.
 
         Saving what is already the photo's mask changes nothing, so a save may safely be sent again.
@@ -281,6 +288,7 @@ class Collection(CollectionFiles):
             label_map: uint8 (H, W) of the photo's size, ids of the label set or 255.
             base_revision: the revision the mask was made from; 0 if the photo had none.
             meta: plain data about it: ``"model"`` is the model it was started from.
+            author: who saves, as short text that tells people apart.
 
         Returns:
             The number of the revision that is now the photo's mask.
@@ -306,7 +314,8 @@ class Collection(CollectionFiles):
             label_maps.check_label_map(label_map, self.label_set)  # it may have changed since
             if photo.current is not None and photo.current.sha256 == digest:
                 return photo.revision
-            fresh = Revision(photo.last + 1, now(), "saved", base_revision, digest, _pixels(label_map), meta)
+            told = (_pixels(label_map), meta, str(author)[:80])
+            fresh = Revision(photo.last + 1, now(), "saved", base_revision, digest, *told)
             if base_revision == photo.revision:
                 return self._add_revision(photo, fresh, data)
             kept = next((r for r in photo.revisions if r.kind == "refused" and r.sha256 == digest), None)
@@ -319,6 +328,20 @@ class Collection(CollectionFiles):
                 photo.revision,
                 kept.number,
             )
+
+    def keep(self, why: str, ids: Iterable[str] | None = None) -> None:
+        """Mark the present masks of photos, so that they are never cleared away.
+
+        Args:
+            why: a word, such as ``"exported"``.
+            ids: of the photos; None for all.
+        """
+        with self._writing():
+            for photo in self._records() if ids is None else [self.photo(id_) for id_ in ids]:
+                current = photo.current
+                if current is not None and not current.kept:
+                    marked = tuple(replace(r, kept=why) if r is current else r for r in photo.revisions)
+                    self._commit(replace(photo, revisions=marked))
 
     def annotations(self, ids: Iterable[str] | None = None) -> Iterator[Annotation]:
         """Photos with their masks, one at a time, as ``formats.export_zip`` takes them.
@@ -421,7 +444,9 @@ class Collection(CollectionFiles):
             if photo.current is not None and photo.current.sha256 == old.sha256:
                 return photo.revision
             data = self._revision_path(id_, old.number).read_bytes()
-            fresh = replace(old, number=photo.last + 1, time=now(), kind="restored", base=old.number)
+            fresh = replace(
+                old, number=photo.last + 1, time=now(), kind="restored", base=old.number, author="", kept=""
+            )
             return self._add_revision(photo, fresh, data)
 
     def mask_png(self, id_: str, revision: int | None = None) -> bytes | None:

@@ -40,6 +40,7 @@ from segdemo.data.splits import subset_of
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+MOST_REVISIONS = 1000  # of one photo
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Revision:
         sha256: of size and class ids.
         classes: class id to pixels, void (255) included.
         meta: what the saver said about it, such as ``{"model": "unet"}``.
+        author: who saved it, as the page tells people apart; "" if nobody was told.
+        kept: why it is never cleared away, such as ``"exported"``, or "".
     """
 
     number: int
@@ -63,6 +66,23 @@ class Revision:
     sha256: str
     classes: dict[int, int]
     meta: dict[str, Any] = field(default_factory=dict)
+    author: str = ""
+    kept: str = ""
+
+
+def retained(revisions: tuple[Revision, ...], newest: int) -> set[int]:
+    """Numbers of the revisions that stay when a mask is saved, so that nobody's saves push out what others need.
+
+    These are the first, those marked to be kept, the newest of each day and of each author, and the ``newest`` of all.
+    Refused masks are counted apart, so that a stale page that keeps on saving cannot push out the others.
+    """
+    keep = {revisions[0].number} | {r.number for r in revisions if r.kept}
+    for refused in (True, False):
+        some = [r for r in revisions if (r.kind == "refused") == refused]
+        keep.update(r.number for r in some[-newest:])
+        keep.update({r.time[:10]: r.number for r in some}.values())
+        keep.update({r.author: r.number for r in some}.values())
+    return keep
 
 
 @dataclass(frozen=True)
@@ -216,7 +236,15 @@ class CollectionFiles:
                 raise
 
     def _add_revision(self, photo: Photo, revision: Revision, data: bytes) -> int:
-        """Write a revision and commit it; returns the number of the photo's mask."""
+        """Write a revision and commit it; returns the number of the photo's mask.
+
+        Raises StoreError if it is one too many: rather that than to push out the masks of others.
+        """
+        if len(retained((*photo.revisions, revision), self.store.keep_revisions)) > MOST_REVISIONS:
+            raise StoreError(
+                f"{MOST_REVISIONS} masks by different people are kept of {photo.source}, and no more can be: save it "
+                "in a collection of your own."
+            )
         self._mark(photo.id)
         write_atomic(self._revision_path(photo.id, revision.number), data)
         revisions = (*photo.revisions, revision)
@@ -229,11 +257,7 @@ class CollectionFiles:
                 model=str(revision.meta.get("model") or photo.model),
                 split=photo.split or self._free_split(photo.id),
             )
-        keep = {revisions[0].number}
-        # Apart, so that a stale page that keeps on saving cannot push out the others.
-        for refused in (True, False):
-            some = [r.number for r in revisions if (r.kind == "refused") == refused]
-            keep.update(some[-self.store.keep_revisions :])
+        keep = retained(revisions, self.store.keep_revisions)
         self._commit(replace(changed, revisions=tuple(r for r in revisions if r.number in keep)))
         return changed.revision
 

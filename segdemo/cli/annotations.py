@@ -118,6 +118,7 @@ def _export(options: argparse.Namespace) -> None:
     collection = _collection(options.name)
     export = export_zip if options.out.suffix.lower() == ".zip" else export_folder
     export(collection.annotations(), options.out, options.format, progress=_progress())
+    collection.keep("exported")
     print(options.out)
 
 

@@ -371,6 +371,48 @@ def test_the_newest_revisions_and_the_first_are_kept(tmp_path):
 # --- as a dataset ---
 
 
+def test_saves_of_others_push_out_no_newest_mask_of_an_author_and_none_that_was_exported(tmp_path):
+    collection = AnnotationStore(tmp_path, keep_revisions=3).create("x", VOC)
+    id_ = collection.add_photo(np.zeros((4, 4, 3), np.uint8), "photo.png")
+
+    def save(value, author):
+        photo = collection.photo(id_)
+        return collection.save(id_, np.full((4, 4), value, np.uint8), photo.revision, author=author)
+
+    first, exported = save(1, "owner"), save(2, "owner")
+    collection.keep("exported")
+    newest = [save(3, "owner"), save(4, "owner")][-1]
+    for turn in range(20):
+        save(turn % 2, "stranger")
+    kept = {revision.number: revision for revision in collection.photo(id_).revisions}
+    assert set(kept) == {first, exported, newest, 22, 23, 24}
+    assert kept[exported].kept == "exported"
+    for number, value in ((first, 1), (exported, 2), (newest, 4)):
+        assert (collection.load(id_, number) == value).all()
+
+
+def test_one_mask_of_each_day_stays(tmp_path, monkeypatch):
+    collection = AnnotationStore(tmp_path, keep_revisions=1).create("x", VOC)
+    id_ = collection.add_photo(np.zeros((4, 4, 3), np.uint8), "photo.png")
+    for number in range(8):
+        day = f"2026-01-0{1 + number // 2}T00:00:0{number}.000Z"
+        monkeypatch.setattr("segdemo.annotations.collection.now", lambda day=day: day)
+        collection.save(id_, np.full((4, 4), number, np.uint8), number)
+    assert [revision.number for revision in collection.photo(id_).revisions] == [1, 2, 4, 6, 8]
+
+
+def test_a_photo_with_too_many_masks_takes_no_more_and_loses_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("segdemo.annotations.records.MOST_REVISIONS", 3)
+    collection = AnnotationStore(tmp_path, keep_revisions=1).create("x", VOC)
+    id_ = collection.add_photo(np.zeros((4, 4, 3), np.uint8), "photo.png")
+    for number in range(3):
+        collection.save(id_, np.full((4, 4), number, np.uint8), number, author=f"visitor {number}")
+    with pytest.raises(StoreError, match=r"3 masks by different people .* collection of your own\.$"):
+        collection.save(id_, np.full((4, 4), 9, np.uint8), 3, author="one more")
+    assert [revision.number for revision in collection.photo(id_).revisions] == [1, 2, 3]
+    assert collection.save(id_, np.full((4, 4), 9, np.uint8), 3, author="visitor 2") == 4  # their own newest
+
+
 def test_a_collection_is_a_dataset_with_stable_subsets(collection):
     ids = [collection.add_photo(photo(i), f"{i}.png") for i in range(30)]
     for i, id_ in enumerate(ids[:-1]):
