@@ -151,17 +151,16 @@ class FileCache(Generic[T]):
 
 
 @contextlib.contextmanager
-def hidden_build(target: Path, into: Path | None = None) -> Iterator[Path]:
+def hidden_build(target: Path) -> Iterator[Path]:
     """A new, hidden folder to fill, which becomes ``target`` in one step at the end; it is gone if anything fails.
 
     Args:
         target: the folder to be; there is none, or an empty one.
-        into: where to build it, on the same disk; by default beside it.
 
     Raises:
         DiskError: in place of an OSError.
     """
-    build = (into or target.parent) / f".{target.name}.{secrets.token_hex(4)}.new"
+    build = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:
         build.mkdir(parents=True)
         yield build
