@@ -1,10 +1,12 @@
 """Who may train on this installation, and how much."""
 
 import hmac
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
 from segdemo.core import settings
+from segdemo.core.attempts import Attempts
 from segdemo.errors import UserError
 from segdemo.runs import processes
 
@@ -17,6 +19,7 @@ class PolicyError(RunError):
     """The settings of this installation do not allow it."""
 
 
+_tokens = Attempts(free=20, longest=60)  # in this process; everybody waits, so not for long
 _VARIABLES = {
     "training": "SEGDEMO_TRAINING",
     "token": "SEGDEMO_TRAINING_TOKEN",
@@ -86,10 +89,17 @@ class Policy:
             raise PolicyError("Training is switched off here: set SEGDEMO_TRAINING to allow it.")
         if self.training == "users" and not user:
             raise PolicyError("Sign in first: only those who are signed in may train here.")
-        if self.training == "token" and not hmac.compare_digest(str(token).encode(), self.token.encode()):
-            raise PolicyError(
-                "Give the training token of this installation first: without it nobody may train."
-            )
+        if self.training == "token":
+            if left := _tokens.seconds_left("token"):
+                raise PolicyError(
+                    f"Too many wrong tokens were given: try again in {math.ceil(left)} seconds."
+                )
+            if not hmac.compare_digest(str(token).encode("utf-8", "replace"), self.token.encode()):
+                if token:
+                    _tokens.wrong("token")
+                raise PolicyError(
+                    "Give the training token of this installation first: without it nobody may train."
+                )
 
     @property
     def memory_bytes(self) -> float:
