@@ -2,7 +2,16 @@
 
 import numpy as np
 
+from segdemo.core.label_maps import fill
 from segdemo.core.labels import VOID
+
+
+def rasterise(rings, height, width):
+    """What rings fill of a picture: bool (height, width)."""
+    mask = np.zeros((height, width), bool)
+    rows, columns, inside = fill(rings, height, width)
+    mask[rows, columns] = inside
+    return mask
 
 
 def drawn(*rows):

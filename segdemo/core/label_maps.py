@@ -5,12 +5,17 @@ Coordinates in messages are (x, y) with (0, 0) at the top left, as image editors
 """
 
 import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from segdemo.core.labels import VOID, voc_color
-from segdemo.core.photos import IntakeError, Limits, quiet_pillow, read_bytes
+from segdemo.core.arrays import AnyArray, Bools, Floats, Ints, UInt8
+from segdemo.core.labels import VOID, LabelSet, voc_color
+from segdemo.core.photos import IntakeError, Limits, Source, read_bytes
+from segdemo.core.quiet import quiet_pillow
 from segdemo.errors import UserError
 
 
@@ -21,7 +26,7 @@ class MaskError(UserError):
 # ------------------------------------------------------------------------------------------------ checks
 
 
-def check_label_map(label_map, label_set=None):
+def check_label_map(label_map: Any, label_set: LabelSet | None = None) -> UInt8:
     """The label map itself, if it is one.
 
     Args:
@@ -50,12 +55,12 @@ def check_label_map(label_map, label_set=None):
     return label_map
 
 
-def _counts(label_map):
+def _counts(label_map: UInt8) -> Ints:
     """Pixels per id, (256,) int64. Pillow's histogram is three times faster than ``np.bincount`` on uint8."""
     return np.array(Image.fromarray(label_map).histogram(), np.int64)
 
 
-def _first(where):
+def _first(where: Bools) -> tuple[int, int]:
     """(x, y) of the first True in reading order."""
     y, x = divmod(int(where.argmax()), where.shape[1])
     return x, y
@@ -64,7 +69,7 @@ def _first(where):
 # --------------------------------------------------------------------------------------------------- PNG
 
 
-def encode_png(label_map, label_set):
+def encode_png(label_map: UInt8, label_set: LabelSet) -> bytes:
     """Palettized PNG: mode P, one byte per pixel, the label set's palette, (224, 224, 192) for void.
 
     Args:
@@ -85,7 +90,12 @@ def encode_png(label_map, label_set):
     return out.getvalue()
 
 
-def decode_png(source, label_set=None, size=None, limits=None):
+def decode_png(
+    source: Source,
+    label_set: LabelSet | None = None,
+    size: tuple[int, int] | None = None,
+    limits: Limits | None = None,
+) -> UInt8:
     """Read a mask that is palettized, indexed grey (the value is the id), or RGB in the palette's colours.
 
     The ids of a palettized file are its indices, except where an editor has rearranged the palette: when the
@@ -135,7 +145,7 @@ def decode_png(source, label_set=None, size=None, limits=None):
         raise MaskError(f"{name}: {error}") from error
 
 
-def _check_size(name, found, wanted, limits):
+def _check_size(name: str, found: tuple[int, int], wanted: tuple[int, int] | None, limits: Limits) -> None:
     width, height = found
     if wanted is not None and (height, width) != tuple(wanted):
         raise MaskError(
@@ -148,7 +158,7 @@ def _check_size(name, found, wanted, limits):
         )
 
 
-def _ids(image, depth, kind, label_set):
+def _ids(image: Image.Image, depth: int, kind: int, label_set: LabelSet | None) -> UInt8:
     """Label map of a decoded PNG; ``depth`` and colour type ``kind`` as in its header."""
     if image.mode == "P":
         return _palettized_ids(image, label_set)
@@ -169,7 +179,7 @@ def _ids(image, depth, kind, label_set):
     return rgb_to_label_map(np.asarray(image.convert("RGB")), label_set)
 
 
-def _palettized_ids(image, label_set):
+def _palettized_ids(image: Image.Image, label_set: LabelSet | None) -> UInt8:
     indices = np.array(image)
     if label_set is None:
         return indices
@@ -185,22 +195,23 @@ def _palettized_ids(image, label_set):
     if None in ids:
         return indices
     lookup = np.zeros(256, np.uint8)
-    lookup[used] = ids
-    return lookup[indices]
+    lookup[used] = np.array(ids, np.uint8)
+    mapped: UInt8 = lookup[indices]
+    return mapped
 
 
-def _known(index, label_set):
+def _known(index: int, label_set: LabelSet) -> bool:
     return index < len(label_set) or index == VOID
 
 
 # ------------------------------------------------------------------------------------------------ colours
 
 
-def _table(label_set):
+def _table(label_set: LabelSet) -> UInt8:
     return np.array(label_set.palette(), np.uint8).reshape(256, 3)
 
 
-def colourise(label_map, label_set):
+def colourise(label_map: UInt8, label_set: LabelSet) -> UInt8:
     """The label map in the label set's colours.
 
     Args:
@@ -216,7 +227,7 @@ def colourise(label_map, label_set):
     return np.take(_table(label_set), check_label_map(label_map, label_set), axis=0)
 
 
-def rgb_to_label_map(rgb, label_set):
+def rgb_to_label_map(rgb: Any, label_set: LabelSet) -> UInt8:
     """Exact inverse of ``colourise``.
 
     Args:
@@ -252,7 +263,7 @@ def rgb_to_label_map(rgb, label_set):
     return label_map
 
 
-def _codes(rgb):
+def _codes(rgb: UInt8) -> npt.NDArray[np.uint32]:
     """(..., 3) uint8 to (...) uint32, 0xRRGGBB."""
     codes = rgb[..., 0].astype(np.uint32)
     for channel in (1, 2):
@@ -261,7 +272,7 @@ def _codes(rgb):
     return codes
 
 
-def boundaries(label_map, width=1):
+def boundaries(label_map: AnyArray, width: int = 1) -> Bools:
     """Where the label changes.
 
     Args:
@@ -277,16 +288,17 @@ def boundaries(label_map, width=1):
         step = min(width, label_map.shape[axis] - 1)
         if step < 1:
             continue
-        ahead, behind = (slice(step, None), slice(None, -step))
-        if axis:
-            ahead, behind = (slice(None), ahead), (slice(None), behind)
+        every = (slice(None),) * axis
+        ahead, behind = (*every, slice(step, None)), (*every, slice(None, -step))
         changed = label_map[ahead] != label_map[behind]
         edge[ahead] |= changed
         edge[behind] |= changed
     return edge
 
 
-def overlay(image, label_map, label_set, opacity=0.55, outline=True):
+def overlay(
+    image: UInt8, label_map: UInt8, label_set: LabelSet, opacity: float = 0.55, outline: bool = True
+) -> UInt8:
     """The photo with every class but the background painted over it.
 
     Args:
@@ -327,7 +339,7 @@ def overlay(image, label_map, label_set, opacity=0.55, outline=True):
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-def class_table(label_map, label_set):
+def class_table(label_map: UInt8, label_set: LabelSet) -> list[dict[str, Any]]:
     """What is in a label map, for legends.
 
     Args:
@@ -355,7 +367,7 @@ def class_table(label_map, label_set):
     ]
 
 
-def confusion(truth, prediction, num_classes):
+def confusion(truth: UInt8, prediction: UInt8, num_classes: int) -> Ints:
     """Confusion matrix of one photo.
 
     Args:
@@ -383,7 +395,7 @@ def confusion(truth, prediction, num_classes):
     return table[:num_classes, :num_classes].astype(np.int64)
 
 
-def iou(matrix):
+def iou(matrix: Any) -> Floats:
     """Intersection over union of every class.
 
     Args:
@@ -395,13 +407,15 @@ def iou(matrix):
     matrix = np.asarray(matrix, np.float64)
     hits = np.diag(matrix)
     union = matrix.sum(0) + matrix.sum(1) - hits
-    return np.divide(hits, union, out=np.full(len(matrix), np.nan), where=union > 0)
+    out: Floats = np.full(len(matrix), np.nan)
+    np.divide(hits, union, out=out, where=union > 0)
+    return out
 
 
 # -------------------------------------------------------------------------------------------- run lengths
 
 
-def rle_encode(mask, compress=True):
+def rle_encode(mask: AnyArray, compress: bool = True) -> dict[str, Any]:
     """COCO run-length encoding, column by column, as ``pycocotools.mask`` writes it.
 
     Args:
@@ -421,7 +435,7 @@ def rle_encode(mask, compress=True):
     return {"size": [height, width], "counts": _pack(counts) if compress else counts.tolist()}
 
 
-def rle_decode(rle):
+def rle_decode(rle: Any) -> Bools:
     """The mask of a COCO run-length encoding, compressed (str or bytes) or not.
 
     Args:
@@ -450,7 +464,7 @@ def rle_decode(rle):
     return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
 
 
-def _pack(counts):
+def _pack(counts: Ints) -> str:
     """Lengths to COCO's string: five bits per character, low bits first, bit 6 while more follow, plus 48."""
     values = counts.astype(np.int64)
     values[3:] -= counts[1:-2]
@@ -467,10 +481,10 @@ def _pack(counts):
     if not digits:
         return ""
     codes = (np.stack(digits, 1) + 48)[np.stack(kept, 1)]
-    return codes.astype(np.uint8).tobytes().decode("ascii")
+    return bytes(codes.astype(np.uint8)).decode("ascii")
 
 
-def _unpack(text):
+def _unpack(text: str | bytes) -> Ints:
     data = (
         np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
     )
@@ -497,7 +511,7 @@ def _unpack(text):
 # ----------------------------------------------------------------------------------------------- polygons
 
 
-def polygons(mask):
+def polygons(mask: AnyArray) -> list[list[Ints]]:
     """The outline of a mask, traced exactly along pixel edges.
 
     Args:
@@ -507,7 +521,7 @@ def polygons(mask):
         One list of rings per 4-connected region, in reading order of their first pixels. A ring is int64
         (N, 2) of (x, y) pixel corners, x in 0..W and y in 0..H, only where it turns and without repeating
         the first. The first ring of a region is its outside (clockwise on screen); the others are its holes
-        (anticlockwise). Rings may touch themselves at corners. ``rasterise`` of all rings gives back exactly
+        (anticlockwise). Rings may touch themselves at corners. ``fill`` of all rings gives back exactly
         the mask.
     """
     from scipy import ndimage  # loaded only where outlines are exported
@@ -519,7 +533,7 @@ def polygons(mask):
     following = _next_runs(starts, ends, headings, mask.shape[1])
     components, count = ndimage.label(mask)
     owners = components[insides[:, 1], insides[:, 0]] - 1
-    regions = [[] for _ in range(count)]
+    regions: list[list[Ints]] = [[] for _ in range(count)]
     visited = np.zeros(len(starts), bool).tolist()
     chain = following.tolist()
     for first in range(len(chain)):
@@ -535,7 +549,7 @@ def polygons(mask):
     return regions
 
 
-def _edge_runs(mask):
+def _edge_runs(mask: Bools) -> tuple[Ints, Ints, Ints, Ints]:
     """Straight runs of pixel edges with the mask on their right-hand side.
 
     Returns:
@@ -562,17 +576,18 @@ def _edge_runs(mask):
         pairs = [(start, line), (end, line), (low, cell)]
         starts, ends, insides = (np.stack(p if horizontal else p[::-1], 1) for p in pairs)
         parts.append((starts, ends, heading, insides))
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    starts, ends, headings, insides = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return starts, ends, headings, insides
 
 
-def _next_runs(starts, ends, headings, width):
+def _next_runs(starts: Ints, ends: Ints, headings: Ints, width: int) -> Ints:
     """Index of the run that follows each: the right turn where two runs leave a corner, else the only one."""
     start_keys = (starts[:, 1] * (width + 1) + starts[:, 0]) * 4 + headings
     corner = (ends[:, 1] * (width + 1) + ends[:, 0]) * 4
     order = np.argsort(start_keys)
     ordered = start_keys[order]
 
-    def find(keys):
+    def find(keys: Ints) -> tuple[Ints, Bools]:
         place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
         return order[place], ordered[place] == keys
 
@@ -581,7 +596,7 @@ def _next_runs(starts, ends, headings, width):
     return np.where(exists, right, left)
 
 
-def keyhole(rings):
+def keyhole(rings: Sequence[Ints]) -> Ints:
     """One region with holes as a single ring, for formats whose polygons have none (COCO, YOLO).
 
     Each hole is reached by a bridge of no width that runs left from its leftmost corner to the next outline,
@@ -601,7 +616,7 @@ def keyhole(rings):
     keys = rows * stride + xs
     order = np.argsort(keys)
     keys = keys[order]
-    splices = [[] for _ in rings]
+    splices: list[list[tuple[int, int, Ints]]] = [[] for _ in rings]
     # Holes hang on outlines that reach further left, so from right to left each is complete by its turn.
     for n in sorted(range(1, len(rings)), key=lambda n: -rings[n][0, 0]):
         x, y = rings[n][0]
@@ -613,11 +628,11 @@ def keyhole(rings):
     return _spliced(rings[0], splices[0])
 
 
-def _from_leftmost(ring):
+def _from_leftmost(ring: Ints) -> Ints:
     return np.roll(ring, -int(np.lexsort((ring[:, 1], ring[:, 0]))[0]), axis=0)
 
 
-def _unit_edges(rings):
+def _unit_edges(rings: Sequence[Ints]) -> Iterator[Ints]:
     """Every vertical pixel edge of the rings: its x, its pixel row, its ring, and which edge of that ring."""
     parts = []
     for n, ring in enumerate(rings):
@@ -629,7 +644,7 @@ def _unit_edges(rings):
     return (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
-def _spliced(ring, splices):
+def _spliced(ring: Ints, splices: Iterable[tuple[int, int, Ints]]) -> Ints:
     """``ring`` with each (edge, distance along it, points) put in after the start of its edge."""
     pieces, done = [], 0
     for edge, _, points in sorted(splices, key=lambda splice: splice[:2]):
@@ -638,31 +653,19 @@ def _spliced(ring, splices):
     return np.concatenate([*pieces, ring[done:]])
 
 
-def rasterise(rings, height, width):
+def fill(rings: Iterable[Any], height: int, width: int) -> tuple[slice, slice, Bools]:
     """Fill polygons by the even-odd rule: a pixel is in if its centre is.
 
     Args:
         rings: (N, 2) arrays of (x, y) corners in pixels, integer or float, open or closed; outsides and holes
             alike.
-        height, width: of the result.
+        height, width: of the picture they are in.
 
     Returns:
-        bool (height, width).
+        (row slice, column slice, bool array of that window), which is all of the picture that they can touch.
 
     Raises:
         MaskError: a coordinate that is no number, or far more outline than the picture could hold.
-    """
-    mask = np.zeros((height, width), bool)
-    rows, columns, inside = fill(rings, height, width)
-    mask[rows, columns] = inside
-    return mask
-
-
-def fill(rings, height, width):
-    """``rasterise`` of the bounding box only, which is what painting many small polygons needs.
-
-    Returns:
-        (row slice, column slice, bool array of that window).
     """
     rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in rings]
     points = np.concatenate([np.empty((0, 2)), *rings])

@@ -153,12 +153,14 @@ def models_dir() -> Path:
 
 def data_dir() -> Path | None:
     """The folder of datasets, or None if none is set."""
-    return read("SEGDEMO_DATA")
+    folder: Path | None = read("SEGDEMO_DATA")
+    return folder
 
 
 def pretrained_dir() -> Path | None:
     """The folder of ImageNet weights and teachers, or None if none is set."""
-    return read("SEGDEMO_PRETRAINED")
+    folder: Path | None = read("SEGDEMO_PRETRAINED")
+    return folder
 
 
 def threads() -> int:

@@ -105,7 +105,7 @@ def test_collections_are_made_listed_renamed_and_deleted_with_a_way_back(tmp_pat
     assert [c.name for c in shelf.collections()] == [second.name]
     with pytest.raises(NotFoundError):
         first.add_photo(photo(1), "b.png")
-    assert shelf.trash() == [key]
+    assert [path.name for path in (shelf.root / ".trash").iterdir()] == [key]
     assert shelf.undelete(key).photo(id_).source == "a.png"
     with pytest.raises(NotFoundError):
         shelf.undelete(key)
@@ -681,7 +681,7 @@ def test_tidy_empties_the_trash_and_sweeps_up_after_the_killed(tmp_path):
     os.utime(tmp_path / ".trash" / key, (old, old))
     kept = shelf.delete(shelf.create("z", VOC).name)
     shelf.tidy()
-    assert shelf.trash() == [kept]
+    assert [path.name for path in (shelf.root / ".trash").iterdir()] == [kept]
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.glob(".*.new"))
 

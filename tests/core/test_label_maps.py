@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from label_maps import rasterise
 from PIL import Image
 from pycocotools import mask as coco
 from scipy import ndimage
@@ -469,7 +470,7 @@ def test_polygons_cover_exactly_the_mask():
         height, width = mask.shape
         assert len(regions) == ndimage.label(mask)[1]
         rings = [ring for region in regions for ring in region]
-        assert np.array_equal(label_maps.rasterise(rings, height, width), mask)
+        assert np.array_equal(rasterise(rings, height, width), mask)
         assert sum(area(ring) for ring in rings) == mask.sum()
         for region in regions:
             assert area(region[0]) > 0 and all(area(hole) < 0 for hole in region[1:])
@@ -482,8 +483,8 @@ def test_keyhole_rings_cover_exactly_the_region():
     for mask in mask_cases():
         result = np.zeros_like(mask)
         for region in label_maps.polygons(mask):
-            alone = label_maps.rasterise([label_maps.keyhole(region)], *mask.shape)
-            assert np.array_equal(alone, label_maps.rasterise(region, *mask.shape))
+            alone = rasterise([label_maps.keyhole(region)], *mask.shape)
+            assert np.array_equal(alone, rasterise(region, *mask.shape))
             assert area(label_maps.keyhole(region)) == alone.sum()
             result |= alone
         assert np.array_equal(result, mask)
@@ -512,29 +513,29 @@ def test_pycocotools_reads_keyhole_polygons_within_a_pixel():
 
 def test_rasterise_by_hand():
     # Corners (0, 0), (4, 0), (0, 4): centres inside; those on the edge x + y = 4 are out.
-    triangle = label_maps.rasterise([[(0, 0), (4, 0), (0, 4)]], 4, 5).astype(int)
+    triangle = rasterise([[(0, 0), (4, 0), (0, 4)]], 4, 5).astype(int)
     assert triangle.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
     # Half a pixel wide, but over the centre: in; beside it: out.
-    assert label_maps.rasterise([[(0.4, 0), (0.9, 0), (0.9, 1), (0.4, 1)]], 1, 2).tolist() == [[True, False]]
-    assert label_maps.rasterise([[(0.6, 0), (1.1, 0), (1.1, 1), (0.6, 1)]], 1, 2).tolist() == [[False, False]]
-    assert label_maps.rasterise([], 2, 3).shape == (2, 3)
+    assert rasterise([[(0.4, 0), (0.9, 0), (0.9, 1), (0.4, 1)]], 1, 2).tolist() == [[True, False]]
+    assert rasterise([[(0.6, 0), (1.1, 0), (1.1, 1), (0.6, 1)]], 1, 2).tolist() == [[False, False]]
+    assert rasterise([], 2, 3).shape == (2, 3)
 
 
 def test_rasterise_cuts_off_what_lies_outside_and_closes_rings():
     square = [(-5, -5), (2, -5), (2, 2), (-5, 2)]
     expected = np.zeros((4, 4), bool)
     expected[:2, :2] = True
-    assert np.array_equal(label_maps.rasterise([square], 4, 4), expected)
-    assert np.array_equal(label_maps.rasterise([[*square, square[0]]], 4, 4), expected)
-    assert not label_maps.rasterise([[(9, 9), (12, 9), (12, 12)]], 4, 4).any()
-    assert label_maps.rasterise([[(-9, -9), (99, -9), (99, 99), (-9, 99)]], 4, 4).all()
+    assert np.array_equal(rasterise([square], 4, 4), expected)
+    assert np.array_equal(rasterise([[*square, square[0]]], 4, 4), expected)
+    assert not rasterise([[(9, 9), (12, 9), (12, 12)]], 4, 4).any()
+    assert rasterise([[(-9, -9), (99, -9), (99, 99), (-9, 99)]], 4, 4).all()
 
 
 def test_rasterise_uses_the_even_odd_rule():
     outer, inner = [(0, 0), (5, 0), (5, 5), (0, 5)], [(1, 1), (4, 1), (4, 4), (1, 4)]
-    result = label_maps.rasterise([outer, inner], 5, 5)
+    result = rasterise([outer, inner], 5, 5)
     assert result.sum() == 25 - 9 and not result[2, 2]
-    assert np.array_equal(result, label_maps.rasterise([outer, inner[::-1]], 5, 5))
+    assert np.array_equal(result, rasterise([outer, inner[::-1]], 5, 5))
 
 
 def test_fill_gives_the_window():
@@ -545,7 +546,7 @@ def test_fill_gives_the_window():
 def test_bad_polygons_are_refused():
     for value in (math.nan, math.inf):
         with pytest.raises(MaskError, match="not a number"):
-            label_maps.rasterise([[(0, 0), (value, 0), (1, 1)]], 4, 4)
+            rasterise([[(0, 0), (value, 0), (1, 1)]], 4, 4)
     zigzag = np.stack([np.arange(60_000) % 7, np.arange(60_000) % 2 * 200], 1)
     with pytest.raises(MaskError, match="too often"):
-        label_maps.rasterise([zigzag], 200, 200)
+        rasterise([zigzag], 200, 200)

@@ -13,6 +13,7 @@ from segdemo.core.labels import PETS, VOC, LabelSet
 from segdemo.inference import predict
 from segdemo.inference.predict import DamagedModelError, Prediction, Predictor, PredictorCache, softmax
 from segdemo.inference.refine import refine
+from segdemo.zoo.scores import Refinement
 
 RNG = np.random.default_rng(0)
 TWO = LabelSet("two", "Two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)))
@@ -171,7 +172,7 @@ def test_a_stochastic_network_is_asked_as_often_as_its_entry_says(tmp_path):
 def test_a_refined_models_label_map_is_that_of_the_filter(tmp_path, passes):
     settings = {"radius": 8, "epsilon": 1e-3}
     entry = mottled(tmp_path)
-    entry = replace(entry, data={**entry.data, "refinement": {**settings, "chosen_on": "val"}})
+    entry = replace(entry, refinement=Refinement(**settings, chosen_on="val"))
     photo = data.astronaut()[::3, ::2]
     predictor, plain = Predictor(entry, **passes), Predictor(entry.unrefined(), **passes)
     prediction, coarse = predictor(photo), plain(photo)
@@ -200,7 +201,7 @@ def test_a_photo_of_nothing_known_is_noticed(tmp_path):
     assert Predictor(entry)(photo).out_of_domain
     photo[20:40, 20:40] = 255
     assert not Predictor(entry)(photo).out_of_domain
-    unmeasured = replace(entry, data={})
+    unmeasured = replace(entry, domain=None)
     assert Predictor(unmeasured)(photo).out_of_domain is None
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from segdemo.core import label_maps
 from segdemo.core.labels import LabelSet
-from segdemo.core.photos import IntakeError, Limits, is_plain_jpeg, quiet_pillow, read_bytes, read_photo
+from segdemo.core.photos import IntakeError, Limits, is_plain_jpeg, read_bytes, read_photo
+from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import SUBSETS, Annotation
 from segdemo.data.formats.naming import KEPT_ENDINGS, Names, split_name
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from gradio.utils import get_upload_folder
 
 from segdemo import zoo
 from segdemo.annotations.collection import ConflictError
-from segdemo.annotations.store import AnnotationStore
 from segdemo.annotations.transfer import import_annotations
 from segdemo.core import label_maps, settings
 from segdemo.core.conventions import slug
@@ -58,12 +56,11 @@ class Desk:
 
     Args:
         services: the ``Services`` of the page.
-        store: the ``AnnotationStore``; None for the one in the state root.
     """
 
-    def __init__(self, services, store=None):
+    def __init__(self, services):
         self.services = services
-        self.store = store or AnnotationStore()
+        self.store = services.store
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
         self._begun = {}  # canvas key -> the model whose prediction an unlabelled photo was shown with
 
@@ -325,9 +322,9 @@ class Entropies:
             if entry.onnx_sha256 not in self._known:
                 try:
                     known = read_json(self._path(entry))
-                except (OSError, json.JSONDecodeError):
+                except (OSError, ValueError):
                     known = {}
-                self._known[entry.onnx_sha256] = known
+                self._known[entry.onnx_sha256] = known if isinstance(known, dict) else {}
             return self._known[entry.onnx_sha256]
 
     def _path(self, entry):

@@ -13,7 +13,7 @@ from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import outline
 from segdemo.runs.config import bounds, setting
 from segdemo.runs.policy import RunError
-from segdemo.runs.supervisor import MIN_PHOTOS
+from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
@@ -76,7 +76,7 @@ def starts(services):
     trained = [
         (f"{entry.title} · {entry.label_set.title}", name)
         for name, entry in services.models().items()
-        if entry.data.get("weights")
+        if entry.weights
     ]
     fresh = [(f"{spec.title} · untrained", UNTRAINED + name) for name, spec in zoo.SPECS.items()]
     return trained + fresh
@@ -85,7 +85,7 @@ def starts(services):
 def start_menu(services, chosen):
     """Update of the menu: models come and go, and one that was promoted goes by its model's name."""
     served = services.models()
-    now = next((name for name, entry in served.items() if entry.data.get("alias_of") == chosen), chosen)
+    now = next((name for name, entry in served.items() if entry.alias_of == chosen), chosen)
     menu = {"choices": starts(services)}
     return gr.update(**menu) if now == chosen else gr.update(**menu, value=now)
 
@@ -143,7 +143,7 @@ def start_of(services, settings):
     if not parent:
         return UNTRAINED + settings["model"]
     served = services.models()
-    return next((n for n, e in served.items() if parent in (n, e.data.get("alias_of"))), None)
+    return next((n for n, e in served.items() if parent in (n, e.alias_of)), None)
 
 
 def learning_ids(dataset):
@@ -207,9 +207,9 @@ def summary(start, dataset):
 def name_of(start, dataset):
     """(title, name of the model) suggested for the result; a version trained here gets a further version."""
     same = start.entry is not None and start.entry.label_set.classes == dataset.label_set.classes
-    if same and start.entry.data.get("model"):
+    if same and start.entry.model:
         title = start.entry.title.partition(" (version ")[0]
-        return title, start.entry.data["model"]
+        return title, start.entry.model
     base = start.entry.title.partition(" (version ")[0] if start.entry else start.spec.title
     return f"{base} on {dataset.label_set.title}"[:100], ""
 
