@@ -162,6 +162,7 @@ class Collection(CollectionFiles):
                 if known.deleted:
                     self._commit(replace(known, deleted="", split=known.split and self._free_split(known.id)))
                 return Taken(known.id, "trash" if known.deleted else "there")
+            self.store.require_room(len(data))
             id_ = f"{slug(Path(name).stem, 'photo')}-{digest[:12]}"
             time_ = now()
             self._mark(id_)

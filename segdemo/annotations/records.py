@@ -173,6 +173,9 @@ class Store(Protocol):
     def lock(self, name: str) -> AbstractContextManager[None]:
         """The lock of a collection."""
 
+    def require_room(self, size: int = 0) -> None:
+        """Raise StoreError if there is no room for ``size`` bytes more."""
+
 
 class CollectionFiles:
     """What ``Collection`` rests on: its folder, the side-cars in it, and changes made whole or not at all.

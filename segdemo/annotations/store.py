@@ -1,5 +1,6 @@
 """The collections of annotated photos on disk: made, found, put into the trash and taken out again."""
 
+import math
 import os
 import re
 import secrets
@@ -12,10 +13,11 @@ from segdemo.annotations.records import About, Photo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
 from segdemo.core.documents import log_once
-from segdemo.core.files import NotFoundError, StoreError, hidden_build, locked, sweep, write_json
+from segdemo.core.files import NotFoundError, StoreError, disk_usage, hidden_build, locked, sweep, write_json
 from segdemo.core.labels import LabelSet
 
-KEEP_REVISIONS = 50  # of each photo, and the first one
+KEEP_REVISIONS = 50  # of each photo, and those of ``records.retained``
+USAGE_SECONDS = 60  # how long a measurement of the disk holds
 
 
 class AnnotationStore:
@@ -29,6 +31,7 @@ class AnnotationStore:
     def __init__(self, root: Path | str | None = None, keep_revisions: int = KEEP_REVISIONS) -> None:
         self.root = Path(root) if root is not None else settings.home() / "annotations"
         self.keep_revisions = max(1, keep_revisions)
+        self._usage = (-math.inf, 0)  # when it was measured; bytes of all collections
         self.cache: dict[
             str, tuple[tuple[int, int, int], Photo]
         ] = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
@@ -53,10 +56,16 @@ class AnnotationStore:
             label_set: the ``LabelSet`` of its masks.
 
         Raises:
-            StoreError: no title. DiskError.
+            StoreError: no title, or too many or too large collections. DiskError.
         """
         title = clean_title(title)
         with self.lock(".store"):
+            most = settings.read("SEGDEMO_MAX_COLLECTIONS")
+            if most and len(list(self.root.glob("[!.]*/collection.json"))) >= most:
+                raise StoreError(
+                    f"There may be {most:g} collections here: delete one that nobody needs first."
+                )
+            self.require_room()
             name = wanted = slug(title, "collection")
             taken = {path.name for path in self.root.iterdir()}
             number = 1
@@ -69,6 +78,21 @@ class AnnotationStore:
                 write_json(build / "labels.json", label_set.to_json())
                 write_json(build / "collection.json", About(title=title, created=now()).to_json())
         return Collection(self, self.root / name)
+
+    def require_room(self, size: int = 0) -> None:
+        """Raise StoreError if the collections fill the disk they may have; ``size`` bytes are about to be added."""
+        most = settings.read("SEGDEMO_MAX_COLLECTIONS_GB")
+        if not most:
+            return
+        measured, usage = self._usage
+        if time.monotonic() - measured > USAGE_SECONDS:
+            measured, usage = time.monotonic(), disk_usage(self.root)
+        self._usage = measured, usage + size
+        if usage + size > most * 1e9:
+            raise StoreError(
+                f"The collections fill the {most:g} GB they may have: delete photos or collections and wait until the "
+                "trash is emptied, or ask for more."
+            )
 
     def open(self, name: str) -> Collection:
         """The Collection whose folder is called ``name``. Raises NotFoundError."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from segdemo.core import settings
 from segdemo.core.conventions import now
-from segdemo.core.files import DISK_FULL, DiskError, StoreError, disk_error, write_json
+from segdemo.core.files import DISK_FULL, DiskError, StoreError, disk_error, disk_usage, write_json
 from segdemo.runs import processes
 from segdemo.runs.lineage import lineage_of
 from segdemo.runs.policy import Policy
@@ -240,7 +240,7 @@ class Supervisor:
         if not self.policy.max_disk_gb:
             return None
         if afresh or time.monotonic() - self._disk[0] > 30 or not self._disk[0]:
-            self._disk = time.monotonic(), _disk_usage(self.root)
+            self._disk = time.monotonic(), disk_usage(self.root)
         if self._disk[1] > self.policy.max_disk_gb * 1e9:
             return f"the runs fill the {self.policy.max_disk_gb:g} GB they may have: delete old ones"
         return None
@@ -260,13 +260,3 @@ def _kill(run: Run, pid: int | None) -> None:
 
 def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
-
-
-def _disk_usage(folder: Path) -> int:
-    """Bytes of all files below a folder; what vanishes meanwhile counts nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - walks many files
-    return total
