@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from segdemo.core.label_maps import fill
 from segdemo.core.labels import VOID
+from segdemo.core.shapes import fill
 
 
 def rasterise(rings, height, width):
