@@ -104,7 +104,12 @@ class Predictor:
         self.entry = entry
         # See ``calibrate.fit_adjustment``.
         self._offsets = np.asarray(entry.adjustment.offsets if entry.adjustment else 0, np.float32)
-        self.session = open_session(entry.path, threads())
+        try:
+            self.session = open_session(entry.path, threads())
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            raise DamagedModelError(
+                f"{entry.path.name} is no graph that ONNX Runtime can open: export the model again."
+            ) from error
         self._set_passes(scales, flip)
 
     def _set_passes(self, scales: Sequence[float], flip: bool) -> None:
