@@ -1,7 +1,6 @@
 """What the Annotate tab does, apart from its looks: photos into collections, masks out of models and archives."""
 
 import contextlib
-import hashlib
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from segdemo.data.formats import ExchangeError, export_zip
 from segdemo.inference.predict import DamagedModelError
 from segdemo.ui.components import canvas
 from segdemo.ui.components.label_table import from_table, to_table
+from segdemo.ui.guard import person
 from segdemo.ui.photos import shown_as_it_is
 
 # What a visitor can mend; the message of each is a sentence for the visitor.
@@ -40,15 +40,6 @@ EXPECTED = (
 )
 RANKING_SECONDS = 10  # how long one "next photo" may look at photos nobody has looked at yet
 NAMED = 5  # files listed by name in one sentence
-
-
-def author_of(request: gr.Request | None) -> str:
-    """Who saves: the name somebody signed in with, else a mark of the visit that tells nothing else of it."""
-    if request is None:
-        return ""
-    if request.username:
-        return request.username
-    return f"visit-{hashlib.sha256(str(request.session_hash).encode()).hexdigest()[:16]}"
 
 
 class Desk:
@@ -200,7 +191,7 @@ class Desk:
         model = None if photo.revision else self._begun.get(key)
         try:
             meta = {"model": model} if model else None
-            number = collection.save(id_, label_map, base_revision or 0, meta, author_of(request))
+            number = collection.save(id_, label_map, base_revision or 0, meta, person(request))
         except ConflictError as error:
             return {"conflict": str(error), "revision": error.current}
         return {"revision": number, "message": f"Saved as revision {number}."}
