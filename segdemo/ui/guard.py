@@ -65,11 +65,8 @@ class Guard:
             return
         _caller.set((scope.get("client") or ("", 0))[0])
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
-        new_visit = (
-            scope["method"] == "GET"
-            and scope["path"] in ("", "/")
-            and f"{VISIT}=" not in headers.get("cookie", "")
-        )
+        opened = scope["method"] == "GET" and scope["path"] in ("", "/")
+        new_visit = opened and f"{VISIT}=" not in headers.get("cookie", "")
         if _from_another_site(headers):
             scope = {**scope, "headers": [(n, v) for n, v in scope["headers"] if n != b"cookie"]}
 
@@ -121,7 +118,7 @@ def _kept_at_home(cookie: bytes, secure: bool) -> bytes:
 
 
 def person(request: Request | None) -> str:
-    """Who a request comes from: the name somebody signed in with, else a mark of the browser, which tells nothing of it.
+    """Who a request comes from: the name somebody signed in with, else a mark of the browser that tells nothing of it.
 
     Args:
         request: as the canvas's server functions get it; None gives "".
