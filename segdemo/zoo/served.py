@@ -7,10 +7,11 @@ from pathlib import Path
 
 from segdemo.core.files import read_json
 from segdemo.core.labels import LABEL_SETS, LabelSet
-from segdemo.core.settings import home, models_dir
+from segdemo.core.settings import PACKAGE, home, models_dir
 from segdemo.zoo.specs import SPECS, UnknownModelError, spec
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+_INSTALLED = PACKAGE / "weights"  # a wheel carries them in the package, a repository beside it
+WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "weights"
 
 
 @dataclass(frozen=True)

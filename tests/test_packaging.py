@@ -1,0 +1,143 @@
+"""What ``pip install .`` installs: which packages, which files, and that it works from any folder."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
+
+import segdemo
+from segdemo import zoo
+from segdemo.ui.photos import built_in_paths
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+FILES = ("*.py", "*.js", "*.css", "*.json", "*.onnx", "py.typed")
+
+
+def ranges(requirements):
+    """Name to Requirement, without the package's own extras."""
+    parsed = map(Requirement, requirements)
+    return {canonicalize_name(one.name): one for one in parsed if one.name != PROJECT["name"]}
+
+
+def pins(path):
+    """Name to version of a file of requirements, each of which has to be pinned."""
+    lines = path.read_text("utf-8").split()
+    named = dict(line.split("==") for line in lines)
+    return {canonicalize_name(name): version for name, version in named.items()}
+
+
+@pytest.mark.parametrize(
+    ("path", "requirements"),
+    [
+        ("requirements.txt", PROJECT["dependencies"] + EXTRAS["train"]),
+        ("tests/requirements.txt", EXTRAS["test"]),
+    ],
+)
+def test_the_ranges_of_pyproject_and_the_pinned_lists_agree(path, requirements):
+    pinned, wanted = pins(ROOT / path), ranges(requirements)
+    assert pinned.keys() == wanted.keys()
+    for name, requirement in wanted.items():
+        assert requirement.specifier.contains(pinned[name]), requirement
+        least = next(iter(requirement.specifier)).version.removesuffix(".0")
+        assert pinned[name].startswith(least), f"{requirement}: {pinned[name]} is what is tested"
+
+
+def imported(path):
+    """Names of the top packages that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        yield from (name.partition(".")[0] for name in names)
+
+
+def test_without_training_the_base_packages_are_enough():
+    distributions = packages_distributions()
+    base = ranges(PROJECT["dependencies"]).keys() | {
+        "segdemo",
+        "markupsafe",
+        "gradio-client",
+    }  # Gradio needs both
+    others = {}
+    for path in (ROOT / "segdemo").rglob("*.py"):
+        if "training" in path.relative_to(ROOT).parts:
+            continue
+        for name in set(imported(path)) - sys.stdlib_module_names - {"segdemo"}:
+            if not {canonicalize_name(one) for one in distributions.get(name, [name])} & base:
+                others.setdefault(name, []).append(path.name)
+    assert not others
+
+
+def test_the_version_is_that_of_the_changelog():
+    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert newest[1] == segdemo.__version__
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_package_and_the_models(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        scripts = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    assert wheel.name == f"segdemo-{segdemo.__version__}-py3-none-any.whl"
+    assert "segdemo = segdemo.cli:main" in scripts
+    inside = {name for name in names if not name.startswith(("segdemo/weights/", "segdemo-"))}
+    assert inside == {
+        path.relative_to(ROOT).as_posix()
+        for pattern in FILES
+        for path in (ROOT / "segdemo").rglob(pattern)
+        if "weights" not in path.parts
+    }
+    models = {name.removeprefix("segdemo/weights/") for name in names if name.startswith("segdemo/weights/")}
+    assert models == {path.name for path in (ROOT / "weights").iterdir() if path.is_file()}
+
+
+@pytest.mark.slow
+def test_what_a_wheel_installs_finds_its_models_from_any_folder(wheel, tmp_path):
+    installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    photo = next(iter(built_in_paths().values()))
+
+    def segdemo_(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "segdemo", *arguments],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(installed), "SEGDEMO_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    shipped = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
+    assert [model["name"] for model in segdemo_("models", "--json")["models"]] == list(shipped)
+    (row,) = segdemo_("predict", "--model", "deeplabv3", "--out", "out", "--json", str(photo))
+    with Image.open(elsewhere / row["label_map"]) as label_map, Image.open(photo) as picture:
+        assert label_map.size == picture.size
+    where = [sys.executable, "-c", "import segdemo; print(segdemo.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    told = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
+    assert Path(told.stdout.strip()).is_relative_to(installed)  # and not from the repository
