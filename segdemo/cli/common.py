@@ -1,13 +1,30 @@
 """What several commands share: arguments, progress on stderr, JSON on stdout."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
 
 
 def add_dataset(command, required=True):
-    command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
+    command.add_argument(
+        "--dataset",
+        required=required,
+        type=_kind,
+        metavar="KIND",
+        help="how the folder is laid out: voc, pets, annotations; another one is answered with all there are",
+    )
     command.add_argument("--data", required=required, type=Path, metavar="DIR")
+
+
+def _kind(name):
+    from segdemo.data.sources import KINDS  # which loads NumPy, so only where a dataset is named
+
+    if name not in KINDS:
+        raise argparse.ArgumentTypeError(
+            f"there is no dataset kind {name!r}: choose one of {', '.join(KINDS)}."
+        )
+    return name
 
 
 def add_model(command):
