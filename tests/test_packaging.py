@@ -80,6 +80,34 @@ def test_without_training_the_base_packages_are_enough():
     assert not others
 
 
+def test_the_example_of_readme_runs(tmp_path):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    example = re.search(r"^## From Python\n+```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)[1]
+    assert len(list(filter(None, example.splitlines()))) <= 10
+    photos = {photo.name: path for photo, path in built_in_paths().items()}
+    with Image.open(photos["cat"]) as cat:
+        cat.convert("RGB").save(tmp_path / "photo.jpg", quality=95)
+        size = cat.size
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", example]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "'cat'" in done.stdout
+    with Image.open(tmp_path / "overlay.png") as overlay, Image.open(tmp_path / "photo.jpg") as photo:
+        assert overlay.size == size
+        assert overlay.tobytes() != photo.tobytes()
+
+
+def test_readme_names_the_folders_and_files_that_there_are():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    folders = {path.name for path in (ROOT / "segdemo").iterdir() if (path / "__init__.py").is_file()}
+    assert set(re.findall(r"^  (\w+)/ ", readme, re.MULTILINE)) == folders
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
+        assert (ROOT / target).exists(), target
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme)
+    assert (ROOT / picture).stat().st_size < 300_000
+
+
 def test_the_version_is_that_of_the_changelog():
     newest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert newest[1] == segdemo.__version__
