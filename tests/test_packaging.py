@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.request
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
+from serving import free_port
 
 import segdemo
 from segdemo import zoo
@@ -169,3 +172,32 @@ def test_what_a_wheel_installs_finds_its_models_from_any_folder(wheel, tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     told = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
     assert Path(told.stdout.strip()).is_relative_to(installed)  # and not from the repository
+
+
+@pytest.mark.slow
+def test_what_a_wheel_installs_opens_the_page(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    port = str(free_port())
+    own = {"PYTHONPATH": str(tmp_path / "installed"), "SEGDEMO_HOME": str(tmp_path / "home")}
+    where = {
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": port,
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    log = (tmp_path / "log").open("wb")
+    command = [sys.executable, "-m", "segdemo", "app"]
+    app = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **own, **where}, stdout=log, stderr=log)
+    try:
+        page, end = "", time.monotonic() + 90
+        while not page and app.poll() is None and time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=30) as answer:
+                    page = answer.read().decode()
+            except OSError:
+                time.sleep(0.2)
+    finally:
+        app.terminate()
+        app.wait(30)
+        log.close()
+    assert "Correct this mask" in page and "DeepLabv3" in page, (tmp_path / "log").read_text()
