@@ -43,6 +43,7 @@ SLOW = [
     "training/distillation/test_distiller.py",
     "ui/test_api.py",
     "ui/test_endpoints.py",
+    "ui/test_guard.py",
     "runs/test_failures.py",
     "training/test_facts.py",
     "browser/test_faithful.py",

@@ -1,12 +1,22 @@
 """What several commands share: arguments, progress on stderr, JSON on stdout."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from segdemo.zoo import ModelEntry
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+T = TypeVar("T")
 
 
-def add_dataset(command, required=True):
+def add_dataset(command: argparse.ArgumentParser, required: bool = True) -> None:
     command.add_argument(
         "--dataset",
         required=required,
@@ -14,10 +24,27 @@ def add_dataset(command, required=True):
         metavar="KIND",
         help="how the folder is laid out: voc, pets, annotations; another one is answered with all there are",
     )
-    command.add_argument("--data", required=required, type=Path, metavar="DIR")
+    command.add_argument(
+        "--data",
+        required=required,
+        type=lambda text: text if text.startswith("tfds:") else Path(text),
+        metavar="DIR",
+        help="its folder, or tfds:oxford_iiit_pet for what TensorFlow Datasets has prepared",
+    )
 
 
-def _kind(name):
+def asked_dataset(options):
+    """The dataset that a command with ``add_dataset`` names. Raises DatasetError."""
+    from segdemo.data import sources, tfds
+
+    if tfds.is_tfds(options.data):
+        from segdemo.training.tfds import open_data  # written as a folder on the way
+
+        return open_data(options.dataset, options.data)
+    return sources.open_dataset(options.dataset, options.data)
+
+
+def _kind(name: str) -> str:
     from segdemo.data.sources import KINDS  # which loads NumPy, so only where a dataset is named
 
     if name not in KINDS:
@@ -27,19 +54,19 @@ def _kind(name):
     return name
 
 
-def add_model(command):
+def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", required=True, help="a trained model, or a finished run: its folder or name"
     )
 
 
-def add_int8(command):
+def add_int8(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--int8", action="store_true", help="serve an int8 graph if it is smaller, faster and about as good"
     )
 
 
-def add_passes(command):
+def add_passes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--flip", action="store_true", help="average with the mirrored photo: twice the time"
     )
@@ -56,7 +83,7 @@ def add_passes(command):
     )
 
 
-def asked_model(options):
+def asked_model(options: argparse.Namespace) -> ModelEntry:
     """The model that a command with ``_add_passes`` names, as it is asked for. Raises as ``zoo.model_at``."""
     from segdemo.zoo import model_at
 
@@ -64,22 +91,25 @@ def asked_model(options):
     return entry.unrefined() if options.no_refine else entry
 
 
-def print_json(data):
+def print_json(data: Any) -> None:
     print(json.dumps(data, indent=1))
 
 
-def progress(items, unit):
+def progress(items: Iterable[T], unit: str) -> Iterable[T]:
     from tqdm import tqdm
 
     return tqdm(items, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty())
 
 
-def bytes_progress():
+def bytes_progress() -> Callable[[str, int, int | None], None]:
     from tqdm import tqdm
 
     bar = tqdm(unit="B", unit_scale=True, file=sys.stderr)
 
-    def update(done, total):
+    def update(what: str, done: int, total: int | None) -> None:
+        if bar.desc != what:
+            bar.reset()
+            bar.set_description_str(what)
         bar.total = total
         bar.update(done - bar.n)
 

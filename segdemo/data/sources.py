@@ -6,7 +6,7 @@ Nothing here opens a photo or a mask, and nothing outside ``LAYOUTS`` tells one 
 from pathlib import Path
 from typing import Protocol
 
-from segdemo.data import annotations, folders, pets, voc
+from segdemo.data import annotations, folders, pets, tfds, voc
 from segdemo.data.datasets import Dataset, DatasetError
 
 
@@ -49,7 +49,7 @@ def open_dataset(kind: str, root: Path | str) -> Dataset:
     Args:
         kind: one of ``KINDS``.
         root: the dataset's folder. For VOC the VOCdevkit folder, its parent or VOC2012 itself; for Pets the
-            folder of ``images`` and ``annotations`` or its parent.
+            folder of ``images`` and ``annotations`` or its parent, or ``tfds:oxford_iiit_pet``, see ``tfds``.
 
     Returns:
         A Dataset, with these subsets:
@@ -71,10 +71,17 @@ def open_dataset(kind: str, root: Path | str) -> Dataset:
     """
     if kind not in LAYOUTS:
         raise DatasetError(f"There is no dataset kind {kind!r}: choose one of {', '.join(KINDS)}.")
+    if tfds.is_tfds(root):
+        return tfds.open_written(kind, root)
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DatasetError(f"There is no folder {root}: give the folder that holds the dataset.")
     return LAYOUTS[kind].open_in(root)
+
+
+def outline(kind: str, root: Path | str) -> Dataset:
+    """``open_dataset``, or what is known of a dataset before it is there to be opened, see ``tfds.outline``."""
+    return tfds.outline(kind, root) if tfds.is_tfds(root) else open_dataset(kind, root)
 
 
 def find_datasets(root: Path | str | None) -> list[Dataset]:
@@ -106,7 +113,7 @@ def identify(root: Path | str) -> str | None:
     root = Path(root).expanduser()
     near = (layout.find(root) for layout in LAYOUTS.values())
     folder = next((folder for folder in near if folder is not None), None)
-    return folder and _kind_of(folder)
+    return None if folder is None else _kind_of(folder)
 
 
 def dataset_of(path: Path | str) -> Path | None:

@@ -1,207 +1,240 @@
-"""Every setting of a training run, checked as soon as it is made. Nothing here imports Keras."""
+"""Every setting of a training run: type, bounds and meaning stated once, and checked as soon as it is made.
 
-from dataclasses import dataclass, field, fields
+The command line (``--set``), ``config.json`` and the form of the page take them from here. Nothing here imports Keras.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from segdemo import zoo
 from segdemo.errors import UserError
 
-STAGES = ("c1", "c2", "c3", "c4", "c5")
 UPSAMPLING = "all but upsampling"
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "polynomial", "cosine")
-LOSSES = ("cross_entropy", "dice", "cross_entropy_dice")
-AUGMENTATIONS = ("none", "flip", "voc", "strong")
-PRECISIONS = ("float32", "mixed_bfloat16")
-# Settings that config.json of earlier versions has, and nothing reads any more.
-RETIRED = {"teacher_sees"}  # "photo" or "crop": by now a teacher always sees the crop
+Stages = Literal["", "c1", "c2", "c3", "c4", "c5", "all but upsampling"]
+STAGES = get_args(Stages)[1:-1]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "polynomial", "cosine"]
+Loss = Literal["cross_entropy", "dice", "cross_entropy_dice"]
+Augmentation = Literal["none", "flip", "voc", "strong"]
+Precision = Literal["float32", "mixed_bfloat16"]
+# Settings that config.json of earlier versions has and nothing reads any more: name to why.
+RETIRED = {"teacher_sees": "a teacher always sees the crop"}
+_WANTED: dict[Any, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "an object",
+}
+_CHECKS = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Settings = TypeVar("Settings")
 
 
 class TrainingError(UserError):
     """Training cannot start or go on; the message is one sentence that says what to do."""
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """Every setting of a run.
+def _told(cls: type[Settings]) -> type[Settings]:
+    """Class decorator: what pydantic finds wrong is raised as a TrainingError of one sentence."""
+    checked = cls.__init__
 
-    Attributes:
-        model: key of ``zoo.SPECS``.
-        dataset, data: kind and folder of the dataset, see ``sources.open_dataset``.
-        subset, validation, held_out: subsets to learn from, to watch and choose by, and to report on. Empty for
-            the dataset's own.
-        options: override the builder's options, such as ``{"output_stride": 8}``.
-        encoder_weights: ``"auto"`` (a file in SEGDEMO_PRETRAINED, else a download), ``"imagenet"``, a path, or
-            ``"none"``.
-        start_from: a served model or a ``.weights.h5`` file to go on from, instead of the encoder weights.
-        epochs, batch, steps_per_epoch: how long; 0 steps for one pass over the subset.
-        size: side of the training crop in pixels; 0 for the spec's.
-        loss_stride: the loss is taken on label maps this much smaller than the crop.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``. learning_rate, weight_decay: its settings.
-        schedule: ``"constant"``, ``"polynomial"`` (power 0.9) or ``"cosine"``, over all steps.
-        warmup_steps: the learning rate rises linearly over these, with ``"cosine"``.
-        loss: one of ``LOSSES``, see ``train.LOSSES``. dice_weight: of its Dice part.
-        class_weights: weigh rarer classes more, by median frequency balancing on the training masks.
-        augment: one of ``AUGMENTATIONS``, see ``batches.AUGMENTATIONS``. scale: magnifications of
-            ``"strong"``. copy_paste: share of photos.
-        frozen: encoder stages that do not learn, from ``""`` over ``"c1"`` to ``"c5"`` (all of it);
-            ``"all but upsampling"`` leaves nothing but ``models.upsampling`` to learn.
-        freeze_batch_norm: keep the encoder's BatchNorm statistics and parameters.
-        ema: momentum of the average of the weights that is evaluated and kept; 0 for none.
-        reduce_lr, early_stopping: patience in epochs on ``val_loss``; 0 for never.
-        validation_photos: at most so many photos are watched; 0 for all.
-        repeat_threshold: photos of classes that a smaller share of all photos show are drawn more often, see
-            ``pipeline.repeat_factors``; 0 draws all alike.
-        teacher: a TFLite DeepLabv3 to learn from as well, see ``distiller``: a path, or a file name in
-            SEGDEMO_PRETRAINED. Empty for none. It goes with the augmentation ``"strong"``.
-        teacher_weight, truth_weight: of the teacher's soft labels and of ``loss`` then.
-        teacher_temperature: see ``distiller.soft_cross_entropy``.
-        block_steps: before all else, the encoder's blocks learn from the teacher's for so many batches, at the
-            rate block_learning_rate, see ``blockwise``; 0 for not at all. It needs a teacher.
-        block_weight: of the error at the ends of those blocks while the whole model learns. It falls to zero over the
-            training, and needs the same.
-        cutmix, mixup: share of photos mixed with another of the batch, see ``augment``; mixup needs a teacher.
-        precision: ``"float32"``, or ``"mixed_bfloat16"``: weights in float32, layers compute in bfloat16. On a
-            processor with AVX512-BF16 it trains the plain U-Net 1.8x and SegNet 1.4x as fast, and MobileNetV2's
-            depthwise convolutions no faster.
-        seed: of initial weights, order and augmentation.
-        recipe: name of the recipe it came from, if any.
-    """
+    def __init__(self: Settings, **settings: Any) -> None:
+        try:
+            checked(self, **settings)
+        except ValidationError as error:
+            raise _sentence(cls, error, settings) from None
 
-    model: str
-    dataset: str
-    data: str
-    subset: str = ""
-    validation: str = "val"
-    held_out: str = "test"
-    options: dict = field(default_factory=dict)
-    encoder_weights: str = "auto"
-    start_from: str = ""
-    epochs: int = 25
-    batch: int = 16
-    steps_per_epoch: int = 0
-    size: int = 0
-    loss_stride: int = 1
-    optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    loss: str = "cross_entropy"
-    dice_weight: float = 1.0
-    class_weights: bool = False
-    augment: str = "flip"
-    scale: tuple[float, float] = (0.5, 2.0)
-    copy_paste: float = 0.0
-    frozen: str = ""
-    freeze_batch_norm: bool = False
-    ema: float = 0.0
-    reduce_lr: int = 3
-    early_stopping: int = 6
-    validation_photos: int = 0
-    repeat_threshold: float = 0.0
-    teacher: str = ""
-    teacher_weight: float = 1.0
-    truth_weight: float = 0.5
-    teacher_temperature: float = 1.0
-    block_steps: int = 0
-    block_learning_rate: float = 3e-3
-    block_weight: float = 0.0
-    cutmix: float = 0.0
-    mixup: float = 0.0
-    precision: str = "float32"
-    seed: int = 0
-    recipe: str = ""
+    cls.__init__ = __init__  # type: ignore[assignment, method-assign]
+    return cls
 
-    def __post_init__(self):
-        for setting in fields(self):
-            _check_type(setting, getattr(self, setting.name))
-        zoo.spec(self.model)
-        choices = {
-            "optimizer": OPTIMIZERS,
-            "schedule": SCHEDULES,
-            "loss": LOSSES,
-            "augment": AUGMENTATIONS,
-            "frozen": ("", *STAGES, UPSAMPLING),
-            "precision": PRECISIONS,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise TrainingError(
-                    f"{name} is one of {', '.join(map(repr, allowed))}, not {getattr(self, name)!r}."
-                )
-        for name in ("epochs", "batch", "loss_stride"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is 1 or more, not {getattr(self, name)}.")
-        for name in (
-            "steps_per_epoch",
-            "size",
-            "warmup_steps",
-            "reduce_lr",
-            "early_stopping",
-            "block_steps",
-            "seed",
-        ):
-            if getattr(self, name) < 0:
-                raise TrainingError(f"{name} is 0 or more, not {getattr(self, name)}.")
-        for name in ("learning_rate", "block_learning_rate"):
-            if not 0 < getattr(self, name) < 1:
-                raise TrainingError(
-                    f"The {name.replace('_', ' ')} lies between 0 and 1, not at {getattr(self, name)}."
-                )
-        if not 0 <= self.ema < 1:
-            raise TrainingError(f"ema lies between 0 and 1, not at {self.ema}.")
-        if not 0 <= self.repeat_threshold <= 1:
-            raise TrainingError(f"repeat_threshold lies between 0 and 1, not at {self.repeat_threshold}.")
-        if min(self.teacher_weight, self.truth_weight) < 0 or self.teacher_weight + self.truth_weight == 0:
-            raise TrainingError("teacher_weight and truth_weight are 0 or more, and not both 0.")
-        if self.teacher and self.augment != "strong":
-            raise TrainingError("A teacher goes with the augmentation 'strong'.")
-        if self.block_weight < 0:
-            raise TrainingError(f"block_weight is 0 or more, not {self.block_weight}.")
-        if not 1 <= self.teacher_temperature <= 20:
-            raise TrainingError(
-                f"teacher_temperature lies between 1 and 20, not at {self.teacher_temperature}."
-            )
-        for name in ("copy_paste", "cutmix", "mixup"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise TrainingError(f"{name} lies between 0 and 1, not at {getattr(self, name)}.")
+
+def _set(meaning: str, default: Any = ..., **bounds: Any) -> Any:
+    """A setting: one line on what it means, its default or what makes it (none: it is required), and its bounds."""
+    return Field(
+        **{"default_factory" if callable(default) else "default": default}, description=meaning, **bounds
+    )
+
+
+@_told
+@dataclass(frozen=True, kw_only=True, config=_CHECKS)
+class Distillation:
+    """Settings that mean something with a teacher only, see ``training.distillation``."""
+
+    teacher: str = _set("a TFLite DeepLabv3: a path, or a file name in SEGDEMO_PRETRAINED", "")
+    teacher_weight: float = _set("of the teacher's soft labels in the loss", 1.0, ge=0)
+    truth_weight: float = _set("of the run's own loss beside them", 0.5, ge=0)
+    teacher_temperature: float = _set("softens the labels of both", 1.0, ge=1, le=20)
+    block_steps: int = _set("first, the encoder's blocks learn so many batches; 0: none", 0, ge=0)
+    block_learning_rate: float = _set(
+        "the highest of these steps", 3e-3, gt=0, lt=1, title="The block learning rate"
+    )
+    block_weight: float = _set("of the blocks' error in the loss; it falls to zero", 0.0, ge=0)
+    mixup: Share = _set("share of photos that are blended with another of the batch", 0.0)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.teacher_weight + self.truth_weight == 0:
+            raise TrainingError("teacher_weight and truth_weight are not both 0.")
         for name in ("block_steps", "block_weight"):
             if getattr(self, name) and not self.teacher:
                 raise TrainingError(f"{name} needs a teacher: name one with teacher.")
         if self.mixup and not self.teacher:
             raise TrainingError("mixup needs a teacher, since the truth about a blend is not known.")
+        return self
+
+
+@_told
+@dataclass(frozen=True, kw_only=True, config=_CHECKS)
+class TrainConfig:
+    """Every setting of a run; those of ``distillation`` stand beside the others in files and on the command line."""
+
+    model: str = _set("key of zoo.SPECS")
+    dataset: str = _set("kind of the dataset")
+    data: str = _set("its folder, or tfds:NAME")
+    subset: str = _set("to learn from; empty: the dataset's own", "")
+    validation: str = _set("subset to watch and to choose the best weights by", "val")
+    held_out: str = _set("subset to report on", "test")
+    options: dict[str, Any] = _set("of the architecture's builder", dict)
+    encoder_weights: str = _set("auto (SEGDEMO_PRETRAINED or a download), imagenet, none, a path", "auto")
+    start_from: str = _set("a served model or .weights.h5 file to go on from instead", "")
+    epochs: int = _set("passes over the subset", 25, ge=1, le=10_000)
+    batch: int = _set("photos a step", 16, ge=1, le=4096)
+    steps_per_epoch: int = _set("0: one pass over the subset", 0, ge=0, le=1_000_000)
+    size: int = _set("side of the training crop in pixels; 0: the architecture's", 0, ge=0, le=4096)
+    loss_stride: int = _set("the loss is taken on label maps so much smaller than the crop", 1, ge=1)
+    optimizer: Optimizer = _set("who takes the steps", "adam")
+    learning_rate: float = _set("the highest, see schedule", 1e-4, gt=0, lt=1, title="The learning rate")
+    weight_decay: float = _set("of the optimizer", 0.0)
+    schedule: Schedule = _set("of the learning rate, over all steps", "constant")
+    warmup_steps: int = _set("with cosine, the learning rate rises linearly over these", 0, ge=0)
+    loss: Loss = _set("see training.losses", "cross_entropy")
+    dice_weight: float = _set("of the Dice part of cross_entropy_dice", 1.0, ge=0)
+    class_weights: bool = _set("weigh rarer classes more, by median frequency balancing", False)
+    augment: Augmentation = _set("how photos are varied, see training.batches", "flip")
+    scale: tuple[float, float] = _set("least and largest magnification of strong", (0.5, 2.0))
+    copy_paste: Share = _set("share of photos that get another's objects", 0.0)
+    cutmix: Share = _set("share of photos that get a box of another", 0.0)
+    frozen: Stages = _set("encoder stages that do not learn, or what alone learns", "")
+    freeze_batch_norm: bool = _set("keep the encoder's BatchNorm as it is", False)
+    ema: float = _set("momentum of the averaged weights that are kept; 0: none", 0.0, ge=0, lt=1)
+    reduce_lr: int = _set("epochs without a lower val_loss until the learning rate falls; 0: never", 3, ge=0)
+    early_stopping: int = _set(
+        "epochs without a lower val_loss until the run ends; 0: never", 6, ge=0, le=10_000
+    )
+    validation_photos: int = _set("at most so many are watched; 0: all", 0, ge=0, le=1_000_000)
+    repeat_threshold: Share = _set("see pipeline.repeat_factors; 0: all photos alike", 0.0)
+    precision: Precision = _set("what layers compute in; weights are float32", "float32")
+    seed: int = _set("of initial weights, order and augmentation", 0, ge=0, le=2**32 - 1)
+    recipe: str = _set("name of the recipe it came from", "")
+    distillation: Distillation = _set("learning from a teacher as well", Distillation)
+
+    @field_validator("model")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return zoo.spec(name).name
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.distillation.teacher and self.augment != "strong":
+            raise TrainingError("A teacher goes with the augmentation 'strong'.")
+        return self
 
     @classmethod
-    def from_json(cls, data):
-        """The configuration ``asdict`` described, by this version or one before.
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The configuration that ``to_json`` of this version or one before described.
 
-        ``RETIRED`` settings are dropped, so that a run of then goes on: one whose teacher was asked once a photo
-        (``"teacher_sees": "photo"``) goes on with a teacher that sees the crop.
+        ``RETIRED`` settings are dropped, so that a run of then goes on.
 
-        Raises TrainingError for a setting there is not.
+        Raises:
+            TrainingError: a setting there is not, or one that is out of its bounds. UnknownModelError.
         """
+        own, teaching = ({f.name for f in fields(kind)} - {"distillation"} for kind in (cls, Distillation))
         data = {name: value for name, value in data.items() if name not in RETIRED}
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise TrainingError(
-                f"There is no setting {unknown[0]!r}: choose from {', '.join(sorted(known))}."
-            )
-        if missing := [name for name in ("model", "dataset", "data") if name not in data]:
-            raise TrainingError(f"The setting {missing[0]!r} is missing: add it.")
-        return cls(**{k: tuple(v) if k == "scale" and isinstance(v, list) else v for k, v in data.items()})
+        if unknown := sorted(data.keys() - own - teaching):
+            raise _unknown(unknown[0], own | teaching)
+        if isinstance(data.get("scale"), list):
+            data["scale"] = tuple(data["scale"])
+        distillation = Distillation(**{name: data.pop(name) for name in teaching & data.keys()})
+        return cls(**data, distillation=distillation)
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings side by side, as ``config.json`` has them."""
+        settings = asdict(self)
+        together: dict[str, Any] = settings | settings.pop("distillation")
+        return together
 
 
-def _check_type(setting, value):
-    """Raise TrainingError unless a field's value is of its type: settings come from files and command lines."""
-    kind = setting.type
-    if kind == tuple[float, float]:
-        wanted = "two numbers"
-        good = isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
-    else:
-        wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
-            kind, "an object"
-        )
-        good = isinstance(value, int | float if kind is float else kind)
-        good = good and (kind is bool or not isinstance(value, bool))
-    if not good:
-        raise TrainingError(f"{setting.name} is {wanted}, not {value!r}.")
+def setting(name: str) -> FieldInfo:
+    """What is known of a setting: ``annotation``, ``default``, ``description``. Raises KeyError."""
+    return _all_fields()[name]
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """What a setting that is one of several may be."""
+    return get_args(setting(name).annotation)
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the largest value of a numeric setting; infinite where there is none.
+
+    An end that is not reached itself, as those of a learning rate, is given by the value so near that it makes no
+    difference to people.
+    """
+    limits = _limits(setting(name))
+    low = limits.get("ge", 1e-8 if "gt" in limits else -math.inf)
+    return low, limits.get("le", 0.999 if "lt" in limits else math.inf)
+
+
+def _all_fields() -> dict[str, FieldInfo]:
+    return _fields(TrainConfig) | _fields(Distillation)
+
+
+def _fields(cls: type) -> dict[str, FieldInfo]:
+    fields: dict[str, FieldInfo] = vars(cls)["__pydantic_fields__"]
+    return fields
+
+
+def _limits(field: FieldInfo) -> dict[str, float]:
+    ends = [(end, part) for part in field.metadata for end in ("ge", "gt", "le", "lt") if hasattr(part, end)]
+    return {end: getattr(part, end) for end, part in ends}
+
+
+def _sentence(cls: type, error: ValidationError, settings: Mapping[str, Any]) -> UserError:
+    # Of all that is wrong, the first.
+    first = error.errors(include_url=False)[0]
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, UserError):  # one of our own sentences already
+        return own
+    name, kind = str(first["loc"][0]), first["type"]
+    if name not in _fields(cls):
+        return _unknown(name, _fields(cls))
+    if name not in settings:
+        return _missing(name)
+    field, value = _fields(cls)[name], settings[name]
+    if kind == "literal_error":
+        return TrainingError(f"{name} is one of {', '.join(map(repr, choices(name)))}, not {value!r}.")
+    if kind.startswith(("greater", "less")):
+        limits = _limits(field)
+        low, high = (limits.get(a, limits.get(b)) for a, b in (("ge", "gt"), ("le", "lt")))
+        if field.annotation is float and None not in (low, high):
+            return TrainingError(f"{field.title or name} lies between {low:g} and {high:g}, not at {value}.")
+        bound = f"{low:,} or more" if kind.startswith("greater") else f"{high:,} or less"
+        return TrainingError(f"{name} is {bound}, not {value}.")
+    wanted = "two numbers" if name == "scale" else _WANTED[field.annotation]
+    return TrainingError(f"{name} is {wanted}, not {value!r}.")
+
+
+def _unknown(name: str, known: Iterable[str]) -> TrainingError:
+    return TrainingError(f"There is no setting {name!r}: choose from {', '.join(sorted(known))}.")
+
+
+def _missing(name: str) -> TrainingError:
+    return TrainingError(f"The setting {name!r} is missing: add it.")

@@ -1,9 +1,12 @@
 """Who may train on this installation, and how much."""
 
 import hmac
+import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 from segdemo.core import settings
+from segdemo.core.attempts import Attempts
 from segdemo.errors import UserError
 from segdemo.runs import processes
 
@@ -16,6 +19,7 @@ class PolicyError(RunError):
     """The settings of this installation do not allow it."""
 
 
+_tokens = Attempts(free=20, longest=60)  # in this process; everybody waits, so not for long
 _VARIABLES = {
     "training": "SEGDEMO_TRAINING",
     "token": "SEGDEMO_TRAINING_TOKEN",
@@ -68,7 +72,7 @@ class Policy:
     keep_runs: float = 100
 
     @classmethod
-    def from_env(cls):
+    def from_env(cls) -> Self:
         """The policy of this installation. Raises SettingError, PolicyError."""
         policy = cls(**{field: settings.read(variable) for field, variable in _VARIABLES.items()})
         if policy.training is None:
@@ -77,20 +81,27 @@ class Policy:
             raise PolicyError("SEGDEMO_TRAINING=token needs SEGDEMO_TRAINING_TOKEN to be set.")
         return policy
 
-    def permit(self, token="", user=""):
+    def permit(self, token: str = "", user: str = "") -> None:
         """Raise PolicyError unless somebody with this token, signed in as ``user`` (or ""), may train."""
-        if processes.fcntl is None:
+        if not processes.CAN_LOCK:
             raise PolicyError("Training from the page needs Linux or macOS: use the command line here.")
         if self.training == "off":
             raise PolicyError("Training is switched off here: set SEGDEMO_TRAINING to allow it.")
         if self.training == "users" and not user:
             raise PolicyError("Sign in first: only those who are signed in may train here.")
-        if self.training == "token" and not hmac.compare_digest(str(token).encode(), self.token.encode()):
-            raise PolicyError(
-                "Give the training token of this installation first: without it nobody may train."
-            )
+        if self.training == "token":
+            if left := _tokens.seconds_left("token"):
+                raise PolicyError(
+                    f"Too many wrong tokens were given: try again in {math.ceil(left)} seconds."
+                )
+            if not hmac.compare_digest(str(token).encode("utf-8", "replace"), self.token.encode()):
+                if token:
+                    _tokens.wrong("token")
+                raise PolicyError(
+                    "Give the training token of this installation first: without it nobody may train."
+                )
 
     @property
-    def memory_bytes(self):
+    def memory_bytes(self) -> float:
         """What a run may use."""
         return self.max_memory_gb * 1e9 or 0.75 * processes.machine_memory()

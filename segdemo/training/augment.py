@@ -8,28 +8,30 @@ One protocol: an operation takes ``(image, mask)`` and returns ``(image, mask)``
   neighbour, and every pixel from outside the photo is void.
 
 Whatever moves pixels uses the same window for both. Random operations take ``seed``, an int32 or int64
-tensor (2,): the same seed gives the same result, and without one every call draws its own. ``compose``
-chains operations and gives each its own seed.
+tensor (2,): the same seed gives the same result. ``compose`` chains operations and gives each its own seed.
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from segdemo.core.labels import VOID
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)  # RGB, 0..255; the filling of padding, as in DeepLab's code
+Pair = tuple[tf.Tensor, tf.Tensor]  # an image and its mask, or a batch of them
+Operation = Callable[..., Pair]  # (image, mask, seed=...)
 _OUTSIDE = -1e9  # marks pixels from outside the photo
 
 # NTSC's luma and two colour differences, in which a change of hue is a rotation and of saturation a factor.
 _RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
-def compose(*operations):
+def compose(*operations: Operation) -> Operation:
     """One operation that applies ``operations`` in order, each with a seed of its own."""
 
-    def composed(image, mask, seed=None):
-        seeds = tf.random.split(_seed(seed), max(len(operations), 1))
+    def composed(image, mask, seed):
+        seeds = tf.random.split(seed, max(len(operations), 1))
         for i, operation in enumerate(operations):
             image, mask = operation(image, mask, seed=seeds[i])
         return image, mask
@@ -37,74 +39,42 @@ def compose(*operations):
     return composed
 
 
-def resize(image, mask, size, seed=None):
+def resize(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int]) -> Pair:
     """Resize to ``size``, squashing if the shape differs: bilinear for the image, nearest for the mask.
 
     Args:
         image: (H, W, 3). mask: (H, W).
         size: (height, width) in pixels.
-        seed: unused; every operation takes one.
     """
     image = tf.cast(image, tf.float32)  # TensorFlow resizes floats in two thirds of the time of bytes
     return tf.image.resize(image, size, "bilinear"), resize_mask(mask, size)
 
 
-def resize_mask(mask, size):
+def resize_mask(mask: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Nearest-neighbour resize of ids, pixel centres aligned: (H, W) to (height, width), same dtype."""
     step = tf.cast(tf.shape(mask), tf.float32) / tf.cast(tf.stack(size), tf.float32)
     rows = _centres(size[0], step[0] / 2, step[0])
     return _pick(mask, rows, _centres(size[1], step[1] / 2, step[1]))
 
 
-def pad(image, mask, size):
-    """Pad below and to the right to at least ``size``; larger sides stay as they are.
-
-    Args:
-        image: (H, W, 3). mask: (H, W).
-        size: (height, width) in pixels.
-
-    Returns:
-        image and mask, each of the dtype it had. The padding is ``IMAGENET_MEAN``, rounded if the image is uint8, and
-        void.
-    """
-    image = tf.convert_to_tensor(image)
-    missing = tf.maximum(tf.stack(size) - tf.shape(mask), 0)
-
-    def padded():
-        paddings = tf.stack([tf.zeros_like(missing), missing], axis=1)  # (2, 2)
-        # Shifted, so that the zeros of the padding become the filling.
-        shifted = tf.cast(image, tf.float32) - IMAGENET_MEAN
-        filled = tf.pad(shifted, tf.concat([paddings, [[0, 0]]], axis=0)) + IMAGENET_MEAN
-        filled = tf.cast(tf.round(filled) if image.dtype.is_integer else filled, image.dtype)
-        return filled, tf.pad(mask, paddings, constant_values=VOID)
-
-    return tf.cond(tf.reduce_any(missing > 0), padded, lambda: (tf.identity(image), tf.identity(mask)))
-
-
-def random_flip(image, mask, seed=None):
+def random_flip(image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor) -> Pair:
     """Mirror both left to right, or neither, with equal chance."""
-    flip = tf.random.stateless_uniform([], _seed(seed)) < 0.5
+    flip = tf.random.stateless_uniform([], seed) < 0.5
     return tf.cond(
-        flip,
-        lambda: (tf.reverse(image, axis=[1]), tf.reverse(mask, axis=[1])),
-        lambda: (image, mask),
+        flip, lambda: (tf.reverse(image, axis=[1]), tf.reverse(mask, axis=[1])), lambda: (image, mask)
     )
 
 
-def random_crop(image, mask, size, seed=None):
+def random_crop(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int], seed: tf.Tensor) -> Pair:
     """Cut the same random window out of both; every position is as likely as another.
-
-    A side shorter than the crop is padded first (see ``pad``), and a photo of exactly the crop's size is
-    returned as it is.
 
     Args:
         image: (H, W, 3). mask: (H, W).
-        size: (height, width) in pixels.
+        size: (height, width) in pixels, at most (H, W).
         seed: (2,), see the module.
     """
     height, width = size
-    image, mask = pad(image, mask, size)
-    seeds = tf.random.split(_seed(seed), 2)
+    seeds = tf.random.split(seed, 2)
     room = tf.shape(mask) - [height, width]
     top = tf.random.stateless_uniform([], seeds[0], 0, room[0] + 1, tf.int32)  # the last position counts too
     left = tf.random.stateless_uniform([], seeds[1], 0, room[1] + 1, tf.int32)
@@ -112,7 +82,15 @@ def random_crop(image, mask, size, seed=None):
     return image, tf.ensure_shape(mask[top : top + height, left : left + width], (height, width))
 
 
-def random_warp(image, mask, size, scale=(0.5, 2.0), aspect=1.0, reference=None, seed=None):
+def random_warp(
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    aspect: float,
+    reference: float,
+    seed: tf.Tensor,
+) -> Pair:
     """Scale jitter, crop with padding and mirror in a single resampling, the cheapest way to a training crop.
 
     Along each axis the crop lies anywhere inside the photo if the photo is larger, and the photo anywhere
@@ -125,19 +103,16 @@ def random_warp(image, mask, size, scale=(0.5, 2.0), aspect=1.0, reference=None,
         scale: smallest and largest magnification; it is drawn log-uniformly.
         aspect: largest factor by which width may grow relative to height, and height to width; 1 keeps the
             ratio.
-        reference: if given, magnification 1 brings the photo's long side to this many pixels, so that
-            photos kept at different resolutions look alike. By default magnification 1 keeps the photo's
-            own pixels.
+        reference: magnification 1 brings the photo's long side to this many pixels, so that photos kept at
+            different resolutions look alike.
         seed: (2,), see the module.
 
     Returns:
         image (height, width, 3) and mask (height, width).
     """
-    seeds = tf.random.split(_seed(seed), 5)
+    seeds = tf.random.split(seed, 5)
     shape = tf.cast(tf.shape(mask), tf.float32)
-    factor = _log_uniform(scale, seeds[0])
-    if reference is not None:
-        factor *= reference / tf.reduce_max(shape)
+    factor = _log_uniform(scale, seeds[0]) * (reference / tf.reduce_max(shape))
     stretch = tf.sqrt(_log_uniform((1 / aspect, aspect), seeds[1]))
     step = tf.stack([stretch / factor, 1 / (stretch * factor)])  # source pixels per crop pixel, (y, x)
     room = shape - step * size
@@ -148,7 +123,14 @@ def random_warp(image, mask, size, scale=(0.5, 2.0), aspect=1.0, reference=None,
     return warp(image, mask, size, start, step, mirrored)
 
 
-def warp(image, mask, size, start, step, mirrored=False):
+def warp(
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    size: tuple[int, int],
+    start: tf.Tensor,
+    step: tf.Tensor,
+    mirrored: tf.Tensor | bool = False,
+) -> Pair:
     """Resample an axis-aligned window of both in one go: bilinear for the image, nearest for the mask.
 
     Same result as ``ImageProjectiveTransformV3`` in a third of the time.
@@ -187,32 +169,36 @@ def warp(image, mask, size, start, step, mirrored=False):
     return image, tf.ensure_shape(tf.where(inside, picked, tf.cast(VOID, mask.dtype)), size)
 
 
-def random_color(image, mask, hue=0.1, brightness=0.1, contrast=(0.8, 1.2), seed=None):
+def random_color(
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    seed: tf.Tensor,
+    hue: float = 0.1,
+    brightness: float = 0.1,
+    contrast: tuple[float, float] = (0.8, 1.2),
+) -> Pair:
     """Change hue, brightness and contrast of the image as ``tf.image`` does; the mask stays as it is.
 
-    Compiled by XLA for images of known size, which takes a quarter of the time of ``tf.image``'s own
+    Compiled by XLA, for each size of an image once, which takes a quarter of the time of ``tf.image``'s own
     operations.
 
     Args:
-        image: (H, W, 3), 0..255.
+        image: (H, W, 3), 0..255, of known size. mask: (H, W). seed: (2,), see the module.
         hue: largest shift, in turns of the HSV hue circle.
         brightness: largest shift, as a share of the whole range 0..255.
         contrast: smallest and largest factor on the distance from each channel's mean.
-        seed: (2,), see the module.
 
     Returns:
         image float32, clipped to 0..255, and the mask.
     """
-    seeds = tf.random.split(_seed(seed), 3)
+    seeds = tf.random.split(seed, 3)
     turn = tf.random.stateless_uniform([], seeds[0], -hue, hue)
     shift = 255.0 * tf.random.stateless_uniform([], seeds[1], -brightness, brightness)
     gain = tf.random.stateless_uniform([], seeds[2], *contrast)
-    image = tf.convert_to_tensor(image)
-    # XLA compiles for one shape: for photos of all sizes it would do little else.
-    change = _change_color_compiled if image.shape.is_fully_defined() else _change_color
-    return change(image, turn, shift, gain), mask
+    return _change_color(tf.convert_to_tensor(image), turn, shift, gain), mask
 
 
+@tf.function(jit_compile=True)
 def _change_color(image, turn, shift, gain):
     image = tf.cast(image, tf.float32)
     red, green, blue = tf.unstack(image, axis=-1)
@@ -240,18 +226,21 @@ def _change_color(image, turn, shift, gain):
     )
 
 
-_change_color_compiled = tf.function(_change_color, jit_compile=True)
-
-
 def random_color_matrix(
-    image, mask, hue=0.1, saturation=(0.8, 1.2), brightness=0.1, contrast=(0.8, 1.2), seed=None
-):
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    seed: tf.Tensor,
+    hue: float = 0.1,
+    saturation: tuple[float, float] = (0.8, 1.2),
+    brightness: float = 0.1,
+    contrast: tuple[float, float] = (0.8, 1.2),
+) -> Pair:
     """Change hue, saturation, brightness and contrast in one matrix product; the mask stays as it is.
 
     Hue is a rotation and saturation a factor in the chroma plane of YIQ, so that luma is kept, unlike in HSV.
     Arguments and result as ``random_color``; ``saturation`` is the smallest and largest factor.
     """
-    seeds = tf.random.split(_seed(seed), 4)
+    seeds = tf.random.split(seed, 4)
     turn = 2 * math.pi * tf.random.stateless_uniform([], seeds[0], -hue, hue)
     chroma = tf.random.stateless_uniform([], seeds[1], *saturation)
     shift = 255.0 * tf.random.stateless_uniform([], seeds[2], -brightness, brightness)
@@ -268,7 +257,9 @@ def random_color_matrix(
     return tf.reshape(tf.clip_by_value(pixels, 0.0, 255.0), tf.shape(image)), mask
 
 
-def copy_paste(images, masks, chance=0.5, background=0, seed=None):
+def copy_paste(
+    images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, chance: float = 0.5, background: int | None = 0
+) -> Pair:
     """Paste the objects of each photo onto the next photo of the batch.
 
     Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (CVPR
@@ -281,14 +272,20 @@ def copy_paste(images, masks, chance=0.5, background=0, seed=None):
         seed: (2,), see the module.
     """
     donors, donor_masks = tf.roll(images, 1, axis=0), tf.roll(masks, 1, axis=0)
-    receives = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1], _seed(seed)) < chance
+    receives = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1], seed) < chance
     pasted = (donor_masks != VOID) & receives
     if background is not None:
         pasted &= donor_masks != background
     return tf.where(pasted[..., None], donors, images), tf.where(pasted, donor_masks, masks)
 
 
-def cutmix(images, masks, chance=0.5, sides=(0.3, 0.8), seed=None):
+def cutmix(
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    seed: tf.Tensor,
+    chance: float = 0.5,
+    sides: tuple[float, float] = (0.3, 0.8),
+) -> Pair:
     """Replace a box of each photo by what the next photo of the batch has there, label map included.
 
     Yun et al., "CutMix", ICCV 2019, arXiv:1905.04899, for label maps.
@@ -300,7 +297,7 @@ def cutmix(images, masks, chance=0.5, sides=(0.3, 0.8), seed=None):
         seed: (2,), see the module.
     """
     shape = tf.shape(masks)
-    seeds = tf.random.split(_seed(seed), 3)
+    seeds = tf.random.split(seed, 3)
     size = tf.random.stateless_uniform([2, shape[0], 1], seeds[0], *sides)
     start = tf.random.stateless_uniform([2, shape[0], 1], seeds[1]) * (1 - size)
     receives = tf.random.stateless_uniform([shape[0], 1, 1], seeds[2]) < chance
@@ -311,30 +308,6 @@ def cutmix(images, masks, chance=0.5, sides=(0.3, 0.8), seed=None):
     box = rows[:, :, None] & columns[:, None, :] & receives
     images = tf.where(box[..., None], tf.roll(images, 1, axis=0), images)
     return images, tf.where(box, tf.roll(masks, 1, axis=0), masks)
-
-
-def mixup(images, masks, chance=0.2, shares=(0.15, 0.5), seed=None):
-    """Blend photos with the second next photo of the batch; what a blended pixel shows is void.
-
-    Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412. For a teacher that looks at the blend itself (Beyer et al.,
-    "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022, arXiv:2106.05237).
-
-    Args:
-        images: (B, H, W, 3). masks: (B, H, W).
-        chance: share of photos that are blended.
-        shares: smallest and largest share of the other photo.
-        seed: (2,), see the module.
-
-    Returns:
-        images float32, masks.
-    """
-    seeds = tf.random.split(_seed(seed), 2)
-    blended = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1], seeds[0]) < chance
-    share = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1, 1], seeds[1], *shares)
-    share = share * tf.cast(blended[..., None], tf.float32)
-    images = tf.cast(images, tf.float32)
-    mixed = images * (1 - share) + tf.roll(images, 2, axis=0) * share
-    return mixed, tf.where(blended, tf.cast(VOID, masks.dtype), masks)
 
 
 def _places(count):
@@ -355,12 +328,6 @@ def _pick(mask, rows, columns):
 @tf.function(jit_compile=True)
 def _fill_outside(image):
     return tf.where(image == _OUTSIDE, tf.constant(IMAGENET_MEAN), image)
-
-
-def _seed(seed):
-    if seed is not None:
-        return seed
-    return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
 
 
 def _log_uniform(bounds, seed):

@@ -1,14 +1,19 @@
 """The batches of a run: what it learns from, and what it is watched on."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import tensorflow as tf
+
 from segdemo import zoo
+from segdemo.data.datasets import Dataset, Sample
+from segdemo.runs.config import TrainConfig
 from segdemo.training import augment, pipeline
 
 ASPECT = 1.15  # largest change of shape by "strong"
 # Each makes what ``pipeline.build`` calls resize and augment: what is done once a photo, and what anew each time.
-AUGMENTATIONS = {
+AUGMENTATIONS: dict[str, Callable[[TrainConfig, int], tuple[int | None, augment.Operation | None]]] = {
     "none": lambda config, size: (None, None),
     "flip": lambda config, size: (size, augment.random_flip),
     # *TensorFlow in Action*, chapter 8: enlarged to 444 pixels for crops of 384.
@@ -34,14 +39,17 @@ AUGMENTATIONS = {
 }
 
 
-def to_learn_from(config, dataset, size, done=0):
+def to_learn_from(
+    config: TrainConfig, dataset: Dataset, size: int, done: int = 0, mixing: Sequence[augment.Operation] = ()
+) -> tf.data.Dataset:
     """Batches of a run's training photos, without end.
 
     Args:
-        config: its TrainConfig, with the subset.
-        dataset: the ``datasets.Dataset`` that it names.
+        config: its settings, with the subset.
+        dataset: the one that they name.
         size: side of the crop in pixels.
         done: after how many steps a run goes on: what they have seen is not seen again in the same order.
+        mixing: what else is done to a whole batch, at the end.
 
     Returns:
         A ``tf.data.Dataset`` of images float32 (B, size, size, 3) in 0..255 and label maps uint8 (B, h, w) with
@@ -54,14 +62,13 @@ def to_learn_from(config, dataset, size, done=0):
     if config.repeat_threshold:
         probabilities = pipeline.repeat_factors(dataset, config.subset, config.repeat_threshold)
     resize, change = AUGMENTATIONS[config.augment](config, size)
-    mixing = []
+    mixed: list[augment.Operation] = []
     if config.copy_paste:
         background = dataset.label_set.background
-        mixing.append(partial(augment.copy_paste, chance=config.copy_paste, background=background))
+        mixed.append(partial(augment.copy_paste, chance=config.copy_paste, background=background))
     if config.cutmix:
-        mixing.append(partial(augment.cutmix, chance=config.cutmix))
-    if config.mixup:
-        mixing.append(partial(augment.mixup, chance=config.mixup))
+        mixed.append(partial(augment.cutmix, chance=config.cutmix))
+    mixed += mixing
     return pipeline.build(
         dataset,
         config.subset,
@@ -71,16 +78,14 @@ def to_learn_from(config, dataset, size, done=0):
         training=True,
         resize=resize,
         augment=change,
-        cache="folder" if resize else None,
-        augment_batch=augment.compose(*mixing) if mixing else None,
+        keep=resize is not None,
+        augment_batch=augment.compose(*mixed) if mixed else None,
         probabilities=probabilities,
         seed=config.seed + done,
-        repeat=True,
-        drop_remainder=True,
     )
 
 
-def to_watch(config, dataset, samples, size):
+def to_watch(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], size: int) -> tf.data.Dataset:
     """One pass over samples of a dataset, in order and as they are, otherwise as ``to_learn_from``."""
     return pipeline.build(
         replace(dataset, splits={"watched": tuple(sample.id for sample in samples)}),

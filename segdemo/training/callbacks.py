@@ -4,7 +4,9 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,11 +14,11 @@ from PIL import Image
 
 from segdemo.core import label_maps
 from segdemo.core.files import read_json, write_json
-from segdemo.core.labels import VOID
+from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import read_photo
-from segdemo.data.datasets import read_label_map
-from segdemo.runs.config import TrainingError
-from segdemo.training.checkpoints import save_weights
+from segdemo.data.datasets import Dataset, Sample, read_label_map
+from segdemo.runs.config import TrainConfig, TrainingError
+from segdemo.training.checkpoints import Checkpoints, save_weights
 
 CHECKPOINT_SECONDS = 120
 PROGRESS_SECONDS = 1.0
@@ -32,28 +34,28 @@ class CancelledError(Exception):
 class RunFolder:
     """The files of a run that tell how it is doing."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path | str):
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._status = {"pid": os.getpid(), "started": time.time()}
 
-    def write(self, name, data):
+    def write(self, name: str, data: Any) -> None:
         """Replace a JSON file atomically."""
         write_json(self.path / name, data, default=float)
 
-    def status(self, **changes):
+    def status(self, **changes: Any) -> None:
         """Merge ``changes`` into ``status.json`` and beat its heart."""
         self._status.update(changes, heartbeat=time.time())
         self.write("status.json", self._status)
 
-    def event(self, kind, **data):
+    def event(self, kind: str, **data: Any) -> None:
         """Append a line to ``events.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), "kind": kind, **data}, default=float)
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     @property
-    def last_state(self):
+    def last_state(self) -> str | None:
         """The state that the last one to train in this folder left behind, or None."""
         try:
             return read_json(self.path / "status.json").get("state")
@@ -61,7 +63,7 @@ class RunFolder:
             return None
 
     @property
-    def cancel_requested(self):
+    def cancel_requested(self) -> bool:
         """Whether somebody asked to stop."""
         return (self.path / "cancel").exists()
 
@@ -69,16 +71,16 @@ class RunFolder:
 class Recorder(keras.callbacks.Callback):
     """Writes progress and scores to the run's files; stops on a loss that is not a number."""
 
-    def __init__(self, run, epochs, steps, batch, skipped):
+    def __init__(self, run: RunFolder, epochs: int, steps: int, batch: int, skipped: int):
         super().__init__()
         self.run, self.epochs, self.steps, self.batch, self.skipped = run, epochs, steps, batch, skipped
         self.epoch = self.step = 0
         self._beat = self._since = 0.0
         self._since_step = 0
-        self._worked = None  # when the last step ended
+        self._worked: float | None = None  # when the last step ended
         self._between = 0.0  # seconds from the last step of an epoch to the next epoch
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch, self.step = epoch, self.skipped
         self._since, self._since_step = time.monotonic(), self.step
         if self._worked is not None:
@@ -87,7 +89,7 @@ class Recorder(keras.callbacks.Callback):
             epoch=epoch, epochs=self.epochs, step=self.step, steps=self.steps, message="Training."
         )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.step = self.skipped + batch + 1
         if not math.isfinite(logs["loss"]):
             raise TrainingError(
@@ -114,76 +116,61 @@ class Recorder(keras.callbacks.Callback):
         self.run.status(**progress)
         self.run.event("progress", **progress, **{k: round(float(v), 5) for k, v in logs.items()})
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Any = None) -> None:
         self.run.status(message="Validating.")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.run.event("epoch", epoch=epoch + 1, **{k: float(v) for k, v in (logs or {}).items()})
         self.run.status(epoch=epoch + 1, step=0)
         self.skipped = 0
-
-
-class BlockProgress(keras.callbacks.Callback):
-    """Progress of the blocks that learn from a teacher's, before the training proper; stops on request."""
-
-    def __init__(self, run, steps):
-        super().__init__()
-        self.run, self.steps = run, steps
-        self._beat = 0.0
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"The blocks' error became {logs['loss']} in step {batch + 1}: "
-                "start again with a lower block_learning_rate."
-            )
-        if self.run.cancel_requested:
-            raise CancelledError
-        if batch + 1 == self.steps or time.monotonic() - self._beat >= PROGRESS_SECONDS:
-            self._beat = time.monotonic()
-            self.run.status(step=batch + 1, steps=self.steps)
-            self.run.event("blocks", step=batch + 1, **{k: round(float(v), 5) for k, v in logs.items()})
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
     """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
     stops on request, with the last state saved."""
 
-    def __init__(self, checkpoints, recorder, state, run, patient=()):
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        recorder: Recorder,
+        state: dict[str, Any] | None,
+        run: RunFolder,
+        patient: Sequence[keras.callbacks.Callback] = (),
+    ):
         super().__init__()
         self.checkpoints, self.recorder, self.run, self._patient = checkpoints, recorder, run, patient
         self.best = state["best"] if state else NO_SCORE
         self._saved = time.monotonic()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         # Keras lets patience begin anew with every fit; a run that was stopped goes on counting.
         counted = (self.checkpoints.state() or {}).get("patience", {})
         for callback in self._patient:
             for name, value in counted.get(type(callback).__name__, {}).items():
                 setattr(callback, name, value)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         cancelled = self.run.cancel_requested
         if cancelled or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
             self._save(self.recorder.epoch, self.recorder.step)
         if cancelled:
             raise CancelledError
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Any = None) -> None:
         self._save(self.recorder.epoch, self.recorder.step)
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.run.cancel_requested:
             raise CancelledError
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Any = None) -> None:
         score = (logs or {}).get("mean_iou")
         if score is not None and score > self.best:
             save_weights(self.model, self.checkpoints.best)
             self.best = float(score)
             self.run.status(best=self.best)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._save(epoch + 1, 0)
 
     def _save(self, epoch, step):
@@ -195,16 +182,18 @@ class SaveCheckpoints(keras.callbacks.Callback):
 class Samples(keras.callbacks.Callback):
     """After every epoch, a picture of the same photos: input, truth, prediction."""
 
-    def __init__(self, model, samples, label_set, folder):
+    def __init__(
+        self, model: keras.Model, samples: Sequence[Sample], label_set: LabelSet, folder: Path | str
+    ):
         super().__init__()
         step = max(1, len(samples) // SAMPLE_PHOTOS)
         self._shown, self._label_set, self._folder = samples[::step][:SAMPLE_PHOTOS], label_set, Path(folder)
         self._network = model  # shares its weights with the model being trained
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch + 1
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Any = None) -> None:
         self._folder.mkdir(exist_ok=True)
         rows = [self._row(sample) for sample in self._shown]
         width = max(row.shape[1] for row in rows)
@@ -229,11 +218,11 @@ class Samples(keras.callbacks.Callback):
 class Curves(keras.callbacks.Callback):
     """Draws ``curves.png`` from ``log.csv`` after every epoch: loss and mean IoU, training and validation."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path | str):
         super().__init__()
         self._folder = Path(folder)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         from matplotlib.figure import Figure  # not needed to start training
 
         events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
@@ -252,7 +241,16 @@ class Curves(keras.callbacks.Callback):
         figure.savefig(self._folder / "curves.png", dpi=110)
 
 
-def for_run(config, run, checkpoints, state, recorder, model, validation, dataset):
+def for_run(
+    config: TrainConfig,
+    run: RunFolder,
+    checkpoints: Checkpoints,
+    state: dict[str, Any] | None,
+    recorder: Recorder,
+    model: keras.Model,
+    validation: Sequence[Sample],
+    dataset: Dataset,
+) -> list[keras.callbacks.Callback]:
     """Those of a run, in the order in which they have to act."""
     out = run.path
     patient = []  # before the checkpoints, which keep what these have counted
@@ -277,7 +275,7 @@ def for_run(config, run, checkpoints, state, recorder, model, validation, datase
     return chosen
 
 
-def rss_mb():
+def rss_mb() -> int | None:
     """Memory of this process in megabytes, or None where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -5,6 +5,9 @@ import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from segdemo.core.files import read_json, write_json
 
@@ -12,13 +15,13 @@ from segdemo.core.files import read_json, write_json
 class Checkpoints:
     """The last and the best weights of a run; ``state.json`` names the last complete one."""
 
-    def __init__(self, folder, classes=None):
+    def __init__(self, folder: Path | str, classes: int | None = None):
         self.folder, self.classes = Path(folder), classes
         self.folder.mkdir(parents=True, exist_ok=True)
         for left_over in self.folder.glob("partial-*.weights.h5"):  # by one that was killed while it wrote
             left_over.unlink()
 
-    def state(self):
+    def state(self) -> dict[str, Any] | None:
         """What the last checkpoint is, or None: ``{"file", "epoch", "step", "best", "classes", "patience"}``."""
         try:
             state = read_json(self.folder / "state.json")
@@ -27,11 +30,18 @@ class Checkpoints:
         return state if (self.folder / state["file"]).is_file() else None
 
     @property
-    def best(self):
+    def last(self) -> Path:
+        """Path of the weights to go on from, if there is a ``state``."""
+        return self.folder / read_json(self.folder / "state.json")["file"]
+
+    @property
+    def best(self) -> Path:
         """Path of the weights that scored best on the validation photos."""
         return self.folder / "best.weights.h5"
 
-    def save(self, model, epoch, step, best, patience=None):
+    def save(
+        self, model: keras.Model, epoch: int, step: int, best: float, patience: dict[str, dict] | None = None
+    ) -> None:
         """Keep everything needed to go on: weights, optimizer state, how far it had come, and for how many
         epochs the loss has not fallen."""
         name = f"last-{epoch:04d}-{step:06d}.weights.h5"
@@ -44,7 +54,7 @@ class Checkpoints:
                 old.unlink()
 
 
-def save_weights(model, path):
+def save_weights(model: keras.Model, path: Path | str) -> None:
     """Write weights so that the file is either whole or not there. Raises OSError if there is no room for it."""
     path = Path(path)
     partial_path = path.with_name(f"partial-{os.getpid()}.weights.h5")

@@ -16,6 +16,8 @@ import math
 import re
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -46,7 +48,7 @@ class Step:
     output_shape: tuple[int, ...]
 
 
-def trace(model, height, width):
+def trace(model: keras.Model, height: int, width: int) -> list[Step]:
     """Every layer of a model at one input size, in the order they run; no number is computed.
 
     Args:
@@ -90,7 +92,7 @@ def trace(model, height, width):
     return steps
 
 
-def multiply_adds(step):
+def multiply_adds(step: Step) -> int:
     """Multiply-adds of one Step for one image, see the module's convention."""
     layer = step.layer
     if isinstance(layer, keras.layers.Dense):
@@ -106,7 +108,7 @@ def multiply_adds(step):
     return 0
 
 
-def facts(model, size):
+def facts(model: keras.Model, size: int) -> dict[str, Any]:
     """What ``architectures.json`` says of a model at a square input of ``size`` pixels.
 
     Returns:
@@ -159,19 +161,20 @@ class Block:
     """
 
     label: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     encoder: bool
     layers: list[str] = field(default_factory=list)
     sources: list[tuple[str, int]] = field(default_factory=list)
 
 
-def blocks(steps):
+def blocks(steps: list[Step]) -> dict[str, Block]:
     """The Steps of a network, gathered into Blocks: key to Block, in the order they run.
 
     Encoder layers belong to the stage c1..c5 whose feature map they lead to, others to what their names say.
     A layer whose name says nothing is a block of its own; one that only crops joins the block before it.
     """
-    found, home = {}, {steps[0].inputs[0]: ("image", steps[0].input_shape[1])}
+    found: dict[str, Block] = {}
+    home = {steps[0].inputs[0]: ("image", steps[0].input_shape[1])}
     stages = _stages(steps)
     for step in steps:
         stage = stages.get(id(step))
@@ -232,7 +235,7 @@ def _block_of(name):
 BOX, GAP, TALL, ROW, LEFT, TOP = 29, 9, 25, 40, 27, 14  # pixels: box width and height, distances, margins
 
 
-def diagram(steps, name):
+def diagram(steps: list[Step], name: str) -> str:
     """An inline SVG of the network: one box a block, left to right as they run, lower where resolution is lower.
 
     Each box holds the block's label and its channels; the scale on the left gives its height and width as a
@@ -242,7 +245,7 @@ def diagram(steps, name):
     """
     graph = blocks(steps)
     height = steps[0].input_shape[1]
-    columns = {}
+    columns: dict[str, int] = {}
     for key, block in graph.items():
         columns[key] = 1 + max((columns[source] for source, _ in block.sources), default=-1)
     level = {key: round(math.log2(height / block.shape[0])) for key, block in graph.items()}
@@ -328,7 +331,7 @@ def _box(place, block, height):
     )
 
 
-def write(path=zoo.ARCHITECTURES):
+def write(path: Path = zoo.ARCHITECTURES) -> None:
     """Build every architecture of ``zoo.SPECS`` and write what there is to know of them to a JSON file."""
     found = {}
     for spec in zoo.SPECS.values():

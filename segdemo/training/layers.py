@@ -1,13 +1,17 @@
 """Layers the segmentation networks share. Every tensor is channels-last: (B, H, W, C)."""
 
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from segdemo.errors import UserError
 from segdemo.training.kernels import has_atrous_gradient
 
 SERIAL = "segdemo"
+Tensor = Any  # of TensorFlow, of Keras or an array
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -16,15 +20,14 @@ class AtrousConv2D(keras.layers.Conv2D):
 
     On TensorFlow, ``keras.layers.Conv2D(dilation_rate > 1)`` becomes SpaceToBatchND, Conv2D, BatchToSpaceND
     on the CPU, which is two to eight times slower and clutters the exported graph. This layer calls
-    ``tf.nn.conv2d(dilations=...)`` there and Keras's own convolution on the other backends. Where TensorFlow has no
-    gradient of that, the gradient is that of Keras's way. Arguments, weights and results are those of
+    ``tf.nn.conv2d(dilations=...)``. Where TensorFlow has no gradient of that, the gradient is that of Keras's way.
+    Arguments, weights and results are those of
     ``keras.layers.Conv2D``.
     """
 
-    def convolution_op(self, inputs, kernel):
-        if keras.backend.backend() != "tensorflow" or self.groups > 1:
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        if self.groups > 1:
             return super().convolution_op(inputs, kernel)
-        import tensorflow as tf
 
         def convolved(inputs, kernel):
             return tf.nn.conv2d(
@@ -58,8 +61,8 @@ class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
     Arguments, weights and results are those of ``keras.layers.DepthwiseConv2D``.
     """
 
-    def call(self, inputs, training=None):
-        if keras.backend.backend() != "tensorflow" or self.dilation_rate == (1, 1) or training:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if self.dilation_rate == (1, 1) or training:
             return super().call(inputs)
         rate = self.dilation_rate[0]
         height, width, channels, multiplier = self.kernel.shape
@@ -87,13 +90,13 @@ class Preprocess(keras.layers.Layer):
 
     STYLES = ("tf", "caffe", "lite", "unit")
 
-    def __init__(self, style, **kwargs):
+    def __init__(self, style: str, **kwargs: Any):
         super().__init__(**kwargs)
         if style not in self.STYLES:
             raise UserError(f"Preprocess style is one of {', '.join(self.STYLES)}, not {style!r}.")
         self.style = style
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         images = ops.cast(images, self.compute_dtype)
         if self.style == "tf":
             return images / 127.5 - 1.0
@@ -104,9 +107,6 @@ class Preprocess(keras.layers.Layer):
         mean = ops.cast([103.939, 116.779, 123.68], self.compute_dtype)  # B, G, R
         return images[..., ::-1] - mean
 
-    def get_config(self):
-        return {**super().get_config(), "style": self.style}
-
 
 @keras.saving.register_keras_serializable(SERIAL)
 class ResizeLike(keras.layers.Layer):
@@ -116,26 +116,21 @@ class ResizeLike(keras.layers.Layer):
     run time.
     """
 
-    def __init__(self, factor=1, **kwargs):
+    def __init__(self, factor: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
         self.factor = int(factor)
 
-    def call(self, features, like):
-        if keras.backend.backend() != "tensorflow":
-            size = [self.factor * side for side in ops.shape(like)[1:3]]
-            return ops.image.resize(features, size, interpolation="bilinear")
-        import tensorflow as tf  # keras.ops.image.resize takes no size known only at run time
-
+    def call(self, features: Tensor, like: Tensor) -> Tensor:
+        # keras.ops.image.resize takes no size known only at run time.
         return tf.cast(
             tf.image.resize(features, self.factor * tf.shape(like)[1:3], "bilinear"), features.dtype
         )
 
-    def compute_output_shape(self, features_shape, like_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], like_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         size = (None if side is None else self.factor * side for side in like_shape[1:3])
         return (features_shape[0], *size, features_shape[-1])
-
-    def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -149,23 +144,20 @@ class PadToMultiple(keras.layers.Layer):
     Call: (B, H, W, C) to (B, ceil(H / multiple) * multiple, ceil(W / multiple) * multiple, C).
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.multiple = int(multiple)
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         height, width = ops.shape(features)[1:3]
         below, right = -height % self.multiple, -width % self.multiple
         if isinstance(below, int) and isinstance(right, int) and below == right == 0:
             return features
         return ops.pad(features, [[0, 0], [0, below], [0, right], [0, 0]])
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         height, width = (None if n is None else n + -n % self.multiple for n in shape[1:3])
         return (shape[0], height, width, shape[3])
-
-    def get_config(self):
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -175,38 +167,31 @@ class CropLike(keras.layers.Layer):
     Call: ``(features (B, h, w, C), like (B, H, W, any))``, h >= H and w >= W, to (B, H, W, C).
     """
 
-    def call(self, features, like):
+    def call(self, features: Tensor, like: Tensor) -> Tensor:
         height, width = ops.shape(like)[1:3]
         return features[:, :height, :width, :]
 
-    def compute_output_shape(self, features_shape, like_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], like_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         return (features_shape[0], *like_shape[1:3], features_shape[-1])
 
 
-@keras.saving.register_keras_serializable(SERIAL)
-class BilinearInitializer(keras.initializers.Initializer):
+def bilinear_kernel(shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
     """Kernel of a transposed convolution that interpolates bilinearly, each channel by itself.
 
     For a stride s the kernel is 2s x 2s and holds, on the diagonal of its channels, the tent
     ``(1 - |i - c| / s) * (1 - |j - c| / s)`` with c = s - 1/2 (Long, Shelhamer, Darrell, 2015, section 3.3).
 
-    Call: shape (2s, 2s, channels, channels) of a ``Conv2DTranspose`` kernel.
-
-    Raises:
-        ValueError: the kernel is not square and even, or channels in and out differ.
+    Args:
+        shape: (2s, 2s, channels, channels).
+        dtype: Keras's own by default.
     """
-
-    def __call__(self, shape, dtype=None):
-        rows, columns, outputs, inputs = shape
-        if rows != columns or rows % 2 or outputs != inputs:
-            raise UserError(
-                "Bilinear upsampling needs an even square kernel and as many channels out as in, "
-                f"not a kernel of shape {tuple(shape)}."
-            )
-        stride = rows // 2
-        tent = 1.0 - np.abs(np.arange(rows) - (stride - 0.5)) / stride
-        kernel = np.einsum("i,j,oc->ijoc", tent, tent, np.eye(outputs))
-        return ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
+    rows, _, channels, _ = shape
+    stride = rows // 2
+    tent = 1.0 - np.abs(np.arange(rows) - (stride - 0.5)) / stride
+    kernel = np.einsum("i,j,oc->ijoc", tent, tent, np.eye(channels))
+    return ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -223,7 +208,7 @@ class LearnedUpsampling(keras.layers.Conv2DTranspose):
     Call: (B, h, w, channels) to (B, h * stride, w * stride, channels).
     """
 
-    def __init__(self, channels, stride, **kwargs):
+    def __init__(self, channels: int, stride: int, **kwargs: Any):
         self.channels, self.stride = int(channels), int(stride)
         super().__init__(
             self.channels,
@@ -231,17 +216,17 @@ class LearnedUpsampling(keras.layers.Conv2DTranspose):
             strides=self.stride,
             padding="same",
             use_bias=False,
-            kernel_initializer=BilinearInitializer(),
+            kernel_initializer=bilinear_kernel,
             **kwargs,
         )
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         x = ops.concatenate([features[:, :1], features, features[:, -1:]], 1)
         x = ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], 2)  # (B, h + 2, w + 2, C)
         x = super().call(x)
         return x[:, self.stride : -self.stride, self.stride : -self.stride]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "trainable": self.trainable,
@@ -260,14 +245,14 @@ class MaxPoolWithIndices(keras.layers.Layer):
     wins.
     """
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         maxima = ops.max_pool(features, 2, 2)
         indices = ops.full_like(maxima, 3, dtype="int32")
         for index, (i, j) in ((2, (1, 0)), (1, (0, 1)), (0, (0, 0))):
             indices = ops.where(features[:, i::2, j::2] == maxima, index, indices)
         return maxima, ops.stop_gradient(indices)
 
-    def compute_output_spec(self, features):
+    def compute_output_spec(self, features: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         batch, height, width, channels = features.shape
         if any(side is not None and side % 2 for side in (height, width)):
             raise UserError(f"Pooling with indices needs an even height and width, not {height} x {width}.")
@@ -285,14 +270,16 @@ class MaxUnpool(keras.layers.Layer):
     Call: ``(features (B, h, w, C), indices int32 (B, h, w, C))`` to (B, 2h, 2w, C).
     """
 
-    def call(self, features, indices):
+    def call(self, features: Tensor, indices: Tensor) -> Tensor:
         corners = [ops.where(indices == index, features, 0) for index in range(4)]
         upper, lower = ops.stack(corners[:2], 3), ops.stack(corners[2:], 3)  # (B, h, w, 2, C)
         _, height, width, channels = ops.shape(features)
         rows = [ops.reshape(row, (-1, height, 2 * width, channels)) for row in (upper, lower)]
         return ops.reshape(ops.stack(rows, 2), (-1, 2 * height, 2 * width, channels))
 
-    def compute_output_shape(self, features_shape, indices_shape):
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], indices_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
         if features_shape[-1] != indices_shape[-1]:
             raise UserError(
                 f"The pooling indices have {indices_shape[-1]} channels and the features "
@@ -314,17 +301,15 @@ class MonteCarloDropout(keras.layers.Dropout):
     ``1 / (1 - rate)``.
     """
 
-    def call(self, inputs, training=None):
-        if keras.backend.backend() != "tensorflow" or self.rate == 0:
-            return super().call(inputs, training=True)
-        import tensorflow as tf
-
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if self.rate == 0:
+            return inputs
         # Keras draws from StatelessRandomUniform, which has no counterpart in ONNX; RandomUniform has one.
         noise = tf.random.uniform(tf.shape(inputs), dtype=inputs.dtype)
         return tf.where(noise >= self.rate, inputs / (1.0 - self.rate), tf.zeros_like(inputs))
 
 
-def last_logits(model):
+def last_logits(model: keras.Model) -> keras.KerasTensor:
     """What a segmentation model gives before its last bilinear upsampling: a tensor (B, h, w, K).
 
     That is the output of its layer ``"fine_logits"``, else of ``"logits"``, else its own.
@@ -334,7 +319,9 @@ def last_logits(model):
     return last.output if last else model.output
 
 
-def conv_bn_relu(x, filters, kernel_size=3, rate=1, stride=1, name=None):
+def conv_bn_relu(
+    x: Tensor, filters: int, kernel_size: int = 3, rate: int = 1, stride: int = 1, name: str | None = None
+) -> Tensor:
     """Convolution without bias, BatchNorm, ReLU. (B, H, W, C) to (B, ceil(H / stride), ceil(W / stride), filters)."""
     x = AtrousConv2D(
         filters,

@@ -1,14 +1,15 @@
 """Segmentation losses from logits, with void left out.
 
-Every loss takes a label map (B, H, W) or (B, H, W, 1) of class ids 0..K-1 with 255 for void, logits
-(B, H, W, K), and optionally sample weights >= 0 (the third element of a dataset) of shape (B,), (B, 1),
-(B, H, W) or (B, H, W, 1). A pixel counts with ``sample weight x class weight``, a void pixel with 0, and
-sums are divided by the sum of those weights, so the value depends neither on the share of void nor on the
-scale of the weights. Without a single valid pixel a loss is 0 and so is its gradient.
+Every loss takes a label map (B, H, W) of class ids 0..K-1 with 255 for void, and logits (B, H, W, K). A pixel counts
+with the weight of its class, a void pixel with 0, and sums are divided by the sum of those weights, so the value
+depends neither on the share of void nor on the scale of the weights. Without a single valid pixel a loss is 0 and so
+is its gradient.
 
 Pixelwise cross-entropy: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015). Dice: Milletari, Navab, Ahmadi,
 "V-Net", arXiv:1606.04797 (2016). Median frequency balancing: Eigen and Fergus, arXiv:1411.4734 (2015).
 """
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -16,11 +17,10 @@ from keras import ops
 
 from segdemo.core.labels import VOID
 from segdemo.errors import UserError
+from segdemo.training.layers import Tensor
 
-SERIAL = "segdemo"
 
-
-def median_frequency_weights(pixel_counts, largest=10.0):
+def median_frequency_weights(pixel_counts: Sequence[int] | np.ndarray, largest: float = 10.0) -> np.ndarray:
     """Class weights that rise as a class gets rarer: the median class frequency divided by the class's own.
 
     Args:
@@ -44,67 +44,54 @@ def median_frequency_weights(pixel_counts, largest=10.0):
     return weights.astype(np.float32)
 
 
-class _SegmentationLoss(keras.losses.Loss):
-    """What the losses share: checked shapes and one weight for each pixel."""
+class SegmentationLoss(keras.losses.Loss):
+    """What the losses share: checked shapes and one weight for each pixel.
 
-    def __init__(self, class_weights=None, name=None, **kwargs):
-        super().__init__(name=name, **kwargs)
+    Args:
+        class_weights: K numbers >= 0, larger for rarer classes, as ``median_frequency_weights`` gives; None weighs
+            all classes alike.
+        name: name of the loss.
+
+    Raises:
+        UserError: negative weights; when called, shapes that do not fit, or not one weight for each class.
+    """
+
+    def __init__(self, class_weights: Sequence[float] | np.ndarray | None = None, name: str | None = None):
+        super().__init__(name=name)
         if class_weights is not None:
             class_weights = [float(weight) for weight in class_weights]
             if not all(np.isfinite(weight) and weight >= 0 for weight in class_weights):
                 raise UserError(f"Class weights are finite and not negative, unlike {class_weights}.")
         self.class_weights = class_weights
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
         """The loss as a float32 scalar. Keras's own reduction would divide by the number of pixels."""
         with keras.name_scope(self.name):
-            labels, logits = label_map_and_logits(y_true, y_pred)
-            weights = self.pixel_weights(labels, logits.shape[-1], sample_weight)
-            labels = ops.where(labels == VOID, 0, labels)  # any class will do: its weight is 0
-            return self.call(labels, logits, weights)
+            labels, logits = _checked(y_true, y_pred)
+            valid = labels != VOID
+            labels = ops.where(valid, labels, 0)  # any class will do: its weight is 0
+            return self.call(labels, logits, self._pixel_weights(labels, valid, logits.shape[-1]))
 
-    def pixel_weights(self, labels, num_classes, sample_weight=None):
-        """float32 (B, H, W): sample weight x class weight, 0 where void."""
-        valid = labels != VOID
+    def _pixel_weights(self, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
+        # float32 (B, H, W): the class's weight, 0 where void.
         weights = ops.cast(valid, "float32")
-        safe = ops.where(valid, labels, 0)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, "float32")
-            shape = sample_weight.shape
-            if len(shape) == 4 or (len(shape) == 2 and shape[-1] == 1):
-                sample_weight = ops.squeeze(sample_weight, -1)
-            if len(sample_weight.shape) == 1:
-                sample_weight = ops.reshape(sample_weight, (-1, 1, 1))
-            weights = weights * sample_weight
         if self.class_weights is not None:
             if len(self.class_weights) != num_classes:
                 raise UserError(
                     f"The loss has {len(self.class_weights)} class weights and the logits {num_classes} "
                     "classes: give one weight for each class."
                 )
-            weights = weights * ops.take(ops.cast(self.class_weights, "float32"), safe)
-        return ops.stop_gradient(weights)
-
-    def get_config(self):
-        return {**super().get_config(), "class_weights": self.class_weights}
+            weights = weights * ops.take(ops.cast(self.class_weights, "float32"), labels)
+        return weights
 
 
-def label_map_and_logits(y_true, y_pred):
-    """Label map int32 (B, H, W) and logits float32 (B, H, W, K), their shapes checked.
-
-    A trailing axis of one on the label map is dropped, never a batch, height or width of one.
-
-    Raises:
-        ValueError: shapes that do not fit, in one sentence.
-    """
-    y_true, logits = ops.convert_to_tensor(y_true), ops.cast(y_pred, "float32")
-    labels = ops.cast(y_true, "int32")
-    if len(labels.shape) == 4 and labels.shape[-1] == 1:
-        labels = ops.squeeze(labels, -1)
+def _checked(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    # Label map int32 (B, H, W) and logits float32 (B, H, W, K), or a UserError.
+    labels, logits = ops.cast(y_true, "int32"), ops.cast(y_pred, "float32")
     if len(logits.shape) != 4 or len(labels.shape) != 3:
         raise UserError(
-            "Expected a label map (B, H, W) or (B, H, W, 1) and logits (B, H, W, K), "
-            f"got shapes {tuple(y_true.shape)} and {tuple(logits.shape)}."
+            "Expected a label map (B, H, W) and logits (B, H, W, K), "
+            f"got shapes {tuple(labels.shape)} and {tuple(logits.shape)}."
         )
     if any(None not in (a, b) and a != b for a, b in zip(labels.shape, logits.shape, strict=False)):
         raise UserError(
@@ -114,34 +101,23 @@ def label_map_and_logits(y_true, y_pred):
     return labels, logits
 
 
-@keras.saving.register_keras_serializable(SERIAL)
-class CrossEntropy(_SegmentationLoss):
-    """Weighted cross-entropy, ``sum(w * -log p[label]) / sum(w)``.
+class CrossEntropy(SegmentationLoss):
+    """Weighted cross-entropy, ``sum(w * -log p[label]) / sum(w)``."""
 
-    Args:
-        class_weights: K numbers >= 0, larger for rarer classes, as ``median_frequency_weights`` gives; None
-            weighs all classes alike.
-        name: name of the loss.
+    def __init__(self, class_weights: Sequence[float] | np.ndarray | None = None):
+        super().__init__(class_weights, "cross_entropy")
 
-    Raises:
-        ValueError: negative weights, or not one for each class.
-    """
-
-    def __init__(self, class_weights=None, name="cross_entropy", **kwargs):
-        super().__init__(class_weights, name, **kwargs)
-
-    def call(self, labels, logits, weights):
+    def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
         return cross_entropy(labels, logits, weights)
 
 
-def cross_entropy(labels, logits, weights):
+def cross_entropy(labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     """Mean of -log softmax(logits)[label] under ``weights`` (B, H, W), a scalar. No label may be void."""
     values = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)  # (B, H, W)
     return ops.divide_no_nan(ops.sum(values * weights), ops.sum(weights))
 
 
-@keras.saving.register_keras_serializable(SERIAL)
-class Dice(_SegmentationLoss):
+class Dice(SegmentationLoss):
     """One minus the soft Dice coefficient, averaged over the classes that have truth in the batch.
 
     For class c, with p the softmax, t the one-hot truth and w the pixel weights, all summed over the batch::
@@ -149,26 +125,19 @@ class Dice(_SegmentationLoss):
         dice_c = (2 * sum(w p_c t_c) + smooth) / (sum(w p_c) + sum(w t_c) + smooth)
 
     Args:
-        smooth: in weighted pixels; keeps small classes from jumping between 0 and 1.
-        class_weights: as for ``CrossEntropy``.
-        name: name of the loss.
+        smooth: in pixels, 0 or more; keeps small classes from jumping between 0 and 1.
     """
 
-    def __init__(self, smooth=1.0, class_weights=None, name="dice", **kwargs):
-        super().__init__(class_weights, name, **kwargs)
-        if smooth < 0:
-            raise UserError(f"Dice's smoothing is 0 or more, not {smooth}.")
+    def __init__(self, smooth: float = 1.0):
+        super().__init__(name="dice")
         self.smooth = float(smooth)
 
-    def call(self, labels, logits, weights):
+    def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
         return dice_loss(labels, logits, weights, self.smooth)
 
-    def get_config(self):
-        return {**super().get_config(), "smooth": self.smooth}
 
-
-def dice_loss(labels, logits, weights, smooth=1.0):
-    """The value of ``Dice``, a scalar. Labels int32 (B, H, W) without void, logits (B, H, W, K)."""
+def dice_loss(labels: Tensor, logits: Tensor, weights: Tensor, smooth: float = 1.0) -> Tensor:
+    """The value of ``Dice``, a scalar. Labels int32 (B, H, W) without void, logits (B, H, W, K), weights (B, H, W)."""
     weights = ops.expand_dims(weights, -1)  # (B, H, W, 1)
     probability = ops.softmax(logits, axis=-1) * weights
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32")
@@ -179,26 +148,24 @@ def dice_loss(labels, logits, weights, smooth=1.0):
     return ops.divide_no_nan(ops.sum((1.0 - dice) * present), ops.sum(present))
 
 
-@keras.saving.register_keras_serializable(SERIAL)
-class CrossEntropyDice(CrossEntropy):
-    """``CrossEntropy + dice_weight * Dice``.
+class CrossEntropyDice(SegmentationLoss):
+    """``CrossEntropy + dice_weight * Dice``, both under the class weights.
 
     Args:
+        class_weights: as for ``SegmentationLoss``.
         dice_weight: factor on the Dice loss, 0 or more.
-        smooth: as for ``Dice``.
-        class_weights: as for ``CrossEntropy``; they act on both terms.
+        smooth: as for ``Dice``, in weighted pixels.
     """
 
-    def __init__(self, dice_weight=1.0, smooth=1.0, class_weights=None, name="cross_entropy_dice", **kwargs):
-        super().__init__(class_weights, name, **kwargs)
-        if smooth < 0 or dice_weight < 0:
-            raise UserError("Dice's smoothing and its weight are 0 or more.")
-        self.dice_weight = float(dice_weight)
-        self.smooth = float(smooth)
+    def __init__(
+        self,
+        class_weights: Sequence[float] | np.ndarray | None = None,
+        dice_weight: float = 1.0,
+        smooth: float = 1.0,
+    ):
+        super().__init__(class_weights, "cross_entropy_dice")
+        self.dice_weight, self.smooth = float(dice_weight), float(smooth)
 
-    def call(self, labels, logits, weights):
+    def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
         dice = dice_loss(labels, logits, weights, self.smooth)
         return cross_entropy(labels, logits, weights) + self.dice_weight * dice
-
-    def get_config(self):
-        return {**super().get_config(), "dice_weight": self.dice_weight, "smooth": self.smooth}

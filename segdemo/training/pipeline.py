@@ -1,8 +1,8 @@
 """From a dataset to batches: the tf.data pipeline.
 
-Ids are shuffled before anything is decoded, photos are decoded and augmented in parallel, and by default
-nothing is kept in memory but a few batches: what the same photo becomes every time is kept on the disk. Images
-stay RGB 0..255, since preprocessing belongs to the model.
+Ids are shuffled before anything is decoded, photos are decoded and augmented in parallel, and nothing is kept in
+memory but a few batches: what the same photo becomes every time is kept on the disk. Images stay RGB 0..255, since
+preprocessing belongs to the model.
 """
 
 import contextlib
@@ -10,146 +10,102 @@ import hashlib
 import math
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from segdemo.core.files import trim, write_atomic
-from segdemo.core.labels import PETS, VOID, LabelSet
 from segdemo.core.settings import home
-from segdemo.data.datasets import DatasetError, read_image, read_label_map
+from segdemo.data.datasets import Dataset, DatasetError, Sample, read_image, read_label_map
 from segdemo.data.index import by_class
-from segdemo.data.sources import identify, open_dataset
-from segdemo.errors import UserError
 from segdemo.training import augment as aug
 
-MEMORY_LIMIT = 2**31  # bytes that cache="memory" may take
 DISK_RESERVE = 2**31  # bytes that a cache folder leaves free on its disk
 FOLDER_LIMIT = 10 * 2**30  # bytes of the cache folder of this installation
 PREFETCH = 2  # batches; a deeper queue costs memory and hides nothing
+WORKERS = tf.data.AUTOTUNE  # parallel decoders
+
+Load = Callable[[tf.Tensor], aug.Pair]  # of the sample with an index
 
 
 def build(
-    dataset,
-    subset,
+    dataset: Dataset,
+    subset: str,
     *,
-    size,
-    batch,
-    training,
-    resize=None,
-    augment=None,
-    augment_batch=None,
-    mask_size=None,
-    cache=None,
-    seed=0,
-    class_weights=None,
-    probabilities=None,
-    repeat=False,
-    drop_remainder=False,
-    workers=tf.data.AUTOTUNE,
-):
+    size: int,
+    batch: int,
+    training: bool,
+    resize: int | None = None,
+    augment: aug.Operation | None = None,
+    augment_batch: aug.Operation | None = None,
+    mask_size: int | None = None,
+    keep: bool = False,
+    seed: int = 0,
+    probabilities: np.ndarray | None = None,
+) -> tf.data.Dataset:
     """A tf.data pipeline over one subset.
 
-    Order of things: ids, shuffle, decode, ``resize``, cache, ``augment``, batch, ``augment_batch``, mask size,
-    weights, repeat, prefetch. What is random comes after the cache, or it would be frozen by it. The same
-    seed gives the same batches, however many workers there are; every epoch is shuffled and augmented anew.
+    Order of things: ids, shuffle, decode, ``resize``, keep, ``augment``, batch, ``augment_batch``, mask size, repeat,
+    prefetch. What is random comes after what is kept, or it would be frozen by it. The same seed gives the same
+    batches, however many workers there are; every epoch is shuffled and augmented anew.
 
     Args:
-        dataset: a ``datasets.Dataset`` or a ``TFDSPets``.
+        dataset: what is read.
         subset: a key of ``dataset.splits``.
-        size: side of the square images in pixels, or (height, width).
+        size: side of the square images in pixels.
         batch: images a batch. A batch of one keeps its dimension.
-        training: whether to shuffle and to augment.
-        resize: side or (height, width) in pixels that photos and masks are brought to first. By default
-            ``size``, or the photo's own if ``augment`` is given and the pipeline is for training.
-        augment: random operation of ``segdemo.training.augment``, called with ``seed``; ignored unless training.
-        augment_batch: the same on a batch, such as ``augment.copy_paste``; ignored unless training.
-        mask_size: side or (height, width) of the masks if it differs from ``size``: nearest neighbour.
-        cache: what is kept of resized photos: None for nothing; ``"memory"`` for all of them (at most
-            ``MEMORY_LIMIT`` bytes); ``"folder"`` for all of them across runs, in SEGDEMO_HOME, one file a photo.
-            There the oldest files make room for new ones, and a subset that would take more than
-            ``FOLDER_LIMIT`` bytes is not kept.
+        training: whether to shuffle, to augment and to go on for ever, in full batches. Else it is one pass in order.
+        resize: side in pixels that photos and masks are squashed to first. Without ``augment`` it is ``size``; with
+            it and no side the photo has its own.
+        augment: random operation on a photo. augment_batch: the same on a batch, such as ``augment.copy_paste``.
+        mask_size: side of the masks if it differs from ``size``: nearest neighbour.
+        keep: whether photos that are resized are kept across runs, in SEGDEMO_HOME, one file a photo. The oldest files
+            make room for new ones, and a subset that would take more than ``FOLDER_LIMIT`` bytes is not kept.
         seed: of the shuffle and of the augmentation.
-        class_weights: weights of the classes (K,); adds a third element, the weight of every pixel, 0 for
-            void.
-        probabilities: (n,) draw the n photos of the subset with replacement, in proportion to these,
-            instead of shuffling them; training only.
-        repeat: whether to go on for ever.
-        drop_remainder: whether to leave out a last batch that is not full.
-        workers: parallel decoders; by default tf.data decides.
+        probabilities: (n,) draw the n photos of the subset with replacement, in proportion to these, instead of
+            shuffling them.
 
     Returns:
-        A ``tf.data.Dataset`` of images float32 (B, height, width, 3) in 0..255, label maps uint8 (B, h, w)
-        with 255 = void, and with ``class_weights`` weights float32 (B, h, w).
+        A ``tf.data.Dataset`` of images float32 (B, size, size, 3) in 0..255 and label maps uint8 (B, h, h) with
+        255 = void.
 
     Raises:
-        DatasetError: no such subset or an empty one; a cache that would not fit.
-        ValueError: weights or probabilities of the wrong length; a cache of photos that are not resized. While
-            iterating: see ``explain``.
+        DatasetError: no such subset or an empty one. While iterating: see ``explain``.
     """
-    size, mask_size = _pair(size), _pair(mask_size or size)
+    samples = dataset.samples(subset)
     if not training:
         augment = augment_batch = None
-    if resize is None and augment is None:
-        resize = size
-    resize = resize and _pair(resize)
-    if cache is not None and resize is None:
-        raise UserError("Only resized photos can be kept: say to what size with resize.")
-    count = dataset.count(subset) if isinstance(dataset, TFDSPets) else len(dataset.samples(subset))
-    if probabilities is not None and len(probabilities) != count:
-        raise UserError(f"There are {count} photos and {len(probabilities)} probabilities: give one a photo.")
-    if probabilities is not None and (cache == "memory" or isinstance(dataset, TFDSPets)):
-        raise UserError("Photos drawn by probability have to be files that are not cached in memory.")
-    if class_weights is not None and len(class_weights) != len(dataset.label_set):
-        raise UserError(
-            f"There are {len(dataset.label_set)} classes and {len(class_weights)} weights: give one a class."
-        )
+    side = resize if augment else size
+    load = _reader(samples, dataset)
+    if side is not None:
+        load = _resized(load, side)
+        load = _kept_on_disk(load, side, samples) if keep else load
 
-    records, load = _source(dataset, subset)  # a record is all a sample is before it is decoded
-    # TFDS's records are whole files, not ids: its buffer is kept to what TensorFlow's tutorial uses.
-    buffer = min(count, 1000) if isinstance(dataset, TFDSPets) else count
-    shuffle = partial(_shuffled, count=count, buffer=buffer, probabilities=probabilities, seed=seed)
-    if training and cache != "memory":
-        records = shuffle(records)
-    if resize is not None:
-        load = _resized(load, resize)
-    if cache == "folder":
-        load = _kept_on_disk(load, resize, dataset, subset)
-    if cache == "memory":
-        records = _kept_in_memory(records, _as_uint8(load), resize, count, workers)
-        # What a cache replays must be shuffled behind it, or every epoch would have the order of the first.
-        records = shuffle(records) if training else records
-        load = _from_memory
-
+    indices = tf.data.Dataset.range(len(samples))
+    if training:
+        indices = _drawn(indices, probabilities, seed)
     if augment is None:
-        images = records.map(_sized(load, size), num_parallel_calls=workers)
+        images = indices.map(_sized(load, size), num_parallel_calls=WORKERS)
     else:
         # Seeds are drawn in order, one a photo, so that no result depends on which worker is first.
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
-        images = tf.data.Dataset.zip(seeds, records).map(
-            _sized(lambda seed, record: augment(*load(record), seed=seed), size),
-            num_parallel_calls=workers,
+        images = tf.data.Dataset.zip(seeds, indices).map(
+            _sized(lambda seed, index: augment(*load(index), seed=seed), size), num_parallel_calls=WORKERS
         )
-    batches = images.batch(batch, drop_remainder=drop_remainder)
+    batches = images.batch(batch, drop_remainder=training)
     if augment_batch is not None:
         seeds = tf.data.Dataset.random(seed + 1, rerandomize_each_iteration=True).batch(2)
         batches = tf.data.Dataset.zip(seeds, batches).map(lambda s, pair: augment_batch(*pair, seed=s))
-    if mask_size != size:
-        batches = batches.map(lambda x, y: (x, tf.image.resize(y[..., None], mask_size, "nearest")[..., 0]))
-    if class_weights is not None:
-        table = np.zeros(256, np.float32)  # void, 255, weighs nothing
-        table[: len(class_weights)] = class_weights
-        batches = batches.map(lambda x, y: (x, y, tf.gather(table, tf.cast(y, tf.int32))))
-    if repeat:
+    if mask_size not in (None, size):
+        masks = (mask_size, mask_size)
+        batches = batches.map(lambda x, y: (x, tf.image.resize(y[..., None], masks, "nearest")[..., 0]))
+    if training:
         batches = batches.repeat()
     return batches.prefetch(PREFETCH)
 
 
-def repeat_factors(dataset, subset, threshold):
+def repeat_factors(dataset: Dataset, subset: str, threshold: float) -> np.ndarray:
     """How much more often to draw each photo so that rare classes are seen often enough.
 
     A class that share f of the photos show has the factor ``max(1, sqrt(threshold / f))``, a photo the
@@ -157,8 +113,7 @@ def repeat_factors(dataset, subset, threshold):
     background do not count.
 
     Args:
-        dataset: a ``datasets.Dataset``.
-        subset: a key of ``dataset.splits``.
+        dataset, subset: as for ``build``.
         threshold: the share of photos below which a class is rare.
 
     Returns:
@@ -174,7 +129,7 @@ def repeat_factors(dataset, subset, threshold):
     return factors
 
 
-def explain(error):
+def explain(error: tf.errors.OpError) -> DatasetError:
     """The DatasetError to show a person when iterating failed with ``error``, a ``tf.errors.OpError``.
 
     TensorFlow hands on a Python exception as text with a traceback; the sentence in it is what is of use.
@@ -187,126 +142,11 @@ def explain(error):
     )
 
 
-# --- Pets in the format of TensorFlow Datasets ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TFDSPets:
-    """Oxford-IIIT Pet as prepared by TensorFlow Datasets, ``oxford_iiit_pet`` 3.2 or 4.x.
-
-    Attributes:
-        root: the folder of that version.
-        builder: TFDS's own reader.
-        splits: subset name to TFDS split: ``trainval`` and ``test`` are the official ones, ``val`` is the
-            last tenth of ``trainval`` (TFDS shuffled it when it was prepared) and ``train`` the rest.
-    """
-
-    root: Path
-    builder: object
-    splits: dict
-    kind: str = "pets"
-    label_set: LabelSet = PETS
-
-    def count(self, subset):
-        """Number of photos in ``subset``. Raises DatasetError for an unknown or an empty one."""
-        if subset not in self.splits:
-            raise DatasetError(
-                f"The dataset in {self.root} has no subset {subset!r}: choose from {', '.join(self.splits)}."
-            )
-        count = self.builder.info.splits[self.splits[subset]].num_examples
-        if not count:
-            raise DatasetError(
-                f"The subset {subset!r} of the dataset in {self.root} is empty: prepare it anew."
-            )
-        return count
-
-    def encoded(self, subset):
-        """tf.data of ``{"image", "segmentation_mask", "file_name"}``, the first two as encoded bytes."""
-        import tensorflow_datasets as tfds
-
-        keep = tfds.decode.SkipDecoding()
-        data = self.builder.as_dataset(
-            self.splits[subset], decoders={"image": keep, "segmentation_mask": keep}, shuffle_files=False
-        )
-        fields = ("image", "segmentation_mask", "file_name")
-        return data.map(lambda example: {name: example[name] for name in fields})
-
-    def pairs(self, subset) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """``(id, image uint8 (H, W, 3), label map uint8 (H, W))`` of ``subset``, in TFDS's order."""
-        self.count(subset)
-        for record in self.encoded(subset):
-            image, mask = _decode_pet(record)
-            yield Path(record["file_name"].numpy().decode()).stem, image.numpy(), mask.numpy()
-
-
-def pets_tfds(data_dir):
-    """Open Pets that TensorFlow Datasets has prepared; nothing is downloaded.
-
-    Args:
-        data_dir: TFDS's data folder, its ``oxford_iiit_pet`` or one version in that. The newest version is
-            read.
-
-    Returns:
-        A TFDSPets.
-
-    Raises:
-        DatasetError: there is none, or the package ``tensorflow-datasets`` is not installed.
-    """
-    folder = _find_tfds(Path(data_dir).expanduser())
-    if folder is None:
-        raise DatasetError(
-            f"There is no oxford_iiit_pet prepared by TensorFlow Datasets in {data_dir}: prepare it with "
-            "tfds build oxford_iiit_pet, or download Pets with python -m segdemo data download pets."
-        )
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError:
-        raise DatasetError(
-            f"Reading {folder} needs TensorFlow Datasets: install the package tensorflow-datasets."
-        ) from None
-    builder = tfds.builder_from_directory(folder)
-    splits = {
-        "train": "train[:90%]",
-        "val": "train[90%:]",
-        "test": "test",
-        "trainval": "train",
-        "all": "train+test",
-    }
-    return TFDSPets(folder, builder, splits)
-
-
-def open_data(kind, root):
-    """``sources.open_dataset``, or ``pets_tfds`` if ``root`` holds Pets in that form only.
-
-    Raises DatasetError as ``open_dataset`` does.
-    """
-    if kind == "pets" and Path(root).is_dir() and identify(root) != "pets" and _find_tfds(Path(root)):
-        return pets_tfds(root)
-    return open_dataset(kind, root)
-
-
-def _find_tfds(root):
-    versions = [root, *root.glob("*.*.*"), *root.glob("oxford_iiit_pet/*.*.*")]
-    prepared = [v for v in versions if (v / "features.json").is_file() and v.parent.name == "oxford_iiit_pet"]
-    number = lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)]  # noqa: E731
-    return max(prepared, key=number, default=None)
-
-
-def _decode_pet(record):
-    image = tf.io.decode_image(record["image"], channels=3, expand_animations=False)
-    trimap = tf.io.decode_png(record["segmentation_mask"], channels=1)[..., 0]
-    known = (trimap >= 1) & (trimap <= len(PETS))
-    return tf.ensure_shape(image, (None, None, 3)), tf.where(known, trimap - 1, tf.cast(VOID, tf.uint8))
-
-
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _source(dataset, subset):
-    """A subset's records, and the function from one to ``(image uint8 (H, W, 3), mask uint8 (H, W))``."""
-    if isinstance(dataset, TFDSPets):
-        return dataset.encoded(subset), _decode_pet
-    samples = dataset.samples(subset)
+def _reader(samples: Sequence[Sample], dataset: Dataset) -> Load:
+    """The function from a sample's index to ``(image uint8 (H, W, 3), mask uint8 (H, W))``."""
     paths = tf.constant([str(sample.image_path) for sample in samples])
 
     def photo(index):
@@ -339,12 +179,13 @@ def _source(dataset, subset):
         mask = tf.numpy_function(mask_of, [index, shape[0], shape[1]], tf.uint8)
         return image, tf.ensure_shape(mask, (None, None))
 
-    return tf.data.Dataset.range(len(samples)), load
+    return load
 
 
-def _shuffled(records, count, buffer, probabilities, seed):
+def _drawn(indices: tf.data.Dataset, probabilities: np.ndarray | None, seed: int) -> tf.data.Dataset:
+    count = len(indices)
     if probabilities is None:
-        return records.shuffle(buffer, seed, reshuffle_each_iteration=True)
+        return indices.shuffle(count, seed, reshuffle_each_iteration=True)
     bounds = np.cumsum(np.asarray(probabilities, np.float64))
     bounds = tf.constant(bounds / bounds[-1])
     draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(count)
@@ -353,62 +194,32 @@ def _shuffled(records, count, buffer, probabilities, seed):
     )
 
 
-def _resized(load, size):
-    return lambda record: aug.resize(*load(record), size)
+def _resized(load: Load, side: int) -> Load:
+    return lambda index: aug.resize(*load(index), (side, side))
 
 
-def _as_uint8(load):
-    def rounded(record):
-        image, mask = load(record)
-        return tf.cast(tf.round(tf.cast(image, tf.float32)), tf.uint8), tf.cast(mask, tf.uint8)
-
-    return rounded
-
-
-def _sized(load, size):
-    """``load``, its image as float32, and an error if its size is not ``size``."""
+def _sized(load: Callable[..., aug.Pair], side: int) -> Callable[..., aug.Pair]:
+    """``load``, its image as float32, and an error if its side is another."""
 
     def sized(*record):
         image, mask = load(*record)
-        return tf.ensure_shape(tf.cast(image, tf.float32), (*size, 3)), tf.ensure_shape(mask, size)
+        return tf.ensure_shape(tf.cast(image, tf.float32), (side, side, 3)), tf.ensure_shape(
+            mask, (side, side)
+        )
 
     return sized
 
 
-def _from_memory(record):
-    return record["image"], record["mask"]
+# --- what is kept -----------------------------------------------------------------------------------------
 
 
-def _pair(size):
-    return (int(size), int(size)) if np.ndim(size) == 0 else tuple(int(side) for side in size)
-
-
-# --- caches -----------------------------------------------------------------------------------------------
-
-
-def _kept_in_memory(records, load, size, count, workers):
-    needed = count * 4 * size[0] * size[1]
-    if needed > MEMORY_LIMIT:
-        raise DatasetError(
-            f"Keeping {count} photos in memory would take about {needed / 2**30:.1f} GB: "
-            "use a folder as the cache, or none."
-        )
-    return records.map(
-        lambda record: dict(zip(("image", "mask"), load(record), strict=True)), num_parallel_calls=workers
-    ).cache()
-
-
-def _kept_on_disk(load, size, dataset, subset):
-    """``load``, which resizes to ``size``, with its results kept in SEGDEMO_HOME, named by what they were made from.
+def _kept_on_disk(load: Load, side: int, samples: Sequence[Sample]) -> Load:
+    """``load``, which resizes to ``side``, with its results kept in SEGDEMO_HOME, named by what they were made from.
 
     Unlike ``tf.data``'s own cache it may be shared by several runs, survives one that is killed, does not
     fix the order of the photos, and notices when a photo or mask has changed.
     """
-    if isinstance(dataset, TFDSPets):
-        raise DatasetError(
-            "Pets of TensorFlow Datasets are already one file: cache them in memory or not at all."
-        )
-    folder, area = home() / "cache" / "photos", size[0] * size[1]
+    folder, size, area = home() / "cache" / "photos", (side, side), side * side
     head = np.array(size, "<i4").tobytes()  # begins each file: one of zeros was not written to its end
     step = f"segdemo.training.augment.resize {((), [('size', size)])!r}"  # so it has always been called in their names
 
@@ -422,7 +233,7 @@ def _kept_on_disk(load, size, dataset, subset):
             return ""  # reading it will say what is missing
         return str(folder / f"{hashlib.sha256(repr((step, stamps)).encode()).hexdigest()[:40]}.u8")
 
-    files = [file_of(sample) for sample in dataset.samples(subset)]
+    files = [file_of(sample) for sample in samples]
     length = len(head) + 4 * area
     needed = len(files) * length
     if needed > FOLDER_LIMIT:
@@ -431,6 +242,10 @@ def _kept_on_disk(load, size, dataset, subset):
     trim(folder, FOLDER_LIMIT - needed, keep=files)
     patterns = tf.constant([re.sub(r"([*?\[])", r"[\1]", file) for file in files])  # that match just the file
     files = tf.constant(files)
+
+    def as_uint8(index):
+        image, mask = load(index)
+        return tf.cast(tf.round(tf.cast(image, tf.float32)), tf.uint8), tf.cast(mask, tf.uint8)
 
     def keep(file, image, mask):
         with contextlib.suppress(OSError):  # a full disk makes it slower, not wrong
@@ -449,7 +264,7 @@ def _kept_on_disk(load, size, dataset, subset):
             return tf.reshape(values[: 3 * area], (*size, 3)), tf.reshape(values[3 * area :], size)
 
         def make():
-            return tuple(tf.numpy_function(keep, [file, *_as_uint8(load)(index)], [tf.uint8, tf.uint8]))
+            return tuple(tf.numpy_function(keep, [file, *as_uint8(index)], [tf.uint8, tf.uint8]))
 
         whole = (tf.strings.length(data) == length) & (tf.strings.substr(data, 0, len(head)) == head)
         image, mask = tf.cond(whole, recall, make)

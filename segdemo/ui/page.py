@@ -8,7 +8,8 @@ from segdemo import __version__
 from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.errors import UserError
-from segdemo.ui import api
+from segdemo.ui import api, guard
+from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import Page, Tab, segment
@@ -88,7 +89,8 @@ def launch_options():
         "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],
-        "auth": accounts(settings.read("SEGDEMO_USERS")),
+        "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
+        "app_kwargs": {"middleware": guard.middleware()},
     }
 
 

@@ -105,7 +105,7 @@ def test_collections_are_made_listed_renamed_and_deleted_with_a_way_back(tmp_pat
     assert [c.name for c in shelf.collections()] == [second.name]
     with pytest.raises(NotFoundError):
         first.add_photo(photo(1), "b.png")
-    assert shelf.trash() == [key]
+    assert [path.name for path in (shelf.root / ".trash").iterdir()] == [key]
     assert shelf.undelete(key).photo(id_).source == "a.png"
     with pytest.raises(NotFoundError):
         shelf.undelete(key)
@@ -369,6 +369,48 @@ def test_the_newest_revisions_and_the_first_are_kept(tmp_path):
 
 
 # --- as a dataset ---
+
+
+def test_saves_of_others_push_out_no_newest_mask_of_an_author_and_none_that_was_exported(tmp_path):
+    collection = AnnotationStore(tmp_path, keep_revisions=3).create("x", VOC)
+    id_ = collection.add_photo(np.zeros((4, 4, 3), np.uint8), "photo.png")
+
+    def save(value, author):
+        photo = collection.photo(id_)
+        return collection.save(id_, np.full((4, 4), value, np.uint8), photo.revision, author=author)
+
+    first, exported = save(1, "owner"), save(2, "owner")
+    collection.keep("exported")
+    newest = [save(3, "owner"), save(4, "owner")][-1]
+    for turn in range(20):
+        save(turn % 2, "stranger")
+    kept = {revision.number: revision for revision in collection.photo(id_).revisions}
+    assert set(kept) == {first, exported, newest, 22, 23, 24}
+    assert kept[exported].kept == "exported"
+    for number, value in ((first, 1), (exported, 2), (newest, 4)):
+        assert (collection.load(id_, number) == value).all()
+
+
+def test_one_mask_of_each_day_stays(tmp_path, monkeypatch):
+    collection = AnnotationStore(tmp_path, keep_revisions=1).create("x", VOC)
+    id_ = collection.add_photo(np.zeros((4, 4, 3), np.uint8), "photo.png")
+    for number in range(8):
+        day = f"2026-01-0{1 + number // 2}T00:00:0{number}.000Z"
+        monkeypatch.setattr("segdemo.annotations.collection.now", lambda day=day: day)
+        collection.save(id_, np.full((4, 4), number, np.uint8), number)
+    assert [revision.number for revision in collection.photo(id_).revisions] == [1, 2, 4, 6, 8]
+
+
+def test_a_photo_with_too_many_masks_takes_no_more_and_loses_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("segdemo.annotations.records.MOST_REVISIONS", 3)
+    collection = AnnotationStore(tmp_path, keep_revisions=1).create("x", VOC)
+    id_ = collection.add_photo(np.zeros((4, 4, 3), np.uint8), "photo.png")
+    for number in range(3):
+        collection.save(id_, np.full((4, 4), number, np.uint8), number, author=f"visitor {number}")
+    with pytest.raises(StoreError, match=r"3 masks by different people .* collection of your own\.$"):
+        collection.save(id_, np.full((4, 4), 9, np.uint8), 3, author="one more")
+    assert [revision.number for revision in collection.photo(id_).revisions] == [1, 2, 3]
+    assert collection.save(id_, np.full((4, 4), 9, np.uint8), 3, author="visitor 2") == 4  # their own newest
 
 
 def test_a_collection_is_a_dataset_with_stable_subsets(collection):
@@ -639,7 +681,7 @@ def test_tidy_empties_the_trash_and_sweeps_up_after_the_killed(tmp_path):
     os.utime(tmp_path / ".trash" / key, (old, old))
     kept = shelf.delete(shelf.create("z", VOC).name)
     shelf.tidy()
-    assert shelf.trash() == [kept]
+    assert [path.name for path in (shelf.root / ".trash").iterdir()] == [kept]
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.glob(".*.new"))
 
@@ -652,3 +694,26 @@ def test_the_side_car_is_plain_json_a_person_can_read(collection):
     assert (side_car["width"], side_car["height"], side_car["revision"]) == (12, 9, 1)
     assert side_car["revisions"][0]["classes"] == {"1": 108}
     assert side_car["revisions"][0]["meta"] == {"model": "unet", "seconds": 12}
+
+
+def test_collections_have_a_number_and_a_size_they_may_not_pass(tmp_path, monkeypatch):
+    store = AnnotationStore(tmp_path)
+    collection = store.create("one", VOC)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "1")
+    with pytest.raises(StoreError, match="There may be 1 collections here: delete one"):
+        store.create("two", VOC)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "0")
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    with pytest.raises(StoreError, match="fill the 1e-05 GB they may have: delete photos"):
+        collection.add_photo(noise, "photo.png")
+    assert collection.photos().photos == ()
+    with pytest.raises(StoreError, match="fill the"):
+        store.create("two", VOC)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0")
+    collection.save(collection.add_photo(noise, "photo.png"), np.zeros((60, 60), np.uint8), 0)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")
+    (photo,) = collection.photos().photos
+    assert (
+        collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
+    )  # what is being labelled can be saved

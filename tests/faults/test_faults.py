@@ -24,10 +24,12 @@ from segdemo.core.files import read_json
 from segdemo.core.labels import LabelSet
 from segdemo.data.datasets import DatasetError
 from segdemo.runs import processes
-from segdemo.runs.config import TrainConfig, TrainingError
+from segdemo.runs.config import Distillation, TrainConfig, TrainingError
 from segdemo.runs.policy import Policy
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
+from segdemo.runs.record import find_run
 from segdemo.training import callbacks, trainer
+from segdemo.training.estimate import estimate
 from segdemo.training.export import exporter
 
 TESTS = Path(__file__).parent.parent
@@ -51,7 +53,8 @@ SERVER = """
 import json, sys, time
 from segdemo.runs import processes
 from segdemo.runs.policy import Policy
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.record import find_run
+from segdemo.runs.queue import Runs
 processes.step_back = lambda pid: None  # the test waits for the trainer
 server = Runs(policy=Policy())
 print(server.start(json.loads(sys.argv[1]), "Pets", request="once").run_id, flush=True)
@@ -60,7 +63,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(processes.fcntl is None, reason="runs need a POSIX system")
+@pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
 def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "step_back", lambda pid: None)
     settings = {"steps_per_epoch": 50, "epochs": 5, "reduce_lr": 0, "early_stopping": 0}
@@ -93,7 +96,7 @@ def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config,
             assert len(file) > 0
 
         # The trainer is killed in the middle of an epoch.
-        until(server, run_id, lambda s: not server._alive(server._run(run_id)))
+        until(server, run_id, lambda s: not find_run(server.root, run_id).alive())
         server.resume(run_id)
         going = until(server, run_id, lambda s: s.epoch > kept["epoch"] and s.step > 0)
         os.kill(pid_of(going), signal.SIGKILL)
@@ -112,8 +115,8 @@ def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config,
             4,
             5,
         ]  # one may have ended twice, if its checkpoint was not written
-        assert done.report["after"]["images"] == 4
-        assert not done.lineage["dataset_changed"]
+        assert done.report.after.images == 4
+        assert not done.lineage.dataset_changed
         assert not list((done.folder / "checkpoints").glob("partial-*"))
         with h5py.File(max((done.folder / "checkpoints").glob("last-*.h5"))) as file:
             # A run stopped before a validation takes one step more to come to it.
@@ -222,9 +225,8 @@ def test_a_dataset_that_got_another_class_meanwhile_is_refused_and_one_that_grew
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
     data, run = tmp_path / "data", tmp_path / "run"
     draw_annotations(data, [f"p{i}" for i in range(12)])
-    config = TrainConfig(
-        "unet_plain", "annotations", str(data), options=TINY, epochs=1, batch=2, size=32, learning_rate=1e-3
-    )
+    places = {"model": "unet_plain", "dataset": "annotations", "data": str(data)}
+    config = TrainConfig(**places, options=TINY, epochs=1, batch=2, size=32, learning_rate=1e-3)
     trainer.train(config, run, verbose=False)
     before = (run / "checkpoints" / "state.json").read_text()
     more = LabelSet(SHAPES.name, SHAPES.title, (*SHAPES.classes, "star"), (*SHAPES.colors, (9, 200, 9)))
@@ -300,7 +302,7 @@ def test_the_pictures_of_each_epoch_have_transparent_gaps(config, tmp_path):
 
 def test_an_estimate_is_measured_by_real_steps_and_leaves_nothing_behind(config, tmp_path):
     before = sorted(path for path in tmp_path.rglob("*"))
-    found = trainer.estimate(replace(config, augment="strong"), steps=2)
+    found = estimate(replace(config, augment="strong"), steps=2)
     assert sorted(path for path in tmp_path.rglob("*")) == before
     assert found["steps"] == 7
     assert 0 < found["seconds_per_step"] < 60
@@ -308,6 +310,6 @@ def test_an_estimate_is_measured_by_real_steps_and_leaves_nothing_behind(config,
     for key in ("seconds_to_start", "seconds_per_validation", "seconds_to_finish", "rss_mb"):
         assert found[key] > 0
     with pytest.raises(TrainingError, match="a teacher takes is not estimated"):
-        trainer.estimate(replace(config, teacher="x.tflite", augment="strong"))
+        estimate(replace(config, distillation=Distillation(teacher="x.tflite"), augment="strong"))
     with pytest.raises(DatasetError, match="no folder"):
-        trainer.estimate(replace(config, data=str(tmp_path / "nowhere")))
+        estimate(replace(config, data=str(tmp_path / "nowhere")))

@@ -62,24 +62,6 @@ def test_mistake_crop_fails_when_it_is_the_image():
     np.testing.assert_array_equal(cut, mask)
 
 
-def test_mistake_mask_padded_with_background_instead_of_void():
-    image, mask = coordinates(10, 30)
-    padded, filled = aug.pad(image, mask, (16, 20))
-    assert padded.shape == (16, 30, 3)
-    np.testing.assert_allclose(padded[:10], image, atol=1e-4)
-    np.testing.assert_allclose(padded[10:], np.broadcast_to(aug.IMAGENET_MEAN, (6, 30, 3)), rtol=1e-6)
-    np.testing.assert_array_equal(filled[:10], mask)
-    assert (filled[10:].numpy() == VOID).all()
-
-
-def test_random_crop_pads_what_is_too_small():
-    image, mask = coordinates(10, 30)
-    crop, cut = aug.random_crop(image, mask, (16, 16), seed(3))
-    assert is_paired(crop, cut)
-    assert (cut.numpy() == VOID).sum() == 6 * 16
-    np.testing.assert_allclose(crop[10:], np.broadcast_to(aug.IMAGENET_MEAN, (6, 16, 3)), rtol=1e-6)
-
-
 # --- resizing --------------------------------------------------------------------------------------------
 
 
@@ -160,7 +142,8 @@ def test_warp_equals_tensorflows_projective_transform():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (200, 3)])
 def test_warp_of_very_small_photos(shape):
-    image, mask = aug.random_warp(np.full((*shape, 3), 9, np.uint8), np.full(shape, 4, np.uint8), (16, 16))
+    photo, ids_ = np.full((*shape, 3), 9, np.uint8), np.full(shape, 4, np.uint8)
+    image, mask = aug.random_warp(photo, ids_, (16, 16), (0.5, 2.0), 1.0, max(shape), seed(1))
     assert np.isfinite(image).all()
     assert set(np.unique(mask)) <= {4, VOID}
 
@@ -169,7 +152,7 @@ def test_scale_jitter_pads_with_mean_and_void_and_keeps_pairs():
     image, mask = coordinates(60, 90)
     scales, flips, padded = [], 0, 0
     for number in range(60):
-        crop, cut = aug.random_warp(image, mask, (64, 64), (0.5, 2.0), seed=seed(number))
+        crop, cut = aug.random_warp(image, mask, (64, 64), (0.5, 2.0), 1.0, 90, seed(number))
         crop, cut = crop.numpy(), cut.numpy()
         assert set(np.unique(cut)) <= {*range(150), VOID}
         rows, columns = np.nonzero(cut != VOID)
@@ -195,7 +178,7 @@ def test_scale_jitter_pads_with_mean_and_void_and_keeps_pairs():
 
 def test_warp_reference_makes_resolution_irrelevant():
     small, large = (
-        aug.random_warp(*coordinates(n, n), (32, 32), reference=64, seed=seed(5)) for n in (60, 120)
+        aug.random_warp(*coordinates(n, n), (32, 32), (0.5, 2.0), 1.0, 64, seed(5)) for n in (60, 120)
     )
     np.testing.assert_allclose(small[0][..., :2] * 2 + 0.5, large[0][..., :2], atol=1.01)
 
@@ -243,19 +226,6 @@ def test_colour_changes_equal_those_of_tensorflow():
         np.testing.assert_allclose(image, expected, atol=0.01)
 
 
-def test_colour_changes_of_photos_of_any_size_are_not_compiled_for_each():
-    chain = tf.function(
-        lambda image: aug.random_color(image, None, seed=seed(1))[0],
-        input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
-    )
-    before = aug._change_color_compiled.experimental_get_tracing_count()
-    np.testing.assert_allclose(chain(CAT), aug.random_color(CAT, None, seed=seed(1))[0], atol=0.01)
-    during = aug._change_color_compiled.experimental_get_tracing_count()
-    assert chain(CAT[:50]).shape == (50, 151, 3)
-    assert during - before <= 1  # by the reference itself
-    assert aug._change_color_compiled.experimental_get_tracing_count() == during
-
-
 def test_contrast_is_between_its_factors_around_the_mean():
     soft = CAT * 0.5 + 60.0  # away from 0 and 255, so that nothing is clipped
     spread = []
@@ -289,14 +259,14 @@ def test_colour_matrix_keeps_luma_and_turns_hue():
     assert np.abs(image - CAT).mean() > 3
     grey = np.full((4, 4, 3), 128, np.uint8)
     np.testing.assert_allclose(
-        aug.random_color_matrix(grey, None, 0.1, brightness=1e-9, seed=seed(2))[0], grey, atol=0.2
+        aug.random_color_matrix(grey, None, seed(2), 0.1, brightness=1e-9)[0], grey, atol=0.2
     )
 
 
-def test_operations_with_the_same_seed_agree_and_without_differ():
+def test_operations_with_the_same_seed_agree():
     mask = ids(100, 151)
     chain = aug.compose(
-        lambda i, m, seed: aug.random_warp(i, m, (48, 48), seed=seed),
+        lambda i, m, seed: aug.random_warp(i, m, (48, 48), (0.5, 2.0), 1.1, 151, seed),
         aug.random_flip,
         aug.random_color_matrix,
     )
@@ -304,8 +274,6 @@ def test_operations_with_the_same_seed_agree_and_without_differ():
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
-    unseeded = [chain(CAT, mask)[0].numpy() for _ in range(2)]
-    assert not np.array_equal(*unseeded)
 
 
 def test_compose_gives_each_operation_its_own_seed():
@@ -362,17 +330,3 @@ def test_cutmix_moves_one_box_with_its_pixels():
     np.testing.assert_array_equal(aug.cutmix(images, masks, chance=0.0, seed=seed(3))[1], masks)
     some = (aug.cutmix(images, masks, chance=0.5, seed=seed(4))[1].numpy() != masks).any((1, 2)).sum()
     assert 3 < some < 13
-
-
-def test_mixup_blends_photos_and_forgets_what_they_show():
-    images, masks = numbered(16)
-    out, ids_ = (a.numpy() for a in aug.mixup(images, masks, chance=0.5, seed=seed(5)))
-    blended = (ids_ == VOID).all((1, 2))
-    assert 3 < blended.sum() < 13
-    np.testing.assert_array_equal(out[~blended], images[~blended])
-    np.testing.assert_array_equal(ids_[~blended], masks[~blended])
-    for n in np.flatnonzero(blended):
-        other = 10 * ((n - 2) % 16)
-        share = (out[n, 0, 0, 0] - 10 * n) / (other - 10 * n)
-        assert 0.15 <= share <= 0.5
-        np.testing.assert_allclose(out[n], out[n, 0, 0, 0])

@@ -1,6 +1,7 @@
 """The batches of a run, as its settings ask for them."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from segdemo.data.sources import open_dataset
 from segdemo.runs import recipes
 from segdemo.runs.config import TrainConfig
 from segdemo.training import batches, pipeline
+from segdemo.training.distillation import distiller
 
 
 @pytest.fixture(autouse=True)
@@ -81,15 +83,15 @@ def test_scale_jitter(voc, home):
 def test_photos_are_mixed_and_drawn_as_the_settings_say(voc, monkeypatch):
     asked = {}
     monkeypatch.setattr(pipeline, "build", lambda *_, **options: asked.update(options))
-    mixed = config(teacher="t", augment="strong", copy_paste=1.0, cutmix=1.0, mixup=1.0, repeat_threshold=0.5)
-    batches.to_learn_from(mixed, voc, 32)
+    mixed = config(augment="strong", copy_paste=1.0, cutmix=1.0, repeat_threshold=0.5)
+    batches.to_learn_from(mixed, voc, 32, mixing=[partial(distiller.mixup, chance=1.0)])
     np.testing.assert_allclose(asked["probabilities"], np.sqrt(0.5 * 7))  # each shows a class of its own
     images = np.stack([np.full((32, 32, 3), 20.0 * n, np.float32) for n in range(4)])
     masks = np.zeros((4, 32, 32), np.uint8)
-    blended, void = asked["augment_batch"](images, masks)
+    blended, void = asked["augment_batch"](images, masks, seed=(1, 2))
     assert (void.numpy() == VOID).all()
     assert not np.isin(np.unique(blended), images).all()
-    batches.to_learn_from(replace(mixed, copy_paste=0.0, cutmix=0.0, mixup=0.0), voc, 32)
+    batches.to_learn_from(replace(mixed, copy_paste=0.0, cutmix=0.0), voc, 32)
     assert asked["augment_batch"] is None
 
 

@@ -14,7 +14,7 @@ from drawn import draw_pets
 from segdemo import zoo
 from segdemo.cli import main
 from segdemo.runs.config import TrainConfig
-from segdemo.training import kernels, layers, trainer
+from segdemo.training import estimate, kernels, layers, learning
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -124,9 +124,9 @@ def test_the_time_of_a_convolution_is_measured():
 
 @pytest.mark.parametrize("faster", [True, False])
 def test_runs_compute_in_bfloat16_only_where_that_is_faster(monkeypatch, caplog, faster):
-    monkeypatch.setattr(trainer, "bfloat16_is_faster", lambda: faster)
-    config = TrainConfig("unet_plain", "pets", "x", precision="mixed_bfloat16")
-    assert trainer._computable(config).precision == ("mixed_bfloat16" if faster else "float32")
+    monkeypatch.setattr(learning, "bfloat16_is_faster", lambda: faster)
+    config = TrainConfig(model="unet_plain", dataset="pets", data="x", precision="mixed_bfloat16")
+    assert learning.computable(config).precision == ("mixed_bfloat16" if faster else "float32")
     assert ("computes in float32" in caplog.text) is not faster
 
 
@@ -145,7 +145,7 @@ def test_the_command_asks_for_onednn_unless_told_otherwise(monkeypatch, tmp_path
     ]
     seen = []
     monkeypatch.setattr(
-        trainer, "estimate", lambda config: seen.append(os.environ["TF_ENABLE_ONEDNN_OPTS"]) or {}
+        estimate, "estimate", lambda config: seen.append(os.environ["TF_ENABLE_ONEDNN_OPTS"]) or {}
     )
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     assert main(command) == 0

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -25,8 +25,8 @@ from segdemo.core.labels import PETS, VOC, LabelSet
 from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.inference.predict import Predictor
-from segdemo.runs.config import AUGMENTATIONS, LOSSES, TrainConfig, TrainingError
-from segdemo.training import architectures, batches, callbacks, trainer
+from segdemo.runs.config import TrainConfig, TrainingError, choices
+from segdemo.training import architectures, batches, callbacks, learning, start, trainer
 from segdemo.training.architectures.unet import unet
 from segdemo.training.checkpoints import Checkpoints, save_weights
 from segdemo.training.export import exporter
@@ -68,12 +68,12 @@ def steps_taken(run):
 
 def test_a_configuration_survives_its_file(config):
     config = replace(config, scale=(0.7, 1.6), class_weights=True)
-    assert TrainConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 @pytest.mark.parametrize("seen", ["photo", "crop"])
 def test_a_run_of_before_goes_on_with_what_it_says_of_settings_there_are_no_more(config, seen):
-    old = {**asdict(config), "teacher_sees": seen}
+    old = {**config.to_json(), "teacher_sees": seen}
     assert TrainConfig.from_json(old) == config
     assert old["teacher_sees"] == seen
 
@@ -107,7 +107,7 @@ def test_a_run_of_before_goes_on_with_what_it_says_of_settings_there_are_no_more
 )
 def test_a_wrong_setting_is_refused_in_a_sentence(config, changes, sentence):
     with pytest.raises(TrainingError, match=sentence):
-        TrainConfig.from_json({**asdict(config), **changes})
+        TrainConfig.from_json({**config.to_json(), **changes})
 
 
 def test_a_missing_setting_is_named():
@@ -204,8 +204,8 @@ def test_bad_data_fails_the_run_with_a_sentence(config, tmp_path):
 
 
 def test_the_names_a_run_may_ask_for_are_those_there_are():
-    assert set(trainer.LOSSES) == set(LOSSES)
-    assert set(batches.AUGMENTATIONS) == set(AUGMENTATIONS)
+    assert set(learning.LOSSES) == set(choices("loss"))
+    assert set(batches.AUGMENTATIONS) == set(choices("augment"))
 
 
 class _NotANumber(keras.losses.Loss):
@@ -215,7 +215,7 @@ class _NotANumber(keras.losses.Loss):
 
 @pytest.mark.usefixtures("eager")
 def test_a_loss_that_is_not_a_number_fails_the_run(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(trainer.LOSSES, "dice", lambda config, weights: _NotANumber())
+    monkeypatch.setitem(learning.LOSSES, "dice", lambda config, weights: _NotANumber())
     with pytest.raises(TrainingError, match=r"The loss became nan in epoch 1, step 1: .*lower learning rate"):
         trainer.train(replace(config, loss="dice"), tmp_path / "run", verbose=False)
     status = read(tmp_path / "run")
@@ -307,8 +307,8 @@ def test_resuming_a_finished_run_changes_nothing(finished):
 
 def learner_of(config, run):
     """Model and average of a run's last checkpoint: two lists of arrays."""
-    model = trainer.build_model(config, len(PETS), pretrained=False)
-    model.compile(trainer._optimizer(config, 1), "mse")
+    model = start.build_model(config, len(PETS), pretrained=False)
+    model.compile(learning.optimizer(config, 1), "mse")
     model.optimizer.build(model.trainable_variables)
     model.load_weights(run / "checkpoints" / read(run, "checkpoints/state.json")["file"])
     averages = [v for v in model.optimizer.variables if "average" in v.path]
@@ -323,7 +323,7 @@ def test_the_average_is_what_is_kept_and_training_goes_on_from_what_was_trained(
     trainer.train(config, run, verbose=False)
     trained, average = learner_of(config, run)
     assert any(np.abs(t - a).max() > 1e-4 for t, a in zip(trained, average, strict=True))
-    best = trainer.build_model(config, len(PETS), pretrained=False)
+    best = start.build_model(config, len(PETS), pretrained=False)
     best.load_weights(run / "checkpoints" / "best.weights.h5")
     for kept, a, t in zip(best.trainable_variables, average, trained, strict=True):
         np.testing.assert_array_equal(kept.numpy(), a)
@@ -379,7 +379,7 @@ def test_checkpoints_are_whole_or_not_there(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def start(tmp_path):
+def started(tmp_path):
     """A U-Net of five classes with random weights, and its file of float16 weights."""
     model = randomise(unet(5, decoder_filters=(8, 8, 8, 8)))
     exporter.save_float16(model, tmp_path / "start.weights.h5")
@@ -397,8 +397,8 @@ def fine_tuning(tmp_path, source, **changes):
 
 
 @pytest.mark.parametrize("served", [False, True])
-def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(start, tmp_path, home, served):
-    old, path = start
+def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(started, tmp_path, home, served):
+    old, path = started
     source = str(path)
     if served:
         folder = home / "models" / "mine"
@@ -417,7 +417,7 @@ def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(start, tmp_path
         entry |= {"long_side": 64, "temperature": 1.0, "weights": "mine.weights.h5"}
         (folder / "manifest.json").write_text(json.dumps({"models": {"mine": entry}}))
         source = "mine"
-    new = trainer.build_model(fine_tuning(tmp_path, source), 3)
+    new = start.build_model(fine_tuning(tmp_path, source), 3)
     for layer in old.layers:
         ours = new.get_layer(layer.name).get_weights()
         for a, b in zip(layer.get_weights(), ours, strict=True):
@@ -432,18 +432,16 @@ def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
     # DeepLab's last blocks are atrous where those of FCN are strided: layers are found by name, not by order.
     source = zoo.served_model("deeplabv3")
     trained = architectures.build("deeplabv3", **source.options)
-    trained.load_weights(source.folder / source.data["weights"])
+    trained.load_weights(source.folder / source.weights)
     settings = {"model": "fcn8s", "dataset": "voc", "data": "-", "options": {"fc_filters": 4}}
-    encoder = trainer.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer(
-        "mobilenet_v2"
-    )
+    encoder = start.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer("mobilenet_v2")
     shared = [layer for layer in trained.get_layer("mobilenet_v2").layers if layer.weights]
     assert len(shared) > 100
     for layer in shared:
         for a, b in zip(layer.get_weights(), encoder.get_layer(layer.name).get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
     with pytest.raises(TrainingError, match=r"Nothing in .* fits this architecture"):
-        trainer.build_model(
+        start.build_model(
             TrainConfig(
                 **{**settings, "model": "segnet", "options": {"width": 1 / 64}}, start_from="deeplabv3"
             ),
@@ -452,12 +450,12 @@ def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
 
 
 @pytest.mark.usefixtures("eager")
-def test_fine_tuning_on_annotations_runs_and_keeps_frozen_stages(start, tmp_path):
-    old, path = start
+def test_fine_tuning_on_annotations_runs_and_keeps_frozen_stages(started, tmp_path):
+    old, path = started
     draw_annotations(tmp_path / "shapes", [f"photo{i}" for i in range(6)])
     config = fine_tuning(tmp_path, str(path), frozen="c5", epochs=1, batch=2, size=32, learning_rate=1e-3)
     assert trainer.train(config, tmp_path / "run", verbose=False)["state"] == "done"
-    new = trainer.build_model(config, 3, pretrained=False)
+    new = start.build_model(config, 3, pretrained=False)
     new.load_weights(tmp_path / "run" / "checkpoints" / "best.weights.h5")
     for a, b in zip(
         old.get_layer("mobilenet_v2").get_weights(), new.get_layer("mobilenet_v2").get_weights(), strict=True
@@ -475,12 +473,12 @@ def test_a_start_of_another_architecture_is_refused(tmp_path):
     other = randomise(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="other")]))
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(TrainingError, match=r"Nothing in other\.weights\.h5 fits this architecture"):
-        trainer.build_model(fine_tuning(tmp_path, str(tmp_path / "other.weights.h5")), 3)
+        start.build_model(fine_tuning(tmp_path, str(tmp_path / "other.weights.h5")), 3)
 
 
 def test_an_unknown_start_gives_the_list(tmp_path):
     with pytest.raises(zoo.UnknownModelError, match="no trained model 'nobody'"):
-        trainer.build_model(fine_tuning(tmp_path, "nobody"), 3)
+        start.build_model(fine_tuning(tmp_path, "nobody"), 3)
 
 
 @pytest.mark.parametrize(
@@ -488,14 +486,14 @@ def test_an_unknown_start_gives_the_list(tmp_path):
 )
 def test_freezing_encoder_stages(through, first_learning):
     encoder = unet(3, decoder_filters=(4, 4, 4, 4), freeze_encoder=False).get_layer("mobilenet_v2")
-    trainer.freeze(encoder, through, batch_norm=False)
+    start.freeze(encoder, through, batch_norm=False)
     learning = [layer.name for layer in encoder.layers if layer.trainable and layer.weights]
     assert learning[0] == first_learning
-    trainer.freeze(encoder, through, batch_norm=True)
+    start.freeze(encoder, through, batch_norm=True)
     learning = [layer for layer in encoder.layers if layer.trainable and layer.weights]
     assert learning
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in learning)
-    trainer.freeze(encoder, "c5", batch_norm=False)
+    start.freeze(encoder, "c5", batch_norm=False)
     assert not encoder.trainable_variables
 
 
@@ -590,7 +588,7 @@ def test_another_encoder_than_the_architectures_own_can_be_chosen_and_frozen():
         options={"encoder": "vgg16", "fc_filters": 8},
         frozen="c2",
     )
-    encoder = trainer.build_model(config, num_classes=3).get_layer("vgg16")
+    encoder = start.build_model(config, num_classes=3).get_layer("vgg16")
     learning = {layer.name: layer.trainable for layer in encoder.layers if layer.weights}
     assert not learning["block1_conv1"]
     assert not learning["block2_conv2"]
@@ -599,7 +597,7 @@ def test_another_encoder_than_the_architectures_own_can_be_chosen_and_frozen():
 
 def test_half_precision_computes_in_bfloat16_and_is_served_in_float32(config, tmp_path):
     config = replace(config, precision="mixed_bfloat16", epochs=1)
-    model = trainer.build_model(config, 3)
+    model = start.build_model(config, 3)
     assert {w.dtype for w in model.weights} == {"float32"}
     assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
     assert model.output.dtype == "float32"
@@ -607,7 +605,7 @@ def test_half_precision_computes_in_bfloat16_and_is_served_in_float32(config, tm
     run = tmp_path / "run"
     assert trainer.train(config, run, verbose=False)["state"] == "done"
     entry = exporter.export_run(run, "half")
-    model = trainer.build_model(replace(config, precision="float32"), 3, pretrained=False)
+    model = start.build_model(replace(config, precision="float32"), 3, pretrained=False)
     model.load_weights(run / entry["weights"])
     session = Predictor(zoo.read_manifest(run / "manifest.json")["half"])
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -617,9 +615,9 @@ def test_half_precision_computes_in_bfloat16_and_is_served_in_float32(config, tm
 
 def test_a_stochastic_network_is_exported_with_its_passes(config, tmp_path):
     config, run = replace(config, model="bayesian_segnet", options={"width": 1 / 64}), tmp_path / "run"
-    callbacks.RunFolder(run).write("config.json", asdict(config))
+    callbacks.RunFolder(run).write("config.json", config.to_json())
     (run / "checkpoints").mkdir()
-    save_weights(trainer.build_model(config, len(PETS)), Checkpoints(run / "checkpoints").best)
+    save_weights(start.build_model(config, len(PETS)), Checkpoints(run / "checkpoints").best)
     entry = exporter.export_run(run, "dice")
     assert entry["samples"] == zoo.spec("bayesian_segnet").samples
     assert entry["temperature"] == 1

@@ -1,5 +1,6 @@
 """What the Train tab offers and shows, apart from the browser."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -13,10 +14,12 @@ from segdemo import zoo
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS, VOC
 from segdemo.core.photos import Limits
+from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
-from segdemo.runs.supervisor import Runs, Snapshot
+from segdemo.runs.queue import Runs
+from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.run_chart import chart
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
@@ -25,7 +28,10 @@ from segdemo.ui.tabs.segment import Shown
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.tab import Twins, user_of
+from segdemo.zoo.scores import Lineage, Report, Scores
 from segdemo.zoo.versions import ModelStore, Version
+
+TFDS = "tfds:oxford_iiit_pet"
 
 
 @pytest.fixture
@@ -77,6 +83,25 @@ def test_the_menus_hold_models_with_weights_all_architectures_and_all_datasets(s
     for value in ("collection:none", "dataset:none", "", None, "x"):
         with pytest.raises(ValueError, match=r"\."):
             train_form.open_source(services, value)
+
+
+def test_what_tensorflow_datasets_has_prepared_is_learned_from_by_its_name(services, tmp_path):
+    folder = tmp_path / "data" / "oxford_iiit_pet" / "4.0.0"
+    folder.mkdir(parents=True)
+    splits = [{"name": name, "shardLengths": ["50", "50"]} for name in ("train", "test")]
+    (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
+    assert ("oxford_iiit_pet · TensorFlow Datasets", TFDS) in train_form.sources(services)
+    dataset = train_form.open_source(services, TFDS)
+    start = train_form.Start.of("unet")
+    assert "Learns from <b>90</b> photos" in train_form.summary(start, dataset)
+    values = train_form.suggest(start, dataset)
+    settings, _, _ = train_form.wish(services, "unet", TFDS, "", values)
+    assert (settings["dataset"], settings["data"]) == ("pets", TFDS)
+    assert train_form.source_of(services, settings) == TFDS
+    (folder / "dataset_info.json").write_text("{}")
+    assert train_form.source_of(services, settings) is None
+    with pytest.raises(DatasetError, match="is damaged"):
+        train_form.open_source(services, TFDS)
 
 
 def test_a_promoted_version_goes_by_its_models_name_only(services, tmp_path):
@@ -210,7 +235,7 @@ def snapshot(**changes):
         **{"position": 0, "epoch": 1, "epochs": 4, "step": 5, "steps": 10, "images_per_second": 8.04},
         **{"eta_seconds": 130, "rss_mb": 1234, "best": 0.613, "created": "2026-01-02T03:04:05.000Z"},
         **{"user": "", "settings": {"model": "unet"}, "cancelling": False, "can_resume": False, "model": ""},
-        **{"lineage": {}, "report": None, "samples": (), "events": (), "cursor": 0, "log": "<b>"},
+        **{"lineage": Lineage(), "report": None, "samples": (), "events": (), "cursor": 0, "log": "<b>"},
         "folder": Path("/runs/r1"),
     }
     return Snapshot(**{**known, **changes})
@@ -308,7 +333,7 @@ def test_the_result_compares_class_by_class():
         "after": {"images": 8, "mean_iou": 0.625, "class_iou": {"pet": 0.5, "border": 0.2}},
     }
     versions = [version(2, 0.625, 0.5, False), version(1, 0.5, None, True)]
-    text = train_view.result(snapshot(report=report), versions[0], versions)
+    text = train_view.result(snapshot(report=Report.from_json(report)), versions[0], versions)
     rows = [re.sub(r"<[^>]+>", "|", row) for row in re.findall(r"<tr.*?</tr>", text)]
     cells = [[cell for cell in row.split("|") if cell] for row in rows]
     assert ["Mean IoU", "50.0", "62.5", "+12.5"] in cells
@@ -318,20 +343,28 @@ def test_the_result_compares_class_by_class():
     assert "stands for version 1" in text
     assert "tr-objection" not in text
     worse = [version(2, 0.4, 0.5, False)]
-    assert "worse than the 50.0" in train_view.result(snapshot(report=report), worse[0], worse)
+    assert "worse than the 50.0" in train_view.result(
+        snapshot(report=Report.from_json(report)), worse[0], worse
+    )
     assert train_view.result(snapshot(), None, []) == ""
     absent = {"after": {"mean_iou": 0.5, "class_iou": {"pet": 0.5, "<b>": None}}}
-    text = train_view.result(snapshot(report=absent), None, [])
+    text = train_view.result(snapshot(report=Report.from_json(absent)), None, [])
     assert "1 of the 2 classes are not in these photos" in text
     assert "<b>" not in text.partition("pet")[2]
     many = {"after": {"mean_iou": 0.5, "class_iou": {f"c{i}": 0.5 for i in range(21)}}}
-    assert train_view.result(snapshot(report=many), None, []).count("<table") == 2
+    assert train_view.result(snapshot(report=Report.from_json(many)), None, []).count("<table") == 2
 
 
 def version(number, after, before, current):
-    scores = {"after": {"mean_iou": after}, "before": {"mean_iou": before} if before else None}
     return Version(
-        "cats", number, {}, "2026-01-02T03:04:05Z", {}, current=current, folder=Path("/"), **scores
+        name="cats",
+        number=number,
+        entry={},
+        installed="2026-01-02T03:04:05Z",
+        before=Scores(mean_iou=before) if before else None,
+        after=Scores(mean_iou=after),
+        current=current,
+        folder=Path("/"),
     )
 
 
@@ -349,7 +382,7 @@ def test_the_origin_of_a_run_is_told_and_escaped():
             "epochs": 3,
         },
     }
-    text = train_view.origin(snapshot(lineage=lineage, user="ann"))
+    text = train_view.origin(snapshot(lineage=Lineage.from_json(lineage), user="ann"))
     for part in (
         "cats@1",
         "hash abababababab",

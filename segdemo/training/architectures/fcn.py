@@ -1,6 +1,8 @@
 """FCN-32s, FCN-16s, FCN-8s: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
 Segmentation", arXiv:1411.4038 (2015)."""
 
+from pathlib import Path
+
 import keras
 
 from segdemo.errors import UserError
@@ -12,14 +14,14 @@ SKIPS = {32: (), 16: ("c4",), 8: ("c4", "c3")}
 
 
 def fcn(
-    num_classes=21,
-    encoder="mobilenet_v2",
-    weights=None,
-    stride=8,
-    fc_filters=4096,
-    dropout=0.5,
-    name=None,
-):
+    num_classes: int = 21,
+    encoder: str = "mobilenet_v2",
+    weights: str | Path | None = None,
+    stride: int = 8,
+    fc_filters: int = 4096,
+    dropout: float = 0.5,
+    name: str | None = None,
+) -> keras.Model:
     """FCN with any encoder of ``encoders.ENCODERS``; the paper's has ``encoder="vgg16"``.
 
     The classifier's fully connected layers become convolutions, fc6 (7x7) and fc7 (1x1). Their scores are

@@ -3,11 +3,10 @@ Image Segmentation", arXiv:1511.00561 (2017). Bayesian SegNet: Kendall, Badrinar
 SegNet: Model Uncertainty in Deep Convolutional Encoder-Decoder Architectures for Scene Understanding",
 arXiv:1511.02680 (2017)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
-from keras import ops
 
 from segdemo.errors import UserError
 from segdemo.training.architectures.encoders import encoder_spec
@@ -33,13 +32,13 @@ CENTRAL_STAGES = 3
 
 
 def segnet(
-    num_classes=3,
-    encoder="vgg16",
-    weights=None,
-    width=1.0,
-    decoder_stages=DECODER_STAGES,
-    name="segnet",
-):
+    num_classes: int = 3,
+    encoder: str = "vgg16",
+    weights: str | Path | None = None,
+    width: float = 1.0,
+    decoder_stages: Sequence[Sequence[int]] = DECODER_STAGES,
+    name: str = "segnet",
+) -> keras.Model:
     """SegNet: a VGG-16 encoder with BatchNorm whose pooling indices steer the decoder's unpooling.
 
     Args:
@@ -63,17 +62,17 @@ def segnet(
 
 
 def bayesian_segnet(
-    num_classes=3,
-    encoder="vgg16",
-    weights=None,
-    width=1.0,
-    decoder_stages=DECODER_STAGES,
-    dropout=0.5,
-    name="bayesian_segnet",
-):
+    num_classes: int = 3,
+    encoder: str = "vgg16",
+    weights: str | Path | None = None,
+    width: float = 1.0,
+    decoder_stages: Sequence[Sequence[int]] = DECODER_STAGES,
+    dropout: float = 0.5,
+    name: str = "bayesian_segnet",
+) -> keras.Model:
     """SegNet with dropout behind its central encoder and decoder stages, active at prediction too.
 
-    Each call of the model is one sample; ``predict_bayesian`` averages several.
+    Each call of the model is one sample; ``inference.predict`` averages several.
 
     Args:
         dropout: rate behind the three innermost encoder and the three innermost decoder stages.
@@ -155,33 +154,3 @@ def _load_vgg16(model, weights):
     for layer in vgg.layers:
         if isinstance(layer, keras.layers.Conv2D):
             model.get_layer(layer.name).set_weights(layer.get_weights())
-
-
-def predict_bayesian(model, images, samples=10):
-    """Mean and variance over stochastic passes of a Bayesian SegNet (Kendall et al., section 3).
-
-    Args:
-        model: a model with ``MonteCarloDropout`` layers, such as ``bayesian_segnet``'s.
-        images: RGB 0..255 (B, H, W, 3).
-        samples: number of passes T, 2 or more; the paper's figures use up to 50.
-
-    Returns:
-        ``(mean, variance)``: float32 (B, H, W, K), the softmax probabilities averaged over the passes, and
-        float32 (B, H, W), their variance over the passes averaged over the classes: 0 where all passes agree,
-        at most 1/4.
-
-    Raises:
-        ValueError: fewer than two samples, or a model whose predictions do not vary.
-    """
-    if samples < 2:
-        raise UserError(f"A variance needs two samples or more, not {samples}.")
-    if not any(isinstance(layer, MonteCarloDropout) and layer.rate > 0 for layer in model.layers):
-        raise UserError(f"{model.name} has no dropout at prediction: build it with bayesian_segnet.")
-    total = squares = 0.0
-    for _ in range(samples):
-        probability = ops.softmax(model(images, training=False), axis=-1)
-        probability = ops.convert_to_numpy(probability).astype(np.float64)
-        total, squares = total + probability, squares + probability**2
-    mean = total / samples
-    variance = np.maximum(squares / samples - mean**2, 0).mean(-1)
-    return mean.astype(np.float32), variance.astype(np.float32)

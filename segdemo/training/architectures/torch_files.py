@@ -10,6 +10,7 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8", "LongStorage": "<i8"}
 
 
-def read_state_dict(path):
+def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     """The arrays of a state dict.
 
     Args:
@@ -61,7 +62,7 @@ def _read(file):
     return state
 
 
-def pickle_of(file, storages):
+def pickle_of(file: BinaryIO, storages: dict[str, SimpleNamespace]) -> Any:
     """The next object of a file; its storages are noted in a dictionary by their keys, still without values."""
     return _PlainUnpickler(file, storages).load()
 

@@ -2,6 +2,9 @@
 arXiv:1505.04597 (2015); plain, and with a pretrained encoder as in TensorFlow's image-segmentation tutorial
 (https://www.tensorflow.org/tutorials/images/segmentation)."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import keras
 
 from segdemo.training.architectures.encoders import build_encoder, encoder_spec
@@ -11,7 +14,13 @@ from segdemo.training.layers import CropLike, PadToMultiple, Preprocess, conv_bn
 TUTORIAL_BOTTOM = {"mobilenet_v2": "block_16_project"}
 
 
-def unet_plain(num_classes=3, filters=(64, 128, 256), bottleneck=512, dropout=0.5, name="unet_plain"):
+def unet_plain(
+    num_classes: int = 3,
+    filters: Sequence[int] = (64, 128, 256),
+    bottleneck: int = 512,
+    dropout: float = 0.5,
+    name: str = "unet_plain",
+) -> keras.Model:
     """The plain U-Net: two 3x3 ReLU convolutions a level, max pooling down, 2x2 transposed convolutions up.
 
     Args:
@@ -59,15 +68,15 @@ def _two_convs(x, filters, name):
 
 
 def unet(
-    num_classes=3,
-    encoder="mobilenet_v2",
-    weights=None,
-    freeze_encoder=True,
-    decoder_filters=(512, 256, 128, 64),
-    dropout=0.0,
-    refine=False,
-    name="unet",
-):
+    num_classes: int = 3,
+    encoder: str = "mobilenet_v2",
+    weights: str | Path | None = None,
+    freeze_encoder: bool = True,
+    decoder_filters: Sequence[int] = (512, 256, 128, 64),
+    dropout: float = 0.0,
+    refine: bool = False,
+    name: str = "unet",
+) -> keras.Model:
     """U-Net with any encoder of ``encoders.ENCODERS``; with the defaults, the tutorial's modified U-Net.
 
     Four times a transposed convolution doubles the resolution and the encoder's features of that size join; a

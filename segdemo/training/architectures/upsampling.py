@@ -8,19 +8,28 @@ for all classes. So this decides where things end and never what they are, which
 was learned serves other classes too.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from segdemo.errors import UserError
-from segdemo.training.layers import SERIAL, ResizeLike, conv_bn_relu
+from segdemo.training.layers import SERIAL, ResizeLike, Tensor, conv_bn_relu
 
 FACTOR = 4  # fine cells to a coarse one, along each axis
 REACH = 2  # coarse cells to each side that count
 NEIGHBOURS = (2 * REACH + 1) ** 2
 
 
-def guided_upsampling(logits, features, images, pyramid, width=96, similarity=48):
+def guided_upsampling(
+    logits: Tensor,
+    features: Tensor,
+    images: Tensor,
+    pyramid: dict[str, Tensor],
+    width: int = 96,
+    similarity: int = 48,
+) -> Tensor:
     """Upsample logits by 4.
 
     Args:
@@ -51,7 +60,7 @@ def guided_upsampling(logits, features, images, pyramid, width=96, similarity=48
     return Reassemble(dtype="float32", name="fine_logits")([logits, keys, queries, biases])
 
 
-def freeze_all_else(model):
+def freeze_all_else(model: keras.Model) -> None:
     """Let nothing of a model learn but its ``guided_upsampling``. Raises ValueError if it has none."""
     learning = [
         layer for layer in model.layers if layer.name.startswith("guided_") or layer.name == "fine_logits"
@@ -83,19 +92,19 @@ class Reassemble(keras.layers.Layer):
     (B, 4h, 4w, K).
     """
 
-    def build(self, shapes):
+    def build(self, shapes: Sequence[tuple]) -> None:
         self.prior = self.add_weight(
             name="prior", shape=(FACTOR**2, NEIGHBOURS), initializer=lambda shape, dtype: _bilinear_prior()
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         logits, keys, queries, biases = inputs
         scores = ops.matmul(gathered(queries, FACTOR), ops.swapaxes(neighbours(keys), -1, -2))
         scores = scores + gathered(biases, FACTOR) + self.prior  # (B, h, w, 16, 25)
         fine = ops.matmul(ops.softmax(scores), neighbours(logits))  # (B, h, w, 16, K)
         return spread(fine, FACTOR)
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: Sequence[tuple]) -> tuple:
         return (*shapes[2][:3], shapes[0][3])
 
 
@@ -108,7 +117,7 @@ def _bilinear_prior():
     return np.log(weights + 2e-3).astype(np.float32)
 
 
-def gathered(features, size):
+def gathered(features: Tensor, size: int) -> Tensor:
     """The ``size`` x ``size`` cells of each block, row by row: (B, size h, size w, C) to (B, h, w, size size, C)."""
     _, height, width, channels = ops.shape(features)
     height, width = height // size, width // size
@@ -116,14 +125,14 @@ def gathered(features, size):
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height, width, size**2, channels))
 
 
-def spread(cells, size):
+def spread(cells: Tensor, size: int) -> Tensor:
     """Undoes ``gathered``: (B, h, w, size size, C) to (B, size h, size w, C)."""
     _, height, width, _, channels = ops.shape(cells)
     x = ops.reshape(cells, (-1, height, width, size, size, channels))
     return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, size * height, size * width, channels))
 
 
-def neighbours(features):
+def neighbours(features: Tensor) -> Tensor:
     """The 5x5 cells around each, row by row, those at the border repeated: (B, h, w, C) to (B, h, w, 25, C)."""
     x = ops.concatenate([features[:, :1]] * REACH + [features] + [features[:, -1:]] * REACH, 1)
     x = ops.concatenate([x[:, :, :1]] * REACH + [x] + [x[:, :, -1:]] * REACH, 2)

@@ -15,6 +15,7 @@ block gets and has to answer is cut so that both centre their cells on the same 
 """
 
 import math
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -22,13 +23,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from segdemo.training.distillation.tflite import TeacherError
-from segdemo.training.layers import last_logits
+from segdemo.training.distillation.tflite import FloatNetwork, TeacherError
+from segdemo.training.layers import Tensor, last_logits
 
 EPSILON = 1e-6
 
 
-def block_ends(encoder):
+def block_ends(encoder: keras.Model) -> list[str]:
     """Names of the layers that end the blocks of a MobileNetV2, in order, each the next block's beginning.
 
     Raises TeacherError if ``encoder`` is no MobileNetV2.
@@ -45,7 +46,7 @@ def block_ends(encoder):
     return ends
 
 
-def check(encoder, network):
+def check(encoder: keras.Model, network: FloatNetwork) -> None:
     """Raise TeacherError unless the blocks of a teacher, a ``tflite.FloatNetwork``, are those of an encoder."""
     widths = [int(encoder.get_layer(end).output.shape[-1]) for end in block_ends(encoder)]
     strides = [layer.strides[0] for layer in encoder.layers if hasattr(layer, "strides")]
@@ -55,7 +56,7 @@ def check(encoder, network):
         )
 
 
-def build(encoder, network):
+def build(encoder: keras.Model, network: FloatNetwork) -> keras.Model:
     """The blocks side by side.
 
     Args:
@@ -79,7 +80,9 @@ def build(encoder, network):
     return keras.Model(entrances, [block(x) for block, x in zip(blocks, entrances, strict=True)])
 
 
-def lessons(encoder, network, preprocess):
+def lessons(
+    encoder: keras.Model, network: FloatNetwork, preprocess: keras.layers.Layer
+) -> Callable[[Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
     """What turns crops into what the model of ``build`` learns from.
 
     Args:
@@ -105,14 +108,14 @@ def lessons(encoder, network, preprocess):
 
     def lesson(crops):
         pictures = network.pictures(crops)
-        features = [preprocess(pictures), *network.blocks(pictures)]
+        features = [preprocess(pictures), *network(pictures)[1]]
         pairs = [aligned(padding, *pair) for padding, pair in zip(paddings, pairwise(features), strict=True)]
         return tuple(entering for entering, _ in pairs), tuple(leaving for _, leaving in pairs)
 
     return lesson
 
 
-def imitating(model, encoder, network):
+def imitating(model: keras.Model, encoder: keras.Model, network: FloatNetwork) -> keras.Model:
     """A model with the cells of a teacher, which also answers what the encoder's blocks end in.
 
     It pads both sides wherever the encoder pads one, and so does with pictures of a multiple of its stride and one
@@ -158,7 +161,7 @@ def _padding_both_sides(layer):
     return keras.layers.ZeroPadding2D(1, name=layer.name, dtype=layer.dtype_policy) if one_sided else layer
 
 
-def relative_error(target, prediction):
+def relative_error(target: Tensor, prediction: Tensor) -> Tensor:
     """Squared error of each channel in units of its variance over the batch, so that 1 is what its mean would get.
 
     Args:
@@ -172,7 +175,7 @@ def relative_error(target, prediction):
     return ops.mean(ops.square(prediction - target) / (variance + EPSILON), axis=-1)
 
 
-def begin(encoder, entering, leaving):
+def begin(encoder: keras.Model, entering: Sequence[Tensor], leaving: Sequence[Tensor]) -> None:
     """Let each block begin with answers of the mean and the spread that the teacher's have.
 
     Args:
@@ -186,7 +189,16 @@ def begin(encoder, entering, leaving):
         norm.beta.assign(ops.mean(added, axis=(0, 1, 2)))
 
 
-def teach(model, encoder, network, batches, steps, learning_rate, callbacks=(), verbose=0):
+def teach(
+    model: keras.Model,
+    encoder: keras.Model,
+    network: FloatNetwork,
+    batches: tf.data.Dataset,
+    steps: int,
+    learning_rate: float,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 0,
+) -> None:
     """Let every block of an encoder learn from the teacher's.
 
     Args:

@@ -4,6 +4,7 @@ TFLite's quantisation stands for real values: ``real = scale * (stored - zero po
 and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, equation 1).
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from segdemo.errors import UserError
+from segdemo.training.layers import Tensor
 
 _OPERATORS = schema.BuiltinOperator
 _AFTER_LOGITS = (_OPERATORS.ARG_MAX, _OPERATORS.RESIZE_BILINEAR, _OPERATORS.QUANTIZE, _OPERATORS.DEQUANTIZE)
@@ -27,14 +29,14 @@ class TeacherError(UserError):
     """A teacher cannot be used; the message is one sentence that says what to do."""
 
 
-def no_deeplab(path):
+def no_deeplab(path: Path | str) -> TeacherError:
     """The TeacherError for a file that is no network of the kind."""
     return TeacherError(
         f"{path} is not a TFLite DeepLabv3 with uint8 in- and output: give the path of one that is."
     )
 
 
-def cut_at_logits(path):
+def cut_at_logits(path: Path | str) -> schema.ModelT:
     """A TFLite segmentation network without what follows the convolution that makes its logits.
 
     Args:
@@ -79,13 +81,13 @@ class FloatNetwork:
 
     Attributes:
         stride: distance of neighbouring logits in pixels. classes: K.
-        block_widths: channels of what each block of its encoder ends in, see ``blocks``.
+        block_widths: channels of what each block of its encoder ends in, see ``__call__``.
 
     Raises:
         TeacherError: it is no such network, or has a layer that DeepLabv3 on MobileNetV2 has not.
     """
 
-    def __init__(self, path, dtype="float32"):
+    def __init__(self, path: Path | str, dtype: str = "float32"):
         model = cut_at_logits(path)
         self._dtype = tf.as_dtype(dtype)
         self._tensors = model.subgraphs[0].tensors
@@ -93,7 +95,7 @@ class FloatNetwork:
         self._input, self._output = (
             int(getattr(model.subgraphs[0], end)[0]) for end in ("inputs", "outputs")
         )
-        builders = {
+        builders: dict[int, Callable] = {
             _OPERATORS.CONV_2D: partial(self._convolution, tf.nn.conv2d),
             _OPERATORS.DEPTHWISE_CONV_2D: partial(self._convolution, tf.nn.depthwise_conv2d),
             _OPERATORS.ADD: self._addition,
@@ -103,7 +105,7 @@ class FloatNetwork:
             _OPERATORS.QUANTIZE: lambda operator: (tf.identity, 1),  # of one scale to another: the same value
             _OPERATORS.CONCATENATION: self._concatenation,
         }
-        self._layers = []  # (function, its inputs, its output)
+        self._layers: list[tuple[Callable, list[int], int]] = []  # (function, its inputs, its output)
         for operator in model.subgraphs[0].operators:
             if (code := _code(model, operator)) not in builders:
                 raise no_deeplab(path)
@@ -132,29 +134,7 @@ class FloatNetwork:
         ]
         self.block_widths = [int(self._tensors[t].shape[3]) for t in self._bottlenecks]
 
-    def __call__(self, images):
-        """Logits of pictures.
-
-        Args:
-            images: (B, H, W, 3) RGB 0..255, of a multiple of ``stride`` and one pixel more.
-
-        Returns:
-            float32 (B, h, w, K). Logit (i, j) belongs to pixel (``stride`` i, ``stride`` j).
-        """
-        return self.answers(images)[0]
-
-    def on_crops(self, images):
-        """Logits of crops whose sides are multiples of ``stride``, each for the middle of its cell.
-
-        Args:
-            images: (B, H, W, 3) RGB 0..255.
-
-        Returns:
-            float32 (B, H / stride, W / stride, K).
-        """
-        return self(self.pictures(images))
-
-    def pictures(self, crops):
+    def pictures(self, crops: Tensor) -> Tensor:
         """The part of crops whose sides are multiples of ``stride`` that it can be asked about, see ``__call__``.
 
         Its first pixel is in the middle of the crop's first cell, its last in the middle of the last.
@@ -163,19 +143,17 @@ class FloatNetwork:
         height, width = crops.shape[1] - left_out, crops.shape[2] - left_out
         return crops[:, first:height, first:width]
 
-    def blocks(self, images):
-        """What each block of its encoder ends in: the linear bottlenecks, with what is added to them.
+    def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits of pictures, and what each block of its encoder ends in.
 
         Args:
-            images: see ``__call__``.
+            images: (B, H, W, 3) RGB 0..255, of a multiple of ``stride`` and one pixel more, see ``pictures``.
 
         Returns:
-            A list of float32 (B, h, w, C), first to last. Cell (i, j) of stride s is centred on pixel (s i, s j).
+            Logits float32 (B, h, w, K), of which (i, j) belongs to pixel (``stride`` i, ``stride`` j); and float32
+            (B, h, w, C) of each block, first to last: the linear bottlenecks, with what is added to them. Cell (i, j)
+            of stride s is centred on pixel (s i, s j).
         """
-        return self.answers(images)[1]
-
-    def answers(self, images):
-        """Logits of pictures, see ``__call__``, and what the blocks end in, see ``blocks``, from one look at them."""
         scale, zero_point = self._quantised(self._input)
         values = {self._input: tf.cast((tf.cast(images, tf.float32) - zero_point) * scale, self._dtype)}
         for function, inputs, output in self._layers:

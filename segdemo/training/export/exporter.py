@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -20,12 +21,13 @@ from onnx import helper, numpy_helper
 from segdemo import __version__, zoo
 from segdemo.core.files import read_json, sha256, write_json
 from segdemo.core.photos import read_photo
-from segdemo.data.sources import open_dataset
 from segdemo.errors import UserError
 from segdemo.inference.calibrate import calibrate
 from segdemo.inference.evaluate import evaluate_model
 from segdemo.inference.predict import Predictor
 from segdemo.training.layers import last_logits
+from segdemo.training.tfds import open_data
+from segdemo.zoo.scores import Report
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17
@@ -43,13 +45,13 @@ class ExportError(UserError):
     """A run cannot be exported; the message is one sentence that says what to do."""
 
 
-def serving_model(model):
+def serving_model(model: keras.Model) -> keras.Model:
     """The part of a segmentation model that is served: up to its ``last_logits``."""
     last = last_logits(model)
     return model if last is model.output else keras.Model(model.input, last)
 
 
-def to_onnx(model, path, metadata=None):
+def to_onnx(model: keras.Model, path: Path | str, metadata: dict[str, Any] | None = None) -> None:
     """Write the serving graph of a segmentation model.
 
     Args:
@@ -139,7 +141,7 @@ def _explicit_padding(graph):
         _set_attributes(node, auto_pad=None, pads=[*before, *after])
 
 
-def save_float16(model, path):
+def save_float16(model: keras.Model, path: Path | str) -> None:
     """Write a model's weights, without any optimizer state, as float16: half the size, and Keras reads them."""
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
         full, half = Path(folder) / "full.weights.h5", Path(folder) / "half.weights.h5"
@@ -164,7 +166,7 @@ def _copy_float16(name, node, target):
         copied.attrs[key] = value
 
 
-def export_run(run_dir, name=None, int8=False):
+def export_run(run_dir: Path | str, name: str | None = None, int8: bool = False) -> dict[str, Any]:
     """Export the best checkpoint of a finished run, calibrate it and measure it.
 
     Writes ``model.onnx``, ``model.weights.h5`` (float16), ``report.json`` (scores of the start and of the result
@@ -183,7 +185,7 @@ def export_run(run_dir, name=None, int8=False):
         ExportError: no best checkpoint yet, or the exported graph disagrees with Keras.
     """
     from segdemo.runs.config import TrainConfig
-    from segdemo.training.trainer import build_model
+    from segdemo.training.start import build_model
 
     run_dir = Path(run_dir)
     best = run_dir / "checkpoints" / "best.weights.h5"
@@ -191,7 +193,7 @@ def export_run(run_dir, name=None, int8=False):
         raise ExportError(f"{run_dir} has no best checkpoint yet: train at least one epoch first.")
     config = TrainConfig.from_json(read_json(run_dir / "config.json"))
     spec = zoo.spec(config.model)
-    dataset = open_dataset(config.dataset, config.data)
+    dataset = open_data(config.dataset, config.data)
     config = replace(config, precision="float32")  # what it is served in
     model = build_model(config, len(dataset.label_set), pretrained=False)
     model.load_weights(best)
@@ -236,23 +238,23 @@ def export_run(run_dir, name=None, int8=False):
     if int8:
         tried = _try_int8(config, dataset, served, predictor)  # which may have changed the graph
         served = described(int8=tried, onnx_sha256=sha256(graph))
-    served = described(**calibrate(served, dataset, config.validation, config.held_out))
+    served = described(**calibrate(served, dataset, config.validation, config.held_out).to_json())
     after = evaluate_model(served, dataset, config.held_out)
-    report = {"before": _before(config, dataset), "after": after}
-    write_json(run_dir / "report.json", report)
+    report = Report.of(before=_before(config, dataset), after=after)
+    write_json(run_dir / "report.json", report.to_json())
     kept = ("dataset", "subset", "images", "mean_iou", "mean_accuracy", "pixel_accuracy", "class_iou")
-    measured = {key: after[key] for key in kept}
-    described(metrics={**measured, "command": zoo.evaluate_command(str(run_dir), measured)})
+    measured = {key: getattr(after, key) for key in kept}
+    described(metrics={**measured, "command": zoo.evaluate_command(str(run_dir), after)})
     return entry
 
 
-def inherited_refinement(name):
+def inherited_refinement(name: str) -> dict[str, Any] | None:
     """The refinement of a served model for one that was trained from it, see ``calibrate.fit_refinement``, or None."""
     parent = zoo.served_models().get(name)
-    refinement = parent.data.get("refinement") if parent else None
+    refinement = parent.refinement if parent else None
     if not refinement:
         return None
-    return {"radius": refinement["radius"], "epsilon": refinement["epsilon"], "chosen_for": name}
+    return {"radius": refinement.radius, "epsilon": refinement.epsilon, "chosen_for": name}
 
 
 def _try_int8(config, dataset, served, predictor):
@@ -267,11 +269,11 @@ def _try_int8(config, dataset, served, predictor):
     step = max(1, len(samples) // CALIBRATION_PHOTOS)
     photos = [predictor.network_input(read_photo(s.image_path)) for s in samples[::step]]
     candidate = served.path.with_name("candidate.onnx")
-    before = evaluate_model(served, dataset, config.validation)["mean_iou"]
+    before = evaluate_model(served, dataset, config.validation).mean_iou
     for in_float in FLOAT_CONVOLUTIONS:
         quantise(served.path, candidate, photos, in_float)
         entry = replace(served, onnx=candidate.name, onnx_sha256=sha256(candidate))
-        after = evaluate_model(entry, dataset, config.validation)["mean_iou"]
+        after = evaluate_model(entry, dataset, config.validation).mean_iou
         if before - after <= INT8_LOSS:
             break
     slow, fast = (milliseconds(path, photos[0], threads()) for path in (served.path, candidate))
@@ -319,7 +321,7 @@ def _compare(model, predictor, photos):
 
 def _compare_without_dropout(config, model, served, photos):
     """``_compare`` for a stochastic network, whose answers never agree: with the same weights and no dropout."""
-    from segdemo.training.trainer import build_model
+    from segdemo.training.start import build_model
 
     config = replace(config, options={**config.options, "dropout": 0.0})
     twin = build_model(config, len(served.label_set), pretrained=False)

@@ -3,8 +3,10 @@
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -25,7 +27,7 @@ class _Photos(CalibrationDataReader):
         return None if image is None else {"image": image}
 
 
-def quantise(source, target, inputs, float_convolutions=0):
+def quantise(source: Path, target: Path, inputs: Iterable[np.ndarray], float_convolutions: int = 0) -> None:
     """Write the int8 version of a serving graph. Guided upsampling stays in float, since it decides on outlines.
 
     Args:
@@ -68,7 +70,7 @@ def _is_upsampling(node):
     return any(part in name for name in names for part in UPSAMPLING)
 
 
-def milliseconds(path, image, threads, repeats=20):
+def milliseconds(path: Path | str, image: np.ndarray, threads: int, repeats: int = 20) -> float:
     """Median time of one run of a graph on ``image`` uint8 (1, h, w, 3), warm."""
     session = open_session(path, threads)
     session.run(None, {"image": image})

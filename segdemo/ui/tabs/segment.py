@@ -47,7 +47,7 @@ class Shown:
     def menus(self, services, model, other):
         """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
         served = services.models()
-        names = {entry.data.get("alias_of", name): name for name, entry in served.items()}
+        names = {entry.alias_of or name: name for name, entry in served.items()}
 
         def kept(chosen, otherwise):
             return names.get(chosen, chosen if chosen in served else otherwise)

@@ -106,7 +106,7 @@ def _card(services, spec, trained, startable):
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
     rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers.items())
-    scores = [100 * e.data["metrics"]["mean_iou"] for e in trained if e.data.get("metrics")]
+    scores = [100 * e.metrics.mean_iou for e in trained if e.metrics and e.metrics.mean_iou is not None]
     said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
     state = html('<span class="zoo-state trained">{}</span>', said) if trained else _NOT_TRAINED
     below = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)

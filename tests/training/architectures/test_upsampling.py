@@ -7,7 +7,7 @@ from numpy_layers import close, features, randomise
 from segdemo import zoo
 from segdemo.runs import recipes
 from segdemo.runs.config import TrainConfig
-from segdemo.training import architectures, facts, trainer
+from segdemo.training import architectures, facts
 from segdemo.training.architectures.deeplab import deeplabv3
 from segdemo.training.architectures.upsampling import (
     FACTOR,
@@ -20,6 +20,7 @@ from segdemo.training.architectures.upsampling import (
     spread,
 )
 from segdemo.training.layers import last_logits
+from segdemo.training.start import build_model
 
 RNG = np.random.default_rng(0)
 
@@ -132,7 +133,7 @@ def test_last_logits_of_networks_without_such_a_layer_are_their_output():
 
 def test_the_recipe_for_it_keeps_what_it_starts_from():
     settings = {**recipes.settings("deeplabv3-upsampling"), "data": "nowhere", "start_from": "deeplabv3"}
-    model = trainer.build_model(TrainConfig(**settings), 21)
+    model = build_model(TrainConfig(**settings), 21)
     assert {v.path.split("/")[0] for v in model.trainable_variables} == {
         layer.name
         for layer in model.layers

@@ -11,11 +11,11 @@ from numpy_layers import randomise
 from segdemo.core.labels import VOC
 from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import architectures, losses, metrics
-from segdemo.training import trainer as train_module
 from segdemo.training.architectures.encoders import build_encoder
 from segdemo.training.distillation import blockwise, tflite
 from segdemo.training.distillation.distiller import Distiller, soft_cross_entropy
 from segdemo.training.distillation.tflite import TeacherError
+from segdemo.training.start import build_model
 from segdemo.training.trainer import train
 
 SIDE = 97
@@ -63,7 +63,7 @@ def errors(model, network, images):
 
 def test_a_network_of_a_teacher_shows_its_bottlenecks(teacher):
     assert (teacher.stride, teacher.block_widths) == (16, WIDTHS)
-    blocks = teacher.blocks(crops(2, 113))
+    blocks = teacher(crops(2, 113))[1]
     assert [block.shape[1:] for block in blocks] == [
         (side, side, width) for side, width in zip([57, 29, 29, 15, 15, 15] + [8] * 11, WIDTHS, strict=True)
     ]
@@ -94,7 +94,7 @@ def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_t
     images = crops(2, 113)
     learner = blockwise.imitating(same, same.get_layer("mobilenet_v2"), teacher)
     logits, *ends = learner(images, training=False)
-    right = teacher.blocks(images)
+    right = teacher(images)[1]
     assert [end.shape for end in ends] == [block.shape for block in right]
     assert logits.shape == (2, 8, 8, 5)
     error = [float(tf.reduce_mean(blockwise.relative_error(*pair))) for pair in zip(right, ends, strict=True)]
@@ -124,9 +124,8 @@ def test_the_blocks_error_is_part_of_the_loss_and_fades(other, teacher):
     learner = distiller(other, teacher, block_weight=3.0, steps=4)
     answers = learner(images, training=False)
     mask = np.zeros(answers[0].shape[:3], np.uint8)
-    soft = teacher(teacher.pictures(images))
+    soft, blocks = teacher(teacher.pictures(images))
     plain = 0.5 * losses.CrossEntropy()(mask, answers[0]) + soft_cross_entropy(answers[0], soft)
-    blocks = teacher.blocks(teacher.pictures(images))
     error = np.mean(
         [tf.reduce_mean(blockwise.relative_error(b, e)) for b, e in zip(blocks, answers[1:], strict=True)]
     )
@@ -226,14 +225,14 @@ def test_a_training_begins_block_by_block_and_goes_on_without(config, tmp_path, 
     monkeypatch.setattr(
         blockwise, "teach", lambda *args, **kwargs: (taught.append(1), teach(*args, **kwargs))
     )
-    assert train(TrainConfig(**config), run, verbose=False)["state"] == "done"
-    encoder = train_module.build_model(TrainConfig(**config), 21).get_layer("mobilenet_v2")
+    assert train(TrainConfig.from_json(config), run, verbose=False)["state"] == "done"
+    encoder = build_model(TrainConfig.from_json(config), 21).get_layer("mobilenet_v2")
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     blocks = [event for event in events if event["kind"] == "blocks"]
     assert blocks[-1]["step"] == 2
     assert {f"{end}_loss" for end in blockwise.block_ends(encoder)} <= blocks[-1].keys()
     learnt = weights_of(run, "best.weights.h5")  # the training proper leaves a frozen encoder as it is
-    assert train(TrainConfig(**{**config, "epochs": 2}), run, True, False)["state"] == "done"
+    assert train(TrainConfig.from_json({**config, "epochs": 2}), run, True, False)["state"] == "done"
     assert len(taught) == 1
     np.testing.assert_array_equal(weights_of(run, "last-*.weights.h5"), learnt)
 
@@ -252,14 +251,14 @@ def test_a_training_can_be_stopped_block_by_block(config, tmp_path, monkeypatch)
     run = tmp_path / "run"
     run.mkdir()
     (run / "cancel").touch()
-    assert train(TrainConfig(**config), run, verbose=False)["state"] == "cancelled"
+    assert train(TrainConfig.from_json(config), run, verbose=False)["state"] == "cancelled"
     assert not (run / "checkpoints" / "state.json").exists()
 
 
 def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monkeypatch):
     monkeypatch.setattr(blockwise, "teach", one_step(np.nan))
     with pytest.raises(TrainingError, match="blocks' error became nan in step 1: start again with a lower"):
-        train(TrainConfig(**config), tmp_path / "run", verbose=False)
+        train(TrainConfig.from_json(config), tmp_path / "run", verbose=False)
 
 
 @pytest.mark.parametrize(
@@ -275,12 +274,12 @@ def test_blocks_whose_error_is_no_number_end_the_training(config, tmp_path, monk
 def test_settings_of_blocks_that_make_no_sense_are_refused(settings, message):
     good = {"model": "deeplabv3", "dataset": "voc", "data": "d", "augment": "strong", "teacher": "t"}
     good |= {"block_steps": 5}
-    TrainConfig(**good)
+    TrainConfig.from_json(good)
     with pytest.raises(TrainingError, match=message):
-        TrainConfig(**{**good, **settings})
+        TrainConfig.from_json({**good, **settings})
 
 
 def test_an_architecture_without_that_encoder_is_refused(config, tmp_path):
     config |= {"model": "unet_plain", "options": {}, "frozen": ""}
     with pytest.raises(TeacherError, match="to a MobileNetV2 only"):
-        train(TrainConfig(**config), tmp_path / "run", verbose=False)
+        train(TrainConfig.from_json(config), tmp_path / "run", verbose=False)

@@ -22,8 +22,11 @@ CLASSES = 21
 class CropTeacher:
     """Looks at crops of 4 x 4 with a stride of 2 and finds each colour in its own channel."""
 
-    def on_crops(self, images):
-        return 6.0 * tf.cast(images, tf.float32)[:, 1::2, 1::2]
+    def pictures(self, crops):
+        return crops
+
+    def __call__(self, images):
+        return 6.0 * tf.cast(images, tf.float32)[:, 1::2, 1::2], []
 
 
 def network(classes=3, **settings):
@@ -109,6 +112,21 @@ def test_a_model_learns_from_its_teacher_where_nothing_else_is_known():
     assert set(history) == {"loss", "pixel_accuracy", "val_loss", "val_pixel_accuracy"}
 
 
+def test_mixup_blends_photos_and_forgets_what_they_show():
+    masks = np.arange(16, dtype=np.uint8).repeat(6 * 8).reshape(16, 6, 8)  # photos that say which they are
+    images = 10.0 * masks[..., None].repeat(3, axis=-1)
+    out, ids_ = (a.numpy() for a in distiller.mixup(images, masks, chance=0.5, seed=(5, 11)))
+    blended = (ids_ == VOID).all((1, 2))
+    assert 3 < blended.sum() < 13
+    np.testing.assert_array_equal(out[~blended], images[~blended])
+    np.testing.assert_array_equal(ids_[~blended], masks[~blended])
+    for n in np.flatnonzero(blended):
+        other = 10 * ((n - 2) % 16)
+        share = (out[n, 0, 0, 0] - 10 * n) / (other - 10 * n)
+        assert 0.15 <= share <= 0.5
+        np.testing.assert_allclose(out[n], out[n, 0, 0, 0])
+
+
 def test_weights_of_a_distiller_are_those_of_the_model(tmp_path):
     model = network()
     model.set_weights([np.full_like(w, 0.5) for w in model.get_weights()])
@@ -175,7 +193,7 @@ def learned(run):
 
 def test_a_training_with_a_teacher_runs_and_goes_on(config, tmp_path):
     run = tmp_path / "run"
-    assert train(TrainConfig(**config), run, verbose=False)["state"] == "done"
+    assert train(TrainConfig.from_json(config), run, verbose=False)["state"] == "done"
     assert np.abs(learned(run)).max() > 0  # it began with zeros
     # As a run of before would, whose teacher was asked once a photo.
     settings = json.loads((run / "config.json").read_text()) | {"teacher_sees": "photo", "epochs": 2}
@@ -187,10 +205,10 @@ def test_a_training_with_a_teacher_runs_and_goes_on(config, tmp_path):
 
 def test_a_teacher_that_does_not_fit_is_refused(config, tmp_path):
     with pytest.raises(TrainingError, match="a multiple of 8 pixels, not 36: choose another"):
-        train(TrainConfig(**{**config, "size": 36}), tmp_path / "run", verbose=False)
+        train(TrainConfig.from_json({**config, "size": 36}), tmp_path / "run", verbose=False)
     (tmp_path / "t.tflite").write_bytes(tflite_files.network(65, 5))
     with pytest.raises(TrainingError, match=r"knows 5 classes and .* has 21: use one"):
-        train(TrainConfig(**config), tmp_path / "other", verbose=False)
+        train(TrainConfig.from_json(config), tmp_path / "other", verbose=False)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +226,6 @@ def test_a_teacher_that_does_not_fit_is_refused(config, tmp_path):
 )
 def test_settings_that_do_not_go_with_a_teacher_are_refused(wrong):
     config = {"model": "deeplabv3", "dataset": "voc", "data": "d", "teacher": "t", "augment": "strong"}
-    TrainConfig(**config)
+    TrainConfig.from_json(config)
     with pytest.raises(TrainingError, match=next(iter(wrong)) if "augment" not in wrong else "'strong'"):
-        TrainConfig(**{**config, **wrong})
+        TrainConfig.from_json({**config, **wrong})

@@ -48,7 +48,7 @@ def photos(count, side=SIDE, seed=0):
 def test_the_float_network_answers_as_the_quantised_one(deeplab):
     images = photos(4)
     expected = run_quantised(tflite.cut_at_logits(deeplab), images)
-    found = tflite.FloatNetwork(deeplab)(images).numpy()
+    found = tflite.FloatNetwork(deeplab)(images)[0].numpy()
     assert found.shape == expected.shape == (4, 9, 9, 5)
     assert found.dtype == np.float32
     assert expected.std() > 0.3
@@ -59,9 +59,9 @@ def test_the_float_network_answers_as_the_quantised_one(deeplab):
 
 def test_it_takes_pictures_of_other_sizes_and_computes_in_bfloat16(deeplab):
     images = photos(2, 97)
-    found = tflite.FloatNetwork(deeplab)(images)
+    found, _ = tflite.FloatNetwork(deeplab)(images)
     assert found.shape == (2, 13, 13, 5)
-    rough = tflite.FloatNetwork(deeplab, "bfloat16")(images)
+    rough = tflite.FloatNetwork(deeplab, "bfloat16")(images)[0]
     assert rough.dtype == tf.float32
     assert 0 < np.abs(found - rough).mean() < 0.1 * found.numpy().std()
 
@@ -71,9 +71,8 @@ def test_logits_of_crops_belong_to_the_middle_of_their_cells(tmp_path):
     teacher = tflite.FloatNetwork(tmp_path / "a.tflite")
     assert (teacher.stride, teacher.classes) == (4, 3)
     crops = photos(2, 32)
-    logits = teacher.on_crops(
-        tf.constant(crops)
-    ).numpy()  # three times the colour at one pixel, below zero nothing
+    # Three times the colour at one pixel, below zero nothing.
+    logits = teacher(teacher.pictures(tf.constant(crops)))[0].numpy()
     assert logits.shape == (2, 8, 8, 3)
     np.testing.assert_allclose(logits, 3 * (crops[:, 2::4, 2::4] / 255.0), atol=0.03)
 

@@ -1,19 +1,19 @@
 """What the Annotate tab does, apart from its looks: photos into collections, masks out of models and archives."""
 
 import contextlib
-import json
+import hashlib
 import tempfile
 import time
 from pathlib import Path
 from threading import Lock
 
+import gradio as gr
 import numpy as np
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo import zoo
 from segdemo.annotations.collection import ConflictError
-from segdemo.annotations.store import AnnotationStore
 from segdemo.annotations.transfer import import_annotations
 from segdemo.core import label_maps, settings
 from segdemo.core.conventions import slug
@@ -42,17 +42,25 @@ RANKING_SECONDS = 10  # how long one "next photo" may look at photos nobody has 
 NAMED = 5  # files listed by name in one sentence
 
 
+def author_of(request: gr.Request | None) -> str:
+    """Who saves: the name somebody signed in with, else a mark of the visit that tells nothing else of it."""
+    if request is None:
+        return ""
+    if request.username:
+        return request.username
+    return f"visit-{hashlib.sha256(str(request.session_hash).encode()).hexdigest()[:16]}"
+
+
 class Desk:
     """One for each process.
 
     Args:
         services: the ``Services`` of the page.
-        store: the ``AnnotationStore``; None for the one in the state root.
     """
 
-    def __init__(self, services, store=None):
+    def __init__(self, services):
         self.services = services
-        self.store = store or AnnotationStore()
+        self.store = services.store
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
         self._begun = {}  # canvas key -> the model whose prediction an unlabelled photo was shown with
 
@@ -181,7 +189,7 @@ class Desk:
             )
         return ids[prediction.label_map], prediction.uncertainty
 
-    def save(self, key, png, base_revision):
+    def save(self, key, png, base_revision, request: gr.Request = None):
         """``on_save`` of the canvas."""
         name, _, id_ = key.partition("/")
         collection = self.store.open(name)
@@ -191,7 +199,8 @@ class Desk:
         )
         model = None if photo.revision else self._begun.get(key)
         try:
-            number = collection.save(id_, label_map, base_revision or 0, {"model": model} if model else None)
+            meta = {"model": model} if model else None
+            number = collection.save(id_, label_map, base_revision or 0, meta, author_of(request))
         except ConflictError as error:
             return {"conflict": str(error), "revision": error.current}
         return {"revision": number, "message": f"Saved as revision {number}."}
@@ -253,6 +262,7 @@ class Desk:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{collection.name}.zip")
             export_zip(collection.annotations(), path, formats, self.services.limits, progress)
+            collection.keep("exported")
             return Path(save_file_to_cache(path, get_upload_folder()))
 
     def import_archive(self, path, name=None, progress=None):
@@ -312,9 +322,9 @@ class Entropies:
             if entry.onnx_sha256 not in self._known:
                 try:
                     known = read_json(self._path(entry))
-                except (OSError, json.JSONDecodeError):
+                except (OSError, ValueError):
                     known = {}
-                self._known[entry.onnx_sha256] = known
+                self._known[entry.onnx_sha256] = known if isinstance(known, dict) else {}
             return self._known[entry.onnx_sha256]
 
     def _path(self, entry):

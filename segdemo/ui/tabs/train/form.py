@@ -1,17 +1,19 @@
 """What the form of the Train tab offers: where to start, what to learn from, and settings that make sense."""
 
 import contextlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import gradio as gr
 
 from segdemo import zoo
 from segdemo.core.files import StoreError
 from segdemo.core.labels import LABEL_SETS
+from segdemo.data import tfds
 from segdemo.data.datasets import DatasetError
-from segdemo.runs.config import TrainConfig
+from segdemo.data.sources import outline
+from segdemo.runs.config import bounds, setting
 from segdemo.runs.policy import RunError
-from segdemo.runs.supervisor import MIN_PHOTOS
+from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
@@ -74,7 +76,7 @@ def starts(services):
     trained = [
         (f"{entry.title} · {entry.label_set.title}", name)
         for name, entry in services.models().items()
-        if entry.data.get("weights")
+        if entry.weights
     ]
     fresh = [(f"{spec.title} · untrained", UNTRAINED + name) for name, spec in zoo.SPECS.items()]
     return trained + fresh
@@ -83,7 +85,7 @@ def starts(services):
 def start_menu(services, chosen):
     """Update of the menu: models come and go, and one that was promoted goes by its model's name."""
     served = services.models()
-    now = next((name for name, entry in served.items() if entry.data.get("alias_of") == chosen), chosen)
+    now = next((name for name, entry in served.items() if entry.alias_of == chosen), chosen)
     menu = {"choices": starts(services)}
     return gr.update(**menu) if now == chosen else gr.update(**menu, value=now)
 
@@ -94,7 +96,8 @@ def sources(services):
     for collection in services.store.collections():
         count = collection.photos(annotated=True, per_page=1).total
         own.append((f"{collection.title} · {count} labelled", f"collection:{collection.name}"))
-    return own + [(title, f"dataset:{title}") for title in services.datasets]
+    prepared = [(f"{name.removeprefix(tfds.PREFIX)} · TensorFlow Datasets", name) for name in tfds.offered()]
+    return own + [(title, f"dataset:{title}") for title in services.datasets] + prepared
 
 
 def open_source(services, value):
@@ -104,6 +107,8 @@ def open_source(services, value):
         return services.store.open(name).dataset()
     if kind == "dataset" and name in services.datasets:
         return services.datasets[name]
+    if kind == "tfds" and name in tfds.NAMES:
+        return outline(tfds.NAMES[name], value)
     raise DatasetError(
         "Choose what to learn from: label photos in Annotate, or set SEGDEMO_DATA to a folder with VOC or Pets."
     )
@@ -125,9 +130,10 @@ def first_source(services, start):
 def source_of(services, settings):
     """The choice of the dataset menu that a run's settings stand for, or None."""
     for _, value in sources(services):
-        dataset = open_source(services, value)
-        if (dataset.kind, str(dataset.root.resolve())) == (settings["dataset"], settings["data"]):
-            return value
+        with contextlib.suppress(DatasetError, StoreError):
+            dataset = open_source(services, value)
+            if (dataset.kind, tfds.address(dataset.root)) == (settings["dataset"], settings["data"]):
+                return value
     return None
 
 
@@ -137,7 +143,7 @@ def start_of(services, settings):
     if not parent:
         return UNTRAINED + settings["model"]
     served = services.models()
-    return next((n for n, e in served.items() if parent in (n, e.data.get("alias_of"))), None)
+    return next((n for n, e in served.items() if parent in (n, e.alias_of)), None)
 
 
 def learning_ids(dataset):
@@ -201,9 +207,9 @@ def summary(start, dataset):
 def name_of(start, dataset):
     """(title, name of the model) suggested for the result; a version trained here gets a further version."""
     same = start.entry is not None and start.entry.label_set.classes == dataset.label_set.classes
-    if same and start.entry.data.get("model"):
+    if same and start.entry.model:
         title = start.entry.title.partition(" (version ")[0]
-        return title, start.entry.data["model"]
+        return title, start.entry.model
     base = start.entry.title.partition(" (version ")[0] if start.entry else start.spec.title
     return f"{base} on {dataset.label_set.title}"[:100], ""
 
@@ -248,7 +254,7 @@ def settings(start, dataset, values, base=None):
         values: of ``FIELDS``.
         base: settings of a run whose clone this is, or None; what the form does not show is taken from them.
     """
-    found = {"model": start.spec.name, "dataset": dataset.kind, "data": str(dataset.root.resolve())}
+    found = {"model": start.spec.name, "dataset": dataset.kind, "data": tfds.address(dataset.root)}
     if base is not None:
         return {**base, **found, **values}
     size, steps = values["size"], values["steps_per_epoch"]
@@ -293,24 +299,26 @@ def wish(services, start, source, title, values, base=None):
     return chosen, given, name if given == suggested else ""
 
 
-# What each number of the form may be, and what it is called.
-_RANGES = {
-    "epochs": ("Epochs", 1, 10_000),
-    "learning_rate": ("Learning rate", 1e-8, 0.999),
-    "size": ("Crop", 32, 1024),
-    "batch": ("Photos a step", 1, 256),
-    "early_stopping": ("Patience", 0, 10_000),
-    "steps_per_epoch": ("Steps an epoch", 0, 1_000_000),
-    "validation_photos": ("Photos watched", 0, 1_000_000),
-    "seed": ("Seed", 0, 2**31 - 1),
+# What each number of the form is called.
+_LABELS = {
+    "epochs": "Epochs",
+    "learning_rate": "Learning rate",
+    "size": "Crop",
+    "batch": "Photos a step",
+    "early_stopping": "Patience",
+    "steps_per_epoch": "Steps an epoch",
+    "validation_photos": "Photos watched",
+    "seed": "Seed",
 }
+# Where a page's users may have less than the setting allows, see ``config.bounds``.
+_NARROWER = {"size": (32, 1024), "batch": (1, 256)}
 
 
 def checked(values):
     """The values of ``FIELDS``, as they have to be. Raises RunError for one that is missing or out of range."""
     found = dict(values)
-    for name, (label, low, high) in _RANGES.items():
-        value = found[name]
+    for name, label in _LABELS.items():
+        value, (low, high) = found[name], _NARROWER.get(name) or bounds(name)
         if not isinstance(value, int | float) or not low <= value <= high:
             shown = (
                 "empty" if value is None else f"{value:g}" if isinstance(value, int | float) else repr(value)
@@ -329,6 +337,5 @@ def checked(values):
 
 def of_run(settings, spec):
     """Values of ``FIELDS`` in the settings of any run, those it leaves out with their defaults."""
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
-    found = {name: settings.get(name, defaults[name]) for name in FIELDS}
+    found = {name: settings.get(name, setting(name).default) for name in FIELDS}
     return {**found, "size": found["size"] or spec.size}

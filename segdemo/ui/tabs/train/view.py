@@ -10,6 +10,7 @@ from segdemo.runs.estimates import duration
 from segdemo.ui.components.run_chart import chart
 from segdemo.ui.markup import html, join
 from segdemo.ui.served import served
+from segdemo.zoo.scores import Scores
 
 STATES = {
     "queued": "waiting",
@@ -204,22 +205,23 @@ def result(run, version, others):
         version: the ``versions.Version`` it became, or None.
         others: all Versions of that model, newest first.
     """
-    if not run.report or not run.report.get("after"):
+    if not run.report or not run.report.after:
         return ""
-    after, before = run.report["after"], run.report.get("before") or {}
+    after, before = run.report.after, run.report.before or Scores()
     rows = [
         ("Mean IoU", "mean_iou"),
         ("Mean accuracy", "mean_accuracy"),
         ("Pixel accuracy", "pixel_accuracy"),
     ]
-    lines = [_score(html("<b>{}</b>", title), before.get(key), after.get(key)) for title, key in rows]
-    earlier = before.get("class_iou") or {}
-    classes = (after.get("class_iou") or {}).items()
+    lines = [
+        _score(html("<b>{}</b>", title), getattr(before, key), getattr(after, key)) for title, key in rows
+    ]
+    earlier, classes = before.class_iou, after.class_iou.items()
     shown = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
     lines += [_score(name, earlier.get(name), value) for name, value in shown]
     absent = len(classes) - len(shown)
-    what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
-    parent = before.get("model")
+    what = f"On {after.images:,} held-out photos" if after.images else "On the held-out photos"
+    parent = before.model
     note = (
         f"Before is {parent}, the model it started from."
         if parent
@@ -268,10 +270,7 @@ def _versions(version, others):
         return ""
     rows = html("")
     for other in others:
-        scores = (
-            _percent((other.before or {}).get("mean_iou")),
-            _percent((other.after or {}).get("mean_iou")),
-        )
+        scores = [_percent((scores or Scores()).mean_iou) for scores in (other.before, other.after)]
         rows += html(
             "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>",
             "this" if other.number == version.number else "",
@@ -300,19 +299,19 @@ def _versions(version, others):
 def origin(run):
     """HTML of where a run's model comes from: parent, data, code, settings."""
     lineage = run.lineage
-    settings = lineage.get("settings") or run.settings
-    digest = lineage.get("dataset_hash")
+    settings = lineage.settings or run.settings
+    digest = lineage.dataset_hash
     data = f"{settings.get('dataset', '')} in {settings.get('data', '')}"
     if digest:
         data += f", hash {digest[:12]}"
-    if lineage.get("dataset_changed"):
+    if lineage.dataset_changed:
         data += " (it changed while the run went on)"
     facts = [
         ("Run", run.id),
         ("Started", f"{when(run.created)}{f' by {run.user}' if run.user else ''}"),
         ("Parent", settings.get("start_from") or "none: untrained"),
         ("Dataset", data),
-        ("Code", lineage.get("code") or "known when it begins"),
+        ("Code", lineage.code or "known when it begins"),
         ("Folder", str(run.folder)),
     ]
     rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, str(value)) for name, value in facts)

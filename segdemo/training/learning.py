@@ -1,0 +1,171 @@
+"""How a model learns from a dataset: the seam between the trainer and what it trains.
+
+The trainer asks a ``Learner`` for the batches and for the compiled model, and knows nothing else of the way a model
+is taught. ``PlainLearner`` learns from the truth; ``distillation`` has one that learns from a teacher as well, and
+chooses between them.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from segdemo import zoo
+from segdemo.data import learnable
+from segdemo.data.datasets import Dataset, Sample, read_label_map
+from segdemo.runs.config import TrainConfig
+from segdemo.training import batches, losses, metrics
+from segdemo.training.callbacks import RunFolder
+from segdemo.training.kernels import bfloat16_is_faster
+from segdemo.training.layers import last_logits
+from segdemo.training.tfds import open_data
+
+_log = logging.getLogger(__name__)
+
+LOSSES: dict[str, Callable[[TrainConfig, np.ndarray | None], keras.losses.Loss]] = {
+    "cross_entropy": lambda config, weights: losses.CrossEntropy(weights),
+    "dice": lambda config, weights: losses.Dice(),
+    "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(weights, config.dice_weight),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned.
+
+    Attributes:
+        config: the settings, with the subset and the precision that are meant.
+        dataset: the one they name.
+        size: side of the crop in pixels.
+        steps: of an epoch.
+        watched: the samples that are watched while it learns.
+        notes: sentences on what is no fault and yet worth knowing.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    size: int
+    steps: int
+    watched: list[Sample]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Self:
+        """The task of a configuration. Raises DatasetError: its data is not there or nothing can be learned from it."""
+        dataset = open_data(config.dataset, config.data)
+        config = replace(computable(config), subset=config.subset or dataset.learning_subset)
+        notes = learnable.require_learnable(dataset, config.subset, config.validation, config.held_out)
+        size = config.size or zoo.spec(config.model).size
+        steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
+        return cls(config, dataset, size, steps, _watched(config, dataset), notes)
+
+    @property
+    def num_classes(self) -> int:
+        """K, without void."""
+        return len(self.dataset.label_set)
+
+
+class Learner(Protocol):
+    """What the trainer asks for."""
+
+    def batches(self, done: int = 0) -> tf.data.Dataset:
+        """Batches to learn from without end, after ``done`` steps, see ``batches.to_learn_from``."""
+
+    def compiled(self, model: keras.Model) -> keras.Model:
+        """What is fitted: it shares its weights with ``model``, and keeps them in the same order."""
+
+    def begin(self, model: keras.Model, data: tf.data.Dataset, run: RunFolder, verbose: bool) -> bool:
+        """What comes before the first epoch of a new run. Returns whether the model has changed.
+
+        Raises:
+            CancelledError: somebody asked to stop. TrainingError.
+        """
+
+
+class PlainLearner:
+    """Learns from the truth alone.
+
+    Args:
+        task: what is to be learned.
+    """
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def batches(self, done: int = 0) -> tf.data.Dataset:
+        return batches.to_learn_from(self.task.config, self.task.dataset, self.task.size, done)
+
+    def compiled(self, model: keras.Model) -> keras.Model:
+        config, task = self.task.config, self.task
+        learner = self._fitted(model)
+        learner.compile(
+            optimizer=optimizer(config, task.steps * config.epochs),
+            loss=LOSSES[config.loss](config, _class_weights(task)),
+            metrics=[metrics.PixelAccuracy(task.num_classes), metrics.MeanIoU(task.num_classes)],
+            jit_compile=False,  # "auto" would choose XLA, which is slower on a CPU
+        )
+        learner.optimizer.build(learner.trainable_variables)
+        return learner
+
+    def begin(self, model: keras.Model, data: tf.data.Dataset, run: RunFolder, verbose: bool) -> bool:
+        return False
+
+    def _fitted(self, model: keras.Model) -> keras.Model:
+        # The model whose output the loss sees: logits (B, size / loss_stride, size / loss_stride, K).
+        if self.task.config.loss_stride == 1:
+            return keras.Model(model.input, model.output, name=model.name)
+        return keras.Model(model.input, self._at_loss_size(last_logits(model)), name=model.name)
+
+    def _at_loss_size(self, logits: keras.KerasTensor) -> keras.KerasTensor:
+        side = self.task.size // self.task.config.loss_stride
+        return keras.layers.Resizing(side, side, dtype="float32", name="loss_size")(logits)
+
+
+def computable(config: TrainConfig) -> TrainConfig:
+    """The configuration, in float32 where bfloat16 would not be faster: its weights are float32 in any case."""
+    if config.precision == "float32" or bfloat16_is_faster():
+        return config
+    _log.warning("bfloat16 is not faster than float32 on this machine: the run computes in float32.")
+    return replace(config, precision="float32")
+
+
+def optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a configuration, with its learning rate's way over ``total_steps``."""
+    rate = config.learning_rate
+    if config.schedule == "polynomial":
+        rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, rate / 100, power=0.9)
+    elif config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 20 if config.warmup_steps else rate,
+            max(1, total_steps - config.warmup_steps),
+            alpha=0.01,
+            warmup_target=rate if config.warmup_steps else None,
+            warmup_steps=config.warmup_steps,
+        )
+    shared = {"use_ema": config.ema > 0, "ema_momentum": config.ema or 0.99}
+    if config.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=5.0, **shared)
+    if config.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, weight_decay=config.weight_decay or None, **shared)
+    return keras.optimizers.Adam(rate, **shared)
+
+
+def _watched(config: TrainConfig, dataset: Dataset) -> list[Sample]:
+    samples = dataset.samples(config.validation)
+    if config.validation_photos and len(samples) > config.validation_photos:
+        step = len(samples) / config.validation_photos
+        samples = [samples[int(i * step)] for i in range(config.validation_photos)]
+    return samples
+
+
+def _class_weights(task: Task) -> np.ndarray | None:
+    if not task.config.class_weights:
+        return None
+    counts = np.zeros(256, np.int64)
+    for sample in task.dataset.samples(task.config.subset):
+        counts += np.bincount(read_label_map(sample).ravel(), minlength=256)
+    return losses.median_frequency_weights(counts[: task.num_classes])

@@ -1,0 +1,133 @@
+"""What stands between the network and Gradio: who may sign in, what other sites may do, and what browsers are told.
+
+Gradio lets every site call an app that is not on localhost with its visitors' cookies. Here a request that another site
+makes is that of a stranger: its cookies are left out, so it may do what anybody may, and nothing else.
+"""
+
+import hmac
+import math
+from collections.abc import Callable
+from contextvars import ContextVar
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segdemo.core.attempts import Attempts
+
+# Frames: the Hub shows a Space within its own page.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self' data: blob:",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",  # Gradio makes functions of its components' scripts
+        "style-src 'self' 'unsafe-inline'",
+        "connect-src 'self' data: blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self' https://huggingface.co https://*.huggingface.co https://*.hf.space",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+}
+MOST_BODY = (
+    300 * 2**20
+)  # bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
+_caller: ContextVar[str] = ContextVar("caller", default="")
+
+
+class Guard:
+    """ASGI middleware, see the module."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        if not scope["path"].endswith("/upload") and (not length.isdecimal() or int(length) > MOST_BODY):
+            await PlainTextResponse("This request is too large.", 413)(scope, receive, send)
+            return
+        _caller.set((scope.get("client") or ("", 0))[0])
+        secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
+        if _from_another_site(headers):
+            scope = {**scope, "headers": [(n, v) for n, v in scope["headers"] if n != b"cookie"]}
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    told.setdefault(name, value)
+                if secure:
+                    told.setdefault("Strict-Transport-Security", "max-age=31536000")
+                message["headers"] = [
+                    (name, _kept_at_home(value, secure) if name == b"set-cookie" else value)
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def middleware() -> list[Middleware]:
+    """What ``app_kwargs["middleware"]`` of ``launch`` takes."""
+    return [Middleware(Guard)]
+
+
+def _from_another_site(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    if origin is not None:
+        return urlsplit(origin).netloc != headers.get("x-forwarded-host", headers.get("host", ""))
+    # Pictures and the like have no origin, and whoever follows a link or opens a frame comes on purpose.
+    return headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
+
+
+def _kept_at_home(cookie: bytes, secure: bool) -> bytes:
+    """A Set-Cookie that scripts do not read and other sites do not send, over TLS alone where there is TLS."""
+    parts = [part.strip() for part in cookie.decode("latin-1").split(";")]
+    lower = [part.lower() for part in parts]
+    if "httponly" not in lower:
+        parts.append("HttpOnly")
+    if secure and "secure" not in lower:
+        parts.append("Secure")
+    # A Space is a frame in the Hub's page: without "none" its cookies do not come along there.
+    if not any(part.startswith("samesite=") for part in lower):
+        parts.append("SameSite=None" if secure else "SameSite=Lax")
+    return "; ".join(parts).encode("latin-1")
+
+
+def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool]:
+    """The function by which Gradio signs people in: (name, password) to whether they are right.
+
+    After five wrong passwords from one address for one name, further ones are not looked at for ten seconds, then
+    twenty, up to a quarter of an hour; after fifty for one name, from wherever, the same.
+    """
+    known = dict(accounts)
+    by_caller, by_name = Attempts(), Attempts(free=50)
+
+    def check(name: str, password: str) -> bool:
+        keys = ((by_caller, (_caller.get(), name)), (by_name, name))
+        left = max(attempts.seconds_left(key) for attempts, key in keys)
+        if left:
+            wait = f"{math.ceil(left)} seconds"
+            raise HTTPException(
+                429, f"Too many wrong passwords: try again in {wait}.", {"Retry-After": wait[:-8]}
+            )
+        wanted = known.get(name)
+        right = hmac.compare_digest((wanted or "").encode(), password.encode()) and wanted is not None
+        for attempts, key in keys:
+            (attempts.right if right else attempts.wrong)(key)
+        return right
+
+    return check

@@ -1,0 +1,166 @@
+"""Sign-in, cookies, other sites and headers, on the running page."""
+
+import http.client
+import http.server
+import json
+import threading
+import urllib.parse
+from contextlib import contextmanager
+
+import pytest
+from serving import served_app
+
+from segdemo.ui.guard import HEADERS, password_check
+
+
+def ask(url, method, path, body=None, **headers):
+    """(status, headers as a list, body) of one request."""
+    place = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): v for name, v in headers.items()})
+        response = connection.getresponse()
+        return response.status, response.getheaders(), response.read().decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def sign_in(url, password, name="ann", **headers):
+    body = urllib.parse.urlencode({"username": name, "password": password})
+    return ask(url, "POST", "/login", body, Content_Type="application/x-www-form-urlencoded", **headers)
+
+
+def cookies(headers):
+    return [value for name, value in headers if name.lower() == "set-cookie"]
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    """The page with accounts: its address."""
+    with served_app(tmp_path_factory.mktemp("guard") / "app", SEGDEMO_USERS="ann:secret,bob:other") as (
+        url,
+        _,
+    ):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def open_page(tmp_path_factory):
+    with served_app(tmp_path_factory.mktemp("guard") / "app") as (url, _):
+        yield url
+
+
+def test_cookies_are_kept_from_scripts_and_other_sites(signed):
+    status, headers, _ = sign_in(signed, "secret")
+    assert status == 200
+    told = cookies(headers)
+    assert len(told) == 2
+    assert all("httponly" in cookie.lower() and "samesite=" in cookie.lower() for cookie in told)
+    assert any(
+        "samesite=lax" in cookie.lower() and "secure" not in cookie.lower().split("; ") for cookie in told
+    )
+    _, headers, _ = sign_in(signed, "secret", X_Forwarded_Proto="https")
+    assert all("; secure" in cookie.lower() for cookie in cookies(headers))
+    assert "strict-transport-security" in {name.lower() for name, _ in headers}
+
+
+def test_another_site_is_a_stranger_even_with_cookies(signed):
+    _, headers, _ = sign_in(signed, "secret")
+    cookie = "; ".join(told.partition(";")[0] for told in cookies(headers))
+    host = urllib.parse.urlsplit(signed).netloc
+    own = f"http://{host}"
+    assert ask(signed, "GET", "/config", Cookie=cookie)[0] == 200
+    assert ask(signed, "GET", "/config", Cookie=cookie, Origin=own)[0] == 200
+    for foreign in ("https://elsewhere.example", "null", f"https://{host}.elsewhere.example"):
+        assert ask(signed, "GET", "/config", Cookie=cookie, Origin=foreign)[0] == 401
+        join = json.dumps({"data": [], "fn_index": 0, "session_hash": "x"})
+        kind = {"Content_Type": "application/json", "Origin": foreign, "Cookie": cookie}
+        assert ask(signed, "POST", "/gradio_api/queue/join", join, **kind)[0] == 401
+    picture = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Cookie": cookie}
+    assert ask(signed, "GET", "/config", **picture)[0] == 401
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Cookie": cookie}
+    assert ask(signed, "GET", "/config", **link)[0] == 200
+
+
+def test_passwords_cannot_be_tried_out(signed):
+    """By one who also tells another address each time, as a proxy would."""
+    for _ in range(5):
+        assert sign_in(signed, "wrong", "bob")[0] == 400
+    status, headers, text = sign_in(signed, "other", "bob")  # the right one, too late
+    assert status == 429
+    assert "Too many wrong passwords: try again in" in text
+    assert {name.lower(): value for name, value in headers}["retry-after"].isdecimal()
+    assert sign_in(signed, "secret")[0] == 200  # others are not meant
+
+
+def test_fifty_wrong_passwords_from_anywhere_are_enough(monkeypatch):
+    check = password_check([("ann", "secret")])
+    for number in range(50):
+        monkeypatch.setattr("segdemo.ui.guard._caller", _Constant(f"10.0.0.{number}"))
+        assert not check("ann", "wrong")
+    with pytest.raises(Exception, match="Too many wrong passwords") as refused:
+        check("ann", "secret")
+    assert refused.value.status_code == 429
+    assert not check("nobody", "")  # a name there is not has no password that is right
+
+
+class _Constant:
+    def __init__(self, value):
+        self._value = value
+
+    def get(self):
+        return self._value
+
+
+def test_browsers_are_told_what_to_refuse(open_page):
+    for path in ("/", "/config", "/gradio_api/info"):
+        _, headers, _ = ask(open_page, "GET", path)
+        told = {name.lower(): value for name, value in headers}
+        assert {name.lower() for name in HEADERS} <= told.keys(), path
+    assert "https://huggingface.co" in told["content-security-policy"]  # the frame of a Space
+
+
+def test_a_request_that_claims_to_be_huge_is_not_read(open_page):
+    kind = {"Content_Type": "application/json", "Content_Length": str(10**10)}
+    assert ask(open_page, "POST", "/gradio_api/queue/join", b"", **kind)[0] == 413
+
+
+@contextmanager
+def inner_service():
+    """Something on the server's own network: yields (its address, the paths somebody asked for)."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def test_the_server_fetches_nothing_that_a_visitor_names(open_page):
+    with inner_service() as (address, asked):
+        for form in (
+            {"path": f"{address}/a.png"},
+            {"path": f"{address}/b.png", "meta": {"_type": "gradio.FileData"}},
+            {"path": "x", "url": f"{address}/c.png", "meta": {"_type": "gradio.FileData"}},
+            {"path": "", "url": f"{address}/d.png"},
+            f"{address}/e.png",
+        ):
+            body = json.dumps({"data": [form, "deeplabv3"]})
+            status, _, text = ask(
+                open_page, "POST", "/gradio_api/call/segment", body, Content_Type="application/json"
+            )
+            if status == 200:
+                _, _, text = ask(open_page, "GET", f"/gradio_api/call/segment/{json.loads(text)['event_id']}")
+                assert "event: error" in text
+        ask(open_page, "GET", f"/gradio_api/proxy={address}/f.png")
+        ask(open_page, "GET", f"/gradio_api/file={address}/g.png")
+        assert asked == []
