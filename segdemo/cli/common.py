@@ -17,7 +17,13 @@ T = TypeVar("T")
 
 
 def add_dataset(command: argparse.ArgumentParser, required: bool = True) -> None:
-    command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
+    command.add_argument(
+        "--dataset",
+        required=required,
+        type=_kind,
+        metavar="KIND",
+        help="how the folder is laid out: voc, pets, annotations; another one is answered with all there are",
+    )
     command.add_argument(
         "--data",
         required=required,
@@ -36,6 +42,16 @@ def asked_dataset(options):
 
         return open_data(options.dataset, options.data)
     return sources.open_dataset(options.dataset, options.data)
+
+
+def _kind(name: str) -> str:
+    from segdemo.data.sources import KINDS  # which loads NumPy, so only where a dataset is named
+
+    if name not in KINDS:
+        raise argparse.ArgumentTypeError(
+            f"there is no dataset kind {name!r}: choose one of {', '.join(KINDS)}."
+        )
+    return name
 
 
 def add_model(command: argparse.ArgumentParser) -> None:

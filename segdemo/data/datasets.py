@@ -45,7 +45,7 @@ class Dataset:
     """Named subsets of samples that share one label set.
 
     Attributes:
-        kind: ``"voc"``, ``"pets"`` or ``"annotations"``.
+        kind: of its layout, such as ``"voc"``: a key of ``sources.LAYOUTS``.
         root: the folder that directly holds the photo and mask folders.
         label_set: what the label maps mean.
         splits: subset name to the ids in it, in order. ``"all"`` is what a whole evaluation runs on.

@@ -32,15 +32,22 @@ class Layout(Protocol):
 
 
 # Where a folder could be of two kinds, the first counts.
-LAYOUTS: dict[str, Layout] = {layout.KIND: layout for layout in (pets, annotations, voc)}
-KINDS = ("voc", "pets", "annotations")
+LAYOUTS: dict[str, Layout] = {
+    layout.KIND: layout
+    for layout in (
+        pets,
+        annotations,
+        voc,
+    )
+}
+KINDS = tuple(sorted(LAYOUTS, reverse=True))
 
 
 def open_dataset(kind: str, root: Path | str) -> Dataset:
     """Find a dataset's files and subsets; no photo or mask is opened.
 
     Args:
-        kind: ``"voc"``, ``"pets"`` or ``"annotations"``.
+        kind: one of ``KINDS``.
         root: the dataset's folder. For VOC the VOCdevkit folder, its parent or VOC2012 itself; for Pets the
             folder of ``images`` and ``annotations`` or its parent, or ``tfds:oxford_iiit_pet``, see ``tfds``.
 
@@ -62,7 +69,7 @@ def open_dataset(kind: str, root: Path | str) -> Dataset:
     Raises:
         DatasetError: unknown kind, or the folder does not hold such a dataset.
     """
-    if kind not in KINDS:
+    if kind not in LAYOUTS:
         raise DatasetError(f"There is no dataset kind {kind!r}: choose one of {', '.join(KINDS)}.")
     if tfds.is_tfds(root):
         return tfds.open_written(kind, root)
@@ -104,9 +111,9 @@ def find_datasets(root: Path | str | None) -> list[Dataset]:
 def identify(root: Path | str) -> str | None:
     """The kind of the dataset that ``open_dataset`` would find in ``root``, or None."""
     root = Path(root).expanduser()
-    found = (layout.find(root) for layout in (voc, pets))
-    folder = next((folder for folder in found if folder is not None), None)
-    return _kind_of(folder or root)
+    near = (layout.find(root) for layout in LAYOUTS.values())
+    folder = next((folder for folder in near if folder is not None), None)
+    return None if folder is None else _kind_of(folder)
 
 
 def dataset_of(path: Path | str) -> Path | None:

@@ -12,7 +12,7 @@ from segdemo.ui import api, guard
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
-from segdemo.ui.tabs import segment
+from segdemo.ui.tabs import Page, Tab, segment
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate import layout as annotate_layout
 from segdemo.ui.tabs.annotate import tab as annotate
@@ -36,6 +36,28 @@ HEADER = """
   <span title="Version">{version}</span>
 </header>
 """
+# In the order of the page: a tab finds in `parts` what those before it returned.
+TABS = (
+    Tab("segment", "Segment", lambda page, tab: segment.build(page.services, page.demo, tab)),
+    Tab(
+        annotate.TAB,
+        "Annotate",
+        lambda page, tab: annotate.build(page.services, tab, page.tabs, page.parts["segment"]),
+        annotate_layout.CSS,
+    ),
+    Tab(
+        train.TAB,
+        "Train",
+        lambda page, tab: train.build(page.services, tab, page.tabs, page.parts["segment"]),
+        train_layout.CSS,
+    ),
+    Tab(
+        "zoo",
+        "Zoo",
+        lambda page, tab: zoo_tab.build(page.services, page.demo, page.parts[train.TAB]),
+        zoo_tab.CSS,
+    ),
+)
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
 _FRAME = (Path(__file__).parent / "page_frame.css").read_text("utf-8")
 HEAD = f"<style>\n{_FRAME}</style>\n"
@@ -49,14 +71,10 @@ def build():
     ) as demo:
         panel(html(HEADER, version=__version__))
         with gr.Tabs() as tabs:
-            with gr.Tab("Segment", id="segment") as tab:
-                shown = segment.build(services, demo, tab)
-            with gr.Tab("Annotate", id=annotate.TAB) as tab:
-                annotate.build(services, tab, tabs, shown)
-            with gr.Tab("Train", id=train.TAB) as tab:
-                train_tab = train.build(services, tab, tabs, shown)
-            with gr.Tab("Zoo", id="zoo"):
-                zoo_tab.build(services, demo, train_tab)
+            page = Page(services, demo, tabs)
+            for row in TABS:
+                with gr.Tab(row.title, id=row.id) as tab:
+                    page.parts[row.id] = row.build(page, tab)
         api.build(services)
     services.look_after()
     return demo
@@ -67,7 +85,7 @@ def launch_options():
     limits = Limits.from_env()
     return {
         "theme": THEME,
-        "css": CSS + annotate_layout.CSS + train_layout.CSS + zoo_tab.CSS,
+        "css": CSS + "".join(row.css for row in TABS),
         "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "footer_links": ["api", "settings"],

@@ -9,7 +9,7 @@ from typing import Any, Self
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
-from segdemo.core.settings import home, models_dir
+from segdemo.core.settings import PACKAGE, home, models_dir
 from segdemo.zoo.scores import (
     Adjustment,
     Calibration,
@@ -22,7 +22,8 @@ from segdemo.zoo.scores import (
 )
 from segdemo.zoo.specs import SPECS, UnknownModelError, spec
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+_INSTALLED = PACKAGE / "weights"  # a wheel carries them in the package, a repository beside it
+WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "weights"
 _OWN = {
     "name",
     "folder",
