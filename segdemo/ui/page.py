@@ -1,6 +1,7 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -41,7 +42,7 @@ _FRAME = (Path(__file__).parent / "page_frame.css").read_text("utf-8")
 HEAD = f"<style>\n{_FRAME}</style>\n"
 
 
-def build():
+def build() -> gr.Blocks:
     """The Gradio app, ready to launch."""
     services = Services.start()
     with gr.Blocks(
@@ -50,11 +51,11 @@ def build():
         panel(html(HEADER, version=__version__))
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment") as tab:
-                shown = segment.build(services, demo, tab)
+                segment_tab = segment.build(services, demo, tab)
             with gr.Tab("Annotate", id=annotate.TAB) as tab:
-                annotate.build(services, tab, tabs, shown)
+                annotate.build(services, tab, tabs, segment_tab)
             with gr.Tab("Train", id=train.TAB) as tab:
-                train_tab = train.build(services, tab, tabs, shown)
+                train_tab = train.build(services, tab, tabs, segment_tab)
             with gr.Tab("Zoo", id="zoo"):
                 zoo_tab.build(services, demo, train_tab)
         api.build(services)
@@ -62,7 +63,7 @@ def build():
     return demo
 
 
-def launch_options():
+def launch_options() -> dict[str, Any]:
     """Arguments of ``demo.launch``: looks, limits, and room for long queues."""
     limits = Limits.from_env()
     return {
@@ -76,7 +77,7 @@ def launch_options():
     }
 
 
-def accounts(text):
+def accounts(text: str) -> list[tuple[str, ...]] | None:
     """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
 
     Raises:

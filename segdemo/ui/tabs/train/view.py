@@ -1,15 +1,19 @@
 """How runs look: the list, progress, curves, results and origin of one, as HTML; and its pictures."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from threading import Lock
+from typing import Any
 
 from markupsafe import Markup
 
 from segdemo.runs.estimates import duration
+from segdemo.runs.supervisor import Runs, Snapshot
 from segdemo.ui.components.run_chart import chart
-from segdemo.ui.markup import html, join
+from segdemo.ui.markup import definitions, html, join
 from segdemo.ui.served import served
+from segdemo.zoo.versions import Version
 
 STATES = {
     "queued": "waiting",
@@ -18,19 +22,21 @@ STATES = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-KEPT = 32  # histories
+MOST_HISTORIES = 32
+Point = tuple[float, float]  # epochs, value
 ROWS = 12  # of a table of scores, before another begins beside it
 
 
 class History:
     """The points of a run's curves: (epochs, value) by series name."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.cursor = 0  # what to give ``Runs.follow`` next time
         self.steps = 0  # of an epoch, for events that do not say it
-        self._steps, self._epochs = {}, {}
+        self._steps: dict[float, dict[str, Any]] = {}
+        self._epochs: dict[float, dict[str, Any]] = {}
 
-    def add(self, events):
+    def add(self, events: Iterable[dict[str, Any]]) -> None:
         """Take what ``Runs.follow`` tells; steps done again after a resumption count once."""
         for event in events:
             try:
@@ -42,26 +48,31 @@ class History:
             except (KeyError, TypeError):
                 continue
 
-    def points(self, key):
+    def points(self, key: str) -> list[Point]:
         """Training values while it learns, thinned out to what a chart can show."""
-        found = sorted((at, event[key]) for at, event in self._steps.items() if _number(event.get(key)))
-        return found[:: 1 + len(found) // 400]
+        points = _points(self._steps, key)
+        return points[:: 1 + len(points) // 400]
 
-    def epochs(self, key):
+    def epochs(self, key: str) -> list[Point]:
         """Values after each epoch."""
-        return sorted((at, event[key]) for at, event in self._epochs.items() if _number(event.get(key)))
+        return _points(self._epochs, key)
+
+
+def _points(events: dict[float, dict[str, Any]], key: str) -> list[Point]:
+    return sorted((at, event[key]) for at, event in events.items() if _number(event.get(key)))
 
 
 class Histories:
     """The histories of the runs that somebody looks at, read on where they ended."""
 
-    def __init__(self, runs):
-        self._runs, self._kept, self._lock = runs, {}, Lock()
+    def __init__(self, runs: Runs):
+        self._runs, self._lock = runs, Lock()
+        self._histories: dict[str, History] = {}  # by id of the run, the one used last at the end
 
-    def follow(self, run_id):
-        """(Snapshot, History) of a run. Raises NotFoundError."""
+    def follow(self, run_id: str) -> tuple[Snapshot, History]:
+        """A run and its curves. Raises NotFoundError."""
         with self._lock:
-            history = self._kept.pop(run_id, None) or History()
+            history = self._histories.pop(run_id, None) or History()
             snapshot = self._runs.follow(run_id, history.cursor)
             if snapshot.cursor < history.cursor:  # another file under the same name
                 history = History()
@@ -69,22 +80,22 @@ class Histories:
             history.steps = snapshot.steps
             history.add(snapshot.events)
             history.cursor = snapshot.cursor
-            self._kept[run_id] = history
-            while len(self._kept) > KEPT:
-                del self._kept[next(iter(self._kept))]
+            self._histories[run_id] = history
+            while len(self._histories) > MOST_HISTORIES:
+                del self._histories[next(iter(self._histories))]
         return snapshot, history
 
 
 # --- the list ----------------------------------------------------------------------------------------------
 
 
-def listing(snapshots, chosen):
+def listing(snapshots: Iterable[Snapshot], chosen: str | None) -> Markup:
     """HTML of the list of runs; its buttons carry the run's id as ``data-id``."""
     rows = join(_row(snapshot, snapshot.id == chosen) for snapshot in snapshots)
     return html('<div class="tr-list" role="list" aria-label="Runs">{}</div>', rows)
 
 
-def _row(run, chosen):
+def _row(run: Snapshot, chosen: bool) -> Markup:
     facts = [when(run.created)]
     if run.state == "queued":
         facts = [f"{ordinal(run.position)} in the queue", *facts]
@@ -94,7 +105,7 @@ def _row(run, chosen):
         facts.insert(0, run.model)
     if run.best is not None and run.best >= 0:
         facts.insert(0, f"best {100 * run.best:.1f}")
-    bar = html('<i style="width: {:.1f}%"></i>', 100 * fraction(run)) if not run.ended else ""
+    bar = "" if run.ended else html('<i style="width: {:.1f}%"></i>', 100 * fraction(run))
     return html(
         '<button type="button" role="listitem" data-id="{}" aria-pressed="{}" class="tr-row">'
         "{}<b>{}</b><span>{}</span>{}</button>",
@@ -107,13 +118,13 @@ def _row(run, chosen):
     )
 
 
-def badge(run):
+def badge(run: Snapshot) -> Markup:
     """HTML of a run's state."""
     text = "stopping" if run.cancelling else STATES.get(run.state, run.state)
     return html('<em class="tr-badge {}">{}</em>', run.state, text)
 
 
-def fraction(run):
+def fraction(run: Snapshot) -> float:
     """How much of a run's steps are done, 0..1."""
     if run.state == "done":
         return 1.0
@@ -121,13 +132,13 @@ def fraction(run):
     return min(1.0, done / run.epochs) if run.epochs else 0.0
 
 
-def ordinal(number):
+def ordinal(number: int) -> str:
     """``"1st"``, ``"2nd"``, ..."""
     ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 
 
-def when(stamp):
+def when(stamp: str) -> str:
     """An ISO time as this machine's people would say it."""
     try:
         time = datetime.fromisoformat(stamp).astimezone()
@@ -139,7 +150,7 @@ def when(stamp):
 # --- one run -----------------------------------------------------------------------------------------------
 
 
-def head(run):
+def head(run: Snapshot) -> Markup:
     """HTML of a run's title, state, progress and numbers."""
     share = fraction(run)
     state = run.message
@@ -161,7 +172,6 @@ def head(run):
         ]
     if run.best is not None and run.best >= 0:
         numbers.append(("Best mean IoU", f"{100 * run.best:.1f}"))
-    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers)
     role = "alert" if run.state == "failed" else "paragraph"
     return html(
         '<section class="tr-head" data-run="{}" data-state="{}"><header><h2>{}</h2>{}</header>'
@@ -177,11 +187,11 @@ def head(run):
         run.state,
         100 * share,
         100 * share,
-        rows,
+        definitions(numbers),
     )
 
 
-def curves(run, history):
+def curves(run: Snapshot, history: History) -> Markup:
     """HTML of the charts of loss and mean IoU; "" before the first point."""
     charts = [
         chart(
@@ -189,14 +199,10 @@ def curves(run, history):
         )
         for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100))
     ]
-    return (
-        html('<div class="tr-charts">{}</div>', join(Markup(drawn) for drawn in charts))
-        if any(charts)
-        else ""
-    )
+    return html('<div class="tr-charts">{}</div>', join(map(Markup, charts))) if any(charts) else html("")
 
 
-def result(run, version, others):
+def result(run: Snapshot, version: Version | None, others: list[Version]) -> Markup:
     """HTML of the scores before and after, and of the versions of the model.
 
     Args:
@@ -205,7 +211,7 @@ def result(run, version, others):
         others: all Versions of that model, newest first.
     """
     if not run.report or not run.report.get("after"):
-        return ""
+        return html("")
     after, before = run.report["after"], run.report.get("before") or {}
     rows = [
         ("Mean IoU", "mean_iou"),
@@ -245,7 +251,7 @@ def result(run, version, others):
     )
 
 
-def _score(title, before, after):
+def _score(title: str, before: Any, after: Any) -> Markup:
     change, kind = "", ""
     if _number(before) and _number(after):
         points = round(100 * (after - before), 1)
@@ -263,9 +269,9 @@ def _score(title, before, after):
     )
 
 
-def _versions(version, others):
+def _versions(version: Version | None, others: list[Version]) -> Markup:
     if version is None:
-        return ""
+        return html("")
     rows = html("")
     for other in others:
         scores = (
@@ -297,7 +303,7 @@ def _versions(version, others):
     )
 
 
-def origin(run):
+def origin(run: Snapshot) -> Markup:
     """HTML of where a run's model comes from: parent, data, code, settings."""
     lineage = run.lineage
     settings = lineage.get("settings") or run.settings
@@ -315,53 +321,42 @@ def origin(run):
         ("Code", lineage.get("code") or "known when it begins"),
         ("Folder", str(run.folder)),
     ]
-    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, str(value)) for name, value in facts)
-    shown = join(
-        html("<div><dt>{}</dt><dd>{}</dd></div>", name.replace("_", " "), _plain(value))
+    further = [
+        (name.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
         for name, value in sorted(settings.items())
         if name not in ("data", "dataset", "start_from") and value not in ("", None, {})
-    )
+    ]
     board = f"tensorboard --logdir {run.folder / 'tensorboard'}"
     return html(
         '<section class="tr-origin"><dl class="wide">{}</dl><h3>Settings</h3><dl>{}</dl><p>'
         "TensorBoard opens it with</p><pre>{}</pre></section>",
-        rows,
-        shown,
+        definitions(facts),
+        definitions(further),
         board,
     )
 
 
-def log(run):
+def log(run: Snapshot) -> Markup:
     """HTML of the last lines the trainer printed."""
-    text = run.log.strip() or "Nothing was printed yet."
-    return html('<pre class="tr-log" tabindex="0">{}</pre>', text)
+    return html('<pre class="tr-log" tabindex="0">{}</pre>', run.log.strip() or "Nothing was printed yet.")
 
 
-def samples(run, history):
+def samples(run: Snapshot, history: History) -> dict[str, Any]:
     """Value of the component that shows the pictures after each epoch."""
     scores = dict(history.epochs("val_mean_iou"))
     pictures = []
     for path in run.samples:
         number = path.stem.removeprefix("epoch_")
         if number.isdigit() and path.stat().st_size:
-            score = scores.get(int(number))
-            pictures.append(
-                {
-                    "epoch": int(number),
-                    "score": f"{100 * score:.1f}" if score is not None else "",
-                    "file": served(path),
-                }
-            )
+            epoch = int(number)
+            score = f"{100 * scores[epoch]:.1f}" if epoch in scores else ""
+            pictures.append({"epoch": epoch, "score": score, "file": served(path)})
     return {"run": run.id, "epochs": run.epochs, "pictures": sorted(pictures, key=lambda p: p["epoch"])}
 
 
-def _plain(value):
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _percent(value):
+def _percent(value: Any) -> str:
     return f"{100 * value:.1f}" if _number(value) else "\N{EN DASH}"
 
 
-def _number(value):
+def _number(value: Any) -> bool:
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
