@@ -48,6 +48,12 @@ def build(services: Services) -> None:
     def list_models() -> list[dict[str, Any]]:
         return [entry.to_json() for entry in zoo.served_models().values()]
 
-    shared = {"concurrency_limit": 2, "concurrency_id": "predict"}
-    call.click(endpoint(segment), [image, model], [label_map, facts], api_name="segment", **shared)
+    call.click(
+        endpoint(segment),
+        [image, model],
+        [label_map, facts],
+        api_name="segment",
+        concurrency_limit=2,
+        concurrency_id="predict",
+    )
     call.click(endpoint(list_models), None, models, api_name="models", queue=False)

@@ -77,13 +77,14 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def accounts(text: str) -> list[tuple[str, ...]] | None:
+def accounts(text: str) -> list[tuple[str, str]] | None:
     """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
 
     Raises:
         UserError: something else.
     """
-    pairs = [tuple(part.strip().split(":", 1)) for part in text.split(",") if part.strip()]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+    parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
+    pairs = [(name, password) for name, _, password in parts]
+    if not all(name and password for name, password in pairs):
         raise UserError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
     return pairs or None

@@ -78,7 +78,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         tab: the ``gr.Tab`` it is in.
     """
     models = services.choices()
-    start = FIRST_MODEL if FIRST_MODEL in dict(map(reversed, models)) else models[0][1]
+    start = FIRST_MODEL if FIRST_MODEL in services.models() else models[0][1]
 
     with gr.Row():
         with gr.Column(scale=1, min_width=290):

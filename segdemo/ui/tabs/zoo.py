@@ -101,23 +101,23 @@ def _card(services: Services, spec: zoo.ModelSpec, trained: list[zoo.ModelEntry]
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
     scores = [100 * e.data["metrics"]["mean_iou"] for e in trained if e.data.get("metrics")]
-    said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
-    state = html('<span class="zoo-state trained">{}</span>', said) if trained else _NOT_TRAINED
-    below = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)
-    return html(
-        '<article class="zoo-card" id="zoo-{}"><header><h3>{}</h3>{}</header>'
-        '<div class="zoo-diagram">{}</div><dl class="zoo-facts">{}</dl><p>{}</p>{}</article>',
-        spec.name,
-        spec.title,
-        state,
-        Markup(facts["diagram"]),  # drawn by this program
-        definitions(numbers.items()),
-        paper(spec.paper),
-        below or _how_to_train(services, spec, startable),
+    text = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
+    models = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)
+    template = (
+        '<article class="zoo-card" id="zoo-{spec.name}"><header><h3>{spec.title}</h3>'
+        '<span class="zoo-state{kind}">{text}</span></header><div class="zoo-diagram">{diagram}</div>'
+        '<dl class="zoo-facts">{numbers}</dl><p>{paper}</p>{below}</article>'
     )
-
-
-_NOT_TRAINED = html('<span class="zoo-state">not trained yet</span>')
+    return html(
+        template,
+        spec=spec,
+        kind=" trained" if trained else "",
+        text=text if trained else "not trained yet",
+        diagram=Markup(facts["diagram"]),  # drawn by this program
+        numbers=definitions(numbers.items()),
+        paper=paper(spec.paper),
+        below=models or _how_to_train(services, spec, startable),
+    )
 
 
 def paper(text: str) -> Markup:
@@ -168,16 +168,12 @@ def _unbroken(command: str) -> Iterator[Markup | str]:
 def _how_to_train(services: Services, spec: zoo.ModelSpec, startable: bool) -> Markup:
     # Lines break between the options, not between one and its value nor at a hyphen.
     lines = join((join(_unbroken(line)) for line in training_commands(services, spec)), "\n")
-    button = (
-        html('<button type="button" data-architecture="{}">Train it</button>', spec.name) if startable else ""
-    )
-    return html(
+    button = html('<button type="button" data-architecture="{}">Train it</button>', spec.name)
+    template = (
         '<div class="zoo-start" data-architecture="{}">{}<details><summary>'
-        "Train it in a terminal</summary><pre><code>{}</code></pre></details></div>",
-        spec.name,
-        button,
-        lines,
+        "Train it in a terminal</summary><pre><code>{}</code></pre></details></div>"
     )
+    return html(template, spec.name, button if startable else "", lines)
 
 
 # --- all models on one photo -----------------------------------------------------------------------------
@@ -222,27 +218,18 @@ def _alert(error: Exception) -> Markup:
 def _model_tile(
     photo: np.ndarray, entry: zoo.ModelEntry, label_map: np.ndarray, milliseconds: float
 ) -> Markup:
-    rows = class_table(label_map, entry.label_set)
     keys = join(
-        html(
-            '<span class="zoo-key"><i style="background: rgb{}"></i>{} {:.0f} %</span>',
-            tuple(row["color"]),
-            row["name"],
-            100 * row["share"],
-        )
-        for row in rows
+        _key(tuple(row["color"]), f"{row['name']} {100 * row['share']:.0f} %")
+        for row in class_table(label_map, entry.label_set)
         if row["id"] != entry.label_set.background and row["share"] >= LEAST
     )
-    title = entry.title
+    caption = html("{}<br>{}, {:.0f} ms", keys or "nothing it knows", entry.label_set.title, milliseconds)
     picture = overlay(photo, label_map, entry.label_set)
-    caption = html(
-        "<h3>{}</h3>{}<br>{}, {:.0f} ms",
-        title,
-        keys or "nothing it knows",
-        entry.label_set.title,
-        milliseconds,
-    )
-    return _tile(picture, f"{title} on the photo", caption)
+    return _tile(picture, entry.title, caption, f"{entry.title} on the photo")
+
+
+def _key(color: tuple[int, ...], text: str) -> Markup:
+    return html('<span class="zoo-key"><i style="background: rgb{}"></i>{}</span>', color, text)
 
 
 def _uncertainty_tile(photo: np.ndarray, entry: zoo.ModelEntry, prediction: Prediction) -> Markup:
@@ -251,14 +238,9 @@ def _uncertainty_tile(photo: np.ndarray, entry: zoo.ModelEntry, prediction: Pred
     uncertainty = Image.fromarray(prediction.uncertainty).resize(size, Image.Resampling.BILINEAR)
     shares = np.asarray(uncertainty, np.float32) / 255
     title = f"{entry.title}: uncertainty"
-    caption = html(
-        "<h3>{}</h3>Asked {} times with random dropout, it gave answers that differ "
-        '<span class="zoo-key"><i style="background: rgb{}"></i>here</span>',
-        title,
-        entry.samples,
-        agreement.DOUBT,
-    )
-    return _tile(agreement.picture(photo, 1 - shares), f"{title}; orange where it is high", caption)
+    text = "Asked {} times with random dropout, it gave answers that differ {}"
+    caption = html(text, entry.samples, _key(agreement.DOUBT, "here"))
+    return _tile(agreement.picture(photo, 1 - shares), title, caption, f"{title}; orange where it is high")
 
 
 def _agreement_tiles(photo: np.ndarray, label_maps: list[tuple[zoo.ModelEntry, np.ndarray]]) -> list[Markup]:
@@ -285,27 +267,18 @@ def _agreement_tiles(photo: np.ndarray, label_maps: list[tuple[zoo.ModelEntry, n
 
 def _agreement_tile(photo: np.ndarray, label_maps: list[np.ndarray], title: str, same: str) -> Markup:
     shares = agreement.agreement(label_maps)
-    whole = 100 * float((shares == 1).mean())
+    percent, key = 100 * float((shares == 1).mean()), _key(agreement.DOUBT, "they differ")
     title = f"Agreement: {title}"
-    caption = html(
-        '<h3>{}</h3>On {:.1f} % of the pixels all say {}. <span class="zoo-key">'
-        '<i style="background: rgb{}"></i>they differ</span>',
-        title,
-        whole,
-        same,
-        agreement.DOUBT,
-    )
-    return _tile(agreement.picture(photo, shares), f"{title}; orange where they differ", caption)
+    caption = html("On {:.1f} % of the pixels all say {}. {}", percent, same, key)
+    return _tile(agreement.picture(photo, shares), title, caption, f"{title}; orange where they differ")
 
 
-def _tile(picture: np.ndarray, alt: str, caption: Markup) -> Markup:
+def _tile(picture: np.ndarray, title: str, caption: Markup, alt: str) -> Markup:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", quality=82, method=2)
     data = base64.b64encode(file.getvalue()).decode("ascii")
-    source = f"data:image/webp;base64,{data}"
-    return html(
-        '<figure class="zoo-tile"><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>',
-        source,
-        alt,
-        caption,
+    template = (
+        '<figure class="zoo-tile"><img src="data:image/webp;base64,{}" alt="{}">'
+        "<figcaption><h3>{}</h3>{}</figcaption></figure>"
     )
+    return html(template, data, alt, title, caption)

@@ -122,7 +122,7 @@ class Desk:
         """
         label_set = zoo.served_model(model).label_set
         names = [c.name for c in self.store.collections() if c.label_set.classes == label_set.classes]
-        if preferred in names:
+        if preferred is not None and preferred in names:
             return preferred
         return names[0] if names else self.store.create(f"{label_set.title} corrections", label_set).name
 
@@ -245,7 +245,7 @@ class Desk:
         entry = zoo.served_model(model)
         self._look_at(collection, entry, waiting, progress)
         known = {photo.id: self._entropies.get(entry, photo) for photo in every}
-        best = max(waiting, key=lambda photo: -1 if known[photo.id] is None else known[photo.id])
+        best = max(waiting, key=lambda photo: -1 if (mean := known[photo.id]) is None else mean)
         return best.id, len(every), sum(value is not None for value in known.values())
 
     def _look_at(
@@ -294,7 +294,9 @@ class Desk:
         """
         if name is not None:
             self.store.open(name)  # which may be gone; it is not made anew
-        return import_annotations(self.store, path, name, limits=self.services.limits, progress=progress)
+        return import_annotations(
+            self.store, Path(path), name, limits=self.services.limits, progress=progress
+        )
 
     def account_file(self, account: Account) -> Path:
         """Path, in the page's cache, of an account's lists as a table for spreadsheets."""

@@ -116,7 +116,7 @@ class AnnotateTab(Layout):
         event.form.update({self.search: "", self.which: "all", self.class_: ANY_CLASS, self.seen: ()})
         models = [("no model", NOTHING), *self.desk.models(name)]
         chosen = event[self.model]
-        if chosen not in dict(map(reversed, models)) or (chosen == NOTHING and not event[self.opened]):
+        if chosen not in [name for _, name in models] or (chosen == NOTHING and not event[self.opened]):
             event.form[self.model] = models[min(1, len(models) - 1)][1]
         return {
             **self._collections(name),
@@ -166,7 +166,7 @@ class AnnotateTab(Layout):
         """One page of the photos that fit search and filters; ``current`` is the open one."""
         collection = self.desk.store.open(name)
         _, annotated, deleted = WHICH[event[self.which]]
-        page_of_photos = collection.photos(
+        photos = collection.photos(
             search=event[self.search],
             class_id=None if event[self.class_] == ANY_CLASS else event[self.class_],
             annotated=annotated,
@@ -176,13 +176,11 @@ class AnnotateTab(Layout):
             per_page=photo_list.PER_PAGE,
         )
         return {
-            self.photos: photo_list.listing(collection, page_of_photos, current or event[self.opened]),
-            self.count: photo_list.summary(page_of_photos),
-            self.page: page_of_photos.page,
-            self.previous: gr.update(visible=page_of_photos.pages > 1, interactive=page_of_photos.page > 1),
-            self.following: gr.update(
-                visible=page_of_photos.pages > 1, interactive=page_of_photos.page < page_of_photos.pages
-            ),
+            self.photos: photo_list.listing(collection, photos, current or event[self.opened]),
+            self.count: photo_list.summary(photos),
+            self.page: photos.page,
+            self.previous: gr.update(visible=photos.pages > 1, interactive=photos.page > 1),
+            self.following: gr.update(visible=photos.pages > 1, interactive=photos.page < photos.pages),
         }
 
     def _search(self, event: Event) -> Updates:
@@ -195,7 +193,7 @@ class AnnotateTab(Layout):
     def _add(self, event: Event, name: str, paths: list[str]) -> Updates:
         """Photos into a collection, the first of them opened; sentences about those that are none."""
         ids, sentences = self.desk.add_photos(name, paths)
-        updates = {self.files: None}
+        updates: Updates = {self.files: None}
         if ids:
             updates |= self._show_collection(event, name, ids[0])
             if len(ids) > 1:

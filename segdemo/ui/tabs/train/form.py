@@ -98,8 +98,8 @@ def start_menu(services: Services, chosen: str | None) -> dict[str, Any]:
     """Update of the menu: models come and go, and one that was promoted goes by its model's name."""
     served = services.models()
     now = next((name for name, entry in served.items() if entry.data.get("alias_of") == chosen), chosen)
-    menu = {"choices": starts(services)}
-    return gr.update(**menu) if now == chosen else gr.update(**menu, value=now)
+    choices = starts(services)
+    return gr.update(choices=choices) if now == chosen else gr.update(choices=choices, value=now)
 
 
 def sources(services: Services) -> list[tuple[str, str]]:
@@ -120,7 +120,7 @@ def open_source(services: Services, value: str | None) -> Dataset:
     if kind == "dataset" and name in services.datasets:
         return services.datasets[name]
     if kind == "tfds" and name in tfds.NAMES:
-        return outline(tfds.NAMES[name], value)
+        return outline(tfds.NAMES[name], f"{kind}:{name}")
     raise DatasetError(
         "Choose what to learn from: label photos in Annotate, or set SEGDEMO_DATA to a folder with VOC or Pets."
     )
@@ -212,12 +212,14 @@ def summary(start: Start, dataset: Dataset) -> Markup:
 
 def name_of(start: Start, dataset: Dataset) -> tuple[str, str]:
     """(title, name of the model) suggested for the result; a version trained here gets a further version."""
-    same = start.entry is not None and start.entry.label_set.classes == dataset.label_set.classes
-    if same and start.entry.data.get("model"):
-        title = start.entry.title.partition(" (version ")[0]
+    title = start.entry.title.partition(" (version ")[0] if start.entry else start.spec.title
+    if (
+        start.entry
+        and start.entry.label_set.classes == dataset.label_set.classes
+        and start.entry.data.get("model")
+    ):
         return title, start.entry.data["model"]
-    base = start.entry.title.partition(" (version ")[0] if start.entry else start.spec.title
-    return f"{base} on {dataset.label_set.title}"[:100], ""
+    return f"{title} on {dataset.label_set.title}"[:100], ""
 
 
 def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, Any]:
@@ -311,7 +313,7 @@ def wish(
     place, dataset = Start.of(start), open_source(services, source)
     suggested, name = (base.title, base.name) if base else name_of(place, dataset)
     given = " ".join((title or "").split()) or suggested
-    run_settings = settings(place, dataset, checked(values), base and base.settings)
+    run_settings = settings(place, dataset, checked(values), base.settings if base else None)
     return run_settings, given, name if given == suggested else ""
 
 

@@ -337,7 +337,7 @@ class TrainTab(Layout):
         """Everything about the run that is looked at."""
         version, versions = self._versions(run)
         result = train_view.result(run, version, versions)
-        objection = version.objection() if version else None
+        candidate = version if version and not version.current else None
         waiting = run.state in ("queued", "running")
         chart = train_view.curves(run, history)
         return {
@@ -347,8 +347,8 @@ class TrainTab(Layout):
             self.delete: gr.update(visible=run.state != "running"),
             self.result: gr.update(value=result, visible=bool(result)),
             self.promoting: gr.update(visible=version is not None),
-            self.promote: gr.update(visible=version is not None and not version.current),
-            self.force: gr.update(visible=bool(objection) and not version.current),
+            self.promote: gr.update(visible=candidate is not None),
+            self.force: gr.update(visible=candidate is not None and bool(candidate.objection())),
             self.rollback: gr.update(visible=any(v.current for v in versions)),
             self.curves: gr.update(value=chart, visible=bool(chart)),
             self.samples: train_view.samples(run, history),
@@ -427,8 +427,8 @@ class TrainTab(Layout):
 
 def user_of(request: gr.Request | None) -> str:
     """Who is signed in: by Gradio's own login or with a Hugging Face account; "" for nobody."""
-    if getattr(request, "username", None):
-        return request.username
+    if name := getattr(request, "username", None):
+        return name
     session = getattr(getattr(request, "request", None), "scope", {}).get("session") or {}
     info = (session.get("oauth_info") or {}).get("userinfo") or {}
     return info.get("preferred_username") or ""

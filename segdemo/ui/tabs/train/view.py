@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from threading import Lock
-from typing import Any
+from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
@@ -15,13 +15,6 @@ from segdemo.ui.markup import definitions, html, join
 from segdemo.ui.served import served
 from segdemo.zoo.versions import Version
 
-STATES = {
-    "queued": "waiting",
-    "running": "running",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 MOST_HISTORIES = 32
 Point = tuple[float, float]  # epochs, value
 ROWS = 12  # of a table of scores, before another begins beside it
@@ -106,21 +99,17 @@ def _row(run: Snapshot, chosen: bool) -> Markup:
     if run.best is not None and run.best >= 0:
         facts.insert(0, f"best {100 * run.best:.1f}")
     bar = "" if run.ended else html('<i style="width: {:.1f}%"></i>', 100 * fraction(run))
-    return html(
-        '<button type="button" role="listitem" data-id="{}" aria-pressed="{}" class="tr-row">'
-        "{}<b>{}</b><span>{}</span>{}</button>",
-        run.id,
-        str(chosen).lower(),
-        badge(run),
-        run.title,
-        " · ".join(filter(None, facts)),
-        bar,
+    template = (
+        '<button type="button" role="listitem" data-id="{run.id}" aria-pressed="{pressed}" class="tr-row">'
+        "{badge}<b>{run.title}</b><span>{facts}</span>{bar}</button>"
     )
+    text = " · ".join(filter(None, facts))
+    return html(template, run=run, pressed=str(chosen).lower(), badge=badge(run), facts=text, bar=bar)
 
 
 def badge(run: Snapshot) -> Markup:
     """HTML of a run's state."""
-    text = "stopping" if run.cancelling else STATES.get(run.state, run.state)
+    text = "stopping" if run.cancelling else "waiting" if run.state == "queued" else run.state
     return html('<em class="tr-badge {}">{}</em>', run.state, text)
 
 
@@ -152,12 +141,11 @@ def when(stamp: str) -> str:
 
 def head(run: Snapshot) -> Markup:
     """HTML of a run's title, state, progress and numbers."""
-    share = fraction(run)
-    state = run.message
+    text = run.message
     if run.state == "queued" and run.position:
-        state = f"{run.message} It is {ordinal(run.position)} in the queue."
+        text = f"{run.message} It is {ordinal(run.position)} in the queue."
     elif run.cancelling:
-        state = "It stops after the step in progress and keeps its checkpoints."
+        text = "It stops after the step in progress and keeps its checkpoints."
     epoch = min(run.epoch + (run.state == "running"), run.epochs) if run.state != "done" else run.epochs
     numbers = [("Epoch", f"{max(epoch, 0)} of {run.epochs}")]
     learning = run.state == "running" and run.epoch < run.epochs
@@ -173,33 +161,23 @@ def head(run: Snapshot) -> Markup:
     if run.best is not None and run.best >= 0:
         numbers.append(("Best mean IoU", f"{100 * run.best:.1f}"))
     role = "alert" if run.state == "failed" else "paragraph"
-    return html(
-        '<section class="tr-head" data-run="{}" data-state="{}"><header><h2>{}</h2>{}</header>'
-        '<p role="{}">{}</p><div class="tr-bar {}" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        'aria-valuenow="{:.0f}" aria-label="Progress"><i style="width: {:.2f}%"></i></div>'
-        "<dl>{}</dl></section>",
-        run.id,
-        run.state,
-        run.title,
-        badge(run),
-        role,
-        state,
-        run.state,
-        100 * share,
-        100 * share,
-        definitions(numbers),
+    template = (
+        '<section class="tr-head" data-run="{run.id}" data-state="{run.state}"><header><h2>{run.title}</h2>{badge}'
+        '</header><p role="{role}">{text}</p><div class="tr-bar {run.state}" role="progressbar" aria-valuemin="0" '
+        'aria-valuemax="100" aria-valuenow="{percent:.0f}" aria-label="Progress"><i style="width: {percent:.2f}%"></i>'
+        "</div><dl>{numbers}</dl></section>"
     )
+    parts = {"badge": badge(run), "percent": 100 * fraction(run), "numbers": definitions(numbers)}
+    return html(template, run=run, role=role, text=text, **parts)
 
 
 def curves(run: Snapshot, history: History) -> Markup:
     """HTML of the charts of loss and mean IoU; "" before the first point."""
-    charts = [
-        chart(
-            title, history.points(key), history.epochs(key), history.epochs(f"val_{key}"), run.epochs, scale
-        )
-        for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100))
-    ]
-    return html('<div class="tr-charts">{}</div>', join(map(Markup, charts))) if any(charts) else html("")
+    charts = ""
+    for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100)):
+        training, validation = history.epochs(key), history.epochs(f"val_{key}")
+        charts += chart(title, history.points(key), training, validation, run.epochs, scale)
+    return html('<div class="tr-charts">{}</div>', Markup(charts)) if charts else Markup()
 
 
 def result(run: Snapshot, version: Version | None, others: list[Version]) -> Markup:
@@ -211,19 +189,19 @@ def result(run: Snapshot, version: Version | None, others: list[Version]) -> Mar
         others: all Versions of that model, newest first.
     """
     if not run.report or not run.report.get("after"):
-        return html("")
+        return Markup()
     after, before = run.report["after"], run.report.get("before") or {}
-    rows = [
-        ("Mean IoU", "mean_iou"),
-        ("Mean accuracy", "mean_accuracy"),
-        ("Pixel accuracy", "pixel_accuracy"),
-    ]
+    rows = {
+        "Mean IoU": "mean_iou",
+        "Mean accuracy": "mean_accuracy",
+        "Pixel accuracy": "pixel_accuracy",
+    }.items()
     lines = [_score(html("<b>{}</b>", title), before.get(key), after.get(key)) for title, key in rows]
     earlier = before.get("class_iou") or {}
     classes = (after.get("class_iou") or {}).items()
-    shown = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
-    lines += [_score(name, earlier.get(name), value) for name, value in shown]
-    absent = len(classes) - len(shown)
+    present = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
+    lines += [_score(name, earlier.get(name), value) for name, value in present]
+    absent = len(classes) - len(present)
     what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
     parent = before.get("model")
     note = (
@@ -233,74 +211,43 @@ def result(run: Snapshot, version: Version | None, others: list[Version]) -> Mar
     )
     if absent:
         note += f" {absent} of the {len(classes)} classes are not in these photos."
-    columns = [lines[i : i + ROWS] for i in range(0, len(lines), ROWS)]
-    tables = join(
-        html(
-            "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
-            "<tbody>{}</tbody></table>",
-            "" if i else what,
-            join(column),
-        )
-        for i, column in enumerate(columns)
+    table = (
+        "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
+        "<tbody>{}</tbody></table>"
     )
-    return html(
-        '<section class="tr-result"><h3>Result</h3><p>{}</p><div class="tr-tables">{}</div>{}</section>',
-        note,
-        tables,
-        _versions(version, others),
-    )
+    starts = range(0, len(lines), ROWS)
+    tables = join(html(table, "" if i else what, join(lines[i : i + ROWS])) for i in starts)
+    section = '<section class="tr-result"><h3>Result</h3><p>{}</p><div class="tr-tables">{}</div>{}</section>'
+    return html(section, note, tables, _versions(version, others))
 
 
 def _score(title: str, before: Any, after: Any) -> Markup:
-    change, kind = "", ""
+    change = html("<td class=''></td>")
     if _number(before) and _number(after):
         points = round(100 * (after - before), 1)
         kind = "better" if points > 0 else "worse" if points < 0 else ""
-        change = f"{points:+.1f}"
+        change = html('<td class="{}">{:+.1f}</td>', kind, points)
     bar = html('<i style="width: {:.1f}%"></i>', 100 * after) if _number(after) else ""
-    return html(
-        "<tr><th>{}</th><td>{}</td><td class='tr-after'>{}{}</td><td class=\"{}\">{}</td></tr>",
-        title,
-        _percent(before),
-        _percent(after),
-        bar,
-        kind,
-        change,
-    )
+    row = "<tr><th>{}</th><td>{}</td><td class='tr-after'>{}{}</td>{}</tr>"
+    return html(row, title, _percent(before), _percent(after), bar, change)
 
 
 def _versions(version: Version | None, others: list[Version]) -> Markup:
     if version is None:
-        return html("")
-    rows = html("")
+        return Markup()
+    rows = Markup()
     for other in others:
-        scores = (
-            _percent((other.before or {}).get("mean_iou")),
-            _percent((other.after or {}).get("mean_iou")),
-        )
-        rows += html(
-            "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>",
-            "this" if other.number == version.number else "",
-            other.served_as,
-            when(other.installed),
-            scores[0],
-            scores[1],
-            "in use" if other.current else "",
-        )
-    stands = next((other for other in others if other.current), None)
-    name = version.name
-    now = (
-        html("<b>{}</b> stands for version {}.", name, stands.number)
-        if stands
-        else html(
-            "No version of <b>{}</b> is promoted yet: it can be chosen as {} only.", name, version.served_as
-        )
-    )
-    objection = version.objection()
-    refused = html('<p class="tr-objection">{}</p>', objection) if objection and not version.current else ""
-    return html(
-        "<h3>Versions</h3><p>{}</p>{}<table class='tr-versions'><tbody>{}</tbody></table>", now, refused, rows
-    )
+        before, after = (_percent((scores or {}).get("mean_iou")) for scores in (other.before, other.after))
+        row = "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>"
+        this, used = "this" if other.number == version.number else "", "in use" if other.current else ""
+        rows += html(row, this, other.served_as, when(other.installed), before, after, used)
+    text = "No version of <b>{0.name}</b> is promoted yet: it can be chosen as {0.served_as} only."
+    for current in (other for other in others if other.current):
+        text = f"<b>{{0.name}}</b> stands for version {current.number}."
+    objection = "" if version.current else version.objection()
+    warning = html('<p class="tr-objection">{}</p>', objection) if objection else ""
+    section = "<h3>Versions</h3><p>{}</p>{}<table class='tr-versions'><tbody>{}</tbody></table>"
+    return html(section, html(text, version), warning, rows)
 
 
 def origin(run: Snapshot) -> Markup:
@@ -326,14 +273,11 @@ def origin(run: Snapshot) -> Markup:
         for name, value in sorted(settings.items())
         if name not in ("data", "dataset", "start_from") and value not in ("", None, {})
     ]
-    board = f"tensorboard --logdir {run.folder / 'tensorboard'}"
-    return html(
+    template = (
         '<section class="tr-origin"><dl class="wide">{}</dl><h3>Settings</h3><dl>{}</dl><p>'
-        "TensorBoard opens it with</p><pre>{}</pre></section>",
-        definitions(facts),
-        definitions(further),
-        board,
+        "TensorBoard opens it with</p><pre>tensorboard --logdir {}</pre></section>"
     )
+    return html(template, definitions(facts), definitions(further), str(run.folder / "tensorboard"))
 
 
 def log(run: Snapshot) -> Markup:
@@ -358,5 +302,5 @@ def _percent(value: Any) -> str:
     return f"{100 * value:.1f}" if _number(value) else "\N{EN DASH}"
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
