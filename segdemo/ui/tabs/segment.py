@@ -70,13 +70,7 @@ class SegmentTab:
 
 
 def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
-    """Add the tab to the Blocks being built.
-
-    Args:
-        services: the page's ``Services``.
-        demo: the Blocks.
-        tab: the ``gr.Tab`` it is in.
-    """
+    """Add what is in the tab to the Blocks ``demo``, which are being built."""
     models = services.choices()
     start = FIRST_MODEL if FIRST_MODEL in services.models() else models[0][1]
 

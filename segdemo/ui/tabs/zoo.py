@@ -42,13 +42,7 @@ _HINT = html(
 
 
 def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
-    """Add the tab to the Blocks being built.
-
-    Args:
-        services: the page's ``Services``.
-        demo: the Blocks.
-        train: the tab that buttons on the cards lead to.
-    """
+    """Add what is in the tab to the Blocks ``demo``, which are being built. Buttons on its cards lead to ``train``."""
     panel(html('<div class="zoo"><h2>All models on one photo</h2></div>'), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
@@ -78,9 +72,7 @@ def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
 def cards(services: Services, startable: bool = False) -> Markup:
     """HTML of a card for every architecture.
 
-    Args:
-        services: the page's ``Services``.
-        startable: whether those without a trained model get a button that starts a training.
+    If ``startable``, those without a trained model get a button that starts a training.
     """
     served = services.models()
     articles = join(
@@ -130,13 +122,8 @@ def paper(text: str) -> Markup:
 def training_commands(services: Services, spec: zoo.ModelSpec) -> list[str]:
     """The shell commands that train an architecture so that it is served here afterwards.
 
-    Args:
-        services: the page's ``Services``, for the datasets at hand.
-        spec: a ``zoo.ModelSpec``.
-
-    Returns:
-        A list of one command, or of two if its dataset has to be downloaded first. Paths are written with the
-        environment's variables or ``~``, so that they tell nothing of this machine.
+    That is one, or two if its dataset has to be downloaded first. Paths are written with the environment's variables
+    or ``~``, so that they tell nothing of this machine.
     """
     folders = [d.root for d in services.datasets.values() if d.kind == spec.label_set]
     download = [] if folders else [f"data download {spec.label_set} --out data"]

@@ -45,11 +45,7 @@ def author_of(request: gr.Request | None) -> str:
 
 
 class Desk:
-    """One for each process.
-
-    Args:
-        services: the ``Services`` of the page.
-    """
+    """One for each process."""
 
     def __init__(self, services: Services):
         self.services = services

@@ -27,14 +27,7 @@ ACCOUNT_ROWS = 200  # of an import's account that are shown
 
 
 def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> None:
-    """Add the tab to the Blocks being built.
-
-    Args:
-        services: the page's ``Services``.
-        tab: the ``gr.Tab`` it is in, whose id is ``TAB``.
-        tabs: the ``gr.Tabs`` around it.
-        segment: the ``SegmentTab``.
-    """
+    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them."""
     AnnotateTab(Desk(services), tabs, segment).connect(tab)
 
 
@@ -320,17 +313,14 @@ class AnnotateTab(Layout):
         return self._open(event, name, id_)
 
     def _next(self, event: Event) -> Updates:
-        name, model = event[self.collection], event[self.model]
-
+        name, seen = event[self.collection], event[self.seen]
+        model = None if event[self.model] == NOTHING else event[self.model]
         id_, waiting, ranked = self.desk.next_photo(
-            name,
-            None if model == NOTHING else model,
-            event[self.seen],
-            lambda *looked_at: event.progress(looked_at, unit="photos"),
+            name, model, seen, lambda *looked_at: event.progress(looked_at, unit="photos")
         )
         if id_ is None:
             return {self.notice: notice("Every photo of this collection has a mask.")}
-        if id_ in event[self.seen]:  # all had their turn
+        if id_ in seen:  # all had their turn
             event.form[self.seen] = ()
         updates = self._open(event, name, id_)
         if ranked < waiting:

@@ -22,11 +22,7 @@ from segdemo.ui.services import Services
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
 PHOTOS_SEEN = 4000  # by a run with the suggested epochs, about
-LOSSES = [
-    ("CE + Dice", "cross_entropy_dice"),
-    ("Cross-entropy", "cross_entropy"),
-    ("Dice", "dice"),
-]
+LOSSES = [("CE + Dice", "cross_entropy_dice"), ("Cross-entropy", "cross_entropy"), ("Dice", "dice")]
 FROZEN = [("Learns", ""), ("Partly fixed", "c2"), ("Fixed", "c5")]
 AUGMENTATIONS = [
     ("Strong: scale, place, mirror, colour", "strong"),
@@ -168,27 +164,26 @@ def too_few(dataset: Dataset) -> bool:
     return min(len(learning_ids(dataset)), len(dataset.splits["val"]), len(dataset.splits["test"])) < 1
 
 
+_LABEL_FIRST = (
+    "<b>Label at least {} photos first</b> ({}): one to learn from, one to choose the best epoch by, and "
+    "one to measure the result on. From about {} on it is worth the time."
+)
+_LEARNS_FROM = (
+    "Learns from <b>{:,}</b> photos, keeps the epoch that is best on <b>{:,}</b> others, and is measured on "
+    "<b>{:,}</b> it never saw."
+)
+
+
 def summary(start: Start, dataset: Dataset) -> Markup:
     """HTML on what would be learned from what."""
     learn, watch, test = len(learning_ids(dataset)), len(dataset.splits["val"]), len(dataset.splits["test"])
     own, labelled = dataset.kind == "annotations", learn + watch + test
     lines: list[str] = []
     if own and too_few(dataset):
-        lines.append(
-            html(
-                "<b>Label at least {} photos first</b> ({}): one to learn from, one to choose the best epoch by, and "
-                "one to measure the result on. From about {} on it is worth the time.",
-                MIN_PHOTOS,
-                f"{labelled} labelled so far" if labelled else "no photo is labelled",
-                USEFUL_PHOTOS,
-            )
-        )
+        count = f"{labelled} labelled so far" if labelled else "no photo is labelled"
+        lines.append(html(_LABEL_FIRST, MIN_PHOTOS, count, USEFUL_PHOTOS))
     else:
-        text = (
-            "Learns from <b>{:,}</b> photos, keeps the epoch that is best on <b>{:,}</b> others, and is measured on "
-            "<b>{:,}</b> it never saw."
-        )
-        lines.append(html(text, learn, watch, test))
+        lines.append(html(_LEARNS_FROM, learn, watch, test))
         if own and labelled < USEFUL_PHOTOS:
             lines.append(
                 f"With fewer than {USEFUL_PHOTOS} labelled photos expect little, and scores that jump."
@@ -212,13 +207,10 @@ def summary(start: Start, dataset: Dataset) -> Markup:
 
 def name_of(start: Start, dataset: Dataset) -> tuple[str, str]:
     """(title, name of the model) suggested for the result; a version trained here gets a further version."""
-    title = start.entry.title.partition(" (version ")[0] if start.entry else start.spec.title
-    if (
-        start.entry
-        and start.entry.label_set.classes == dataset.label_set.classes
-        and start.entry.data.get("model")
-    ):
-        return title, start.entry.data["model"]
+    entry = start.entry
+    title = entry.title.partition(" (version ")[0] if entry else start.spec.title
+    if entry and entry.label_set.classes == dataset.label_set.classes and entry.data.get("model"):
+        return title, entry.data["model"]
     return f"{title} on {dataset.label_set.title}"[:100], ""
 
 
@@ -259,8 +251,7 @@ def settings(
     """Settings of a run, as ``runs.Runs.start`` takes them.
 
     Args:
-        start: a ``Start``.
-        dataset: a ``datasets.Dataset``.
+        start, dataset: what is learned from what.
         values: of ``FIELDS``.
         base: settings of a run whose clone this is, or None; what the form does not show is taken from them.
     """
@@ -298,17 +289,14 @@ def wish(
     """What a form describes.
 
     Args:
-        services: the page's ``Services``.
+        services: with the datasets at hand.
         start, source: values of the two menus.
         title: what was typed as name, or "".
         values: of ``FIELDS``.
         base: of the run whose clone this is, or None.
 
     Returns:
-        (settings, title, name), as ``runs.Runs.start`` takes them.
-
-    Raises:
-        RunError, DatasetError, StoreError, UnknownModelError: it cannot be.
+        (settings, title, name), as ``runs.Runs.start`` takes them. Raises UserError if it cannot be.
     """
     place, dataset = Start.of(start), open_source(services, source)
     suggested, name = (base.title, base.name) if base else name_of(place, dataset)

@@ -61,16 +61,9 @@ class Twins:
 
 
 def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> "TrainTab":
-    """Add the tab to the Blocks being built.
+    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them.
 
-    Args:
-        services: the page's ``Services``.
-        tab: the ``gr.Tab`` it is in, whose id is ``TAB``.
-        tabs: the ``gr.Tabs`` around it.
-        segment: the ``SegmentTab``.
-
-    Returns:
-        The ``TrainTab``, which other tabs can lead to by its ``start_from``.
+    Other tabs can lead to it by its ``start_from``.
     """
     train = TrainTab(services, tabs, segment)
     train.connect(tab)
@@ -206,11 +199,10 @@ class TrainTab(Layout):
             start, dataset = self._start_and_dataset(event)
         except UserError as error:
             return {self.summary: html("<p>{}</p>", error), self.details: gr.update(visible=False)}
-        usable = not train_form.too_few(dataset)
         return {
             self.summary: train_form.summary(start, dataset),
             self.details: gr.update(visible=True),
-            self.begin: gr.update(interactive=usable),
+            self.begin: gr.update(interactive=not train_form.too_few(dataset)),
         }
 
     def _wish(self, event: Event) -> tuple[dict[str, Any], str, str]:
@@ -250,9 +242,8 @@ class TrainTab(Layout):
 
     def _begin(self, event: Event) -> Updates:
         settings, title, name = self._wish(event)
-        ticket = self.services.runs.start(
-            settings, title, name, event[self.request] or "", **self._who(event)
-        )
+        request = event[self.request] or ""
+        ticket = self.services.runs.start(settings, title, name, request, **self._who(event))
         event.form[self.chosen] = ticket.run_id
         updates = {self.request: secrets.token_hex(8), **self._look(event), **self._close_questions()}
         if not ticket.new:

@@ -184,9 +184,9 @@ def result(run: Snapshot, version: Version | None, others: list[Version]) -> Mar
     """HTML of the scores before and after, and of the versions of the model.
 
     Args:
-        run: a Snapshot.
-        version: the ``versions.Version`` it became, or None.
-        others: all Versions of that model, newest first.
+        run: that was measured.
+        version: it became, or None.
+        others: all versions of that model, newest first.
     """
     if not run.report or not run.report.get("after"):
         return Markup()
@@ -203,12 +203,9 @@ def result(run: Snapshot, version: Version | None, others: list[Version]) -> Mar
     lines += [_score(name, earlier.get(name), value) for name, value in present]
     absent = len(classes) - len(present)
     what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
-    parent = before.get("model")
-    note = (
-        f"Before is {parent}, the model it started from."
-        if parent
-        else "There is no score before: it started from no model with these classes."
-    )
+    note = "There is no score before: it started from no model with these classes."
+    if parent := before.get("model"):
+        note = f"Before is {parent}, the model it started from."
     if absent:
         note += f" {absent} of the {len(classes)} classes are not in these photos."
     table = (
