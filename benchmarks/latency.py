@@ -111,7 +111,7 @@ def keras_network(model):
 
     entry = served_model(model)
     network = build(entry.architecture, len(entry.label_set), **entry.options)
-    network.load_weights(entry.folder / entry.data["weights"])
+    network.load_weights(entry.folder / entry.weights)
     network.predict(photo(*PHOTOS["451x300"])[None], verbose=0)
     return network, entry
 

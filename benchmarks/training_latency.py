@@ -3,7 +3,7 @@
     python benchmarks/training_latency.py [--model deeplabv3] [--requests 40] [--seconds 600]
 
 Starts the page as it is, and asks its HTTP API for the same photo again and again, one request after the other: first
-idle, then while a real run, started through ``runs.supervisor``, is in the middle of its steps, then idle again.
+idle, then while a real run, started through ``runs.queue``, is in the middle of its steps, then idle again.
 Prints medians and 95th percentiles of the whole request and of the prediction in it, and the ratio of the medians. The
 goal is at most 2. Nothing else should run on the machine.
 """
@@ -31,7 +31,7 @@ from drawn import draw_pets  # noqa: E402
 from serving import served_app  # noqa: E402
 
 from segdemo.runs.policy import Policy  # noqa: E402
-from segdemo.runs.supervisor import Runs  # noqa: E402
+from segdemo.runs.queue import Runs  # noqa: E402
 
 # What the page suggests for a fine-tuning of U-Net: the full load of a training on two cores.
 SETTINGS = {

@@ -7,10 +7,10 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS.parent))
 
-from segdemo.runs import supervisor  # noqa: E402
+from segdemo.runs import queue  # noqa: E402
 from segdemo.ui import page, services  # noqa: E402
 
-services.Runs = functools.partial(supervisor.Runs, command=[sys.executable, str(TESTS / "fake_trainer.py")])
+services.Runs = functools.partial(queue.Runs, command=[sys.executable, str(TESTS / "fake_trainer.py")])
 
 if __name__ == "__main__":
     page.build().launch(**page.launch_options())

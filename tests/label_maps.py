@@ -3,6 +3,15 @@
 import numpy as np
 
 from segdemo.core.labels import VOID
+from segdemo.core.shapes import fill
+
+
+def rasterise(rings, height, width):
+    """What rings fill of a picture: bool (height, width)."""
+    mask = np.zeros((height, width), bool)
+    rows, columns, inside = fill(rings, height, width)
+    mask[rows, columns] = inside
+    return mask
 
 
 def drawn(*rows):

@@ -27,13 +27,14 @@ from segdemo.inference.predict import Predictor
 from segdemo.runs import processes
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import Policy
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
 from segdemo.ui.components import photo_list
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate.desk import Desk, Entropies
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
+from segdemo.zoo.scores import Lineage
 from segdemo.zoo.versions import ModelStore
 
 ARCHIVE = Path(__file__).parent / "state" / "before.zip"
@@ -97,7 +98,7 @@ def test_collections_photos_and_every_revision_of_their_masks_are_there(collecti
 
 def test_what_training_sees_has_the_hash_that_is_kept_with_the_models(collection):
     versions = ModelStore().versions("huehner")
-    assert {version.lineage["dataset_hash"] for version in versions} == {collection.fingerprint()}
+    assert {version.lineage.dataset_hash for version in versions} == {collection.fingerprint()}
 
 
 def test_the_trash_gives_back_a_photo_and_a_collection(collection, expected):
@@ -109,7 +110,7 @@ def test_the_trash_gives_back_a_photo_and_a_collection(collection, expected):
         == (expected["masks"][gone.id][0])
     )
     store = AnnotationStore()
-    assert store.trash() == [expected["discarded"]]
+    assert [path.name for path in (store.root / ".trash").iterdir()] == [expected["discarded"]]
     (photo,) = store.undelete(expected["discarded"]).photos().photos
     assert photo.source == "d.png"
     assert [found.title for found in store.collections()] == [*TITLES, "Verworfen"]
@@ -154,10 +155,10 @@ def test_versions_are_taken_back_and_promoted(before):
     models = ModelStore()
     assert models.names() == ["huehner"]
     second, first = models.versions("huehner")
-    assert (first.current, second.current, second.lineage["parent"]) == (False, True, "huehner@1")
+    assert (first.current, second.current, second.lineage.parent) == (False, True, "huehner@1")
     assert first.before is None
-    assert second.before["mean_iou"] == first.after["mean_iou"]
-    assert zoo.served_model("huehner").data["alias_of"] == "huehner@2"
+    assert second.before.mean_iou == first.after.mean_iou
+    assert zoo.served_model("huehner").alias_of == "huehner@2"
     assert models.rollback("huehner").number == 1
     assert zoo.served_model("huehner").path == zoo.served_model("huehner@1").path
     assert models.promote("huehner", 2, force=True).current
@@ -187,7 +188,7 @@ def test_runs_are_listed_as_they_were_left(before, expected):
     done = runs.follow(expected["runs"]["zweiter"])
     assert (done.model, done.epoch, done.epochs) == ("huehner@2", 1, 1)
     assert done.best > 0
-    assert done.report["after"]["mean_iou"] > done.report["before"]["mean_iou"]
+    assert done.report.after.mean_iou > done.report.before.mean_iou
     assert [path.name for path in done.samples] == ["epoch_01.png"]
     assert "epoch" in {event["kind"] for event in done.events}
     assert '"state": "done"' in done.log
@@ -199,7 +200,7 @@ def test_runs_are_listed_as_they_were_left(before, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(processes.fcntl is None, reason="runs need a POSIX system")
+@pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
 def test_a_cancelled_run_goes_on_to_a_further_version(expected, monkeypatch):
     monkeypatch.setattr(processes, "step_back", lambda pid: None)  # the test waits for the trainer
     runs, ids = Runs(policy=Policy()), expected["runs"]
@@ -209,7 +210,7 @@ def test_a_cancelled_run_goes_on_to_a_further_version(expected, monkeypatch):
     assert (done.state, done.model, done.epoch) == ("done", "huehner@3", 2)
     assert [event["epoch"] for event in done.events if event["kind"] == "epoch"] == [1, 2]
     assert len(done.samples) == 2
-    assert not done.lineage["dataset_changed"]
+    assert not done.lineage.dataset_changed
     assert runs.follow(ids["wartet"]).state == "cancelled"
 
 
@@ -313,7 +314,7 @@ def test_a_run_of_the_command_line_has_no_record(before, expected):
     folder = before / "home" / "runs" / expected["runs"]["zweiter"]
     (folder / "run.json").unlink()
     run = Runs(policy=Policy()).follow(folder.name)
-    assert (run.title, run.state, run.user, run.lineage) == (folder.name, "done", "", {})
+    assert (run.title, run.state, run.user, run.lineage) == (folder.name, "done", "", Lineage())
 
 
 def test_a_label_set_without_a_background_entry_has_class_0_for_it(collection):

@@ -4,18 +4,24 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from segdemo.annotations.records import CollectionFiles, Photo, Revision, in_palette
 from segdemo.core import faithful, label_maps
+from segdemo.core.arrays import UInt8
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
 from segdemo.core.files import StoreError, sweep, write_atomic, write_json
-from segdemo.core.photos import Limits, quiet_pillow, read_bytes, read_photo
+from segdemo.core.labels import VOID, LabelSet
+from segdemo.core.photos import Limits, Source, read_bytes, read_photo
+from segdemo.core.quiet import quiet_pillow
+from segdemo.data.datasets import Dataset
 from segdemo.data.formats import SUBSETS, Annotation
 from segdemo.data.sources import open_dataset
 
@@ -31,7 +37,7 @@ class ConflictError(StoreError):
         kept: the revision under which the refused mask can be opened.
     """
 
-    def __init__(self, message, current, kept):
+    def __init__(self, message: str, current: int, kept: int) -> None:
         super().__init__(message)
         self.current = current
         self.kept = kept
@@ -73,13 +79,13 @@ class Collection(CollectionFiles):
 
     # --- the collection itself ---
 
-    def rename(self, title):
+    def rename(self, title: str) -> None:
         """Call it something else; its folder keeps its name, so that nobody loses it. Raises StoreError."""
         title = clean_title(title)
         with self._writing():
-            write_json(self.folder / "collection.json", {**self._file("collection.json"), "title": title})
+            write_json(self.folder / "collection.json", replace(self._about(), title=title).to_json())
 
-    def change_label_set(self, label_set):
+    def change_label_set(self, label_set: LabelSet) -> None:
         """Rename, recolour or add classes.
 
         Raises:
@@ -88,7 +94,7 @@ class Collection(CollectionFiles):
         with self._writing():
             photos = self._records()
             for photo in photos:
-                used = max((i for r in photo.revisions for i in r.classes if i < label_maps.VOID), default=0)
+                used = max((i for r in photo.revisions for i in r.classes if i < VOID), default=0)
                 if used >= len(label_set):
                     name = self.label_set.classes[used]
                     raise StoreError(
@@ -99,22 +105,22 @@ class Collection(CollectionFiles):
             write_json(self.folder / "labels.json", label_set.to_json())
             self._settle([photo.id for photo in photos])
 
-    def dataset(self):
+    def dataset(self) -> Dataset:
         """The collection as a ``datasets.Dataset``."""
         self.recover()
         return open_dataset("annotations", self.folder)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of all that training sees: label set, photos, masks and their subsets."""
         digest = hashlib.sha256(json.dumps(self.label_set.to_json(), sort_keys=True).encode())
         for photo in self._records():
-            if photo.revision and not photo.deleted:
+            if photo.current and not photo.deleted:
                 digest.update(f"{photo.id} {photo.sha256} {photo.current.sha256} {photo.split}\n".encode())
         return digest.hexdigest()
 
     # --- photos ---
 
-    def add_photo(self, source, name, limits=None):
+    def add_photo(self, source: Source | UInt8, name: str, limits: Limits | None = None) -> str:
         """Take a photo into the collection.
 
         JPEG and PNG files that every program shows alike, upright and opaque, are kept byte for byte;
@@ -134,19 +140,19 @@ class Collection(CollectionFiles):
         """
         return self.admit(source, name, limits).id
 
-    def admit(self, source, name, limits=None) -> Taken:
+    def admit(self, source: Source | UInt8, name: str, limits: Limits | None = None) -> Taken:
         """As ``add_photo``, and tells whether the photo was there already."""
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
                 raise StoreError(f"A photo is uint8 (H, W, 3), not {source.dtype} {source.shape}.")
-            pixels, data = source, None
+            pixels, data, suffix = source, b"", None
         else:
             limits = limits or Limits.from_env()
             _, data = read_bytes(source, limits)
             pixels = read_photo(data, limits)
+            suffix = _faithful_suffix(data, pixels)
         digest = _digest(pixels)
         height, width = pixels.shape[:2]
-        suffix = _faithful_suffix(data, pixels) if data is not None else None
         if suffix is None:
             data, suffix = _lossless(pixels), ".png"
         name = " ".join(str(name).split())[:200] or "photo"
@@ -156,6 +162,7 @@ class Collection(CollectionFiles):
                 if known.deleted:
                     self._commit(replace(known, deleted="", split=known.split and self._free_split(known.id)))
                 return Taken(known.id, "trash" if known.deleted else "there")
+            self.store.require_room(len(data))
             id_ = f"{slug(Path(name).stem, 'photo')}-{digest[:12]}"
             time_ = now()
             self._mark(id_)
@@ -164,27 +171,27 @@ class Collection(CollectionFiles):
             self._commit(Photo(id_, name, file, width, height, digest, time_, time_, label_set))
         return Taken(id_, "new")
 
-    def image_path(self, id_):
+    def image_path(self, id_: str) -> Path:
         """Path of the photo's file."""
         photo = self.photo(id_)
         return self.folder / (".trash" if photo.deleted else "JPEGImages") / photo.file
 
-    def image(self, id_):
+    def image(self, id_: str) -> UInt8:
         """The photo as uint8 RGB (H, W, 3)."""
         return read_photo(self.image_path(id_))
 
     def photos(
         self,
-        search="",
-        class_id=None,
-        since="",
-        until="",
-        annotated=None,
-        deleted=False,
-        sort="updated",
-        page=1,
-        per_page=50,
-    ):
+        search: str = "",
+        class_id: int | None = None,
+        since: str = "",
+        until: str = "",
+        annotated: bool | None = None,
+        deleted: bool = False,
+        sort: str = "updated",
+        page: int = 1,
+        per_page: int = 50,
+    ) -> Page:
         """Find photos.
 
         Args:
@@ -219,7 +226,7 @@ class Collection(CollectionFiles):
         page = min(max(1, page), pages)
         return Page(tuple(found[(page - 1) * per_page : page * per_page]), len(found), page, pages)
 
-    def set_split(self, id_, split):
+    def set_split(self, id_: str, split: str) -> None:
         """Put an annotated photo into ``"train"``, ``"val"`` or ``"test"``. Raises StoreError."""
         if split not in SUBSETS:
             raise StoreError(f"A photo goes to one of {', '.join(SUBSETS)}, not to {split!r}.")
@@ -229,19 +236,19 @@ class Collection(CollectionFiles):
                 raise StoreError(f"{photo.source} has no mask yet: annotate it first.")
             self._commit(replace(photo, split=split))
 
-    def delete(self, id_):
+    def delete(self, id_: str) -> None:
         """Put a photo and its masks into the trash, from where ``undelete`` takes them for some weeks."""
         with self._writing():
             self._commit(replace(self._living(id_), deleted=now()))
 
-    def undelete(self, id_):
+    def undelete(self, id_: str) -> None:
         """Take a photo and its masks out of the trash."""
         with self._writing():
             photo = self.photo(id_)
             if photo.deleted:
                 self._commit(replace(photo, deleted=""))
 
-    def purge(self, days=TRASH_DAYS):
+    def purge(self, days: float = TRASH_DAYS) -> int:
         """Delete for good the photos that have been in the trash for ``days``; returns how many."""
         limit = datetime.fromtimestamp(time.time() - days * 86400, UTC).isoformat()
         doomed = [photo for photo in self._records() if photo.deleted and photo.deleted < limit]
@@ -265,7 +272,14 @@ class Collection(CollectionFiles):
 
     # --- masks ---
 
-    def save(self, id_, label_map, base_revision, meta=None, author=""):
+    def save(
+        self,
+        id_: str,
+        label_map: UInt8,
+        base_revision: int,
+        meta: dict[str, Any] | None = None,
+        author: str = "",
+    ) -> int:
         """Keep a new mask of a photo. The old ones are kept too.
 
         Saving what is already the photo's mask changes nothing, so a save may safely be sent again.
@@ -316,7 +330,7 @@ class Collection(CollectionFiles):
                 kept.number,
             )
 
-    def keep(self, why, ids=None):
+    def keep(self, why: str, ids: Iterable[str] | None = None) -> None:
         """Mark the present masks of photos, so that they are never cleared away.
 
         Args:
@@ -330,7 +344,7 @@ class Collection(CollectionFiles):
                     marked = tuple(replace(r, kept=why) if r is current else r for r in photo.revisions)
                     self._commit(replace(photo, revisions=marked))
 
-    def annotations(self, ids=None):
+    def annotations(self, ids: Iterable[str] | None = None) -> Iterator[Annotation]:
         """Photos with their masks, one at a time, as ``formats.export_zip`` takes them.
 
         Args:
@@ -347,14 +361,15 @@ class Collection(CollectionFiles):
         else:
             photos = [self.photo(id_) for id_ in ids]
         for photo in photos:
-            if photo.revision and not photo.deleted:
+            label_map = self.load(photo.id) if not photo.deleted else None
+            if label_map is not None:
                 told = ("source", *HISTORY, "model")
                 meta = {**{key: getattr(photo, key) for key in told}, "subset": photo.split}
                 meta["photo_sha256"] = photo.sha256
                 path = self.image_path(photo.id)
-                yield Annotation(photo.id, path, self.load(photo.id), label_set, meta)
+                yield Annotation(photo.id, path, label_map, label_set, meta)
 
-    def take(self, annotation, limits=None) -> Taken:
+    def take(self, annotation: Annotation, limits: Limits | None = None) -> Taken:
         """Add a photo with its mask, as imports give it. No mask that the photo has is replaced.
 
         If the photo has another mask already, that stays, with its subset, and the new one is kept beside it, as
@@ -384,7 +399,7 @@ class Collection(CollectionFiles):
         taken = self._exported(annotation) or self.admit(annotation.image, name, limits)
         if annotation.label_map is None:
             return taken
-        note = {"imported": annotation.id}
+        note: dict[str, Any] = {"imported": annotation.id}
         if meta.get("model"):
             note["model"] = str(meta["model"])
         if history := {key: meta[key] for key in HISTORY if _is_short(meta.get(key))}:
@@ -401,7 +416,7 @@ class Collection(CollectionFiles):
             self.set_split(taken.id, meta["subset"])
         return replace(taken, mask="new", revision=revision)
 
-    def _exported(self, annotation):
+    def _exported(self, annotation: Annotation) -> Taken | None:
         """The ``Taken`` of a photo that left this collection in an export, which may have encoded it anew; or None."""
         digest, label_map = annotation.meta.get("photo_sha256"), annotation.label_map
         if not digest or label_map is None:
@@ -411,11 +426,11 @@ class Collection(CollectionFiles):
             return None
         return Taken(known.id, "there")
 
-    def revisions(self, id_):
+    def revisions(self, id_: str) -> tuple[Revision, ...]:
         """The Revisions of a photo that are kept, newest first."""
         return self.photo(id_).revisions[::-1]
 
-    def restore(self, id_, revision):
+    def restore(self, id_: str, revision: int) -> int:
         """Make an older, or a refused, revision the photo's mask again, as a new revision.
 
         Returns:
@@ -435,7 +450,7 @@ class Collection(CollectionFiles):
             )
             return self._add_revision(photo, fresh, data)
 
-    def mask_png(self, id_, revision=None):
+    def mask_png(self, id_: str, revision: int | None = None) -> bytes | None:
         """A photo's mask as the bytes of a palettized PNG, or None if it has none.
 
         Args:
@@ -451,12 +466,12 @@ class Collection(CollectionFiles):
         chosen = self._revision(photo, photo.revision if revision is None else revision)
         return in_palette(self._revision_path(id_, chosen.number).read_bytes(), self.label_set)
 
-    def load(self, id_, revision=None):
+    def load(self, id_: str, revision: int | None = None) -> UInt8 | None:
         """As ``mask_png``, but the label map: uint8 (H, W)."""
         data = self.mask_png(id_, revision)
         return None if data is None else label_maps.decode_png(data)
 
-    def thumbnail(self, id_, side=THUMBNAIL_SIDE):
+    def thumbnail(self, id_: str, side: int = THUMBNAIL_SIDE) -> Path:
         """Path of a small JPEG of the photo with its mask laid over it; made when first asked for.
 
         Args:
@@ -484,44 +499,44 @@ class Collection(CollectionFiles):
         return path
 
 
-def _digest(array):
+def _digest(array: UInt8) -> str:
     """Hexadecimal SHA-256 of the shape and values of a uint8 array."""
     digest = hashlib.sha256(repr(array.shape).encode())
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _pixels(label_map):
+def _pixels(label_map: UInt8) -> dict[int, int]:
     """Class id to pixels, for the ids that occur. Pillow's histogram is the fastest there is for uint8."""
     counts = Image.fromarray(np.ascontiguousarray(label_map)).histogram()
     return {i: count for i, count in enumerate(counts) if count}
 
 
-def _faithful_suffix(data, pixels):
+def _faithful_suffix(data: bytes, pixels: UInt8) -> str | None:
     """The ending of a file that any program shows as ``pixels``; None if it must be written anew."""
     if not faithful.shown_alike(data):
         return None
     try:
         with quiet_pillow, Image.open(io.BytesIO(data)) as image:
-            suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format)
+            suffix = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}.get(image.format or "")
             upright = suffix is not None and faithful.orientation(image) == 1
             return suffix if upright and np.array_equal(np.asarray(image.convert("RGB")), pixels) else None
     except Exception:  # what intake reads Pillow alone may not, such as a PNG with a long text
         return None
 
 
-def _lossless(pixels):
+def _lossless(pixels: UInt8) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=1)  # higher levels cost seconds on large photos
     return out.getvalue()
 
 
-def _is_short(value):
+def _is_short(value: Any) -> bool:
     """Whether it is a whole number or a text as short as a time is."""
     return (isinstance(value, str) and len(value) <= 40) or (isinstance(value, int) and abs(value) < 2**53)
 
 
-def _plain(meta):
+def _plain(meta: dict[str, Any] | None) -> dict[str, Any]:
     """``meta`` if it is plain data of at most 4 KB. Raises StoreError."""
     try:
         text = json.dumps(meta or {}, allow_nan=False)

@@ -12,15 +12,20 @@ import io
 import logging
 import os
 import re
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
+from segdemo.core.documents import Document, log_once
 from segdemo.core.files import (
     DiskError,
+    FileCache,
     NotFoundError,
     StoreError,
     disk_error,
@@ -33,6 +38,7 @@ from segdemo.core.labels import LabelSet
 from segdemo.data.formats.annotation import SUBSETS
 from segdemo.data.splits import subset_of
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 MOST_REVISIONS = 1000  # of one photo
 
@@ -58,8 +64,8 @@ class Revision:
     kind: str
     base: int
     sha256: str
-    classes: dict
-    meta: dict = field(default_factory=dict)
+    classes: dict[int, int]
+    meta: dict[str, Any] = field(default_factory=dict)
     author: str = ""
     kept: str = ""
 
@@ -116,27 +122,59 @@ class Photo:
     revisions: tuple[Revision, ...] = ()
 
     @property
-    def current(self):
+    def current(self) -> Revision | None:
         """The Revision that is its mask, or None."""
         return next((r for r in self.revisions if r.number == self.revision), None)
 
     @property
-    def classes(self):
+    def classes(self) -> dict[int, int]:
         """Class id to pixels of its mask; empty without one."""
         return self.current.classes if self.current else {}
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """Plain data that ``from_json`` reads back."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data):
+    def from_json(cls, data: dict[str, Any]) -> Self:
         """The photo ``to_json`` described."""
         revisions = (
             Revision(**{**r, "classes": {int(k): v for k, v in r["classes"].items()}})
             for r in data["revisions"]
         )
-        return cls(**{**data, "revisions": tuple(revisions)})
+        photo = cls(**{**data, "revisions": tuple(revisions)})
+        if not all(isinstance(getattr(photo, f.name), f.type) for f in fields(cls) if f.type in (str, int)):
+            raise ValueError("a number or a text is something else")
+        return photo
+
+
+@dataclass(frozen=True, kw_only=True)
+class About(Document):
+    """``collection.json``: what a person calls the collection, and when it was made."""
+
+    title: str
+    created: str = ""
+
+
+_about = FileCache(About.read)
+
+
+@FileCache
+def _label_set(path: Path) -> LabelSet:
+    return LabelSet.from_json(read_json(path))
+
+
+class Store(Protocol):
+    """What a collection needs of the ``AnnotationStore`` that it is in."""
+
+    keep_revisions: int
+    cache: dict[str, tuple[tuple[int, int, int], Photo]]
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """The lock of a collection."""
+
+    def require_room(self, size: int = 0) -> None:
+        """Raise StoreError if there is no room for ``size`` bytes more."""
 
 
 class CollectionFiles:
@@ -151,29 +189,29 @@ class CollectionFiles:
         folder: of the collection.
     """
 
-    def __init__(self, store, folder):
+    def __init__(self, store: Store, folder: Path | str) -> None:
         self.store = store
         self.folder = Path(folder)
         self.name = self.folder.name
 
     @property
-    def title(self):
+    def title(self) -> str:
         """What a person calls it."""
-        return self._file("collection.json")["title"]
+        return self._about().title
 
     @property
-    def label_set(self):
+    def label_set(self) -> LabelSet:
         """The LabelSet of its masks."""
-        return LabelSet.from_json(self._file("labels.json"))
+        return self._file("labels.json", _label_set)
 
-    def photo(self, id_):
+    def photo(self, id_: str) -> Photo:
         """The Photo called ``id_``, deleted or not. Raises NotFoundError."""
         record = self._record(id_)
         if record is None:
             raise NotFoundError(f"There is no photo {id_!r} in {self.title}: look it up in the list.")
         return record
 
-    def recover(self):
+    def recover(self) -> None:
         """Put in order what a killed process left half done. Does nothing if all is in order."""
         if self._pending():
             with contextlib.suppress(StoreError), self.store.lock(self.name):
@@ -182,7 +220,7 @@ class CollectionFiles:
     # --- changing ---
 
     @contextlib.contextmanager
-    def _writing(self):
+    def _writing(self) -> Iterator[None]:
         with self.store.lock(self.name):
             if not (self.folder / "collection.json").is_file():
                 raise NotFoundError(
@@ -200,7 +238,7 @@ class CollectionFiles:
                 self._settle_pending()
                 raise
 
-    def _add_revision(self, photo, revision, data):
+    def _add_revision(self, photo: Photo, revision: Revision, data: bytes) -> int:
         """Write a revision and commit it; returns the number of the photo's mask.
 
         Raises StoreError if it is one too many: rather that than to push out the masks of others.
@@ -226,13 +264,13 @@ class CollectionFiles:
         self._commit(replace(changed, revisions=tuple(r for r in revisions if r.number in keep)))
         return changed.revision
 
-    def _commit(self, photo):
+    def _commit(self, photo: Photo) -> None:
         """Make ``photo`` the truth, then bring its files in line with it."""
         self._mark(photo.id)
         write_json(self._sidecar(photo.id), photo.to_json())
         self._settle([photo.id])
 
-    def _mark(self, id_):
+    def _mark(self, id_: str) -> None:
         try:
             (self.folder / ".pending").mkdir(exist_ok=True)
             (self.folder / ".pending" / id_).touch()
@@ -240,15 +278,15 @@ class CollectionFiles:
             raise disk_error(error, self.folder / ".pending" / id_) from error
         sync_folder(self.folder / ".pending")
 
-    def _pending(self):
+    def _pending(self) -> list[str]:
         folder = self.folder / ".pending"
         return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
-    def _settle_pending(self):
+    def _settle_pending(self) -> None:
         if pending := self._pending():
             self._settle(pending)
 
-    def _settle(self, ids):
+    def _settle(self, ids: Iterable[str]) -> None:
         """Bring the files of marked photos in line with their side-cars; the lock is held.
 
         What cannot be done now, on a full disk for instance, stays marked: nothing is lost by it.
@@ -267,7 +305,7 @@ class CollectionFiles:
         except OSError as error:
             _log.warning("%s: %s", self.folder, error)
 
-    def _arrange(self, id_):
+    def _arrange(self, id_: str) -> None:
         photo = self._record(id_)
         mask = self.folder / "SegmentationClass" / f"{id_}.png"
         if photo is None:
@@ -293,7 +331,7 @@ class CollectionFiles:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
-    def _write_lists(self):
+    def _write_lists(self) -> None:
         photos = [p for p in self._records() if p.revision and not p.deleted]
         for split in SUBSETS:
             text = "".join(f"{p.id}\n" for p in photos if p.split == split).encode()
@@ -301,7 +339,7 @@ class CollectionFiles:
             if not path.is_file() or path.read_bytes() != text:
                 write_atomic(path, text)
 
-    def _free_split(self, id_):
+    def _free_split(self, id_: str) -> str:
         """Where a photo goes with its first mask, to stay there.
 
         The first three fill train, val and test; the others go by ``splits.subset_of``.
@@ -314,21 +352,24 @@ class CollectionFiles:
 
     # --- reading ---
 
-    def _file(self, name):
+    def _about(self) -> About:
+        return self._file("collection.json", _about)
+
+    def _file(self, name: str, read: Callable[[Path], T]) -> T:
         try:
-            return read_json(self.folder / name)
+            return read(self.folder / name)
         except FileNotFoundError:
             raise NotFoundError(f"The collection {self.name!r} is gone: look in the trash.") from None
         except ValueError:
             raise StoreError(f"{self.folder / name} is damaged: restore it from a copy.") from None
 
-    def _sidecar(self, id_):
+    def _sidecar(self, id_: str) -> Path:
         return self.folder / "Annotations" / f"{id_}.json"
 
-    def _revision_path(self, id_, number):
+    def _revision_path(self, id_: str, number: int) -> Path:
         return self.folder / ".revisions" / id_ / f"{number:06d}.png"
 
-    def _record(self, id_):
+    def _record(self, id_: str) -> Photo | None:
         """The Photo called ``id_``, or None. Ids come from pages, so they may be anything."""
         if not isinstance(id_, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,79}", id_):
             return None
@@ -339,19 +380,19 @@ class CollectionFiles:
             self.store.cache.pop(os.fspath(path), None)
             return None
 
-    def _cached(self, path, status):
+    def _cached(self, path: str, status: os.stat_result) -> Photo:
         """The Photo in the side-car at ``path``, read again only if its ``status`` says that it has changed."""
         stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         known = self.store.cache.get(path)
         if known is None or known[0] != stamp:
             try:
                 known = stamp, Photo.from_json(read_json(Path(path)))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise StoreError(f"{path} is damaged: restore it from a copy.") from None
             self.store.cache[path] = known
         return known[1]
 
-    def _records(self):
+    def _records(self) -> list[Photo]:
         """Every Photo, deleted ones too, by id. Damaged side-cars are left out, with a warning in the log.
 
         Imports come here for every photo, so that nothing is done for a side-car that has not changed but to ask
@@ -370,23 +411,23 @@ class CollectionFiles:
             except FileNotFoundError:
                 self.store.cache.pop(entry.path, None)
             except StoreError as error:
-                _log.warning("%s", error)
+                log_once(str(error))
         return found
 
-    def _living(self, id_):
+    def _living(self, id_: str) -> Photo:
         photo = self.photo(id_)
         if photo.deleted:
             raise StoreError(f"{photo.source} is in the trash: take it out first.")
         return photo
 
-    def _revision(self, photo, number):
+    def _revision(self, photo: Photo, number: int) -> Revision:
         found = next((r for r in photo.revisions if r.number == number), None)
         if found is None:
             raise NotFoundError(f"{photo.source} has no revision {number!r}: choose one from its list.")
         return found
 
 
-def in_palette(data, label_set):
+def in_palette(data: bytes, label_set: LabelSet) -> bytes:
     """A mask's PNG in the colours of ``label_set``: the same bytes unless these were changed since."""
     with Image.open(io.BytesIO(data)) as image:
         palette = label_set.palette()

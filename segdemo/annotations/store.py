@@ -1,18 +1,23 @@
 """The collections of annotated photos on disk: made, found, put into the trash and taken out again."""
 
+import math
 import os
 import re
 import secrets
-import shutil
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from segdemo.annotations.collection import Collection
+from segdemo.annotations.records import About, Photo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
-from segdemo.core.files import DiskError, NotFoundError, disk_error, locked, sweep, write_json
+from segdemo.core.documents import log_once
+from segdemo.core.files import NotFoundError, StoreError, disk_usage, hidden_build, locked, sweep, write_json
+from segdemo.core.labels import LabelSet
 
-KEEP_REVISIONS = 50  # of each photo, and the first one
+KEEP_REVISIONS = 50  # of each photo, and those of ``records.retained``
+USAGE_SECONDS = 60  # how long a measurement of the disk holds
 
 
 class AnnotationStore:
@@ -23,19 +28,27 @@ class AnnotationStore:
         keep_revisions: how many masks of each photo are kept, besides the first one.
     """
 
-    def __init__(self, root=None, keep_revisions=KEEP_REVISIONS):
+    def __init__(self, root: Path | str | None = None, keep_revisions: int = KEEP_REVISIONS) -> None:
         self.root = Path(root) if root is not None else settings.home() / "annotations"
         self.keep_revisions = max(1, keep_revisions)
-        self.cache = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
+        self._usage = (-math.inf, 0)  # when it was measured; bytes of all collections
+        self.cache: dict[
+            str, tuple[tuple[int, int, int], Photo]
+        ] = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
 
-    def collections(self):
-        """Every Collection, by title."""
-        if not self.root.is_dir():
-            return []
-        found = [Collection(self, f.parent) for f in self.root.glob("*/collection.json")]
-        return sorted((c for c in found if not c.name.startswith(".")), key=lambda c: c.title.lower())
+    def collections(self) -> list[Collection]:
+        """Every Collection, by title; one whose title or classes cannot be read is left out, with a line in the log."""
+        found: list[tuple[str, Collection]] = []
+        for path in self.root.glob("[!.]*/collection.json"):
+            collection = Collection(self, path.parent)
+            try:
+                if collection.label_set:
+                    found.append((collection.title.lower(), collection))
+            except StoreError as error:
+                log_once(str(error))
+        return [collection for _, collection in sorted(found, key=lambda pair: pair[0])]
 
-    def create(self, title, label_set):
+    def create(self, title: str, label_set: LabelSet) -> Collection:
         """A new, empty Collection.
 
         Args:
@@ -43,35 +56,51 @@ class AnnotationStore:
             label_set: the ``LabelSet`` of its masks.
 
         Raises:
-            StoreError: no title. DiskError.
+            StoreError: no title, or too many or too large collections. DiskError.
         """
         title = clean_title(title)
         with self.lock(".store"):
+            most = settings.read("SEGDEMO_MAX_COLLECTIONS")
+            if most and len(list(self.root.glob("[!.]*/collection.json"))) >= most:
+                raise StoreError(
+                    f"There may be {most:g} collections here: delete one that nobody needs first."
+                )
+            self.require_room()
             name = wanted = slug(title, "collection")
             taken = {path.name for path in self.root.iterdir()}
             number = 1
             while name in taken:
                 number += 1
                 name = f"{wanted}-{number}"
-            build = self.root / f".{name}.{secrets.token_hex(4)}.new"
-            try:
+            with hidden_build(self.root / name) as build:
                 for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "Annotations"):
                     (build / folder).mkdir(parents=True)
                 write_json(build / "labels.json", label_set.to_json())
-                write_json(build / "collection.json", {"title": title, "created": now()})
-                build.rename(self.root / name)
-            except OSError as error:
-                shutil.rmtree(build, ignore_errors=True)
-                raise error if isinstance(error, DiskError) else disk_error(error, build) from error
+                write_json(build / "collection.json", About(title=title, created=now()).to_json())
         return Collection(self, self.root / name)
 
-    def open(self, name):
+    def require_room(self, size: int = 0) -> None:
+        """Raise StoreError if the collections fill the disk they may have; ``size`` bytes are about to be added."""
+        most = settings.read("SEGDEMO_MAX_COLLECTIONS_GB")
+        if not most:
+            return
+        measured, usage = self._usage
+        if time.monotonic() - measured > USAGE_SECONDS:
+            measured, usage = time.monotonic(), disk_usage(self.root)
+        self._usage = measured, usage + size
+        if usage + size > most * 1e9:
+            raise StoreError(
+                f"The collections fill the {most:g} GB they may have: delete photos or collections and wait until the "
+                "trash is emptied, or ask for more."
+            )
+
+    def open(self, name: str) -> Collection:
         """The Collection whose folder is called ``name``. Raises NotFoundError."""
         collection = Collection(self, self._folder(name))
         collection.recover()
         return collection
 
-    def _folder(self, name):
+    def _folder(self, name: str) -> Path:
         # Names come from pages, so they may be anything.
         if isinstance(name, str) and slug(name, "") == name != "":
             folder = self.root / name
@@ -80,7 +109,7 @@ class AnnotationStore:
         known = ", ".join(c.name for c in self.collections()) or "there is none yet"
         raise NotFoundError(f"There is no collection {name!r}: choose one of these ({known}).")
 
-    def delete(self, name):
+    def delete(self, name: str) -> str:
         """Put a collection into the trash; returns the key that ``undelete`` takes. Raises NotFoundError."""
         with self.lock(".store"), self.lock(name):
             folder = self._folder(name)
@@ -91,7 +120,7 @@ class AnnotationStore:
             os.utime(target)  # the trash is emptied by age
         return key
 
-    def undelete(self, key):
+    def undelete(self, key: str) -> Collection:
         """Take a collection out of the trash again.
 
         Returns:
@@ -112,13 +141,7 @@ class AnnotationStore:
             source.rename(self.root / name)
         return self.open(name)
 
-    def trash(self):
-        """Keys of the collections in the trash, oldest first."""
-        folder = self.root / ".trash"
-        found = folder.iterdir() if folder.is_dir() else ()
-        return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime)]
-
-    def tidy(self, days=TRASH_DAYS):
+    def tidy(self, days: float = TRASH_DAYS) -> None:
         """Delete what has lain in the trash for ``days``, and what killed processes left behind."""
         sweep(self.root, days)
         sweep(self.root / ".trash", days)
@@ -126,6 +149,6 @@ class AnnotationStore:
             collection.recover()
             collection.purge(days)
 
-    def lock(self, name):
+    def lock(self, name: str) -> AbstractContextManager[None]:
         """The lock of a collection, kept outside it so that the folder holds data only."""
         return locked(self.root / ".locks" / f"{name}.lock")

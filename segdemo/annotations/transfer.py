@@ -1,7 +1,9 @@
 """Annotations into collections, with an account of what became of each."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from segdemo.annotations.collection import Collection
 from segdemo.annotations.store import AnnotationStore
@@ -29,7 +31,7 @@ def find_collection(store: AnnotationStore, called: str) -> Collection | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_classes(path: Path) -> tuple[LabelSet, tuple[list[str], dict]]:
+def read_classes(path: Path) -> tuple[LabelSet, tuple[list[str], dict[str, Any]]]:
     """The classes in a file: a ``labels.json``, a JSON list of names, or a text with one a line.
 
     A line is a name, or ``name: r,g,b``, as in CVAT's ``labelmap.txt``.
@@ -68,7 +70,7 @@ def import_annotations(
     into: str | None = None,
     classes: Path | None = None,
     limits: Limits | None = None,
-    progress=None,
+    progress: Callable[[int], object] | None = None,
 ) -> Account:
     """Take the annotations of a ZIP or a folder into a collection.
 
@@ -97,7 +99,7 @@ def import_annotations(
     imported = read(path, label_set, limits=limits, class_names=class_names)
     if not imported.fits:
         imported.close()
-        where = collection.title if collection is not None else label_set.title
+        where = collection.title if collection is not None else imported.label_set.title
         lacking = ", ".join(imported.missing[:5]) + (" and more" if len(imported.missing) > 5 else "")
         raise StoreError(
             f"{where} lacks classes of the archive ({lacking}): add them, or import it into a new collection."
@@ -109,12 +111,19 @@ def import_annotations(
 class _Taking:
     """One import into one collection, which is made when the first photo comes."""
 
-    def __init__(self, store, collection, title, imported: Imported, limits):
+    def __init__(
+        self,
+        store: AnnotationStore,
+        collection: Collection | None,
+        title: str,
+        imported: Imported,
+        limits: Limits | None,
+    ) -> None:
         self.store, self.collection, self.title = store, collection, title
         self.imported, self.account, self.limits = imported, imported.account, limits
-        self.seen = {}  # photo id -> the annotation it came with first
+        self.seen: dict[str, Annotation] = {}  # photo id -> the annotation it came with first
 
-    def run(self, progress):
+    def run(self, progress: Callable[[int], object] | None) -> Account:
         """Take everything in; the account."""
         for number, annotation in enumerate(self.imported.photos, 1):
             try:
@@ -126,13 +135,13 @@ class _Taking:
                 self.account.unpaint(annotation, str(error))
             if progress:
                 progress(number)
-        if not self.seen:
+        if self.collection is None or not self.seen:
             reasons = " ".join(self.account.sentences()[:_NAMED])
             raise StoreError(f"Nothing in the archive could be used: {reasons or 'it holds no photo.'}")
-        self._count()
+        self._count(self.collection)
         return self.account
 
-    def _take(self, annotation: Annotation):
+    def _take(self, annotation: Annotation) -> None:
         if self.collection is None:
             self.collection = self.store.create(self.title, self.imported.label_set)
         taken = self.collection.take(annotation, self.limits)
@@ -161,9 +170,9 @@ class _Taking:
             self.account.add_duplicate(came, of, why)
         self.seen.setdefault(taken.id, annotation)
 
-    def _count(self):
+    def _count(self, collection: Collection) -> None:
         """What is in the collection now, of what came."""
-        account, collection = self.account, self.collection
+        account = self.account
         photos = [collection.photo(id_) for id_ in self.seen]
         labelled = [photo for photo in photos if photo.revision]
         account.collection = collection.name

@@ -1,11 +1,20 @@
 """The command line's ``annotations``: collections listed, filled, written out and checked."""
 
-import json
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segdemo.cli.common import Commands, print_json
+
+if TYPE_CHECKING:
+    from segdemo.annotations.collection import Collection
 
 
-def add_to(commands) -> None:
+def add_to(commands: Commands) -> None:
     """Add the commands to the subparsers of the program."""
     command = commands.add_parser(
         "annotations", help="list, import, export or check collections of annotations"
@@ -43,7 +52,7 @@ def add_to(commands) -> None:
     action.set_defaults(run=_check)
 
 
-def _list(options):
+def _list(options: argparse.Namespace) -> None:
     from segdemo.annotations.store import AnnotationStore
 
     listed = []
@@ -61,7 +70,7 @@ def _list(options):
             }
         )
     if options.json:
-        print(json.dumps(listed, indent=1))
+        print_json(listed)
         return
     for entry in listed:
         print(
@@ -71,7 +80,7 @@ def _list(options):
         print("There is no collection yet: import one, or make one in the page.")
 
 
-def _import(options):
+def _import(options: argparse.Namespace) -> None:
     from segdemo.annotations.store import AnnotationStore
     from segdemo.annotations.transfer import import_annotations
 
@@ -79,7 +88,7 @@ def _import(options):
         AnnotationStore(), options.archive, options.into, options.label_set, progress=_progress()
     )
     if options.json:
-        print(json.dumps(account.to_json(), indent=1))
+        print_json(account.to_json())
         for note in account.notes:
             print(f"segdemo: {note}", file=sys.stderr)
         return
@@ -97,13 +106,13 @@ def _import(options):
                 _say(f"  {line}")
 
 
-def _say(text):
+def _say(text: str) -> None:
     # Names of files may hold bytes that are no text, and control characters that would write elsewhere.
     shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     print(shown.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
-def _export(options):
+def _export(options: argparse.Namespace) -> None:
     from segdemo.data.formats import export_folder, export_zip
 
     collection = _collection(options.name)
@@ -113,18 +122,18 @@ def _export(options):
     print(options.out)
 
 
-def _check(options):
+def _check(options: argparse.Namespace) -> int:
     from segdemo.data.check import check
 
     report = check(_collection(options.name).dataset())
     if options.json:
-        print(json.dumps(report.to_json(), indent=1))
+        print_json(report.to_json())
     else:
         print("\n".join(report.lines()))
     return 0 if report.ok else 2
 
 
-def _collection(name):
+def _collection(name: str) -> Collection:
     """The collection of a name or title. Raises NotFoundError."""
     from segdemo.annotations.store import AnnotationStore
     from segdemo.annotations.transfer import find_collection
@@ -133,7 +142,7 @@ def _collection(name):
     return find_collection(store, name) or store.open(name)
 
 
-def _progress():
+def _progress() -> Callable[[int], object]:
     from tqdm import tqdm
 
     bar = tqdm(unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty())

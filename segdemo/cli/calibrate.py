@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from segdemo.cli.common import (
-    add_dataset,
-    add_model,
-    asked_dataset,
-    print_json,
-    progress,
-)
+from segdemo.cli.common import Commands, add_dataset, add_model, asked_dataset, print_json, progress
+
+if TYPE_CHECKING:
+    from segdemo.zoo.scores import Adjustment, Refinement
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("calibrate", help="measure how far a model's confidence can be trusted")
     add_model(command)
@@ -31,7 +29,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_calibrate)
 
 
-def _calibrate(options):
+def _calibrate(options: argparse.Namespace) -> None:
     from segdemo.inference import calibrate
     from segdemo.inference.evaluate import evaluate_passes
     from segdemo.zoo import model_at
@@ -41,41 +39,46 @@ def _calibrate(options):
     wrap = partial(progress, unit="photos")
     result = calibrate.calibrate(entry, dataset, wrap=wrap, sizes=options.sizes)
     if options.passes:
-        data = {**entry.data, **{name: result[name] for name in ("adjustment", "refinement")}}
-        chosen = {name: result[name] for name in ("long_side", "temperature")}
-        calibrated = replace(entry, **chosen, data=data)
-        result["test_time"] = evaluate_passes(calibrated, dataset, "val", wrap=wrap)
+        chosen = {
+            name: getattr(result, name) for name in ("long_side", "temperature", "adjustment", "refinement")
+        }
+        measured = evaluate_passes(replace(entry, **chosen), dataset, "val", wrap=wrap)
+        result = result.with_more(test_time=measured)
     if options.write:
         calibrate.write(entry, result)
     if options.json:
-        print_json(result)
+        print_json(result.to_json())
         return
-    if size := result["size"]:
-        tried = ", ".join(f"{side}: {100 * score:.1f}" for side, score in size["mean_iou"].items())
-        print(f"photos are scaled to {size['long_side']} pixels; mean IoU on {size['chosen_on']} {tried}")
-    if adjustment := result["adjustment"]:
-        before, after = (100 * adjustment[key] for key in ("mean_iou_before", "mean_iou"))
-        gain = f"{before:.1f} mean IoU on {adjustment['chosen_on']}, with it {after:.1f}"
-        print(f"adjusted for rare classes with strength {adjustment['strength']}: {gain}")
-    print(f"temperature {result['temperature']}")
-    if measured := result["calibration"]:
-        before, after = (100 * measured[key] for key in ("ece_before", "ece"))
-        print(f"expected calibration error on {measured['subset']} {before:.2f} %, with it {after:.2f} %")
-    refinement = result["refinement"]
-    if refinement and "mean_iou" in refinement:  # one that it had may not have been measured
-        before, after = (100 * refinement[key] for key in ("mean_iou_before", "mean_iou"))
-        gain = f"{before:.1f} mean IoU on {refinement['chosen_on']}, with it {after:.1f}"
-        print(f"outlines refined with radius {refinement['radius']}, epsilon {refinement['epsilon']}: {gain}")
-    if domain := result["domain"]:
+    if size := result.size:
+        tried = ", ".join(f"{side}: {_percent(score)}" for side, score in size.mean_iou.items())
+        print(f"photos are scaled to {size.long_side} pixels; mean IoU on {size.chosen_on} {tried}")
+    if adjustment := result.adjustment:
+        print(f"adjusted for rare classes with strength {adjustment.strength}: {_gain(adjustment)}")
+    print(f"temperature {result.temperature}")
+    if error := result.calibration:
         print(
-            f"of {domain['photos']} photos of what it knows, {100 * domain['false_alarms']:.1f} % are called "
-            "unknown"
-            + (
-                f", of {domain['windows']} that show none of it {100 * domain['noticed']:.1f} %"
-                if domain["windows"]
-                else ""
-            )
+            f"expected calibration error on {error.subset} {_percent(error.ece_before, 2)} %, "
+            f"with it {_percent(error.ece, 2)} %"
         )
-    for name, measured in result.get("test_time", {}).items():
-        gain = 100 * (measured["mean_iou"] - measured["mean_iou_once"])
-        print(f"{name} {gain:+.2f} mean IoU, {measured['times_slower']} times as slow")
+    refinement = result.refinement
+    if refinement and refinement.mean_iou is not None:  # one that it had may not have been measured
+        what = f"radius {refinement.radius}, epsilon {refinement.epsilon}"
+        print(f"outlines refined with {what}: {_gain(refinement)}")
+    if domain := result.domain:
+        noticed = f", of {domain.windows} that show none of it {_percent(domain.noticed)} %"
+        print(
+            f"of {domain.photos} photos of what it knows, {_percent(domain.false_alarms)} % are called unknown"
+            f"{noticed if domain.windows else ''}"
+        )
+    for name, passes in result.test_time.items():
+        gain = 100 * (passes.mean_iou - passes.mean_iou_once)
+        print(f"{name} {gain:+.2f} mean IoU, {passes.times_slower} times as slow")
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f}"
+
+
+def _gain(chosen: Adjustment | Refinement) -> str:
+    before, after = _percent(chosen.mean_iou_before), _percent(chosen.mean_iou)
+    return f"{before} mean IoU on {chosen.chosen_on}, with it {after}"

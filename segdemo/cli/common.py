@@ -1,11 +1,22 @@
 """What several commands share: arguments, progress on stderr, JSON on stdout."""
 
+from __future__ import annotations
+
+import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from segdemo.zoo import ModelEntry
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+T = TypeVar("T")
 
 
-def add_dataset(command, required=True):
+def add_dataset(command: argparse.ArgumentParser, required: bool = True) -> None:
     command.add_argument("--dataset", required=required, choices=("voc", "pets", "annotations"))
     command.add_argument(
         "--data",
@@ -27,19 +38,19 @@ def asked_dataset(options):
     return sources.open_dataset(options.dataset, options.data)
 
 
-def add_model(command):
+def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", required=True, help="a trained model, or a finished run: its folder or name"
     )
 
 
-def add_int8(command):
+def add_int8(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--int8", action="store_true", help="serve an int8 graph if it is smaller, faster and about as good"
     )
 
 
-def add_passes(command):
+def add_passes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--flip", action="store_true", help="average with the mirrored photo: twice the time"
     )
@@ -56,7 +67,7 @@ def add_passes(command):
     )
 
 
-def asked_model(options):
+def asked_model(options: argparse.Namespace) -> ModelEntry:
     """The model that a command with ``_add_passes`` names, as it is asked for. Raises as ``zoo.model_at``."""
     from segdemo.zoo import model_at
 
@@ -64,22 +75,25 @@ def asked_model(options):
     return entry.unrefined() if options.no_refine else entry
 
 
-def print_json(data):
+def print_json(data: Any) -> None:
     print(json.dumps(data, indent=1))
 
 
-def progress(items, unit):
+def progress(items: Iterable[T], unit: str) -> Iterable[T]:
     from tqdm import tqdm
 
     return tqdm(items, unit=f" {unit}", file=sys.stderr, disable=not sys.stderr.isatty())
 
 
-def bytes_progress():
+def bytes_progress() -> Callable[[str, int, int | None], None]:
     from tqdm import tqdm
 
     bar = tqdm(unit="B", unit_scale=True, file=sys.stderr)
 
-    def update(done, total):
+    def update(what: str, done: int, total: int | None) -> None:
+        if bar.desc != what:
+            bar.reset()
+            bar.set_description_str(what)
         bar.total = total
         bar.update(done - bar.n)
 

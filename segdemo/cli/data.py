@@ -6,15 +6,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from segdemo.cli.common import (
-    bytes_progress,
-    print_json,
-    progress,
-)
+from segdemo.cli.common import Commands, bytes_progress, print_json, progress
 from segdemo.errors import UserError
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("data", help="download or check a dataset")
     actions = command.add_subparsers(required=True, metavar="ACTION")
@@ -40,7 +36,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     action.set_defaults(run=_trimaps)
 
 
-def _download(options):
+def _download(options: argparse.Namespace) -> None:
     from segdemo.core.settings import data_dir
     from segdemo.data.download import download
 
@@ -50,7 +46,7 @@ def _download(options):
     download(options.kind, target, progress=bytes_progress())
 
 
-def _check(options):
+def _check(options: argparse.Namespace) -> int:
     from segdemo.data.check import check
     from segdemo.data.sources import find_datasets
 
@@ -65,7 +61,7 @@ def _check(options):
     return 0 if all(report.ok for report in reports) else 2
 
 
-def _binary(options):
+def _binary(options: argparse.Namespace) -> None:
     from segdemo.data import outputs
     from segdemo.data.binary import write_copy
     from segdemo.data.sources import find_datasets
@@ -81,7 +77,7 @@ def _binary(options):
     print(f"{count} masks in {options.out}, to use with --dataset annotations")
 
 
-def _trimaps(options):
+def _trimaps(options: argparse.Namespace) -> None:
     from segdemo.data import outputs
     from segdemo.data.sources import open_dataset
     from segdemo.data.trimaps import add_pets, possible_names, write_pets_folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from segdemo.cli.common import (
+    Commands,
     add_dataset,
     add_model,
     add_passes,
@@ -15,7 +16,7 @@ from segdemo.cli.common import (
 )
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("evaluate", help="measure a model on a dataset")
     add_model(command)
@@ -29,7 +30,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_evaluate)
 
 
-def _evaluate(options):
+def _evaluate(options: argparse.Namespace) -> None:
     from segdemo.inference.evaluate import evaluate_model
 
     entry = asked_model(options)
@@ -44,11 +45,11 @@ def _evaluate(options):
         wrap=lambda s: progress(s, "photos"),
     )
     if options.json:
-        print_json(report)
+        print_json(report.to_json())
         return
-    print(f"{report['model']} on {report['dataset']} {report['subset']}, {report['images']} photos")
+    print(f"{report.model} on {report.dataset} {report.subset}, {report.images} photos")
     for key in ("mean_iou", "mean_accuracy", "pixel_accuracy"):
-        print(f"{key.replace('_', ' '):16} {100 * report[key]:6.2f} %")
-    print(f"{'median time':16} {report['milliseconds']:6.1f} ms")
-    for name, value in report["class_iou"].items():
+        print(f"{key.replace('_', ' '):16} {100 * getattr(report, key):6.2f} %")
+    print(f"{'median time':16} {report.milliseconds:6.1f} ms")
+    for name, value in report.class_iou.items():
         print(f"  {name:14} {'   -' if value is None else f'{100 * value:6.2f}'}")

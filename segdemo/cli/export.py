@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segdemo.cli.common import (
-    add_int8,
-    print_json,
-)
+from segdemo.cli.common import Commands, add_int8, print_json
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("export", help="turn a run's best checkpoint into a served model")
     command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
@@ -21,7 +18,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_export)
 
 
-def _export(options):
+def _export(options: argparse.Namespace) -> None:
     from segdemo.training.export.exporter import export_run
 
     entry = export_run(options.run_dir, options.name, int8=options.int8)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from segdemo.cli.common import (
-    print_json,
-)
+from segdemo.cli.common import Commands, print_json
 
 _FACTS = ("parameters", "input", "multiply_adds", "flops")  # of one photo of the size `input`
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("models", help="list the trained models and the architectures")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_models)
 
 
-def _models(options):
+def _models(options: argparse.Namespace) -> None:
     from segdemo import zoo
 
     served = [entry.to_json() for entry in zoo.served_models().values()]

@@ -6,18 +6,16 @@ import argparse
 import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segdemo.cli.common import (
-    add_model,
-    add_passes,
-    asked_model,
-    print_json,
-    progress,
-)
+from segdemo.cli.common import Commands, add_model, add_passes, asked_model, print_json, progress
 from segdemo.runs import failures
 
+if TYPE_CHECKING:
+    from segdemo.core.arrays import UInt8
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("predict", help="write the label map of each photo")
     add_model(command)
@@ -29,7 +27,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_predict)
 
 
-def _predict(options):
+def _predict(options: argparse.Namespace) -> int:
     from segdemo.core import label_maps
     from segdemo.core.files import write_atomic
     from segdemo.core.photos import IntakeError, Limits, read_photo
@@ -75,7 +73,7 @@ def _predict(options):
     return 2 if failed else 0
 
 
-def _png(pixels):
+def _png(pixels: UInt8) -> bytes:
 
     from PIL import Image
 

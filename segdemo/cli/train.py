@@ -8,12 +8,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from segdemo.cli.common import add_dataset, add_int8, print_json
+from segdemo.cli.common import Commands, add_dataset, add_int8, print_json
 from segdemo.errors import UserError
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("train", help="train or fine-tune a model")
     command.add_argument("--model", help="an architecture; see `models`")
@@ -41,7 +42,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_train)
 
 
-def _train(options):
+def _train(options: argparse.Namespace) -> None:
     from segdemo.runs import recipes
 
     if options.list_recipes:
@@ -53,7 +54,7 @@ def _train(options):
         return None
     if options.out is None and not options.estimate:
         raise UserError("Say where the run goes: --out RUN_DIR.")
-    settings = _train_settings(options, recipes)
+    settings = _train_settings(options)
     if not options.resume and not options.estimate:
         _check_run_folder(options.out, settings)
     # TensorFlow asks for oneDNN's kernels by itself on some processors only. Without AVX-512, a step of DeepLabv3 on
@@ -63,7 +64,7 @@ def _train(options):
 
     config = TrainConfig.from_json(settings)
     if options.estimate:
-        from segdemo.runs.estimates import Estimate
+        from segdemo.runs.estimates import Estimate, Measured
         from segdemo.training.estimate import estimate
 
         with contextlib.redirect_stdout(sys.stderr):
@@ -71,7 +72,7 @@ def _train(options):
         if options.json:
             print_json(measured)
         else:
-            print(Estimate("done", measured).sentence(config.epochs))
+            print(Estimate("done", Measured.from_json(measured)).sentence(config.epochs))
         return None
     from segdemo.training import trainer
 
@@ -88,7 +89,7 @@ def _train(options):
     return None
 
 
-def _check_run_folder(out, settings):
+def _check_run_folder(out: Path, settings: dict[str, Any]) -> None:
     """Raise OutputError if the run would be written over its data or the model it starts from."""
     from segdemo import zoo
     from segdemo.data import outputs
@@ -100,8 +101,9 @@ def _check_run_folder(out, settings):
     outputs.refuse_run_over(out, [*folders, *(Path(name) for name in named if name and Path(name).is_file())])
 
 
-def _train_settings(options, recipes):
+def _train_settings(options: argparse.Namespace) -> dict[str, Any]:
     from segdemo.core.files import read_json
+    from segdemo.runs import recipes
     from segdemo.runs.config import RETIRED
 
     if options.resume:

@@ -23,7 +23,7 @@ class Attempts:
         wait: float = 10,
         longest: float = 900,
         clock: Callable[[], float] = time.monotonic,
-    ):
+    ) -> None:
         self._free, self._wait, self._longest, self._clock = free, wait, longest, clock
         self._wrong: dict[Hashable, tuple[int, float]] = {}  # key -> (how many, when the last one was)
         self._lock = Lock()
@@ -34,7 +34,7 @@ class Attempts:
             count, last = self._wrong.get(key, (0, 0.0))
             if count < self._free:
                 return 0.0
-            wait = min(self._longest, self._wait * 2 ** min(count - self._free, 30))
+            wait = min(self._longest, self._wait * 2.0 ** min(count - self._free, 30))
             return max(0.0, last + wait - self._clock())
 
     def wrong(self, key: Hashable) -> None:

@@ -9,18 +9,18 @@ from segdemo.core.files import StoreError
 TRASH_DAYS = 30
 
 
-def now():
+def now() -> str:
     """The time as kept in files: ISO 8601, UTC, milliseconds; such texts sort by time."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def slug(text, fallback):
+def slug(text: str, fallback: str) -> str:
     """``text`` as a name for files: at most 40 of a-z, 0-9 and '-'; ``fallback`` if nothing of it is left."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:40].strip("-") or fallback
 
 
-def clean_title(text):
+def clean_title(text: object) -> str:
     """A title somebody typed. Raises StoreError if there is nothing in it."""
     text = " ".join(str(text).split())
     if not text:

@@ -7,6 +7,8 @@ it is of a plain kind and its strictest reading is Pillow's; otherwise what was 
 
 import io
 import struct
+from collections.abc import Iterator
+from typing import Literal
 
 from PIL import Image
 
@@ -26,7 +28,7 @@ _LOOKED_AT = 65536  # bytes of a chunk
 _STILL_WEBP = {b"VP8 ", b"VP8L", b"VP8X", b"ICCP"}
 
 
-def orientation(image):
+def orientation(image: Image.Image) -> int:
     """How Pillow says the stored pixels are to be turned, by EXIF or XMP: 1..8; 1 for none and for nonsense."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
@@ -35,7 +37,7 @@ def orientation(image):
     return value if value in range(1, 9) else 1
 
 
-def shown_alike(data):
+def shown_alike(data: bytes) -> bool:
     """Whether browsers show bytes of a photo as ``photos.read_photo`` reads them.
 
     Args:
@@ -54,7 +56,7 @@ def shown_alike(data):
             return False
 
 
-def jpeg_orientation(data):
+def jpeg_orientation(data: bytes) -> int | None:
     """The orientation that the EXIF block of a JPEG has by the letter, 1..8; 1 without a block.
 
     None if readers may differ: a second block, one that is malformed, or a JPEG that not every reader decodes.
@@ -80,7 +82,7 @@ def jpeg_orientation(data):
     return None
 
 
-def _strict_orientation(data):
+def _strict_orientation(data: bytes) -> int | None:
     """As ``jpeg_orientation``, of any format that browsers show."""
     if data.startswith(b"\xff\xd8"):
         return jpeg_orientation(data)
@@ -91,7 +93,7 @@ def _strict_orientation(data):
     return None
 
 
-def _is_neutral_png(data):
+def _is_neutral_png(data: bytes) -> bool:
     for kind, body in _chunks(data, 8, "big"):
         if (
             kind not in _NEUTRAL
@@ -105,7 +107,7 @@ def _is_neutral_png(data):
     return True
 
 
-def _may_turn(text):
+def _may_turn(text: bytes) -> bool:
     """Whether Pillow may find an orientation in a text chunk of a PNG."""
     keyword, _, rest = text.partition(b"\0")
     if keyword == b"XML:com.adobe.xmp":
@@ -113,7 +115,7 @@ def _may_turn(text):
     return keyword.startswith(b"Raw profile type")
 
 
-def _chunks(data, place, order):
+def _chunks(data: bytes, place: int, order: Literal["big", "little"]) -> Iterator[tuple[bytes, bytes]]:
     """(kind, first kilobytes) of the chunks of a PNG (``"big"``) or a RIFF file (``"little"``)."""
     while place + 8 <= len(data):
         if order == "big":
@@ -126,7 +128,7 @@ def _chunks(data, place, order):
         place = following
 
 
-def _exif_orientation(block):
+def _exif_orientation(block: bytes) -> int | None:
     """Orientation in a TIFF structure, by the letter; 1 without one, None if it is malformed."""
     endian = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
     if endian is None:

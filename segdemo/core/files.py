@@ -12,12 +12,15 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
 from segdemo.errors import UserError
 
+T = TypeVar("T")
 LOCK_SECONDS = 30
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -34,7 +37,7 @@ class DiskError(StoreError, OSError):
     """The disk is full or cannot be written; ``errno`` says which. What was there before is still there."""
 
 
-def write_atomic(path, data, durable=True):
+def write_atomic(path: Path | str, data: bytes, durable: bool = True) -> None:
     """Replace a file, or make it, so that whoever looks sees all of the old bytes or all of the new ones.
 
     Args:
@@ -67,13 +70,13 @@ def write_atomic(path, data, durable=True):
         raise disk_error(error, path) from error
 
 
-def write_json(path, data, default=None):
+def write_json(path: Path | str, data: Any, default: Callable[[Any], Any] | None = None) -> None:
     """``write_atomic`` of plain data as UTF-8 JSON; ``default`` as for ``json.dumps``."""
     text = json.dumps(data, indent=1, ensure_ascii=False, default=default)
     write_atomic(path, text.encode("utf-8", "backslashreplace"))  # a stray surrogate becomes its JSON escape
 
 
-def sync_folder(folder):
+def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut, on systems where a folder can be synchronised."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -83,7 +86,7 @@ def sync_folder(folder):
             os.close(handle)
 
 
-def disk_error(error, path):
+def disk_error(error: OSError, path: Path) -> DiskError:
     """The DiskError that tells people of the OSError met while writing ``path``."""
     if error.errno in DISK_FULL:
         text = f"The disk is full, so {path.name} was not saved: free some space and try again."
@@ -96,7 +99,7 @@ def disk_error(error, path):
 
 
 @contextlib.contextmanager
-def locked(path, timeout=LOCK_SECONDS):
+def locked(path: Path | str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold a lock file against every other thread and process on this machine, for a short while.
 
     Args:
@@ -121,12 +124,56 @@ def locked(path, timeout=LOCK_SECONDS):
         lock.release()
 
 
-def read_json(path):
+def read_json(path: Path) -> Any:
     """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
     return json.loads(path.read_text("utf-8"))
 
 
-def remove_folder(folder):
+class FileCache(Generic[T]):
+    """What a function makes of a file, made again only once the file is another one.
+
+    Args:
+        make: from a path; what it raises is not kept.
+    """
+
+    def __init__(self, make: Callable[[Path], T]) -> None:
+        self._make = make
+        self._known: dict[Path, tuple[tuple[int, int, int], T]] = {}
+
+    def __call__(self, path: Path) -> T:
+        """The result for the file as it is now. Raises FileNotFoundError, and as ``make``."""
+        status = path.stat()
+        stamp = status.st_ino, status.st_mtime_ns, status.st_size  # a replaced file has a new inode
+        known = self._known.get(path)
+        if known is None or known[0] != stamp:
+            known = self._known[path] = stamp, self._make(path)
+        return known[1]
+
+
+@contextlib.contextmanager
+def hidden_build(target: Path) -> Iterator[Path]:
+    """A new, hidden folder to fill, which becomes ``target`` in one step at the end; it is gone if anything fails.
+
+    Args:
+        target: the folder to be; there is none, or an empty one.
+
+    Raises:
+        DiskError: in place of an OSError.
+    """
+    build = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    try:
+        build.mkdir(parents=True)
+        yield build
+        if target.is_dir():
+            target.rmdir()  # Windows does not replace it
+        build.rename(target)
+    except OSError as error:
+        raise error if isinstance(error, DiskError) else disk_error(error, target) from error
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
     """Delete a folder so that it is gone at once under its name, however long the deleting takes."""
     doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")
     try:
@@ -138,7 +185,7 @@ def remove_folder(folder):
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def trim(folder, limit, keep=()):
+def trim(folder: Path, limit: float, keep: Iterable[Path | str] = ()) -> None:
     """Delete the files of a cache that were written longest ago, until the others take ``limit`` bytes or less.
 
     Args:
@@ -161,7 +208,7 @@ def trim(folder, limit, keep=()):
         total -= size
 
 
-def sweep(folder, days):
+def sweep(folder: Path, days: float) -> None:
     """Delete what has lain in a trash folder for ``days``, and what an interrupted process left half done."""
     if not folder.is_dir():
         return
@@ -175,7 +222,17 @@ def sweep(folder, days):
                 path.unlink(missing_ok=True)
 
 
-def sha256(path):
+def sha256(path: Path | str) -> str:
     """Hexadecimal SHA-256 of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def disk_usage(folder: Path) -> int:
+    """Bytes of all files below a folder; what vanishes meanwhile counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - walks many files
+    return total

@@ -3,8 +3,10 @@
 A label map is a uint8 array (H, W) of class ids of one label set; ``VOID`` marks pixels without a label.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, Self
 
 from segdemo.errors import UserError
 
@@ -34,7 +36,7 @@ class LabelSet:
     colors: tuple[tuple[int, int, int], ...]
     background: int | None = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= MAX_CLASSES:
             raise UserError(f"A label set has 1 to {MAX_CLASSES} classes, not {len(self.classes)}.")
         if len(self.colors) != len(self.classes):
@@ -50,15 +52,15 @@ class LabelSet:
         if self.background is not None and not 0 <= self.background < len(self.classes):
             raise UserError(f"The background is one of the classes 0..{len(self.classes) - 1}.")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.classes)
 
-    def palette(self):
+    def palette(self) -> list[int]:
         """The 768 numbers of a PNG palette: class colours, VOC's own for unused ids, ``VOID_COLOR`` at 255."""
         colors = [*self.colors, *(voc_color(i) for i in range(len(self), VOID)), VOID_COLOR]
         return [value for color in colors for value in color]
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """Plain data that ``from_json`` reads back."""
         return {
             "name": self.name,
@@ -71,25 +73,38 @@ class LabelSet:
         }
 
     @classmethod
-    def from_json(cls, data):
-        """The label set ``to_json`` described. Raises ValueError as the constructor does, KeyError if incomplete."""
-        classes = sorted(data["classes"], key=lambda entry: entry["id"])
-        return cls(
-            data["name"],
-            data["title"],
-            tuple(str(entry["name"]) for entry in classes),
-            tuple(tuple(int(v) for v in entry["color"]) for entry in classes),
-            data.get("background", 0),
-        )
+    def from_json(cls, data: Any) -> Self:
+        """The label set ``to_json`` described. Raises ValueError, also if it is incomplete."""
+        try:
+            classes = sorted(data["classes"], key=lambda entry: entry["id"])
+            background = data.get("background", 0)
+            return cls(
+                str(data["name"]),
+                str(data["title"]),
+                tuple(str(entry["name"]) for entry in classes),
+                tuple(_color(entry["color"]) for entry in classes),
+                None if background is None else int(background),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no label set ({error!r})") from error
 
 
-def _repeated(values):
+def _color(values: Iterable[Any]) -> tuple[int, int, int]:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
+
+def _repeated(values: Iterable[Any]) -> Any:
     seen = set()
-    return next((v for v in values if v in seen or seen.add(v)), None)
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 @cache
-def voc_color(index):
+def voc_color(index: int) -> tuple[int, int, int]:
     """Colour ``index`` (0..255) of the PASCAL VOC devkit's colour map (VOClabelcolormap.m): bits dealt to R, G, B."""
     r = g = b = 0
     for bit in range(8):

@@ -16,6 +16,7 @@ PHOTO_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
 )
+MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")  # of masks
 _NOBODYS = {
     *(
         "__macosx",
@@ -132,8 +133,9 @@ class Index:
         pairs: (name, thing); several may share a name.
     """
 
-    def __init__(self, pairs: Iterable[tuple[str, Any]] = ()):
-        self._exact, self._folded = {}, {}
+    def __init__(self, pairs: Iterable[tuple[str, Any]] = ()) -> None:
+        self._exact: dict[str, list[Any]] = {}
+        self._folded: dict[str, list[Any]] = {}
         for name, thing in pairs:
             self.add(name, thing)
 
@@ -142,9 +144,9 @@ class Index:
         self._exact.setdefault(unicodedata.normalize("NFC", name), []).append(thing)
         self._folded.setdefault(key(name), []).append(thing)
 
-    def all(self, name: str) -> list:
+    def all(self, name: str) -> list[Any]:
         """All things of that name."""
-        return self._exact.get(unicodedata.normalize("NFC", name)) or self._folded.get(key(name), [])
+        return self._exact.get(unicodedata.normalize("NFC", name)) or self._folded.get(key(name)) or []
 
     def one(self, name: str) -> Any:
         """The only thing of that name; None if there is none or there are several."""
@@ -184,7 +186,7 @@ def class_id(name: str, classes: Iterable[str]) -> int | None:
     return None
 
 
-def _letters(name):
+def _letters(name: str) -> str:
     return "".join(character for character in key(name) if character.isalnum())
 
 

@@ -9,11 +9,13 @@ import os
 import stat
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from segdemo.core import faithful, settings, tiff
+from segdemo.core.arrays import UInt8
 from segdemo.core.faithful import orientation
 from segdemo.core.quiet import quiet_pillow
 from segdemo.errors import UserError
@@ -49,6 +51,10 @@ PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 PngImagePlugin.MAX_TEXT_MEMORY = 4 * MAX_PROFILE_BYTES
 
 
+# What a photo may come as: its bytes, a path, or an open binary file.
+Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
+
+
 class IntakeError(UserError):
     """A file that cannot be used as a photo. The message is one sentence meant for the person who sent it."""
 
@@ -70,7 +76,7 @@ class Limits:
     max_aspect: int = 1000
 
     @classmethod
-    def from_env(cls):
+    def from_env(cls) -> Self:
         """The limits, each overridden by ``SEGDEMO_MAX_BYTES``, ``SEGDEMO_MAX_PIXELS`` and so on.
 
         Raises:
@@ -79,7 +85,9 @@ class Limits:
         return cls(**{field.name: settings.read(f"SEGDEMO_{field.name.upper()}") for field in fields(cls)})
 
 
-def read_photo(source, limits=None, draft_size=None):
+def read_photo(
+    source: Source, limits: Limits | None = None, draft_size: tuple[int, int] | None = None
+) -> UInt8:
     """Decode one photo.
 
     The first frame is taken, and the page of a TIFF that ``tiff.photo_page`` finds; EXIF rotation is applied; alpha,
@@ -111,7 +119,7 @@ def read_photo(source, limits=None, draft_size=None):
             raise IntakeError(f"{name} is cut short or damaged: save or download it again.") from error
 
 
-def _pixels(image):
+def _pixels(image: Image.Image) -> UInt8:
     """An RGB image as a uint8 array, strip by strip: all at once, Pillow and NumPy would hold it three times."""
     width, height = image.size
     array = np.empty((height, width, 3), np.uint8)
@@ -122,31 +130,18 @@ def _pixels(image):
     return array
 
 
-def photo_size(source, limits=None):
-    """Upright (height, width) of a photo in pixels, in most formats without decoding it.
-
-    Raises:
-        IntakeError: as ``read_photo``, as far as the header shows it.
-    """
-    limits = limits or Limits.from_env()
-    name, data = read_bytes(source, limits)
-    with quiet_pillow, _opened(name, data, limits) as photo:
-        width, height = photo.stored_size
-        return (width, height) if photo.orientation >= 5 else (height, width)
-
-
-def photo_orientation(source, limits=None) -> int:
+def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 
     Raises:
-        IntakeError: as ``photo_size``.
+        IntakeError: as ``read_photo``, as far as the header shows it.
     """
     name, data = read_bytes(source, limits := limits or Limits.from_env())
     with quiet_pillow, _opened(name, data, limits) as photo:
         return photo.orientation if photo.orientation in _UPRIGHT else 1
 
 
-def turn_upright(label_map, orientation):
+def turn_upright(label_map: UInt8, orientation: int) -> UInt8:
     """A label map drawn on the stored pixels of a photo, turned as ``read_photo`` turns these.
 
     Args:
@@ -161,7 +156,7 @@ def turn_upright(label_map, orientation):
     return np.array(Image.fromarray(label_map).transpose(_UPRIGHT[orientation]))
 
 
-def is_plain_jpeg(data):
+def is_plain_jpeg(data: bytes) -> bool:
     """Whether bytes are a JPEG that every reader shows as ``read_photo`` does: upright, RGB or grey.
 
     Only the header is looked at; damage shows when ``read_photo`` decodes it.
@@ -178,7 +173,7 @@ def is_plain_jpeg(data):
             return False
 
 
-def read_bytes(source, limits):
+def read_bytes(source: Source, limits: Limits) -> tuple[str, bytes]:
     """The bytes of ``source`` and what to call it in messages.
 
     Args:
@@ -192,8 +187,8 @@ def read_bytes(source, limits):
         IntakeError: missing, unreadable, a folder, a device, empty, or longer than ``limits.max_bytes``.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        name, data = "The file", bytes(source)
-        size = len(data)
+        data: bytes | None = bytes(source)
+        name, size = "The file", memoryview(source).nbytes
     elif isinstance(source, (str, os.PathLike)):
         name = Path(source).name or str(source)
         data, size = _read_path(source, name, limits)
@@ -210,12 +205,12 @@ def read_bytes(source, limits):
         raise IntakeError(
             f"{name} has {shown} where {limits.max_bytes / 1e6:g} MB are allowed: send a smaller file."
         )
-    if not size:
+    if not size or data is None:
         raise IntakeError(f"{name} is empty: save or download it again.")
     return name, data
 
 
-def _read_path(path, name, limits):
+def _read_path(path: Any, name: str, limits: Limits) -> tuple[bytes | None, int]:
     """(bytes or None if too long, size in bytes)."""
     try:
         status = Path(path).stat()
@@ -245,26 +240,26 @@ class _Photo:
         stored_size: (width, height) in the file, pixels.
     """
 
-    def __init__(self, image, parent_orientation=1):
+    def __init__(self, image: Image.Image, parent_orientation: int = 1) -> None:
         self._image, self._parent_orientation = image, parent_orientation
         self.stored_size = image.size
 
     @property
-    def orientation(self):
+    def orientation(self) -> int:
         """How the stored pixels are to be turned, 1..8. Pillow turns those of a TIFF, and its size, by itself."""
         # Of a PNG it may stand behind the pixels, and Pillow decodes them to find it.
         return self._parent_orientation if self._image.format == "TIFF" else orientation(self._image)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         self._image.close()
 
-    def upright_rgb(self, draft_size=None):
+    def upright_rgb(self, draft_size: tuple[int, int] | None = None) -> Image.Image:
         """The decoded picture, mode RGB."""
         image, orientation = self._image, self.orientation
         if draft_size is not None and image.format in ("JPEG", "MPO"):
@@ -277,27 +272,27 @@ class _Photo:
 class _TiffPhoto:
     """A page of a TIFF that Pillow would read wrong or not at all; otherwise as ``_Photo``."""
 
-    def __init__(self, data, page):
+    def __init__(self, data: bytes, page: tiff.Page) -> None:
         self._data, self._page = data, page
         self.stored_size = page.size
         self.orientation = page.orientation
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def close(self):
-        self._data = None
+    def close(self) -> None:
+        self._data = b""
 
-    def upright_rgb(self, draft_size=None):
+    def upright_rgb(self, draft_size: tuple[int, int] | None = None) -> Image.Image:
         """The decoded picture, mode RGB; ``draft_size`` is of no use here."""
         image = tiff.picture(self._data, self._page)
         return _upright_rgb(image, tiff.profile(self._data, self._page), self.orientation)
 
 
-def _opened(name, data, limits):
+def _opened(name: str, data: bytes, limits: Limits) -> _Photo | _TiffPhoto:
     """A photo, as ``_Photo``, whose size is within the limits; no pixel is decoded."""
     try:
         photo = _opened_tiff(data, limits) if tiff.is_tiff(data) else _Photo(_pillow_image(data))
@@ -324,11 +319,11 @@ def _opened(name, data, limits):
     return photo
 
 
-def _pillow_image(data):
+def _pillow_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(_without_texts(data)), formats=_formats(data))
 
 
-def _opened_tiff(data, limits):
+def _opened_tiff(data: bytes, limits: Limits) -> _Photo | _TiffPhoto:
     """As ``_opened``. Raises TiffError for a sound file of a kind that cannot be read, whatever else for others."""
     page = tiff.photo_page(data)
     if (why := tiff.refusal(page)) is not None:
@@ -351,7 +346,7 @@ def _opened_tiff(data, limits):
     return _Photo(image, 1 if tiff.ORIENTATION in page.tags else page.orientation)
 
 
-def _without_texts(data):
+def _without_texts(data: bytes) -> bytes:
     """A PNG without its texts, which may unpack to any size, but for those that may say how it is to be turned.
 
     Bytes of anything else come back as they are.
@@ -369,7 +364,7 @@ def _without_texts(data):
     return b"".join([*kept, data[begin:]]) if dropped else data
 
 
-def _may_turn(kind, text):
+def _may_turn(kind: bytes, text: bytes) -> bool:
     """Whether a text chunk of a PNG is one in which Pillow looks for an orientation, and of bounded size."""
     keyword, _, rest = text.partition(b"\0")
     packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
@@ -377,20 +372,20 @@ def _may_turn(kind, text):
     return keyword in _TURNING_TEXTS and len(rest) <= most
 
 
-def _shrink(limits):
+def _shrink(limits: Limits) -> str:
     return (
         f"scale it down to at most {limits.max_pixels / 1e6:g} million pixels and {limits.max_side} on a side"
     )
 
 
-def _formats(data):
+def _formats(data: bytes) -> tuple[str, ...]:
     if data[4:8] != b"ftyp":
         return FORMATS
     Image.init()  # loads the plug-ins that Pillow leaves until they are needed
-    return [name for name in BOXED_FORMATS if name in Image.OPEN]
+    return tuple(name for name in BOXED_FORMATS if name in Image.OPEN)
 
 
-def _not_a_photo(data):
+def _not_a_photo(data: bytes) -> str:
     """Why Pillow could not open ``data``, told from its first bytes, and what to do."""
     head = bytes(data[:1024])
     box, brand = head[4:8], head[8:12]
@@ -421,7 +416,7 @@ def _not_a_photo(data):
     return f"is not a photo that can be read here (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF): {_SAVE_AS}"
 
 
-def _upright_rgb(image, profile, orientation):
+def _upright_rgb(image: Image.Image, profile: bytes | None, orientation: int) -> Image.Image:
     """A decoded Pillow image of any mode as an upright mode-RGB one, transparency composited on white."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _grey_from_deep(image)
@@ -443,7 +438,7 @@ def _upright_rgb(image, profile, orientation):
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _grey_from_deep(image):
+def _grey_from_deep(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits or float to mode L, see ``tiff.eight_bits``."""
     values = np.asarray(image)
     key = image.info.get("transparency")
@@ -459,19 +454,18 @@ def _grey_from_deep(image):
     return Image.fromarray(grey)
 
 
-def _to_srgb(image, profile):
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """``image`` (L, RGB, RGBA, CMYK; LAB with ``profile`` None) in sRGB; unchanged if the profile is bad."""
     from PIL import ImageCms  # not needed for most photos
 
     try:
-        if profile is None:
-            source = ImageCms.createProfile("LAB")
-        else:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "sRGB" in (source.profile.profile_description or ""):
-                return image
+        opened = io.BytesIO(profile) if profile is not None else ImageCms.createProfile("LAB")
+        source = ImageCms.ImageCmsProfile(opened)
+        if profile is not None and "sRGB" in (source.profile.profile_description or ""):
+            return image
         mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+        return converted or image
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         if profile is None:
             raise

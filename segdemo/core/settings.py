@@ -99,6 +99,15 @@ VARIABLES = {
         Variable("SEGDEMO_MAX_ASPECT", "a photo's longest side over its shortest", 1000, "count"),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
+            "SEGDEMO_MAX_COLLECTIONS",
+            "collections of annotations; 0 is no limit, here and below",
+            500,
+            **_NUMBER,
+        ),
+        Variable(
+            "SEGDEMO_MAX_COLLECTIONS_GB", "disk of all collections together, with their trash", 20, **_NUMBER
+        ),
+        Variable(
             "SEGDEMO_TRAINING",
             "who may train from the page: `on`, `off`, `users` (those who are signed in), `token`",
             None,
@@ -106,7 +115,7 @@ VARIABLES = {
             shown="`on`; on Spaces `off`",
         ),
         Variable("SEGDEMO_TRAINING_TOKEN", "what has to be given with `token`", "", shown="none"),
-        Variable("SEGDEMO_MAX_EPOCHS", "epochs of one run; 0 is no limit, here and below", 200, **_NUMBER),
+        Variable("SEGDEMO_MAX_EPOCHS", "epochs of one run", 200, **_NUMBER),
         Variable("SEGDEMO_MAX_IMAGES", "photos in the subset a run learns from", 0, **_NUMBER),
         Variable("SEGDEMO_MAX_RUN_HOURS", "of one run, from its start or last resumption", 24, **_NUMBER),
         Variable("SEGDEMO_MAX_RUN_MEMORY_GB", "memory of a run", 0, **_NUMBER, shown="3/4 of the machine's"),
@@ -153,12 +162,14 @@ def models_dir() -> Path:
 
 def data_dir() -> Path | None:
     """The folder of datasets, or None if none is set."""
-    return read("SEGDEMO_DATA")
+    folder: Path | None = read("SEGDEMO_DATA")
+    return folder
 
 
 def pretrained_dir() -> Path | None:
     """The folder of ImageNet weights and teachers, or None if none is set."""
-    return read("SEGDEMO_PRETRAINED")
+    folder: Path | None = read("SEGDEMO_PRETRAINED")
+    return folder
 
 
 def threads() -> int:

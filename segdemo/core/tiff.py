@@ -8,11 +8,14 @@ has no LZW without a further package.
 
 import io
 import struct
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from segdemo.core.arrays import AnyArray, UInt8
 from segdemo.errors import UserError
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -84,57 +87,57 @@ class Page:
     """
 
     offset: int
-    tags: dict
+    tags: Mapping[int, tuple[Any, ...]]
     endian: str
     parent_orientation: int = 1
 
-    def get(self, tag, default=None):
+    def get(self, tag: int, default: Any = None) -> Any:
         """First number of a tag."""
         return self.tags[tag][0] if self.tags.get(tag) else default
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(width, height) as stored, pixels."""
         return self.get(WIDTH, 0), self.get(LENGTH, 0)
 
     @property
-    def orientation(self):
+    def orientation(self) -> int:
         """1..8, of the page itself or else of the one it is a part of."""
-        found = self.get(ORIENTATION, self.parent_orientation)
+        found: int = self.get(ORIENTATION, self.parent_orientation)
         return found if found in range(1, 9) else 1
 
     @property
-    def reduced(self):
+    def reduced(self) -> bool:
         """Whether it says itself that it is a thumbnail, a smaller copy or a mask of another page."""
         return bool(self.get(SUBFILE, 0) & 0b101) or self.get(OLD_SUBFILE, 1) == 2
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         """Numbers per pixel."""
-        return self.get(SAMPLES, 1)
+        return int(self.get(SAMPLES, 1))
 
     @property
-    def bits(self):
+    def bits(self) -> int | None:
         """Bits of each sample, if all have as many; else None."""
         bits = set(self.tags.get(BITS) or (1,))
         return bits.pop() if len(bits) == 1 else None
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any] | None:
         """Of the samples, in the file's byte order; None where it is none of NumPy's."""
         formats = set(self.tags.get(FORMAT) or (1,))
-        kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(formats.pop()) if len(formats) == 1 else None
+        kind = {1: "u", 2: "i", 3: "f", 4: "u"}.get(formats.pop(), "") if len(formats) == 1 else ""
         known = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}.get(kind, ())
-        return np.dtype(f"{self.endian}{kind}{self.bits // 8}") if self.bits in known else None
+        return np.dtype(f"{self.endian}{kind}{self.bits // 8}") if self.bits and self.bits in known else None
 
     @property
-    def decoded_bytes(self):
+    def decoded_bytes(self) -> int:
         """What ``samples_of`` would take."""
         width, height = self.size
         return width * height * self.samples * (self.bits or 8) // 8
 
     @property
-    def is_unusual(self):
+    def is_unusual(self) -> bool:
         """Whether Pillow would read it wrong or not at all: deep samples, planes, or more bands than colours."""
         if self.get(PHOTOMETRIC, _GREY_INVERTED) not in (_GREY_INVERTED, _GREY, _RGB) or (self.bits or 8) < 8:
             return False
@@ -142,7 +145,7 @@ class Page:
         return self.bits != 8 or self.samples not in plain or (self.get(PLANAR) == 2 and self.samples > 1)
 
     @property
-    def is_readable(self):
+    def is_readable(self) -> bool:
         """Whether ``samples_of`` can read it."""
         return (
             self.dtype is not None
@@ -151,12 +154,12 @@ class Page:
         )
 
     @property
-    def is_beyond_pillow(self):
+    def is_beyond_pillow(self) -> bool:
         """Whether Pillow would open it and give wrong colours, or a wrong number of bands."""
         deep = (self.bits or 8) > 8 and self.samples > 1
         return deep and (self.get(PLANAR) == 2 or self.is_unusual)
 
-    def description(self):
+    def description(self) -> str:
         """What it is, for a message: ``"16-bit samples in 5 bands, compressed with JPEG XL"``."""
         compression = self.get(COMPRESSION, _RAW)
         packed = _COMPRESSIONS.get(compression, f"method {compression}")
@@ -165,12 +168,12 @@ class Page:
         return f"{bits}{bands}" + (f", compressed with {packed}" if compression != _RAW else "")
 
 
-def is_tiff(data):
+def is_tiff(data: bytes) -> bool:
     """Whether bytes begin as a TIFF or BigTIFF does."""
     return bytes(data[:4]) in _SIGNATURES
 
 
-def photo_page(data):
+def photo_page(data: bytes) -> Page:
     """The page of a TIFF that is the photo.
 
     The first one, unless it says that it is a reduced copy, as in cameras' files, or shows a later page's shape at half
@@ -188,7 +191,7 @@ def photo_page(data):
     return max((page for page in full if page is first or _is_thumbnail(first, page)), key=_area)
 
 
-def with_first_page(data, page):
+def with_first_page(data: bytes, page: Page) -> bytes:
     """The bytes of a TIFF whose first page is ``page``, as readers that look at one page only want it."""
     endian, big = _SIGNATURES[bytes(data[:4])]
     place = slice(8, 16) if big else slice(4, 8)
@@ -196,24 +199,24 @@ def with_first_page(data, page):
     return data if data[place] == number else data[: place.start] + number + data[place.stop :]
 
 
-def profile(data, page):
+def profile(data: bytes, page: Page) -> bytes | None:
     """The colour profile of a page, bytes; None without one."""
     return _numbers(data, page, {PROFILE}).get(PROFILE, [None])[0]
 
 
-def refusal(page):
+def refusal(page: Page) -> str | None:
     """Why a sound page cannot be read at all, to go on after the file's name; None if it may be."""
     if page.get(PHOTOMETRIC) in _SENSOR:
         return "is a camera's raw photo: develop it, then send it as JPEG"
     return None
 
 
-def cannot(page):
+def cannot(page: Page) -> str:
     """That a page is of a kind nobody here reads, to go on after the file's name."""
     return f"is a TIFF of {page.description()}, which cannot be read here: {_SAVE_AS}"
 
 
-def picture(data, page):
+def picture(data: bytes, page: Page) -> Image.Image:
     """An unusual page as a Pillow image of 8 bits.
 
     Integers of up to 16 bits keep their black; their white is the tag's, or the smallest of ``WHITES`` that holds all
@@ -258,7 +261,7 @@ def picture(data, page):
     return Image.fromarray(np.dstack([shown, alpha]))  # two bands are LA, four RGBA
 
 
-def eight_bits(values, white=None):
+def eight_bits(values: AnyArray, white: float | None = None) -> UInt8:
     """Numbers of any kind as uint8 of the same shape.
 
     Integers of 0..65535 keep their black, and ``white`` or the smallest of ``WHITES`` that holds all becomes 255.
@@ -283,7 +286,10 @@ def eight_bits(values, white=None):
             )
         else:
             known = white is not None and high <= white <= 65535
-            low, high = 0.0, float(white if known else next(w for w in WHITES if high <= w))
+            low, high = (
+                0.0,
+                float(white if white is not None and known else next(w for w in WHITES if high <= w)),
+            )
     out = np.empty(values.shape, np.uint8)
     factor = 255.0 / ((high - low) or 1.0)
     for row, into in zip(
@@ -293,13 +299,15 @@ def eight_bits(values, white=None):
     return out
 
 
-def samples_of(data, page):
+def samples_of(data: bytes, page: Page) -> AnyArray:
     """The samples of a page, (H, W, S) in its own dtype, in native byte order.
 
     Raises:
         ValueError, OSError, struct.error: it is damaged.
     """
-    width, height = page.size
+    (width, height), dtype = page.size, page.dtype
+    if dtype is None:
+        raise ValueError("no such numbers")
     planes = page.samples if page.get(PLANAR, 1) == 2 else 1
     depth = page.samples // planes  # samples of a pixel that lie together
     tiled = page.get(TILE_WIDTH) is not None
@@ -319,7 +327,7 @@ def samples_of(data, page):
     across, down = -(-width // block_width), -(-height // block_height)
     if len(offsets) < planes * across * down:
         raise ValueError("blocks are missing")
-    out = np.empty((height, width, page.samples), page.dtype.newbyteorder("="))
+    out = np.empty((height, width, page.samples), dtype.newbyteorder("="))
     for plane in range(planes):
         bands = slice(plane, plane + 1) if planes > 1 else slice(None)
         for row in range(down):
@@ -328,38 +336,38 @@ def samples_of(data, page):
             for column in range(across):
                 number = (plane * down + row) * across + column
                 count = (
-                    counts[number] if number < len(counts) else rows * block_width * depth * page.bits // 8
+                    counts[number] if number < len(counts) else rows * block_width * depth * dtype.itemsize
                 )
                 packed = data[offsets[number] : offsets[number] + count]
-                block = _block(packed, page, (rows, block_width, depth))
+                block = _block(packed, page, dtype, (rows, block_width, depth))
                 left = column * block_width
                 block = block[: height - top, : width - left]
                 out[top : top + block.shape[0], left : left + block.shape[1], bands] = block
     return out
 
 
-def _block(packed, page, shape):
-    """One strip or tile, (rows, columns, samples) in the page's dtype."""
+def _block(packed: bytes, page: Page, dtype: np.dtype[Any], shape: tuple[int, int, int]) -> AnyArray:
+    """One strip or tile, (rows, columns, samples) in ``dtype``, the page's own."""
     rows, columns, depth = shape
-    row_bytes = columns * depth * page.dtype.itemsize
+    row_bytes = columns * depth * dtype.itemsize
     raw = _unpacked(packed, page.get(COMPRESSION, _RAW), rows, row_bytes)
     predictor = page.get(PREDICTOR, 1) if page.get(COMPRESSION, _RAW) != _RAW else 1
     if predictor == 3:
         summed = np.cumsum(raw.reshape(rows, -1, depth), axis=1, dtype=np.uint8)
-        planes = summed.reshape(rows, page.dtype.itemsize, columns * depth)  # most significant bytes first
+        planes = summed.reshape(rows, dtype.itemsize, columns * depth)  # most significant bytes first
         raw = np.ascontiguousarray(planes.transpose(0, 2, 1))
-        return raw.view(page.dtype.newbyteorder(">")).reshape(shape)
-    values = raw.view(page.dtype).reshape(shape)
+        return raw.view(dtype.newbyteorder(">")).reshape(shape)
+    values = raw.view(dtype).reshape(shape)
     if predictor == 2:
-        whole = values.view(np.dtype(f"{page.endian}u{page.dtype.itemsize}"))
+        whole = values.view(np.dtype(f"{page.endian}u{dtype.itemsize}"))
         native = whole.dtype.newbyteorder("=")
-        values = np.cumsum(whole, axis=1, dtype=native).view(page.dtype.newbyteorder("="))
+        values = np.cumsum(whole, axis=1, dtype=native).view(dtype.newbyteorder("="))
     elif predictor != 1:
         raise TiffError(cannot(page))
     return values
 
 
-def _unpacked(packed, compression, rows, row_bytes):
+def _unpacked(packed: bytes, compression: int, rows: int, row_bytes: int) -> UInt8:
     """The bytes of a block, uint8 (rows, row_bytes)."""
     if compression == _RAW:
         if len(packed) < rows * row_bytes:
@@ -380,30 +388,33 @@ def _unpacked(packed, compression, rows, row_bytes):
         return np.array(image)
 
 
-def _opacity(values):
+def _opacity(values: AnyArray) -> UInt8:
     """uint8 of an opacity whose highest number is that of its dtype, or 1 for floats."""
     if values.dtype.kind == "f":
-        return np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
-    return (np.maximum(values, 0) // max(1, np.iinfo(values.dtype).max // 255)).clip(0, 255).astype(np.uint8)
+        values = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255)
+    else:
+        values = np.maximum(values, 0) // max(1, np.iinfo(values.dtype).max // 255)
+    return np.asarray(values.clip(0, 255), np.uint8)
 
 
-def _area(page):
+def _area(page: Page) -> int:
     return page.size[0] * page.size[1]
 
 
-def _is_thumbnail(small, large):
+def _is_thumbnail(small: Page, large: Page) -> bool:
     """Whether a page shows, as far as its size tells, another one at half its side or less."""
     (w, h), (width, height) = small.size, large.size
     same_shape = abs(w * height - h * width) <= max(width, height)  # to a pixel of the thumbnail
     return same_shape and 2 * max(w, h) <= max(width, height)
 
 
-def _pages(data):
+def _pages(data: bytes) -> list[Page]:
     """All pages in the file's order, each followed by the pages within it. Raises as ``photo_page``."""
     endian, big = _SIGNATURES[bytes(data[:4])]
     (offset,) = struct.unpack_from(endian + ("Q" if big else "I"), data, 8 if big else 4)
-    pages, seen = [], set()
-    waiting = [(offset, None)]
+    pages: list[Page] = []
+    seen: set[int] = set()
+    waiting: list[tuple[int, Page | None]] = [(offset, None)]
     while waiting and len(seen) < MAX_PAGES:
         offset, parent = waiting.pop()
         if not offset or offset in seen:
@@ -425,12 +436,14 @@ def _pages(data):
     return pages
 
 
-def _numbers(data, page, wanted):
+def _numbers(data: bytes, page: Page, wanted: Collection[int]) -> dict[int, tuple[Any, ...]]:
     """Tags of a page that may be long and so are not among its ``tags``."""
     return _directory(data, page.offset, wanted, None)[0]
 
 
-def _directory(data, offset, wanted, most):
+def _directory(
+    data: bytes, offset: int, wanted: Collection[int], most: int | None
+) -> tuple[dict[int, tuple[Any, ...]], int]:
     """(tags, offset of the next directory); of a tag, the first ``most`` numbers. Raises struct.error, ValueError."""
     endian, big = _SIGNATURES[bytes(data[:4])]
     count_code, entry_size, inline, code = ("Q", 20, 8, "HHQ") if big else ("H", 12, 4, "HHI")

@@ -52,7 +52,7 @@ def open_in(root: Path) -> Dataset:
     return Dataset("annotations", root, label_set, splits, paths)
 
 
-def _splits(ids, lists):
+def _splits(ids: list[str], lists: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Train, val and test of annotated ids.
 
     The lists in ImageSets count if there are both a train and a val. Any id they leave out is placed by a
@@ -60,7 +60,7 @@ def _splits(ids, lists):
     go. When that leaves train, val (from two photos on) or test (from three on) empty, it gets one of the
     largest part: a run needs something to learn from and to be measured on.
     """
-    splits = {"train": [], "val": [], "test": []}
+    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     if lists.get("train") and lists.get("val"):
         splits = {name: list(lists.get(name, ())) for name in splits}
     listed = {id_ for part in splits.values() for id_ in part}

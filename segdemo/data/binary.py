@@ -1,27 +1,28 @@
 """Binary masks, 0 and 255, as a dataset of two classes: a copy, so that the masks there are stay as they are."""
 
-import secrets
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
-from segdemo.core.files import write_atomic, write_json
+from segdemo.core.arrays import UInt8
+from segdemo.core.files import hidden_build, write_atomic, write_json
 from segdemo.core.labels import VOID, LabelSet, voc_color
-from segdemo.data.datasets import DatasetError
+from segdemo.data.datasets import Dataset, DatasetError, Sample
 from segdemo.data.outputs import OutputError
 
 BACKGROUND, OBJECT = 0, 1
 
 
-def label_set(name="object"):
+def label_set(name: str = "object") -> LabelSet:
     """The classes of such a dataset; ``name`` is what the object is called. Raises ValueError for a bad name."""
     return LabelSet("binary", f"Background and {name}", ("background", name), (voc_color(0), voc_color(1)))
 
 
-def label_map(path):
+def label_map(path: Path) -> UInt8:
     """A binary mask's label map: uint8 (H, W) of ``BACKGROUND`` and ``OBJECT``.
 
     Black is background and white the object, in 8 bits, 1 bit or as a colour picture.
@@ -46,7 +47,12 @@ def label_map(path):
     return np.where(values == VOID, OBJECT, BACKGROUND).astype(np.uint8)
 
 
-def write_copy(dataset, out, name="object", wrap=iter):
+def write_copy(
+    dataset: Dataset,
+    out: Path | str,
+    name: str = "object",
+    wrap: Callable[[list[Sample]], Iterable[Sample]] = iter,
+) -> int:
     """Copy a dataset of binary masks as a folder of annotations, in which 255 has become a class.
 
     Photos are copied as they are. The subsets train, val and test stay what they were.
@@ -65,10 +71,9 @@ def write_copy(dataset, out, name="object", wrap=iter):
     out, classes = Path(out), label_set(name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} is there already: choose another --out, or an empty folder.")
-    build = out.with_name(f".{out.name}.{secrets.token_hex(4)}.new")
     ids = dict.fromkeys(id_ for subset in dataset.splits.values() for id_ in subset)
     written = 0
-    try:
+    with hidden_build(out) as build:
         for folder in ("JPEGImages", "SegmentationClass"):
             (build / folder).mkdir(parents=True)
         for sample in wrap([dataset.sample(id_) for id_ in ids]):
@@ -87,15 +92,10 @@ def write_copy(dataset, out, name="object", wrap=iter):
         for subset, listed in _subsets(dataset).items():
             text = "".join(f"{id_}\n" for id_ in listed)
             write_atomic(build / "ImageSets" / "Segmentation" / f"{subset}.txt", text.encode())
-        if out.is_dir():
-            out.rmdir()
-        build.rename(out)
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
     return written
 
 
-def _subsets(dataset):
+def _subsets(dataset: Dataset) -> dict[str, Sequence[str]]:
     """Subset to ids, each id in one of them."""
     splits = dataset.splits
     val, test = splits.get("val", ()), splits.get("test", ())
@@ -104,5 +104,5 @@ def _subsets(dataset):
     return {"train": train, "val": val or test, "test": test if val else ()}
 
 
-def _is_binary(values):
+def _is_binary(values: UInt8) -> bool:
     return bool(np.isin(values, (0, VOID)).all())

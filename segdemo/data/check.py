@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from segdemo.core.labels import LabelSet
 from segdemo.data import learnable
 from segdemo.data.datasets import (
     WORKERS,
     Dataset,
     DatasetError,
+    Sample,
     label_map_of,
     mask_values,
     read_image,
@@ -116,7 +118,7 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
     return Report(dataset, len(samples), tuple(sorted(problems, key=lambda p: str(p.path))), tuple(notes))
 
 
-def _check_sample(sample, label_set):
+def _check_sample(sample: Sample, label_set: LabelSet) -> tuple[list[Problem], set[int] | None]:
     """(problems, the numbers in the mask's file or None) of a sample."""
     problems, image, values = [], None, None
     try:

@@ -4,7 +4,6 @@ The layouts it may have on disk are modules of their own (``voc``, ``pets``, ``a
 opens them. Nothing here needs a deep-learning framework; ``training.pipeline`` turns a dataset into batches.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,10 @@ from PIL import Image
 
 from segdemo.core.labels import PETS, VOID, LabelSet
 from segdemo.core.photos import IntakeError, read_photo
+from segdemo.core.settings import cores
 from segdemo.errors import UserError
 
-WORKERS = min(8, 2 * (os.cpu_count() or 1))  # reading masks is half waiting, half decompressing
+WORKERS = min(8, 2 * cores())  # reading masks is half waiting, half decompressing
 
 
 class DatasetError(UserError):
@@ -85,7 +85,7 @@ class Dataset:
         for sample in self.samples(subset):
             yield sample.id, read_image(sample), read_label_map(sample)
 
-    def _sample(self, id_):
+    def _sample(self, id_: str) -> Sample:
         return Sample(id_, *self._paths[id_], self.kind)
 
 
@@ -186,6 +186,6 @@ def label_map_of(values: np.ndarray, sample: Sample, label_set: LabelSet | None)
     return values
 
 
-def _unknown_ids(ids, label_set):
+def _unknown_ids(ids: np.ndarray, label_set: LabelSet) -> list[int]:
     unknown = (ids >= len(label_set)) & (ids != VOID)
     return np.unique(ids[unknown]).tolist() if unknown.any() else []

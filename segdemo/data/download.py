@@ -14,8 +14,10 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -30,6 +32,8 @@ SLOWEST = 1024  # bytes a second, over one timeout: less is a stall
 ENOUGH = 1 << 16  # bytes an attempt has to bring for its failure not to count
 MAX_MEMBERS = 200_000  # files and folders in one archive
 FINAL_STATUS = (400, 401, 403, 404, 405, 410, 451)  # asking again does not help
+
+Progress = Callable[[str, int, int | None], object]
 
 
 class DownloadError(UserError):
@@ -53,7 +57,7 @@ class Archive:
     unpacked: int
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.url.rpartition("/")[2]
 
 
@@ -106,7 +110,16 @@ RELEASES = {
 }
 
 
-def download(kind, destination, *, release=None, progress=None, timeout=30.0, tries=5, wait=1.0):
+def download(
+    kind: str,
+    destination: Path | str,
+    *,
+    release: Release | None = None,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+    tries: int = 5,
+    wait: float = 1.0,
+) -> Path:
     """Fetch, verify and unpack a dataset; if it is there already, do nothing.
 
     Args:
@@ -142,7 +155,7 @@ def download(kind, destination, *, release=None, progress=None, timeout=30.0, tr
             if (present := _present(kind, destination)) is not None:
                 return present  # another process was just quicker
             _require_space(release.archives, work)
-            how = {"progress": progress, "timeout": timeout, "tries": tries, "wait": wait}
+            how: dict[str, Any] = {"progress": progress, "timeout": timeout, "tries": tries, "wait": wait}
             files = [fetch(archive, work, **how) for archive in release.archives]
             staging = work / "unpacked"
             shutil.rmtree(staging, ignore_errors=True)
@@ -168,7 +181,15 @@ def download(kind, destination, *, release=None, progress=None, timeout=30.0, tr
     return target
 
 
-def fetch(archive, folder, *, progress=None, timeout=30.0, tries=5, wait=1.0):
+def fetch(
+    archive: Archive,
+    folder: Path | str,
+    *,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+    tries: int = 5,
+    wait: float = 1.0,
+) -> Path:
     """Download one file into ``folder`` and verify it; what is there of it is continued.
 
     A server that does not continue, or whose file has changed since (If-Range), starts it anew.
@@ -226,7 +247,7 @@ def fetch(archive, folder, *, progress=None, timeout=30.0, tries=5, wait=1.0):
         time.sleep(min(wait * 2 ** max(failures - 1, 0), 30))
 
 
-def unpack(file, folder, limit, progress=None):
+def unpack(file: Path, folder: Path, limit: int, progress: Progress | None = None) -> None:
     """Unpack a tar file, compressed or not, with nothing written outside ``folder``.
 
     Args:
@@ -269,7 +290,7 @@ def unpack(file, folder, limit, progress=None):
         ) from None
 
 
-def _present(kind, folder):
+def _present(kind: str, folder: Path) -> Path | None:
     try:
         dataset = open_dataset(kind, folder)
     except DatasetError:
@@ -277,7 +298,7 @@ def _present(kind, folder):
     return dataset.root if dataset.splits.get("all") else None
 
 
-def _require_space(archives, work):
+def _require_space(archives: tuple[Archive, ...], work: Path) -> None:
     needed = sum(archive.unpacked for archive in archives)
     for archive in archives:
         have = sum(
@@ -292,7 +313,7 @@ def _require_space(archives, work):
         )
 
 
-def _receive(archive, part, progress, timeout):
+def _receive(archive: Archive, part: Path, progress: Progress | None, timeout: float) -> bool:
     """One request; appends to ``part``. Returns whether it continued what was there.
 
     Raises what urllib raises, TimeoutError for a stall, ConnectionError for a cut, DownloadError for a
@@ -351,11 +372,11 @@ def _receive(archive, part, progress, timeout):
     return continued
 
 
-def _note_of(part):
+def _note_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _validator(part, archive):
+def _validator(part: Path, archive: Archive) -> str | None:
     """ETag or date that ``part`` had when it began; a part of another address is thrown away."""
     try:
         note = read_json(_note_of(part))
@@ -367,14 +388,14 @@ def _validator(part, archive):
     return None
 
 
-def _strong_validator(headers):
+def _strong_validator(headers: Any) -> str | None:
     tag = headers.get("ETag")
     if tag and not tag.startswith("W/"):  # RFC 9110 13.1.5: a weak one must not be used to continue
         return tag
     return headers.get("Last-Modified")
 
 
-def _wrong(part, archive):
+def _wrong(part: Path, archive: Archive) -> str | None:
     """What is wrong with a finished file, or None."""
     if part.stat().st_size != archive.size:
         return "size"

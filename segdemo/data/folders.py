@@ -1,41 +1,43 @@
 """Files and lists of a dataset's folder, found whatever the case of their names."""
 
 import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
 
 from segdemo.core import names
 from segdemo.data.datasets import DatasetError
 
 
-def below(root):
+def below(root: Path) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         return []
 
 
-def masks(folder):
+def masks(folder: Path) -> dict[str, Path]:
     return {_stem(path): path for path in names.files_in(folder) if path.suffix.lower() == ".png"}
 
 
-def photos(folder):
+def photos(folder: Path) -> dict[str, Path]:
     return {_stem(path): path for path in names.photos_in(folder)}
 
 
-def _stem(path):
+def _stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
 
-def lists_folder(folder):
+def lists_folder(folder: Path) -> Path:
     return names.child(names.child(folder, "ImageSets"), "Segmentation")
 
 
-def known(*files):
+def known(*files: Iterable[str]) -> names.Index:
     """What lists may speak of: the ids of photos and masks."""
     ids = dict.fromkeys(id_ for some in files for id_ in some)
     return names.Index((id_, id_) for id_ in ids)
 
 
-def read_lists(folder, *files):
+def read_lists(folder: Path, *files: Iterable[str]) -> dict[str, tuple[str, ...]]:
     ids = known(*files)
     lists = {}
     for path in names.files_in(lists_folder(folder)):
@@ -48,13 +50,13 @@ def read_lists(folder, *files):
     return lists
 
 
-def read_list(path, known):
+def read_list(path: Path, known: names.Index) -> tuple[str, ...]:
     """The ids in a list: those of files where a line means one, whatever else stands on it."""
     try:
         lines = names.lines(names.text(path.read_bytes()))
     except (OSError, UnicodeDecodeError):
         raise DatasetError(f"The list {path} cannot be read: restore it or delete it.") from None
-    ids = {}
+    ids: dict[str, None] = {}
     for line in lines:
         id_ = known.one(line)
         if id_ is None and line.startswith("#"):  # a comment, as in Pets' lists

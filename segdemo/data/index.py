@@ -9,7 +9,7 @@ import numpy as np
 
 from segdemo.core.files import read_json, write_json
 from segdemo.core.settings import home
-from segdemo.data.datasets import WORKERS, Dataset, DatasetError, read_label_map
+from segdemo.data.datasets import WORKERS, Dataset, DatasetError, Sample, read_label_map
 
 
 def by_class(dataset: Dataset, subset: str = "all", cache_dir: Path | None = None) -> dict[int, list[str]]:
@@ -38,8 +38,8 @@ def by_class(dataset: Dataset, subset: str = "all", cache_dir: Path | None = Non
         key.update(f"{sample.id} {_stamp(sample.mask_path)}".encode())
     cache = Path(cache_dir or home() / "cache") / f"classes-{key.hexdigest()[:32]}.json"
     try:
-        return {int(id_): ids for id_, ids in read_json(cache).items()}
-    except (OSError, ValueError, AttributeError):
+        return {int(id_): [str(name) for name in ids] for id_, ids in read_json(cache).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         pass  # none yet, or a damaged one that is written anew
     index: dict[int, list[str]] = {id_: [] for id_ in range(len(dataset.label_set))}
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -52,16 +52,18 @@ def by_class(dataset: Dataset, subset: str = "all", cache_dir: Path | None = Non
     return index
 
 
-def _classes_present(sample):
+def _classes_present(sample: Sample) -> list[int]:
     try:
         return np.flatnonzero(np.bincount(read_label_map(sample).ravel(), minlength=256)).tolist()
     except DatasetError:
         return []
 
 
-def _stamp(path):
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
     try:
         status = path.stat()
-    except (AttributeError, OSError):
+    except OSError:
         return None
     return status.st_size, status.st_mtime_ns

@@ -4,16 +4,17 @@ Masks are read until the answer is known, which is after one or two of them unle
 """
 
 import shlex
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from segdemo.core.labels import VOID
-from segdemo.data.datasets import DatasetError, mask_values
+from segdemo.data.datasets import Dataset, DatasetError, Sample, mask_values
 
 _BINARY = {0, VOID}
 
 
-def require_measurable(dataset, subset):
+def require_measurable(dataset: Dataset, subset: str) -> None:
     """Raise DatasetError unless a mask of the subset has a labelled pixel.
 
     Args:
@@ -29,7 +30,7 @@ def require_measurable(dataset, subset):
         raise DatasetError(_nothing_labelled(dataset, subset, "measure"))
 
 
-def require_learnable(dataset, subset, *measured):
+def require_learnable(dataset: Dataset, subset: str, *measured: str) -> list[str]:
     """Raise DatasetError unless there is something to learn from and to measure on.
 
     Args:
@@ -45,7 +46,7 @@ def require_learnable(dataset, subset, *measured):
     _refuse_binary(dataset, samples)
     seen = set()
 
-    def enough(values):
+    def enough(values: set[int]) -> bool:
         seen.update(_labelled(dataset, values))
         return len(seen) > 1
 
@@ -57,7 +58,7 @@ def require_learnable(dataset, subset, *measured):
     return [_one_class(dataset, subset, seen)] if len(seen) == 1 else []
 
 
-def findings(dataset, present):
+def findings(dataset: Dataset, present: Mapping[str, set[int]]) -> tuple[list[str], list[str]]:
     """What ``datasets.check`` says of what all masks hold.
 
     Args:
@@ -80,14 +81,14 @@ def findings(dataset, present):
     return problems, notes
 
 
-def _refuse_binary(dataset, samples):
+def _refuse_binary(dataset: Dataset, samples: Iterable[Sample]) -> None:
     """Raise DatasetError if all masks that can be read, of whatever subset, hold 0 and 255 and nothing else."""
     ids = dict.fromkeys(
         [*(sample.id for sample in samples), *(i for ids in dataset.splits.values() for i in ids)]
     )
     seen = set()
 
-    def told(values):
+    def told(values: set[int]) -> bool:
         seen.update(values)
         return not seen <= _BINARY
 
@@ -96,7 +97,7 @@ def _refuse_binary(dataset, samples):
         raise DatasetError(_binary(dataset))
 
 
-def _first(samples, wanted):
+def _first(samples: Iterable[Sample], wanted: Callable[[set[int]], object]) -> bool:
     """Whether the numbers of some mask are ``wanted``; later ones are not read.
 
     Raises:
@@ -119,21 +120,21 @@ def _first(samples, wanted):
     return False
 
 
-def _labelled(dataset, values):
+def _labelled(dataset: Dataset, values: set[int]) -> set[int]:
     """The class ids that numbers in masks' files mean, void left out."""
     if dataset.kind == "pets":
         return {value - 1 for value in values if 1 <= value <= len(dataset.label_set)}
     return {value for value in values if value < len(dataset.label_set)}
 
 
-def _nothing_labelled(dataset, subset, purpose):
+def _nothing_labelled(dataset: Dataset, subset: str, purpose: str) -> str:
     return (
         f"No mask of the subset {subset!r} of the dataset in {dataset.root} has a labelled pixel, so there is nothing "
         f"to {purpose}: label some, or choose another subset."
     )
 
 
-def _binary(dataset):
+def _binary(dataset: Dataset) -> str:
     meaning = (
         "trimaps hold 1 for the animal, 2 for the background and 3 for its border, so there is no label in them"
         if dataset.kind == "pets"
@@ -146,7 +147,7 @@ def _binary(dataset):
     )
 
 
-def _one_class(dataset, subset, seen):
+def _one_class(dataset: Dataset, subset: str, seen: set[int]) -> str:
     name = dataset.label_set.classes[next(iter(seen))]
     return (
         f"All labelled pixels of the subset {subset!r} of the dataset in {dataset.root} are {name!r}: a model learns "

@@ -1,5 +1,6 @@
 """Where the command line writes: nothing that is read is written over, and no two results share a name."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Target:
     overlay: Path | None
 
 
-def photos_in(paths):
+def photos_in(paths: Iterable[Path]) -> list[Path]:
     """The photos that a person means by files and folders, each once, in their order.
 
     Args:
@@ -32,7 +33,7 @@ def photos_in(paths):
     Raises:
         OutputError: a folder, or all of it, holds no photo.
     """
-    found = {}
+    found: dict[Path, Path] = {}
     for path in paths:
         if path.is_dir():
             inside = [p for p in names.photos_in(path) if not p.is_dir()]
@@ -49,7 +50,7 @@ def photos_in(paths):
     return list(found.values())
 
 
-def predictions(photos, out, overlay):
+def predictions(photos: Sequence[Path], out: Path, overlay: bool) -> list[Target]:
     """Where the results of ``predict`` go: ``<stem>.png`` and ``<stem>_overlay.png`` in ``out``.
 
     Args:
@@ -85,13 +86,13 @@ def predictions(photos, out, overlay):
     return targets
 
 
-def refuse_same_names(results):
+def refuse_same_names(results: Iterable[tuple[Path, Path]]) -> None:
     """Raise OutputError if two results have one name, also to file systems that ignore case or compose letters.
 
     Args:
         results: (path of the input, path of the result) pairs, those of a folder together.
     """
-    taken = {}
+    taken: dict[str, tuple[Path, Path]] = {}
     for source, path in results:
         key = names.key(str(path))
         if key in taken:
@@ -104,7 +105,7 @@ def refuse_same_names(results):
         taken[key] = source, path
 
 
-def refuse_overwriting(targets, sources):
+def refuse_overwriting(targets: Iterable[Path], sources: Iterable[Path]) -> None:
     """Raise OutputError if a file to be written is one that is read, by whatever path, link or spelling.
 
     Args:
@@ -117,7 +118,7 @@ def refuse_overwriting(targets, sources):
                 raise OutputError(f"{read[identity]} would be replaced by {target}: choose another --out.")
 
 
-def refuse_dataset(out, *roots):
+def refuse_dataset(out: Path | str, *roots: Path | str) -> None:
     """Raise OutputError if ``out`` is, or lies in, a dataset's own folders or one of the datasets that are read.
 
     Args:
@@ -127,11 +128,11 @@ def refuse_dataset(out, *roots):
     for root in roots:
         if place == Path(root).resolve() or _is_same(place, Path(root)):
             raise OutputError(f"{out} is the dataset that is read: choose another --out.")
-    if (root := dataset_of(place)) is not None:
-        raise OutputError(f"{out} is a folder of the dataset in {root}: choose another --out.")
+    if (dataset := dataset_of(place)) is not None:
+        raise OutputError(f"{out} is a folder of the dataset in {dataset}: choose another --out.")
 
 
-def refuse_run_over(out, sources):
+def refuse_run_over(out: Path | str, sources: Iterable[Path | None]) -> None:
     """Raise OutputError if a run in ``out`` would write over a model that it starts from.
 
     Args:
@@ -143,7 +144,7 @@ def refuse_run_over(out, sources):
             raise OutputError(f"{out} holds {source.name}, which the run starts from: choose another --out.")
 
 
-def _identities(path):
+def _identities(path: Path) -> Iterator[str | tuple[int, int]]:
     """What tells whether two paths are one file: where it leads to, and the file itself where there is one."""
     yield str(path.resolve())
     try:
@@ -153,14 +154,14 @@ def _identities(path):
     yield status.st_dev, status.st_ino
 
 
-def _is_same(one, other):
+def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:
         return False
 
 
-def _is_picture_of_its_own(path):
+def _is_picture_of_its_own(path: Path) -> bool:
     """Whether a file is there and is a picture, but none that an earlier run wrote: those are palettized PNGs."""
     try:
         with Image.open(path) as image:

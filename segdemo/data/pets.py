@@ -48,7 +48,7 @@ def open_in(root: Path) -> Dataset:
         trainval, test = stratified(everything, 1 / 5, breed)
     train, val = stratified(trainval, 1 / 10, breed)
     splits = {"train": train, "val": val, "test": test, "trainval": trainval, "all": everything}
-    paths = {
+    paths: dict[str, tuple[Path, Path | None]] = {
         id_: (photos.get(id_, folder / "images" / f"{id_}.jpg"), masks.get(id_, trimaps / f"{id_}.png"))
         for id_ in everything
     }

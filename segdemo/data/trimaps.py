@@ -1,20 +1,22 @@
 """Trimaps in the style of Oxford-IIIT Pet from VOC's cats and dogs, to pre-train on."""
 
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from segdemo.core.arrays import UInt8
 from segdemo.core.labels import VOC, VOID
-from segdemo.data.datasets import read_label_map
+from segdemo.data.datasets import Sample, read_label_map
 
 PETS = tuple(VOC.classes.index(name) for name in ("cat", "dog"))
 FOREGROUND, BACKGROUND, BORDER = 1, 2, 3
 RADIUS = 5  # pixels; the median Pets trimap at 384 pixels has a band of ten to twelve
 
 
-def trimap(label_map, radius=RADIUS):
+def trimap(label_map: UInt8, radius: int = RADIUS) -> UInt8:
     """Animal, background and a band along the outline.
 
     Args:
@@ -34,16 +36,21 @@ def trimap(label_map, radius=RADIUS):
     return np.where(border, BORDER, np.where(animal, FOREGROUND, BACKGROUND)).astype(np.uint8)
 
 
-def possible_names(sample):
+def possible_names(sample: Sample) -> list[str]:
     """The names of which the trimap of a VOC sample gets one, whichever animal it shows."""
     return [f"{name}_{_number(sample)}.png" for name in ("cat", "dog")]
 
 
-def _number(sample):
+def _number(sample: Sample) -> str:
     return sample.id.replace("_", "")
 
 
-def write_pets_folder(samples, out, smallest=0.05, progress=lambda items: items):
+def write_pets_folder(
+    samples: Iterable[Sample],
+    out: Path | str,
+    smallest: float = 0.05,
+    progress: Callable[[Iterable[Sample]], Iterable[Sample]] = lambda items: items,
+) -> int:
     """Write the photos that hold a cat or a dog as a dataset in the layout of Oxford-IIIT Pet.
 
     Args:
@@ -71,7 +78,7 @@ def write_pets_folder(samples, out, smallest=0.05, progress=lambda items: items)
     return written
 
 
-def add_pets(samples, out):
+def add_pets(samples: Sequence[Sample], out: Path | str) -> int:
     """Copy photos and trimaps of a Pets dataset, such as its training subset, to those of ``write_pets_folder``.
 
     Args:
@@ -84,5 +91,6 @@ def add_pets(samples, out):
     out = Path(out)
     for sample in samples:
         shutil.copyfile(sample.image_path, out / "images" / sample.image_path.name)
-        shutil.copyfile(sample.mask_path, out / "annotations" / "trimaps" / sample.mask_path.name)
+        if sample.mask_path is not None:
+            shutil.copyfile(sample.mask_path, out / "annotations" / "trimaps" / sample.mask_path.name)
     return len(samples)

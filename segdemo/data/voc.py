@@ -58,7 +58,7 @@ def open_in(root: Path) -> Dataset:
         half = len(shuffled) // 2
         splits |= {"val": tuple(shuffled[:half]), "test": tuple(shuffled[half:]), "all": whole}
     masks = {**augmented, **official}
-    paths = {}
+    paths: dict[str, tuple[Path, Path | None]] = {}
     for id_ in dict.fromkeys(id_ for ids in splits.values() for id_ in ids):
         mask = masks.get(id_, folder / "SegmentationClass" / f"{id_}.png")
         paths[id_] = (photos.get(id_, folder / "JPEGImages" / f"{id_}.jpg"), mask)

@@ -1,23 +1,28 @@
 """Where models agree: shares of votes per pixel, and a picture of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
+from segdemo.core.arrays import Floats, UInt8
+from segdemo.core.labels import LabelSet
 from segdemo.errors import UserError
 
 DOUBT = (255, 106, 0)  # colour of disagreement; orange stands out on grey for colour-blind people too
 
 
-def at_size(label_map, height, width):
+def at_size(label_map: UInt8, height: int, width: int) -> UInt8:
     """A label map at another size, by the nearest pixel: uint8 (H, W) to uint8 (height, width)."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.intp)
         for old, new in zip(label_map.shape, (height, width), strict=True)
     )
-    return label_map[rows[:, None], columns]
+    sampled: UInt8 = label_map[rows[:, None], columns]
+    return sampled
 
 
-def foreground(label_map, label_set):
+def foreground(label_map: UInt8, label_set: LabelSet) -> UInt8:
     """What any two label sets with a background can be compared in: 1 where there is something, else 0.
 
     Args:
@@ -32,10 +37,10 @@ def foreground(label_map, label_set):
     """
     if label_set.background is None:
         raise UserError(f"{label_set.title} has no background to compare with.")
-    return (label_map != label_set.background).astype(np.uint8)
+    return np.asarray(label_map != label_set.background, np.uint8)
 
 
-def agreement(label_maps):
+def agreement(label_maps: Sequence[UInt8]) -> Floats:
     """Share of the label maps that name the most named class of each pixel.
 
     Args:
@@ -59,7 +64,7 @@ def agreement(label_maps):
     return most / np.float32(len(label_maps))
 
 
-def picture(photo, shares):
+def picture(photo: UInt8, shares: Floats) -> UInt8:
     """The photo in grey, the more orange the less the models agree.
 
     Args:

@@ -5,22 +5,27 @@ when to say that a photo shows nothing it knows.
 All are chosen on one subset and reported on another.
 """
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from segdemo.core import label_maps
+from segdemo.core.arrays import Floats, Ints, UInt8
 from segdemo.core.files import read_json, write_json
 from segdemo.core.labels import VOID
 from segdemo.core.resample import argmax_at, resize_bilinear
 from segdemo.data import learnable
-from segdemo.data.datasets import read_pair
+from segdemo.data.datasets import Dataset, Sample, read_pair
 from segdemo.data.index import by_class
 from segdemo.errors import UserError
-from segdemo.inference.evaluate import evaluate_model, scores
+from segdemo.inference.evaluate import Wrap, evaluate_model, scores
 from segdemo.inference.predict import Predictor, evidence, softmax
 from segdemo.inference.refine import refine
+from segdemo.zoo import ModelEntry
+from segdemo.zoo.scores import Adjustment, Calibrated, Calibration, Domain, Refinement, SizeChoice
 
 SPACING = 16  # pixels between those that are looked at, in both directions
 BINS = 15
@@ -34,7 +39,7 @@ WINDOW_SHARES = (0.9, 0.75, 0.6, 0.5, 0.4)  # of a photo's shorter side
 SMALLEST_WINDOW = 128  # pixels
 
 
-def expected_calibration_error(probabilities, truth, bins=BINS):
+def expected_calibration_error(probabilities: Floats, truth: Ints, bins: int = BINS) -> float:
     """Mean distance between confidence and accuracy over equal bins of confidence, weighted by their pixels.
 
     Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599 (2017), equation 3.
@@ -55,7 +60,7 @@ def expected_calibration_error(probabilities, truth, bins=BINS):
     return float(np.abs(gap).sum() / len(truth))
 
 
-def fit_temperature(logits, truth):
+def fit_temperature(logits: Floats, truth: Ints) -> float:
     """The temperature T that makes ``softmax(logits / T)`` likeliest (Guo et al., section 4.2).
 
     Args:
@@ -64,25 +69,26 @@ def fit_temperature(logits, truth):
     Returns:
         A float in 0.25..4, to three digits.
     """
+    from scipy.optimize import minimize_scalar  # loaded only where a model is calibrated
+
     own = np.take_along_axis(logits, truth[:, None].astype(np.intp), -1)[:, 0]
 
-    def loss(temperature):
+    def loss(temperature: float) -> float:
         scaled = logits / np.float32(temperature)
         top = scaled.max(-1)
         total = np.log(np.exp(scaled - top[:, None]).sum(-1)) + top
         return float((total - own / temperature).mean())
 
-    low, high = np.log(0.25), np.log(4.0)
-    for _ in range(16):  # the loss has one minimum: golden-section search
-        left, right = high - (high - low) * 0.618034, low + (high - low) * 0.618034
-        if loss(np.exp(left)) < loss(np.exp(right)):
-            high = right
-        else:
-            low = left
-    return round(float(np.exp((low + high) / 2)), 3)
+    bounds = math.log(0.25), math.log(4)
+    best = minimize_scalar(
+        lambda x: loss(math.exp(x)), bounds=bounds, method="bounded", options={"xatol": 1e-4}
+    )
+    return round(math.exp(best.x), 3)  # the loss has one minimum
 
 
-def fit_adjustment(entry, dataset, fit="val", wrap=iter):
+def fit_adjustment(
+    entry: ModelEntry, dataset: Dataset, fit: str = "val", wrap: Wrap = iter
+) -> Adjustment | None:
     """Offsets that make up for classes a model has seen seldom, if that raises the mean IoU.
 
     Menon et al., "Long-tail learning via logit adjustment", arXiv:2007.07314 (2021), section 4.1: the logit of
@@ -95,9 +101,8 @@ def fit_adjustment(entry, dataset, fit="val", wrap=iter):
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        ``{"strength", "offsets", "chosen_on", "mean_iou_before", "mean_iou"}`` with K offsets to take off the
-        logits, or None if no strength gains ``LEAST_GAIN``, for a stochastic network, and where there are
-        fewer than ``FEWEST_PHOTOS`` photos to choose on.
+        With K offsets to take off the logits; or None if no strength gains ``LEAST_GAIN``, for a stochastic network,
+        and where there are fewer than ``FEWEST_PHOTOS`` photos to choose on.
     """
     samples = dataset.samples(fit)
     if entry.samples > 1 or len(samples) < FEWEST_PHOTOS:
@@ -107,8 +112,8 @@ def fit_adjustment(entry, dataset, fit="val", wrap=iter):
     shares = [max(1, len(shown[k])) / len(learned) for k in range(len(entry.label_set))]
     if len(set(shares)) == 1:
         return None  # every class is as frequent as any other
-    rarity = -np.log(np.float32(shares))  # what a strength of 1 would add
-    predictor = Predictor(replace(entry, temperature=1.0, data={**entry.data, "adjustment": None}))
+    rarity = -np.log(np.asarray(shares, np.float32))  # what a strength of 1 would add
+    predictor = Predictor(replace(entry, temperature=1.0, adjustment=None))
     strengths = (0.0, *STRENGTHS)
     confusions = np.zeros((len(strengths), len(shares), len(shares)), np.int64)
     for sample in wrap(samples):
@@ -117,20 +122,22 @@ def fit_adjustment(entry, dataset, fit="val", wrap=iter):
         for confusion, strength in zip(confusions, strengths, strict=True):
             adjusted = logits + rarity * np.float32(strength)
             confusion += label_maps.confusion(truth, argmax_at(adjusted, *truth.shape), len(shares))
-    found = [scores(confusion, entry.label_set)["mean_iou"] for confusion in confusions]
+    found = [_mean_iou(confusion, entry) for confusion in confusions]
     best = int(np.argmax(found))
     if found[best] - found[0] < LEAST_GAIN:
         return None
-    return {
-        "strength": strengths[best],
-        "offsets": [round(-strengths[best] * float(value), 4) for value in rarity],
-        "chosen_on": fit,
-        "mean_iou_before": found[0],
-        "mean_iou": found[best],
-    }
+    return Adjustment.of(
+        strength=strengths[best],
+        offsets=[round(-strengths[best] * float(value), 4) for value in rarity],
+        chosen_on=fit,
+        mean_iou_before=found[0],
+        mean_iou=found[best],
+    )
 
 
-def fit_refinement(entry, dataset, fit="val", wrap=iter):
+def fit_refinement(
+    entry: ModelEntry, dataset: Dataset, fit: str = "val", wrap: Wrap = iter
+) -> Refinement | None:
     """The guided filter that draws a model's outlines where the photo has them, if that raises the mean IoU.
 
     Args:
@@ -139,15 +146,14 @@ def fit_refinement(entry, dataset, fit="val", wrap=iter):
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        ``{"radius", "epsilon", "chosen_on", "mean_iou_before", "mean_iou"}`` for ``refine.refine``: of those of
-        ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon, whose
-        outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so little
-        will do because outlines look smoother too. What the entry has already where there are fewer than
+        Of those of ``RADII`` and ``EPSILONS`` that score within ``NEARLY`` of the best, one with the largest epsilon,
+        whose outlines are the smoothest. Or None if none gains more than ``NEARLY`` and for a stochastic network: so
+        little will do because outlines look smoother too. What the entry has already where there are fewer than
         ``FEWEST_PHOTOS`` photos to choose on.
     """
     samples = dataset.samples(fit)
     if entry.samples > 1 or len(samples) < FEWEST_PHOTOS:
-        return entry.data.get("refinement")
+        return entry.refinement
     predictor = Predictor(entry.unrefined())
     filters = list(product(RADII, EPSILONS))
     classes = len(entry.label_set)
@@ -159,22 +165,25 @@ def fit_refinement(entry, dataset, fit="val", wrap=iter):
         for confusion, settings in zip(confusions[1:], filters, strict=True):
             label_map = refine(prediction.probabilities, image, size, *settings)
             confusion += label_maps.confusion(truth, label_map, classes)
-    found = [scores(confusion, entry.label_set)["mean_iou"] for confusion in confusions]
+    found = [_mean_iou(confusion, entry) for confusion in confusions]
     if max(found) - found[0] <= NEARLY:
         return None
     close = [i for i in range(1, len(found)) if found[i] >= max(found) - NEARLY]
     best = max(close, key=lambda i: (filters[i - 1][1], found[i]))
     radius, epsilon = filters[best - 1]
-    return {
-        "radius": radius,
-        "epsilon": epsilon,
-        "chosen_on": fit,
-        "mean_iou_before": found[0],
-        "mean_iou": found[best],
-    }
+    return Refinement.of(
+        radius=radius, epsilon=epsilon, chosen_on=fit, mean_iou_before=found[0], mean_iou=found[best]
+    )
 
 
-def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
+def _mean_iou(confusion: Ints, entry: ModelEntry) -> float:
+    found = scores(confusion, entry.label_set).mean_iou
+    return math.nan if found is None else found
+
+
+def choose_size(
+    entry: ModelEntry, dataset: Dataset, sizes: Iterable[int], fit: str = "val", wrap: Wrap = iter
+) -> SizeChoice:
     """The size of photos at which a model scores best, its logits as they are and its outlines not refined.
 
     Args:
@@ -184,7 +193,7 @@ def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
         wrap: wraps the samples, such as in a progress bar.
 
     Returns:
-        ``{"long_side", "chosen_on", "mean_iou": {size: score}}``, the smallest of the best.
+        The smallest of the best, and the score of each.
 
     Raises:
         ValueError: a size out of range. DatasetError: no such subset.
@@ -192,15 +201,18 @@ def choose_size(entry, dataset, sizes, fit="val", wrap=iter):
     for size in sizes:
         if not 32 <= size <= 2048:
             raise UserError(f"A size is 32 to 2048 pixels, not {size}.")
-    plain = replace(entry, data={**entry.data, "adjustment": None, "refinement": None})
+    plain = replace(entry, adjustment=None, refinement=None)
     found = {
-        size: evaluate_model(replace(plain, long_side=size), dataset, fit, wrap=wrap)["mean_iou"]
+        size: evaluate_model(replace(plain, long_side=size), dataset, fit, wrap=wrap).mean_iou or 0.0
         for size in sorted(set(sizes))
     }
-    return {"long_side": max(found, key=found.get), "chosen_on": fit, "mean_iou": found}
+    best = max(found, key=lambda size: found[size])
+    return SizeChoice.of(
+        long_side=best, chosen_on=fit, mean_iou={str(size): score for size, score in found.items()}
+    )
 
 
-def background_window(label_map, background):
+def background_window(label_map: UInt8, background: int) -> tuple[slice, slice] | None:
     """The largest square of a label map (H, W) that shows nothing but background: a (rows, columns) of slices.
 
     Sides are ``WINDOW_SHARES`` of the shorter side and at least ``SMALLEST_WINDOW``; None if there is none.
@@ -219,7 +231,14 @@ def background_window(label_map, background):
     return None
 
 
-def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
+def calibrate(
+    entry: ModelEntry,
+    dataset: Dataset,
+    fit: str = "val",
+    report: str = "test",
+    wrap: Wrap = iter,
+    sizes: Sequence[int] = (),
+) -> Calibrated:
     """Choose a model's size, adjust it, then measure its confidence.
 
     Photos that show nothing the model knows are taken from the dataset itself: the largest window of each photo
@@ -232,11 +251,8 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
         sizes: those to choose from, see ``choose_size``; without any, the model keeps its own.
 
     Returns:
-        ``{"long_side", "size", "adjustment", "temperature", "calibration", "refinement", "domain"}``, entries for
-        the model's manifest: ``size`` is what ``choose_size``, ``adjustment`` what ``fit_adjustment`` and
-        ``refinement`` what ``fit_refinement`` found, ``calibration`` has the calibration error before and after,
-        ``domain`` the threshold of ``evidence`` and what it does. Each is None where it could not be had. A
-        stochastic network's temperature stays 1: its passes are averaged as they are.
+        Entries for the model's manifest. A stochastic network's temperature stays 1: its passes are averaged as they
+        are.
 
     Raises:
         DatasetError: no such subset, nothing in one to measure, or a photo or mask that cannot be read, by name.
@@ -244,12 +260,12 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
     learnable.require_measurable(dataset, fit)
     learnable.require_measurable(dataset, report)
     entry = replace(entry, temperature=1.0)
-    size = entry.data.get("size")
+    size = entry.size
     if sizes:
         size = choose_size(entry, dataset, sizes, fit, wrap)
-        entry = replace(entry, long_side=size["long_side"])
+        entry = replace(entry, long_side=size.long_side)
     adjustment = fit_adjustment(entry, dataset, fit, wrap)
-    entry = replace(entry, data={**entry.data, "adjustment": adjustment})
+    entry = replace(entry, adjustment=adjustment)
     plain = Predictor(entry)
     logits, truth = _pixels(plain, wrap(dataset.samples(fit)))
     temperature = fit_temperature(logits, truth) if entry.samples == 1 and len(truth) else 1.0
@@ -260,20 +276,20 @@ def calibrate(entry, dataset, fit="val", report="test", wrap=iter, sizes=()):
         before, after = (
             expected_calibration_error(softmax(logits / np.float32(t)), truth) for t in (1.0, temperature)
         )
-        calibration = {"fitted_on": fit, "subset": report, "ece_before": before, "ece": after}
+        calibration = Calibration.of(fitted_on=fit, subset=report, ece_before=before, ece=after)
     entry = replace(entry, temperature=temperature)
-    return {
-        "long_side": entry.long_side,
-        "size": size,
-        "adjustment": adjustment,
-        "temperature": temperature,
-        "calibration": calibration,
-        "refinement": fit_refinement(entry, dataset, fit, wrap),
-        "domain": _domain(entry, dataset, fit, report, wrap),
-    }
+    return Calibrated.of(
+        long_side=entry.long_side,
+        size=size,
+        adjustment=adjustment,
+        temperature=temperature,
+        calibration=calibration,
+        refinement=fit_refinement(entry, dataset, fit, wrap),
+        domain=_domain(entry, dataset, fit, report, wrap),
+    )
 
 
-def _pixels(predictor, samples):
+def _pixels(predictor: Predictor, samples: Iterable[Sample]) -> tuple[Floats, UInt8]:
     """Logits float32 (n, K) and truth uint8 (n,) of every ``SPACING``-th pixel with a known class.
 
     Of a network that is asked several times the logits are the logarithm of the mean probability.
@@ -300,7 +316,7 @@ def _pixels(predictor, samples):
     return np.concatenate(all_logits), np.concatenate(all_truth)
 
 
-def _domain(entry, dataset, fit, report, wrap):
+def _domain(entry: ModelEntry, dataset: Dataset, fit: str, report: str, wrap: Wrap) -> Domain | None:
     """The threshold of ``evidence`` and what it does, or None where it cannot be chosen."""
     background = entry.label_set.background
     if background is None or len(dataset.samples(fit)) < FEWEST_PHOTOS:  # no need to ask the model then
@@ -311,18 +327,18 @@ def _domain(entry, dataset, fit, report, wrap):
         return None
     threshold = choose_threshold(known, unknown)
     known, unknown = _evidences(predictor, wrap(dataset.samples(report)), background)
-    return {
-        "threshold": threshold,
-        "fitted_on": fit,
-        "subset": report,
-        "false_alarms": float((known < threshold).mean()) if len(known) else None,
-        "noticed": float((unknown < threshold).mean()) if len(unknown) else None,
-        "photos": len(known),
-        "windows": len(unknown),
-    }
+    return Domain.of(
+        threshold=threshold,
+        fitted_on=fit,
+        subset=report,
+        false_alarms=float((known < threshold).mean()) if len(known) else None,
+        noticed=float((unknown < threshold).mean()) if len(unknown) else None,
+        photos=len(known),
+        windows=len(unknown),
+    )
 
 
-def choose_threshold(known, unknown):
+def choose_threshold(known: Floats, unknown: Floats) -> float:
     """The threshold that tells two samples of ``evidence`` apart best, at ``FALSE_ALARMS`` or fewer.
 
     Args:
@@ -339,13 +355,13 @@ def choose_threshold(known, unknown):
     values = values[values <= limit]
     candidates = [*((values[1:] + values[:-1]) / 2), limit]
 
-    def gain(threshold):
-        return (unknown < threshold).mean() - (known < threshold).mean()
+    def gain(threshold: float) -> float:
+        return float((unknown < threshold).mean() - (known < threshold).mean())
 
     return float(max(candidates, key=gain))
 
 
-def _evidences(predictor, samples, background):
+def _evidences(predictor: Predictor, samples: Iterable[Sample], background: int) -> tuple[Floats, Floats]:
     """``evidence`` of photos of known things, and of windows that show none: two float arrays."""
     known, unknown = [], []
     for sample in samples:
@@ -357,9 +373,9 @@ def _evidences(predictor, samples, background):
     return np.array(known), np.array(unknown)
 
 
-def write(entry, result):
+def write(entry: ModelEntry, result: Calibrated) -> None:
     """Put what ``calibrate`` returned into the manifest the entry came from."""
     path = entry.folder / "manifest.json"
     manifest = read_json(path)
-    manifest["models"][entry.name].update(result)
+    manifest["models"][entry.name].update(result.to_json())
     write_json(path, manifest)

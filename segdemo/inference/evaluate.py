@@ -3,41 +3,53 @@
 import math
 import statistics
 import time
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
+from segdemo.core.arrays import AnyArray, UInt8
+from segdemo.core.labels import LabelSet
 from segdemo.data import learnable
-from segdemo.data.datasets import read_pair
+from segdemo.data.datasets import Dataset, Sample, read_pair
 from segdemo.errors import UserError
 from segdemo.inference.predict import PASSES, Predictor
+from segdemo.zoo import ModelEntry
+from segdemo.zoo.scores import PassesGain, Scores
 
 SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
 
+Wrap = Callable[[list[Sample]], Iterable[Sample]]  # such as a progress bar
 
-def scores(confusion, label_set):
+
+def scores(confusion: AnyArray, label_set: LabelSet) -> Scores:
     """Scores from a confusion matrix int64 (K, K), truth in rows.
 
     Returns:
-        ``mean_iou``, ``mean_accuracy`` (over the classes that have truth), ``pixel_accuracy`` and
-        ``class_iou`` (name to IoU, None for a class that neither truth nor prediction holds), in 0..1.
+        ``Scores`` with ``mean_iou``, ``mean_accuracy`` (over the classes that have truth), ``pixel_accuracy`` and
+        ``class_iou``.
     """
     hits, truth = np.diag(confusion), confusion.sum(1)
     iou = label_maps.iou(confusion)
     present = truth > 0
-    return {
-        "mean_iou": float(np.nanmean(iou[present])) if present.any() else None,
-        "mean_accuracy": float((hits[present] / truth[present]).mean()) if present.any() else None,
-        "pixel_accuracy": float(hits.sum() / truth.sum()) if truth.sum() else None,
-        "class_iou": {
+    return Scores.of(
+        mean_iou=float(np.nanmean(iou[present])) if present.any() else None,
+        mean_accuracy=float((hits[present] / truth[present]).mean()) if present.any() else None,
+        pixel_accuracy=float(hits.sum() / truth.sum()) if truth.sum() else None,
+        class_iou={
             name: None if math.isnan(value) else float(value)
             for name, value in zip(label_set.classes, iou, strict=True)
         },
-    }
+    )
 
 
-def evaluate(predict, samples, label_set, progress=None):
+def evaluate(
+    predict: Callable[[UInt8], UInt8],
+    samples: Iterable[Sample],
+    label_set: LabelSet,
+    progress: Callable[[int], object] | None = None,
+) -> Scores:
     """Mean IoU and its companions.
 
     Args:
@@ -47,7 +59,7 @@ def evaluate(predict, samples, label_set, progress=None):
         progress: called with the number of photos done after each.
 
     Returns:
-        ``scores`` plus ``images``, ``seconds`` and the ``confusion`` matrix as lists.
+        ``scores`` plus ``images``, ``seconds`` and the ``confusion`` matrix.
 
     Raises:
         DatasetError: a photo or a mask cannot be read, or they differ in size; it names the file.
@@ -60,15 +72,20 @@ def evaluate(predict, samples, label_set, progress=None):
         confusion += label_maps.confusion(truth, predict(image), len(label_set))
         if progress:
             progress(done)
-    return {
-        **scores(confusion, label_set),
-        "images": done,
-        "seconds": round(time.perf_counter() - start, 1),
-        "confusion": confusion.tolist(),
-    }
+    return scores(confusion, label_set).with_more(
+        images=done, seconds=round(time.perf_counter() - start, 1), confusion=confusion.tolist()
+    )
 
 
-def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=False, wrap=iter):
+def evaluate_model(
+    entry: ModelEntry,
+    dataset: Dataset,
+    subset: str,
+    squashed: bool = False,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    wrap: Wrap = iter,
+) -> Scores:
     """Score a served model.
 
     Args:
@@ -96,24 +113,25 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
     samples = dataset.samples(subset)
     learnable.require_measurable(dataset, subset)
     predictor = Predictor(entry, scales, flip)
-    times = []
+    times: list[float] = []
 
-    def predict(image):
+    def predict(image: UInt8) -> UInt8:
         prediction = predictor(image)
         times.append(prediction.milliseconds)
         return prediction.label_map
 
-    report = {
-        "model": entry.name,
-        "onnx_sha256": entry.onnx_sha256,
-        "dataset": dataset.kind,
-        "subset": subset,
-        "scales": list(scales),
-        "flip": flip,
-        "refined": bool(entry.data.get("refinement")),
-        **evaluate(predict, wrap(samples), dataset.label_set),
-        "milliseconds": round(statistics.median(times), 1) if times else None,
-    }
+    found = evaluate(predict, wrap(samples), dataset.label_set)
+    report = Scores.of(
+        model=entry.name,
+        onnx_sha256=entry.onnx_sha256,
+        dataset=dataset.kind,
+        subset=subset,
+        scales=list(scales),
+        flip=flip,
+        refined=entry.refinement is not None,
+        **{key: getattr(found, key) for key in found.keys},
+        milliseconds=round(statistics.median(times), 1) if times else None,
+    )
     if squashed:
         confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
         for sample in wrap(samples):
@@ -122,29 +140,32 @@ def evaluate_model(entry, dataset, subset, squashed=False, scales=(1.0,), flip=F
             truth = truth.resize(SQUASHED, Image.Resampling.NEAREST)
             label_map = predictor(np.asarray(image)).label_map
             confusion += label_maps.confusion(np.asarray(truth), label_map, len(dataset.label_set))
-        report["squashed"] = scores(confusion, dataset.label_set)
+        report = report.with_more(squashed=scores(confusion, dataset.label_set))
     return report
 
 
-def evaluate_passes(entry, dataset, subset, wrap=iter):
+def evaluate_passes(
+    entry: ModelEntry, dataset: Dataset, subset: str, wrap: Wrap = iter
+) -> dict[str, PassesGain]:
     """What further looks at a photo gain and cost: every choice of ``predict.PASSES`` on one subset.
 
     Args:
         entry, dataset, subset, wrap: as for ``evaluate_model``.
 
     Returns:
-        Name of the choice, but for ``"once"``, to ``{"subset", "mean_iou", "mean_iou_once", "times_slower"}``.
+        Name of the choice, but for ``"once"``, to ``PassesGain``.
     """
     reports = {
-        name: evaluate_model(entry, dataset, subset, wrap=wrap, **passes) for name, passes in PASSES.items()
+        name: evaluate_model(entry, dataset, subset, scales=passes["scales"], flip=passes["flip"], wrap=wrap)
+        for name, passes in PASSES.items()
     }
     once = reports.pop("once")
     return {
-        name: {
-            "subset": subset,
-            "mean_iou": report["mean_iou"],
-            "mean_iou_once": once["mean_iou"],
-            "times_slower": round(report["milliseconds"] / once["milliseconds"], 2),
-        }
+        name: PassesGain.of(
+            subset=subset,
+            mean_iou=report.mean_iou,
+            mean_iou_once=once.mean_iou,
+            times_slower=round((report.milliseconds or 0) / (once.milliseconds or 1), 2),
+        )
         for name, report in reports.items()
     }

@@ -3,23 +3,35 @@
 import copy
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Self, TypedDict
 
 import numpy as np
 from PIL import Image
 
 from segdemo import zoo
+from segdemo.core.arrays import Floats, UInt8
 from segdemo.core.files import sha256
 from segdemo.core.resample import argmax_at, resize_bilinear
 from segdemo.core.settings import threads
 from segdemo.errors import UserError
 from segdemo.inference.refine import refine
 from segdemo.inference.sessions import open_session
+from segdemo.zoo import ModelEntry
+
+
+class Passes(TypedDict):
+    """Arguments of ``Predictor.seeing``."""
+
+    scales: tuple[float, ...]
+    flip: bool
+
 
 # What a person may choose between, and what ``Predictor.seeing`` makes of it.
-PASSES = {
+PASSES: dict[str, Passes] = {
     "once": {"scales": (1.0,), "flip": False},
     "mirrored": {"scales": (1.0,), "flip": True},
     "scales": {"scales": (0.75, 1.0, 1.25), "flip": True},
@@ -46,26 +58,26 @@ class Prediction:
             model has no measured threshold.
     """
 
-    label_map: np.ndarray
-    probabilities: np.ndarray
+    label_map: UInt8
+    probabilities: Floats
     milliseconds: float
-    variance: np.ndarray | None = None
+    variance: Floats | None = None
     out_of_domain: bool | None = None
 
     @cached_property
-    def confidence(self):
+    def confidence(self) -> UInt8:
         """uint8 (h, w): probability of the likeliest class, 0..255 for 0..1."""
-        return np.rint(self.probabilities.max(-1) * 255).astype(np.uint8)
+        return _bytes(self.probabilities.max(-1))
 
     @cached_property
-    def uncertainty(self):
+    def uncertainty(self) -> UInt8:
         """uint8 (h, w), 0..255 for 0..1: twice the standard deviation over the passes of a stochastic network,
         else the entropy over its maximum log K."""
         if self.variance is not None:
-            return np.rint(2 * np.sqrt(self.variance) * 255).astype(np.uint8)
+            return _bytes(2 * np.sqrt(self.variance))
         p = self.probabilities
         entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(-1) / np.log(max(p.shape[-1], 2))
-        return np.rint(np.clip(entropy, 0, 1) * 255).astype(np.uint8)
+        return _bytes(np.clip(entropy, 0, 1))
 
 
 class Predictor:
@@ -82,7 +94,7 @@ class Predictor:
             1/4..4.
     """
 
-    def __init__(self, entry, scales=(1.0,), flip=False):
+    def __init__(self, entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bool = False) -> None:
         if not entry.path.is_file():
             raise DamagedModelError(f"{entry.path.name} is missing: fetch it again.")
         if sha256(entry.path) != entry.onnx_sha256:
@@ -90,38 +102,42 @@ class Predictor:
                 f"{entry.path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
             )
         self.entry = entry
-        adjustment = entry.data.get("adjustment")  # see ``calibrate.fit_adjustment``
-        self._offsets = np.float32(adjustment["offsets"] if adjustment else 0)
-        refinement = entry.data.get("refinement")  # see ``calibrate.fit_refinement``
-        self._filter = {key: refinement[key] for key in ("radius", "epsilon")} if refinement else None
-        self.session = open_session(entry.path, threads())
+        # See ``calibrate.fit_adjustment``.
+        self._offsets = np.asarray(entry.adjustment.offsets if entry.adjustment else 0, np.float32)
+        try:
+            self.session = open_session(entry.path, threads())
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            raise DamagedModelError(
+                f"{entry.path.name} is no graph that ONNX Runtime can open: export the model again."
+            ) from error
         self._set_passes(scales, flip)
 
-    def _set_passes(self, scales, flip):
+    def _set_passes(self, scales: Sequence[float], flip: bool) -> None:
         if not scales or not all(0.25 <= scale <= 4 for scale in scales):
             raise UserError("Give one scale or more, each between 0.25 and 4.")
         # A stochastic network is asked several times: its entry says how often.
         self.passes = list(product(scales, (False, True) if flip else (False,))) * self.entry.samples
 
-    def seeing(self, scales=(1.0,), flip=False):
+    def seeing(self, scales: Sequence[float] = (1.0,), flip: bool = False) -> Self:
         """The same loaded model with other passes, see the class. Raises ValueError."""
         other = copy.copy(self)
         other._set_passes(scales, flip)
         return other
 
-    def network_input(self, image, scale=1.0):
+    def network_input(self, image: UInt8, scale: float = 1.0) -> UInt8:
         """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3)."""
         height, width = self.input_size(image, scale)
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(resized)[None]
 
-    def input_size(self, image, scale=1.0):
+    def input_size(self, image: UInt8, scale: float = 1.0) -> tuple[int, int]:
         """Height and width of ``network_input``."""
         height, width = image.shape[:2]
         scale = scale * self.entry.long_side / max(height, width)
-        return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+        height, width = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+        return height, width
 
-    def logits(self, image, scale=1.0, mirrored=False):
+    def logits(self, image: UInt8, scale: float = 1.0, mirrored: bool = False) -> Floats:
         """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), adjusted and divided by the temperature.
 
         Args:
@@ -133,10 +149,10 @@ class Predictor:
         (logits,) = self.session.run(
             None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
         )
-        logits = (logits[0] - self._offsets) / np.float32(self.entry.temperature)
-        return logits[:, ::-1] if mirrored else logits
+        adjusted: Floats = (logits[0] - self._offsets) / np.float32(self.entry.temperature)
+        return adjusted[:, ::-1] if mirrored else adjusted
 
-    def __call__(self, image):
+    def __call__(self, image: UInt8) -> Prediction:
         """Segment a photo.
 
         Args:
@@ -153,8 +169,9 @@ class Predictor:
         else:
             probabilities, variance = self._average(image)
             scores = probabilities
-        if self._filter:
-            label_map = refine(probabilities, image, self.input_size(image), **self._filter)
+        if filter_ := self.entry.refinement:  # see ``calibrate.fit_refinement``
+            size = self.input_size(image)
+            label_map = refine(probabilities, image, size, filter_.radius, filter_.epsilon)
         else:
             label_map = argmax_at(scores, *image.shape[:2])
         milliseconds = (time.perf_counter() - start) * 1000
@@ -166,29 +183,34 @@ class Predictor:
             self._out_of_domain(probabilities),
         )
 
-    def _average(self, image):
+    def _average(self, image: UInt8) -> tuple[Floats, Floats]:
         """Mean float32 (h, w, K) of the softmax over all passes, and its variance (h, w) averaged over classes."""
-        total = squares = None
+        total = squares = np.zeros((0, 0, 0))
         for scale, mirrored in sorted(self.passes, reverse=True):  # the finest grid first: it is kept
             probabilities = softmax(self.logits(image, scale, mirrored))
-            if total is None:
-                total = np.zeros(probabilities.shape, np.float64)
-                squares = np.zeros(probabilities.shape, np.float64)
-            probabilities = resize_bilinear(probabilities, *total.shape[:2])
+            if not total.size:
+                total, squares = np.zeros(probabilities.shape), np.zeros(probabilities.shape)
+            height, width = total.shape[:2]
+            probabilities = resize_bilinear(probabilities, height, width)
             total += probabilities
             squares += np.square(probabilities, dtype=np.float64)
         mean = total / len(self.passes)
         variance = np.maximum(squares / len(self.passes) - mean**2, 0).mean(-1)
-        return mean.astype(np.float32), variance.astype(np.float32)
+        return mean.astype(np.float32), np.asarray(variance, np.float32)
 
-    def _out_of_domain(self, probabilities):
-        domain, background = self.entry.data.get("domain"), self.entry.label_set.background
+    def _out_of_domain(self, probabilities: Floats) -> bool | None:
+        domain, background = self.entry.domain, self.entry.label_set.background
         if domain is None or background is None:
             return None
-        return evidence(probabilities, background) < domain["threshold"]
+        return evidence(probabilities, background) < domain.threshold
 
 
-def evidence(probabilities, background):
+def _bytes(values: Floats) -> UInt8:
+    """0..1 as uint8 0..255."""
+    return np.asarray(np.rint(values * 255), np.uint8)
+
+
+def evidence(probabilities: Floats, background: int) -> float:
     """How surely some part of a photo is not background: the mean of 1 - P(background) over its surest hundredth.
 
     Args:
@@ -202,20 +224,21 @@ def evidence(probabilities, background):
     return float(foreground[-max(1, foreground.size // 100) :].mean())
 
 
-def softmax(logits):
+def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis: float32 (..., K) to float32 (..., K)."""
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    powers: Floats = np.exp(logits - logits.max(-1, keepdims=True))
+    powers /= powers.sum(-1, keepdims=True)
+    return powers
 
 
 class PredictorCache:
     """Loads each model once, when first asked for; safe to call from several threads."""
 
-    def __init__(self):
-        self._predictors = {}
+    def __init__(self) -> None:
+        self._predictors: dict[str, Predictor] = {}
         self._lock = threading.Lock()
 
-    def get(self, name):
+    def get(self, name: str) -> Predictor:
         """The Predictor of a served model. Raises ``zoo.UnknownModelError``."""
         entry = zoo.served_model(name)
         with self._lock:

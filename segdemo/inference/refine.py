@@ -8,6 +8,7 @@ class is a linear function of colour, so that it changes where the colours do.
 import numpy as np
 from PIL import Image
 
+from segdemo.core.arrays import Bools, Floats, Ints, UInt8
 from segdemo.core.resample import lerp, resize_bilinear
 
 STEP = 4  # pixels of the network's input to a cell of the grid that the filter is solved on
@@ -15,12 +16,12 @@ BLOCK = 2**16  # pixels that are evaluated at a time
 LEAST = 0.1  # a class that is nowhere likelier than this, and nowhere the likeliest, is left out
 
 
-def grid_size(height, width):
+def grid_size(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the filter's grid for a network's input of height x width pixels."""
     return max(1, height // STEP), max(1, width // STEP)
 
 
-def coefficients(probabilities, guide, radius, epsilon):
+def coefficients(probabilities: Floats, guide: Floats, radius: int, epsilon: float) -> Floats:
     """Linear functions of colour that say how likely each class is, one for every cell (He et al., eq. 14 to 16).
 
     Args:
@@ -45,28 +46,31 @@ def coefficients(probabilities, guide, radius, epsilon):
     return box_mean(found.reshape(height, width, -1), radius).reshape(height, width, classes, 4)
 
 
-def box_mean(values, radius):
+def box_mean(values: Floats, radius: int) -> Floats:
     """Mean over square windows that end at the border: float32 (h, w, C) to float32 (h, w, C)."""
     rows, columns = (_windows(size, radius) for size in values.shape[:2])
-    return columns @ np.tensordot(rows, values, 1)
+    means: Floats = columns @ np.tensordot(rows, values, 1)
+    return means
 
 
-def _windows(size, radius):
+def _windows(size: int, radius: int) -> Floats:
     """What each position on an axis contributes to the mean over each window: float32 (size, size)."""
     position = np.arange(size)
     inside = abs(position[:, None] - position) <= radius
-    return (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+    weights: Floats = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+    return weights
 
 
-def _solve(symmetric, right):
+def _solve(symmetric: Floats, right: Floats) -> Floats:
     """Solve many systems of three equations by Cramer's rule: (..., 3, 3), (..., 3, K) to float32 (..., 3, K)."""
     a, b, c = np.moveaxis(symmetric.astype(np.float64), -2, 0)
     adjugate = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -2)
     determinant = (a * adjugate[..., 0, :]).sum(-1)
-    return (adjugate / determinant[..., None, None]).astype(np.float32) @ right
+    solved: Floats = (adjugate / determinant[..., None, None]).astype(np.float32) @ right
+    return solved
 
 
-def argmax_of(functions, image):
+def argmax_of(functions: Floats, image: UInt8) -> UInt8:
     """Argmax of ``coefficients``, resized bilinearly to a photo, at the photo's colours.
 
     Where one class wins by more than any colour could change at all four cells around a pixel, it wins there:
@@ -99,16 +103,16 @@ def argmax_of(functions, image):
         w = across[columns]
         ends = lead[:, :, cells, left[columns]] * (1 - w) + lead[:, :, cells, right[columns]] * w
         colours = image[rows, columns].transpose(2, 0, 1) / np.float32(255)
-        values = 0
+        values = np.zeros(1, np.float32)
         for channel, end in enumerate(ends):  # (K - 1, cells, n)
             value = end[:, top - top[0]]
             value += (end[:, bottom - top[0]] - value) * share  # (K - 1, m, n)
-            values += value * colours[channel] if channel < 3 else value
+            values = values + (value * colours[channel] if channel < 3 else value)
         label_map[rows, columns] = _first_best(values)
     return label_map
 
 
-def _first_best(values):
+def _first_best(values: Floats) -> UInt8:
     """Argmax over the first axis of (K - 1, m, n) values and zeros before them: uint8 (m, n)."""
     best, found = np.zeros(values.shape[1:], np.float32), np.zeros(values.shape[1:], np.uint8)
     for k, value in enumerate(values, 1):
@@ -117,7 +121,7 @@ def _first_best(values):
     return found
 
 
-def _sure(functions):
+def _sure(functions: Floats) -> Ints:
     """The class that wins at a cell whatever the colour, or -1: int16 (h, w)."""
     slopes, offsets = functions[..., :3], functions[..., 3]
     winner = (offsets + slopes.sum(-1) / 2).argmax(-1)[..., None]
@@ -127,7 +131,9 @@ def _sure(functions):
     return np.where(lead.min(-1) > 1e-5, winner[..., 0], -1).astype(np.int16)
 
 
-def refine(probabilities, image, size, radius, epsilon):
+def refine(
+    probabilities: Floats, image: UInt8, size: tuple[int, int], radius: float, epsilon: float
+) -> UInt8:
     """The label map of a photo from a network's coarse probabilities, with outlines where the photo has them.
 
     Args:
@@ -139,7 +145,7 @@ def refine(probabilities, image, size, radius, epsilon):
     Returns:
         uint8 (H, W).
     """
-    likely = (probabilities >= LEAST).any((0, 1))
+    likely: Bools = np.any(probabilities >= LEAST, (0, 1))
     likely[np.unique(probabilities.argmax(-1))] = True
     classes = np.flatnonzero(likely).astype(np.uint8)
     if len(classes) == 1:

@@ -38,7 +38,7 @@ def products_saturate() -> bool:
     return bool(np.any(np.abs(sums - PROBE_SUM) > 1))
 
 
-def _options(threads):
+def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

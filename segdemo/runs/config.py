@@ -46,13 +46,13 @@ def _told(cls: type[Settings]) -> type[Settings]:
     """Class decorator: what pydantic finds wrong is raised as a TrainingError of one sentence."""
     checked = cls.__init__
 
-    def __init__(self, **settings):
+    def __init__(self: Settings, **settings: Any) -> None:
         try:
             checked(self, **settings)
         except ValidationError as error:
             raise _sentence(cls, error, settings) from None
 
-    cls.__init__ = __init__  # type: ignore[method-assign]
+    cls.__init__ = __init__  # type: ignore[assignment, method-assign]
     return cls
 
 
@@ -102,7 +102,7 @@ class TrainConfig:
     subset: str = _set("to learn from; empty: the dataset's own", "")
     validation: str = _set("subset to watch and to choose the best weights by", "val")
     held_out: str = _set("subset to report on", "test")
-    options: dict = _set("of the architecture's builder", dict)
+    options: dict[str, Any] = _set("of the architecture's builder", dict)
     encoder_weights: str = _set("auto (SEGDEMO_PRETRAINED or a download), imagenet, none, a path", "auto")
     start_from: str = _set("a served model or .weights.h5 file to go on from instead", "")
     epochs: int = _set("passes over the subset", 25, ge=1, le=10_000)
@@ -168,7 +168,8 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """All settings side by side, as ``config.json`` has them."""
         settings = asdict(self)
-        return settings | settings.pop("distillation")
+        together: dict[str, Any] = settings | settings.pop("distillation")
+        return together
 
 
 def setting(name: str) -> FieldInfo:
@@ -197,7 +198,8 @@ def _all_fields() -> dict[str, FieldInfo]:
 
 
 def _fields(cls: type) -> dict[str, FieldInfo]:
-    return vars(cls)["__pydantic_fields__"]
+    fields: dict[str, FieldInfo] = vars(cls)["__pydantic_fields__"]
+    return fields
 
 
 def _limits(field: FieldInfo) -> dict[str, float]:
@@ -208,7 +210,8 @@ def _limits(field: FieldInfo) -> dict[str, float]:
 def _sentence(cls: type, error: ValidationError, settings: Mapping[str, Any]) -> UserError:
     # Of all that is wrong, the first.
     first = error.errors(include_url=False)[0]
-    if own := first.get("ctx", {}).get("error"):  # one of our own sentences already
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, UserError):  # one of our own sentences already
         return own
     name, kind = str(first["loc"][0]), first["type"]
     if name not in _fields(cls):

@@ -4,17 +4,17 @@ The page asks; nobody waits. One measurement goes on at a time, and none while a
 it. Results are kept, since the same settings take the same time.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from segdemo.core.files import StoreError, read_json, sweep, write_json
+from segdemo.core.documents import Document
+from segdemo.core.files import sweep, write_json
 from segdemo.runs import processes
 from segdemo.runs.record import last_words, log_tail
 
@@ -28,41 +28,74 @@ FREE = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured(Document):
+    """What a few steps took; ``steps`` is how many an epoch has."""
+
+    steps: int
+    seconds_per_step: float
+    seconds_per_validation: float
+    seconds_to_start: float
+    seconds_to_finish: float
+    images_per_second: float
+    rss_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Document):
+    """What is kept of a measurement: when it ended, and what was measured, or else why it was not."""
+
+    time: float
+    measured: Measured | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current(Document):
+    """The measurement in progress: of which settings, by which process, since when."""
+
+    key: str
+    pid: int
+    started: float | None = None
+    time: float
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What is known by now.
 
     Attributes:
         state: ``"measuring"``, ``"waiting"`` (for another measurement or a run to end), ``"done"`` or ``"failed"``.
-        measured: what ``training.estimate`` returned, once done.
+        measured: what ``trainer.estimate`` returned, once done.
         message: one sentence, unless done.
     """
 
     state: str
-    measured: dict | None = None
+    measured: Measured | None = None
     message: str = ""
 
-    def seconds(self, epochs, steps=0):
+    def seconds(self, epochs: int, steps: int = 0) -> float:
         """How long a run of so many epochs would take in all; ``steps`` of an epoch, 0 for those measured."""
         measured = self.measured
-        epoch = (steps or measured["steps"]) * measured["seconds_per_step"] + measured[
-            "seconds_per_validation"
-        ]
-        return measured["seconds_to_start"] + epochs * epoch + measured["seconds_to_finish"]
+        if measured is None:
+            return 0.0
+        epoch = (steps or measured.steps) * measured.seconds_per_step + measured.seconds_per_validation
+        return measured.seconds_to_start + epochs * epoch + measured.seconds_to_finish
 
-    def sentence(self, epochs, steps=0):
+    def sentence(self, epochs: int, steps: int = 0) -> str:
         """One sentence for people."""
-        if self.state != "done":
-            return self.message
         measured = self.measured
+        if measured is None:
+            return self.message
+        steps = steps or measured.steps
         return (
-            f"About {duration(self.seconds(epochs, steps))} on this machine: {epochs} x "
-            f"{steps or measured['steps']} steps of {measured['seconds_per_step']:.2g} s, "
-            f"{measured['images_per_second']:.1f} photos a second, {measured['rss_mb'] / 1000:.1f} GB of memory."
+            f"About {duration(self.seconds(epochs, steps))} on this machine: {epochs} x {steps} steps of "
+            f"{measured.seconds_per_step:.2g} s, "
+            f"{measured.images_per_second:.1f} photos a second, {measured.rss_mb / 1000:.1f} GB of memory."
         )
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """A time span in words, as exact as is of use: ``"50 s"``, ``"12 min"``, ``"3 h 20 min"``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -82,11 +115,13 @@ class Estimates:
             --json``.
     """
 
-    def __init__(self, folder, command):
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
         self.folder = Path(folder)
         self._command = command
 
-    def ask(self, settings, environment, reason=None):
+    def ask(
+        self, settings: Mapping[str, Any], environment: Mapping[str, str], reason: str | None = None
+    ) -> Estimate:
         """An Estimate for settings of a run; a measurement is begun if none is known. Hold the runs' lock.
 
         Args:
@@ -98,7 +133,8 @@ class Estimates:
         key = hashlib.sha256(text.encode()).hexdigest()[:24]
         path = self.folder / f"{key}.json"
         if processes.is_held(self.folder / "alive"):
-            if self._current().get("key") == key:
+            current = self._current()
+            if current is not None and current.key == key:
                 return Estimate("measuring", message="Timing a few steps on this machine…")
             if not path.is_file():
                 return Estimate("waiting", message="Another measurement goes on; this one is next.")
@@ -110,38 +146,34 @@ class Estimates:
             return Estimate("waiting", message=reason)
         return self._start(key, settings, environment)
 
-    def stop(self):
+    def stop(self) -> None:
         """End the measurement in progress: a run needs the machine. Hold the runs' lock."""
-        if processes.is_held(self.folder / "alive") and (pid := self._pid()) is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            (self.folder / "current.json").unlink(missing_ok=True)
+        if processes.is_held(self.folder / "alive") and (current := self._living()) is not None:
+            processes.kill(current.pid)
+            self._forget()
 
-    def look_after(self, memory_bytes):
+    def look_after(self, memory_bytes: float) -> None:
         """End a measurement that takes too long or more than ``memory_bytes``."""
-        if not self.folder.is_dir() or (pid := self._pid()) is None:
+        if not self.folder.is_dir() or (current := self._living()) is None:
             return
-        started = self._current()["time"]
-        too_large = 0 < memory_bytes < processes.rss(pid)
-        if too_large or time.time() - started > SECONDS:
+        too_large = 0 < memory_bytes < processes.rss(current.pid)
+        if too_large or time.time() - current.time > SECONDS:
             why = (
                 "These settings need more memory than a run may have: choose a smaller batch or crop."
                 if too_large
                 else f"A few steps took more than {SECONDS // 60} minutes: choose a smaller batch, crop or model."
             )
-            key = self._current()["key"]
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            write_json(self.folder / f"{key}.json", {"time": time.time(), "error": why})
+            processes.kill(current.pid)
+            self._keep(current.key, error=why)
 
-    def tidy(self):
+    def tidy(self) -> None:
         """Delete old results."""
         sweep(self.folder, days=0)
         for path in self.folder.glob("*.json"):
             if time.time() - path.stat().st_mtime > KEPT_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def _start(self, key, settings, environment):
+    def _start(self, key: str, settings: Mapping[str, Any], environment: Mapping[str, str]) -> Estimate:
         self.folder.mkdir(parents=True, exist_ok=True)
         handle = processes.hold(self.folder / "alive", patience=0.1)
         if handle is None:
@@ -150,66 +182,61 @@ class Estimates:
         for name, value in settings.items():
             if name not in ("model", "dataset", "data"):
                 options += ["--set", f"{name}={json.dumps(value)}"]
+        command = [*self._command, *options, "--estimate", "--json"]
         try:
             with (self.folder / "out").open("wb") as out, (self.folder / "log").open("wb") as log:
-                process = subprocess.Popen(
-                    [*self._command, *options, "--estimate", "--json"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=log,
-                    env=environment,
-                    start_new_session=True,
-                    pass_fds=(handle,),
-                )
+                pid = processes.start(command, out=out, log=log, environment=environment, lock=handle)
         except OSError as error:
             return Estimate("failed", message=f"The measurement cannot be started ({error.strerror}).")
         finally:
             os.close(handle)
-        processes.children[process.pid] = process
-        processes.step_back(process.pid)
-        current = {"key": key, "pid": process.pid, "started": processes.start_ticks(process.pid)}
-        write_json(self.folder / "current.json", {**current, "time": time.time()})
+        current = Current(key=key, pid=pid, started=processes.started(pid), time=time.time())
+        write_json(self.folder / "current.json", current.to_json())
         return Estimate("measuring", message="Timing a few steps on this machine…")
 
-    def _collect(self):
+    def _collect(self) -> None:
         """Keep what a process that has ended said, if there is one nobody has asked since."""
-        if "key" not in (current := self._current()):
+        if (current := self._current()) is None:
             return
         processes.fetch_exit_codes()
-        path = self.folder / f"{current['key']}.json"
-        if not path.is_file() or path.stat().st_mtime < current["time"]:
+        path = self.folder / f"{current.key}.json"
+        if not path.is_file() or path.stat().st_mtime < current.time:
             try:
-                result = {"measured": read_json(self.folder / "out")}
+                self._keep(current.key, measured=Measured.read(self.folder / "out"))
             except (OSError, ValueError):
-                result = {"error": self._why(current)}
-            write_json(path, {"time": time.time(), **result})
-        (self.folder / "current.json").unlink(missing_ok=True)
+                self._keep(current.key, error=self._why(current))
+        self._forget()
 
-    def _why(self, current):
+    def _why(self, current: Current) -> str:
         # A measurement that ended without a result, in one sentence.
         if said := last_words(log_tail(self.folder / "log")):
             return said
-        if cause := processes.killed_by(processes.exit_codes.get(current["pid"])):
+        if cause := processes.killed_by(processes.exit_codes.get(current.pid)):
             return f"Timing a few steps failed. {cause}: choose a smaller batch or crop."
         return "This could not be measured here: start it and see."
 
-    def _kept(self, path):
+    def _keep(self, key: str, **what: Any) -> None:
+        write_json(self.folder / f"{key}.json", Result(time=time.time(), **what).to_json())
+
+    def _kept(self, path: Path) -> Estimate | None:
         try:
-            data = read_json(path)
-            age = time.time() - data["time"]
-        except (OSError, ValueError, KeyError):
+            result = Result.read(path)
+        except (OSError, ValueError):
             return None
-        if "measured" in data:
-            return Estimate("done", data["measured"]) if age < KEPT_SECONDS else None
-        return Estimate("failed", message=data["error"]) if age < FAILED_SECONDS else None
+        age = time.time() - result.time
+        if result.measured is not None:
+            return Estimate("done", result.measured) if age < KEPT_SECONDS else None
+        return Estimate("failed", message=result.error) if age < FAILED_SECONDS else None
 
-    def _current(self):
+    def _current(self) -> Current | None:
         try:
-            return read_json(self.folder / "current.json")
-        except (OSError, ValueError, StoreError):
-            return {}
+            return Current.read(self.folder / "current.json")
+        except (OSError, ValueError):
+            return None
 
-    def _pid(self):
+    def _living(self) -> Current | None:
         current = self._current()
-        alive = current and processes.start_ticks(current["pid"]) == current["started"] is not None
-        return current["pid"] if alive else None
+        return current if current is not None and processes.lives(current.pid, current.started) else None
+
+    def _forget(self) -> None:
+        (self.folder / "current.json").unlink(missing_ok=True)

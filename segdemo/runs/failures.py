@@ -102,7 +102,7 @@ def own_line(text: str) -> str:
     return lines[-1][:LONGEST] if lines else ""
 
 
-def _whole(text):
+def _whole(text: str) -> str:
     # A sentence may quote a file name with a line break in it.
     lines = [line.strip() for line in text.strip().splitlines()]
     return re.sub(r":$", ".", " ".join(filter(None, lines))[: 4 * LONGEST])

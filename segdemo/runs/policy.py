@@ -3,6 +3,7 @@
 import hmac
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 from segdemo.core import settings
 from segdemo.core.attempts import Attempts
@@ -71,7 +72,7 @@ class Policy:
     keep_runs: float = 100
 
     @classmethod
-    def from_env(cls):
+    def from_env(cls) -> Self:
         """The policy of this installation. Raises SettingError, PolicyError."""
         policy = cls(**{field: settings.read(variable) for field, variable in _VARIABLES.items()})
         if policy.training is None:
@@ -80,9 +81,9 @@ class Policy:
             raise PolicyError("SEGDEMO_TRAINING=token needs SEGDEMO_TRAINING_TOKEN to be set.")
         return policy
 
-    def permit(self, token="", user=""):
+    def permit(self, token: str = "", user: str = "") -> None:
         """Raise PolicyError unless somebody with this token, signed in as ``user`` (or ""), may train."""
-        if processes.fcntl is None:
+        if not processes.CAN_LOCK:
             raise PolicyError("Training from the page needs Linux or macOS: use the command line here.")
         if self.training == "off":
             raise PolicyError("Training is switched off here: set SEGDEMO_TRAINING to allow it.")
@@ -101,6 +102,6 @@ class Policy:
                 )
 
     @property
-    def memory_bytes(self):
+    def memory_bytes(self) -> float:
         """What a run may use."""
         return self.max_memory_gb * 1e9 or 0.75 * processes.machine_memory()

@@ -4,20 +4,65 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
+
+import psutil
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
+CAN_LOCK = fcntl is not None
 _log = logging.getLogger(__name__)
-children = {}  # pid -> Popen of what was started here and not waited for
-exit_codes = {}  # pid -> exit code of those that have ended
+children: dict[int, "subprocess.Popen[bytes]"] = {}  # by pid: what was started here and not waited for
+exit_codes: dict[int, int] = {}  # by pid: of those that have ended
 
 
-def fetch_exit_codes():
+def start(
+    command: Sequence[str],
+    *,
+    out: IO[bytes],
+    log: IO[bytes] | int,
+    environment: Mapping[str, str],
+    lock: int,
+) -> int:
+    """Start a program that outlives this one and its terminal and steps back behind everything else; its pid.
+
+    Args:
+        command: what to execute.
+        out, log: where its output and its errors go.
+        environment: all of its variables.
+        lock: a file descriptor of ``hold`` that it inherits.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+        pass_fds=(lock,),
+    )
+    children[process.pid] = process
+    step_back(process.pid)
+    return process.pid
+
+
+def kill(pid: int) -> None:
+    """End a program that ``start`` started, and all that it started, at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def fetch_exit_codes() -> None:
     """Look which of ``children`` have ended. Until somebody does, the system keeps them as zombies."""
     for pid, process in list(children.items()):
         if (code := process.poll()) is not None:
@@ -25,7 +70,7 @@ def fetch_exit_codes():
             children.pop(pid, None)
 
 
-def killed_by(code):
+def killed_by(code: int | None) -> str:
     """What ended a process with an exit code as ``subprocess`` gives it, one clause; "" if it ended by itself."""
     if code is None or code >= 0:
         return ""
@@ -38,7 +83,7 @@ def killed_by(code):
     return f"It was ended by {name}"
 
 
-def hold(path, patience=1.0):
+def hold(path: Path, patience: float = 1.0) -> int | None:
     """Lock a file so that whoever inherits the handle holds the lock as long as it lives.
 
     Args:
@@ -61,7 +106,7 @@ def hold(path, patience=1.0):
             time.sleep(0.01)
 
 
-def is_held(path):
+def is_held(path: Path) -> bool:
     """Whether a living process holds a lock that ``hold`` took."""
     if fcntl is None:
         return False
@@ -78,62 +123,60 @@ def is_held(path):
     return False
 
 
-def step_back(pid):
+def step_back(pid: int) -> None:
     """Let everything else on the machine go before a process, but let it go first when memory runs out."""
     try:
-        os.setpriority(os.PRIO_PROCESS, pid, 10)
-        # Where the scheduler groups sessions, niceness counts within a session only, unless the group is nice.
+        psutil.Process(pid).nice(10)
+        # Linux groups sessions: niceness counts within a session only, unless the group is nice.
         for name, value in (("autogroup", "10"), ("oom_score_adj", "500")):
             path = Path(f"/proc/{pid}/{name}")
             if path.exists():
                 path.write_text(value)
-    except OSError as error:
+    except (OSError, psutil.Error) as error:
         _log.info("process %s keeps its priority: %s", pid, error)
 
 
-def _stat(pid):
-    """Fields of /proc/PID/stat after the command's name, or None; zombies have ended."""
+def started(pid: int) -> float | None:
+    """When a process started, in seconds since 1970; None if it has ended, also if nobody has waited for it yet."""
     try:
-        fields_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except (psutil.Error, ValueError, OverflowError):
         return None
-    return None if fields_[0] in ("Z", "X") else fields_
 
 
-def start_ticks(pid):
-    """When a process started, in clock ticks since the machine did; None if it has ended."""
-    found = _stat(pid)
-    return int(found[19]) if found else None
+def lives(pid: int, since: float | None) -> bool:
+    """Whether a process that ``started`` at a time goes on: another one of that number does not count."""
+    now = started(pid)
+    return now is not None and since is not None and abs(now - since) < 2  # the clock may have been set
 
 
-def cpu_seconds(pid):
+def cpu_seconds(pid: int) -> float:
     """Processor time a process has used; 0 if it is not known."""
-    found = _stat(pid) if pid else None
-    return (int(found[11]) + int(found[12])) / os.sysconf("SC_CLK_TCK") if found else 0.0
+    with contextlib.suppress(psutil.Error):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
-def rss(pid):
+def rss(pid: int | None) -> int:
     """Memory of a process in bytes; 0 if it is not known."""
-    found = _stat(pid) if pid else None
-    return int(found[21]) * os.sysconf("SC_PAGE_SIZE") if found else 0
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss) if pid is not None else 0
+    return 0
 
 
-def command_line(pid):
-    """What a process was started with, separated by zero characters; "" if it is not known."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
+def command_line(pid: int) -> str:
+    """What a living process was started with; "" if it is not known."""
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
+        return " ".join(psutil.Process(pid).cmdline())
+    return ""
 
 
-def machine_memory():
-    """Bytes of memory of this machine or container; 0 if it is not known."""
-    limits = []
-    with contextlib.suppress(ValueError, OSError):
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+def machine_memory() -> int:
+    """Bytes of memory of this machine or container."""
+    limits: list[int] = [psutil.virtual_memory().total]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             limits.append(int(Path(path).read_text()))
-        except (OSError, ValueError):
-            continue
-    return min(limits, default=0)
+    return min(limits)

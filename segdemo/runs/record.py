@@ -1,68 +1,184 @@
 """What the files of a run say: who wanted it, how it is doing, and which process works on it."""
 
-import hashlib
 import json
 import os
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-from segdemo.annotations.store import AnnotationStore
 from segdemo.core.conventions import slug
-from segdemo.core.files import read_json
-from segdemo.core.settings import PACKAGE
+from segdemo.core.documents import Document
+from segdemo.core.files import NotFoundError, read_json, write_json
 from segdemo.runs import processes
+from segdemo.zoo.scores import Lineage, Report
 
+D = TypeVar("D", bound=Document)
+E = TypeVar("E")
 LOG_TAIL = 8000  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(Document):
+    """``status.json``, which the trainer writes while it works, and ``runs`` before and after.
+
+    Attributes:
+        state: ``"queued"``, ``"running"``, ``"done"``, ``"failed"`` or ``"cancelled"``.
+        message: one sentence on how it is doing.
+        pid, heartbeat: of the trainer, and when it last wrote.
+        epoch, epochs: finished and wanted. step, steps: of this epoch.
+        images_per_second, eta_seconds, rss_mb: while it runs, if known.
+        best: best mean IoU on the validation photos so far, 0..1.
+    """
+
+    state: str = "failed"
+    message: str = ""
+    pid: int | None = None
+    heartbeat: float | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+    rss_mb: float | None = None
+    best: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch(Document):
+    """A process that works, or worked, on a run: its id, when the system says it started, and when it was noted."""
+
+    pid: int
+    started: float | None = None
+    time: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Document):
+    """Why a run was ended from outside: the state it is to have then, and one sentence."""
+
+    state: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Document):
+    """``run.json``, which only ``runs`` writes; runs of the command line have none.
+
+    Attributes:
+        title: what a person calls the run. name: of the model it becomes a version of.
+        created, user: when and by whom it was asked for. queued: when it was put into the queue last.
+        request: what the page calls the request. key: hash of the settings.
+        launches: the processes that worked on it, oldest first.
+        lineage: where its model comes from, once it has begun. model: the version it was installed as.
+        stopped: why it was ended, if it was.
+    """
+
+    title: str = ""
+    name: str = ""
+    created: str = ""
+    user: str = ""
+    request: str = ""
+    key: str = ""
+    queued: float = 0
+    launches: list[Launch] = field(default_factory=list)
+    lineage: Lineage | None = None
+    model: str = ""
+    stopped: Stopped | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory and its ``run.json``, which only ``runs`` writes; the command line makes runs without."""
+    """A run directory and its ``run.json``."""
 
     folder: Path
-    record: dict
+    record: Record
 
     @classmethod
-    def read(cls, folder):
+    def read(cls, folder: Path) -> "Run":
         """The run in ``folder``, which has to exist."""
-        return cls(folder, json_or(folder / "run.json", {}))
+        return cls(folder, _read(Record, folder / "run.json", Record()))
 
     @property
-    def id(self):
+    def id(self) -> str:
         return self.folder.name
 
     @property
-    def title(self):
-        return self.record.get("title") or self.id
+    def title(self) -> str:
+        return self.record.title or self.id
 
     @property
-    def name(self):
-        return self.record.get("name") or slug(self.id, "model")
+    def name(self) -> str:
+        return self.record.name or slug(self.id, "model")
 
-    def status(self):
+    def status(self) -> Status:
         """``status.json``; a damaged one reads as that of a run that stopped."""
-        return json_or(self.folder / "status.json", {"state": "running"})
+        return _read(Status, self.folder / "status.json", Status(state="running"))
 
-    def stamp(self):
+    def settings(self) -> dict[str, Any]:
+        """``config.json``; empty if it is damaged."""
+        try:
+            settings = read_json(self.folder / "config.json")
+        except (OSError, ValueError):
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    def report(self) -> Report | None:
+        """``report.json``, once there is one."""
+        return _read(Report, self.folder / "report.json", None)
+
+    def note(self, **changes: Any) -> None:
+        """Change ``run.json``. Raises DiskError."""
+        write_json(self.folder / "run.json", self.record.with_more(**changes).to_json())
+
+    def tell(self, **changes: Any) -> None:
+        """Change ``status.json``. Raises DiskError."""
+        write_json(self.folder / "status.json", self.status().with_more(**changes).to_json())
+
+    def stamp(self) -> tuple[int, int]:
         """Changes whenever ``status.json`` does."""
         status = (self.folder / "status.json").stat()
         return status.st_ino, status.st_mtime_ns
 
+    def trainer_pid(self) -> int | None:
+        """Process id of the trainer that works on it, or None; another process with that number does not count."""
+        for launch in self.record.launches[-1:]:
+            if processes.lives(launch.pid, launch.started):
+                return launch.pid
+        # A server killed right after starting it, or the command line: the trainer itself has written its number.
+        pid = self.status().pid
+        return pid if pid is not None and self.id in processes.command_line(pid) else None
 
-def trainer_pid(run):
-    """Process id of the trainer that works on a run, or None; another process with that number does not count."""
-    for launch in run.record.get("launches", [])[-1:]:
-        if launch["started"] and processes.start_ticks(launch["pid"]) == launch["started"]:
-            return launch["pid"]
-    # A server killed right after starting it, or the command line: the trainer itself has written its number.
-    pid = run.status().get("pid")
-    if isinstance(pid, int) and processes.start_ticks(pid) and run.id in processes.command_line(pid):
-        return pid
-    return None
+    def alive(self) -> bool:
+        """Whether a trainer works on it."""
+        return processes.is_held(self.folder / "alive") or self.trainer_pid() is not None
 
 
-def events_since(path, since):
+def every_run(root: Path) -> list[Run]:
+    """The runs in a folder, oldest first."""
+    if not root.is_dir():
+        return []
+    found = [Run.read(p) for p in root.iterdir() if p.name[0] != "." and (p / "status.json").is_file()]
+    return sorted(found, key=lambda run: (run.record.created, run.id))
+
+
+def find_run(root: Path, run_id: str) -> Run:
+    """The run called so, whatever a page says it is called. Raises NotFoundError."""
+    folder = root / str(run_id)
+    if str(run_id).startswith(".") or folder.name != run_id or not (folder / "status.json").is_file():
+        raise NotFoundError(f"There is no run {run_id!r}: look it up in the list.")
+    return Run.read(folder)
+
+
+def _read(kind: type[D], path: Path, instead: E) -> D | E:
+    """The document in a file, or what to take ``instead`` if it is missing or damaged."""
+    try:
+        return kind.read(path)
+    except (OSError, ValueError):
+        return instead
+
+
+def events_since(path: Path, since: int) -> tuple[list[dict[str, Any]], int]:
     """(complete lines after byte ``since`` of an events file, where to go on)."""
     try:
         with path.open("rb") as file:
@@ -84,7 +200,7 @@ def events_since(path, since):
     return events, start + len(whole)
 
 
-def log_tail(path):
+def log_tail(path: Path) -> str:
     """The end of a log, without what progress bars have overwritten."""
     try:
         with path.open("rb") as file:
@@ -98,54 +214,7 @@ def log_tail(path):
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
-def last_words(log):
+def last_words(log: str) -> str:
     """The sentence that a command of this package ended with, from the end of its log; "" if it ended without one."""
     said = log.strip().splitlines()[-1:] or [""]
     return said[0].removeprefix("segdemo: ") if said[0].startswith("segdemo: ") else ""
-
-
-def disk_usage(folder):
-    """Bytes of all files below a folder; what vanishes meanwhile counts nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - walks many files
-            except OSError:
-                continue
-    return total
-
-
-def json_or(path, default):
-    """What a JSON file says, or ``default`` if it is missing or damaged."""
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return default
-
-
-def dataset_hash(dataset):
-    """Hexadecimal SHA-256 of what training sees of a dataset: its classes, its subsets, and its masks.
-
-    Collections of the annotation store are hashed by content; of other datasets the masks count by size only,
-    which a hundred thousand files can afford.
-    """
-    if (dataset.root / "collection.json").is_file():
-        return AnnotationStore(dataset.root.parent).open(dataset.root.name).fingerprint()
-    digest = hashlib.sha256(json.dumps(dataset.label_set.to_json(), sort_keys=True).encode())
-    digest.update(json.dumps(dataset.splits, sort_keys=True).encode())
-    for id_ in sorted({id_ for ids in dataset.splits.values() for id_ in ids}):
-        mask = dataset.sample(id_).mask_path
-        size = mask.stat().st_size if mask is not None and mask.is_file() else None
-        digest.update(f"{id_} {size}\n".encode())
-    return digest.hexdigest()
-
-
-@cache
-def source_hash():
-    """Hexadecimal SHA-256 of this program's Python files: which code it was, also between two versions."""
-    package = PACKAGE
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -75,11 +75,11 @@ def load_start(model: keras.Model, source: str) -> None:
             model.load_weights(path, skip_mismatch=True)
     else:
         entry = zoo.served_model(source)
-        if "weights" not in entry.data:
+        if not entry.weights:
             raise TrainingError(
                 f"The model {source!r} carries no weights to train on: start from another one."
             )
-        path = entry.folder / entry.data["weights"]
+        path = entry.folder / entry.weights
         trained = architectures.build(entry.architecture, len(entry.label_set), **entry.options)
         trained.load_weights(path)
         _copy_by_name(trained, model)

@@ -18,7 +18,7 @@ from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.data.datasets import Dataset
 from segdemo.inference.predict import PASSES, Prediction, PredictorCache
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.versions import ModelStore
@@ -76,7 +76,7 @@ class Services:
     def models(self) -> dict[str, zoo.ModelEntry]:
         """What menus of models offer: name to ``zoo.ModelEntry``; a promoted version by its model's name only."""
         served = zoo.served_models()
-        hidden = {entry.data.get("alias_of") for entry in served.values()}
+        hidden = {entry.alias_of for entry in served.values()}
         return {name: entry for name, entry in served.items() if name not in hidden}
 
     def choices(self) -> list[tuple[str, str]]:
@@ -105,12 +105,12 @@ class Services:
     def card(self, model: str, passes: str = "once") -> Markup:
         """One line on a served model, what it knows, its score, size and speed on this machine."""
         entry = zoo.served_model(model)
-        parts = [entry.data.get("knows") or ", ".join(entry.label_set.classes)]
-        if metrics := entry.data.get("metrics"):
-            where = metrics.get("title") or f"{metrics['dataset']} {metrics['subset']}"
-            parts.append(html("<b>{:.1f}</b> mean IoU on {}", 100 * metrics["mean_iou"], where))
-        if measured := entry.data.get("test_time", {}).get(passes):
-            gain = 100 * (measured["mean_iou"] - measured["mean_iou_once"])
+        parts = [entry.knows or ", ".join(entry.label_set.classes)]
+        if (metrics := entry.metrics) and metrics.mean_iou is not None:
+            where = metrics.title or f"{metrics.dataset} {metrics.subset}"
+            parts.append(html("<b>{:.1f}</b> mean IoU on {}", 100 * metrics.mean_iou, where))
+        if measured := entry.test_time.get(passes):
+            gain = 100 * (measured.mean_iou - measured.mean_iou_once)
             parts.append(html("<b>{:+.1f}</b> by the further looks", gain))
         parts.append(f"{entry.path.stat().st_size / 1e6:.1f} MB")
         if times := self._times.get((model, passes)):

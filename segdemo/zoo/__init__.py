@@ -2,6 +2,7 @@
 
 from segdemo.zoo.served import (
     WEIGHTS,
+    Manifest,
     ModelEntry,
     evaluate_command,
     model_at,
@@ -15,6 +16,7 @@ __all__ = [
     "ARCHITECTURES",
     "SPECS",
     "WEIGHTS",
+    "Manifest",
     "ModelEntry",
     "ModelSpec",
     "UnknownModelError",

@@ -1,118 +1,175 @@
 """Trained models at hand: those that ship, and those trained on this machine, as their manifests describe them."""
 
-import logging
+import contextlib
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
-from segdemo.core.files import read_json
+from segdemo.core.documents import DamagedError, Document, log_once
+from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.settings import home, models_dir
+from segdemo.zoo.scores import (
+    Adjustment,
+    Calibration,
+    Domain,
+    Lineage,
+    PassesGain,
+    Refinement,
+    Scores,
+    SizeChoice,
+)
 from segdemo.zoo.specs import SPECS, UnknownModelError, spec
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+_OWN = {
+    "name",
+    "folder",
+    "title",
+    "architecture",
+    "label_set",
+    "onnx",
+    "onnx_sha256",
+    "long_side",
+    "temperature",
+}
 
 
-@dataclass(frozen=True)
-class ModelEntry:
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry(Document):
     """A trained model as its manifest describes it.
 
     Attributes:
         name: identifier, unique among the served models.
+        folder: where its files lie.
         title: what a person calls it.
         architecture: key of ``SPECS``.
         label_set: the classes its logits mean.
-        folder: where its files lie.
         onnx: file name of the serving graph; ``onnx_sha256`` its checksum.
+        weights: file name of what can be fine-tuned from; ``weights_sha256`` its checksum. Empty for none.
         long_side: the longer side of a photo at prediction, pixels; both sides become multiples of 32.
         temperature: divides the logits before the softmax.
-        data: the rest of the manifest entry: ``knows``, ``metrics``, ``parameters``, ``samples``, ...
+        samples: how many passes make a prediction: 1, and more for a stochastic network.
+        knows: its classes in a few words.
+        parent: the model it was trained from. lineage: where it comes from, if it is a version of ``model``.
+        model, model_version: what it is a version of. alias_of: the version that the name stands for.
+        metrics: its scores on held-out photos.
+        size, adjustment, calibration, refinement, domain: see ``inference.calibrate``.
+        test_time: what each choice of ``predict.PASSES`` gains.
     """
 
     name: str
+    folder: Path
     title: str
     architecture: str
     label_set: LabelSet
-    folder: Path
     onnx: str
     onnx_sha256: str
     long_side: int
     temperature: float
-    data: dict
+    weights: str = ""
+    weights_sha256: str = ""
+    samples: int = 1
+    knows: str = ""
+    parent: str | None = None
+    lineage: Lineage | None = None
+    model: str = ""
+    model_version: int = 0
+    alias_of: str = ""
+    metrics: Scores | None = None
+    size: SizeChoice | None = None
+    adjustment: Adjustment | None = None
+    calibration: Calibration | None = None
+    refinement: Refinement | None = None
+    domain: Domain | None = None
+    test_time: dict[str, PassesGain] = field(default_factory=dict)
+
+    @classmethod
+    def of_manifest(cls, name: str, folder: Path, data: Any) -> Self:
+        """The entry ``data`` of a manifest in ``folder``. Raises ValueError."""
+        if not isinstance(data, dict):
+            raise ValueError(f"{name!r} is no object")
+        labels = data.get("label_set")
+        if isinstance(labels, str):
+            if labels not in LABEL_SETS:
+                raise ValueError(f"there is no label set {labels!r}")
+            data = {**data, "label_set": LABEL_SETS[labels].to_json()}
+        return cls.from_json({**data, "name": name, "folder": folder})
 
     @property
-    def samples(self):
-        """How many passes make a prediction: 1, and more for a stochastic network."""
-        return self.data.get("samples", 1)
-
-    @property
-    def path(self):
+    def path(self) -> Path:
         """Path of the serving graph."""
         return self.folder / self.onnx
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The builder's options that its weights go with."""
-        options = dict(self.data.get("options") or {})
+        recorded = self.extra.get("options")
+        options = dict(recorded) if isinstance(recorded, dict) else {}
         if "guided" in spec(self.architecture).options:
             options.setdefault("guided", False)  # it is older than that option
         return options
 
-    def unrefined(self):
+    def unrefined(self) -> Self:
         """The same model without ``refine.refine`` after it."""
-        return replace(self, data={**self.data, "refinement": None})
+        return replace(self, refinement=None)
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """What ``models --json`` and the API say of it."""
-        return {
+        told = super().to_json()
+        first = {
             "name": self.name,
             "title": self.title,
             "architecture": self.architecture,
             "label_set": self.label_set.name,
             "classes": list(self.label_set.classes),
             "long_side": self.long_side,
-            "bytes": self.path.stat().st_size,
-            **self.data,
+            "bytes": self.path.stat().st_size if self.path.is_file() else None,
         }
+        return {**first, **{key: value for key, value in told.items() if key not in _OWN}}
 
 
-_ENTRY_FIELDS = ("title", "architecture", "label_set", "onnx", "onnx_sha256", "long_side", "temperature")
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Document):
+    """A manifest file: models by name."""
+
+    models: dict[str, Any]
 
 
-def read_manifest(path):
-    """The entries of a manifest file, name to ModelEntry. A missing file holds none."""
+def read_manifest(path: Path | str) -> dict[str, ModelEntry]:
+    """The entries of a manifest file, name to ModelEntry. A missing file holds none. Raises DamagedError."""
     path = Path(path)
     if not path.is_file():
         return {}
-    entries = {}
-    for name, data in read_json(path)["models"].items():
-        labels = data["label_set"]
-        entries[name] = ModelEntry(
-            name=name,
-            folder=path.parent,
-            label_set=LabelSet.from_json(labels) if isinstance(labels, dict) else LABEL_SETS[labels],
-            data={key: value for key, value in data.items() if key not in _ENTRY_FIELDS},
-            **{key: data[key] for key in _ENTRY_FIELDS if key != "label_set"},
-        )
-    return entries
+    try:
+        models = Manifest.read(path).models
+        return {name: ModelEntry.of_manifest(name, path.parent, data) for name, data in models.items()}
+    except DamagedError:
+        raise
+    except ValueError as error:
+        raise DamagedError(path, error) from error
 
 
-def served_models():
+@FileCache
+def _entries(manifest: Path) -> dict[str, ModelEntry]:
+    try:
+        return read_manifest(manifest)
+    except (DamagedError, OSError) as error:  # one damaged version must not take the others along
+        log_once(str(error))
+        return {}
+
+
+def served_models() -> dict[str, ModelEntry]:
     """Every trained model, shipped ones first, then those trained on this machine: name to ModelEntry."""
-    entries = read_manifest(WEIGHTS / "manifest.json")
-    for manifest in sorted(models_dir().glob("*/manifest.json")):
-        try:
-            entries.update(read_manifest(manifest))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # one damaged version must not take the others along
-            logging.getLogger(__name__).warning("Left out %s, which cannot be read: %r", manifest, error)
+    entries: dict[str, ModelEntry] = {}
+    for manifest in (WEIGHTS / "manifest.json", *sorted(models_dir().glob("*/manifest.json"))):
+        with contextlib.suppress(OSError):  # it has just gone
+            entries.update(_entries(manifest))
     return entries
 
 
-def served_model(name):
+def served_model(name: str) -> ModelEntry:
     """The ModelEntry called ``name``. Raises UnknownModelError."""
     entries = served_models()
     if name not in entries:
@@ -123,7 +180,7 @@ def served_model(name):
     return entries[name]
 
 
-def model_at(name):
+def model_at(name: str) -> ModelEntry:
     """The ModelEntry of a served model or of a finished run: for people at the command line, who may read any folder.
 
     Args:
@@ -146,7 +203,7 @@ def model_at(name):
     return served_model(name)
 
 
-def evaluate_command(model, metrics):
+def evaluate_command(model: str, metrics: Scores) -> str:
     """The command line that measures a model again: its name or the folder of its run, and what it was measured on."""
-    on = f"--dataset {metrics['dataset']} --subset {metrics['subset']} --data DIR"
+    on = f"--dataset {metrics.dataset} --subset {metrics.subset} --data DIR"
     return f"python -m segdemo evaluate --model {shlex.quote(model)} {on}"

@@ -1,67 +1,101 @@
 """Versions of the models trained on this machine: install, promote, roll back, with where each comes from."""
 
 import json
+import math
 import os
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from segdemo import zoo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now
+from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import (
-    DiskError,
+    FileCache,
     NotFoundError,
     StoreError,
-    disk_error,
+    hidden_build,
     locked,
-    read_json,
     sha256,
     sweep,
     write_atomic,
     write_json,
 )
+from segdemo.zoo.scores import Lineage, Report, Scores
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 
 
-@dataclass(frozen=True)
-class Version:
+@dataclass(frozen=True, kw_only=True)
+class Installed(Document):
+    """What is kept of a trained version.
+
+    Attributes:
+        entry: what the manifest says of it, see ``zoo.ModelEntry``; files are named within its folder.
+        installed: when it was added.
+        lineage: where it comes from.
+        before, after: scores of the parent and of itself on the same held-out photos, or None.
+    """
+
+    entry: dict[str, Any]
+    installed: str = ""
+    lineage: Lineage = field(default_factory=Lineage)
+    before: Scores | None = None
+    after: Scores | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf(Document):
+    """The manifest of a model: its versions by number, and those that ``name`` stands and stood for."""
+
+    name: str = ""
+    current: int | None = None
+    history: list[int | None] = field(default_factory=list)
+    versions: dict[str, Installed] = field(default_factory=dict)
+    models: dict[str, Any] = field(default_factory=dict)  # what ``zoo.served_models`` reads
+
+    @property
+    def ours(self) -> bool:
+        """Whether it was written here: of a model put there by hand it lists no versions."""
+        return "versions" in self.keys
+
+    @property
+    def numbers(self) -> list[int]:
+        """The versions there are, the oldest first."""
+        return sorted(map(int, self.versions))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Installed):
     """One trained version of a model.
 
     Attributes:
         name, number: the model and its version, from 1.
-        entry: what the manifest says of it, see ``zoo.ModelEntry``.
-        installed: when it was added.
-        lineage: where it comes from: parent, data set hash, settings, code version.
-        before, after: scores of the parent and of itself on the same held-out photos, or None.
         current: whether it is what ``name`` stands for.
         folder: where its files lie.
     """
 
     name: str
     number: int
-    entry: dict
-    installed: str
-    lineage: dict
-    before: dict | None
-    after: dict | None
     current: bool
     folder: Path
 
     @property
-    def served_as(self):
+    def served_as(self) -> str:
         """The name under which ``zoo.served_models`` always has it."""
         return f"{self.name}@{self.number}"
 
-    def objection(self):
+    def objection(self) -> str | None:
         """One sentence against promoting it, or None."""
-        after, before = ((scores or {}).get("mean_iou") for scores in (self.after, self.before))
-        if not _is_number(after):
+        after, before = _mean_iou(self.after), _mean_iou(self.before)
+        if after is None:
             return f"Version {self.number} of {self.name} was not measured, so nobody knows if it is better."
-        if _is_number(before) and after < before:
+        if before is not None and after < before:
             return (
                 f"Version {self.number} of {self.name} scores {100 * after:.1f} mean IoU, "
                 f"worse than the {100 * before:.1f} of the model it started from."
@@ -80,33 +114,36 @@ class ModelStore:
         root: by default ``settings.models_dir()``.
     """
 
-    def __init__(self, root=None):
+    def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else settings.models_dir()
 
-    def names(self):
+    def names(self) -> list[str]:
         """Names of the models there are, sorted."""
-        return sorted(path.parent.name for path in self.root.glob("*/manifest.json") if _is_ours(path))
+        found = [path for path in self.root.glob("*/manifest.json") if _NAME.fullmatch(path.parent.name)]
+        return sorted(
+            path.parent.name for path in found if (shelf := _shelf(path)) is not None and shelf.ours
+        )
 
-    def versions(self, name):
+    def versions(self, name: str) -> list[Version]:
         """The Versions of a model, newest first; none if there is no such model."""
-        data = self._read(name)
-        return [
-            self._version(name, data, number) for number in sorted(map(int, data["versions"]), reverse=True)
-        ]
+        shelf = self._read(name)
+        return [self._version(name, shelf, number) for number in reversed(shelf.numbers)]
 
-    def version(self, name, number):
+    def version(self, name: str, number: int) -> Version:
         """One Version. Raises NotFoundError."""
-        data = self._read(name)
-        if str(number) not in data["versions"]:
-            known = ", ".join(data["versions"]) or "none"
+        shelf = self._read(name)
+        if str(number) not in shelf.versions:
+            known = ", ".join(shelf.versions) or "none"
             raise NotFoundError(f"{name} has no version {number}: there are these ({known}).")
-        return self._version(name, data, number)
+        return self._version(name, shelf, number)
 
-    def current(self, name):
+    def current(self, name: str) -> Version | None:
         """The promoted Version, or None."""
         return next((version for version in self.versions(name) if version.current), None)
 
-    def install(self, folder, name, title=None, lineage=None):
+    def install(
+        self, folder: Path | str, name: str, title: str | None = None, lineage: Lineage | None = None
+    ) -> Version:
         """Add a trained version of a model; it is served as ``name@number`` but not yet promoted.
 
         Args:
@@ -114,7 +151,7 @@ class ModelStore:
                 and ``report.json``.
             name: of the model, new or not: a-z, 0-9, '-' and '_'.
             title: what a person calls it; by default the manifest's.
-            lineage: plain data that tells where it comes from.
+            lineage: where it comes from.
 
         Returns:
             The Version.
@@ -128,39 +165,38 @@ class ModelStore:
         if title is not None:
             entry["title"] = clean_title(title)
         with self._lock(name):
-            data = self._read(name)
-            number = 1 + max([0, *map(int, data["versions"]), *self._folders(name)])
+            shelf = self._read(name)
+            number = 1 + max([0, *shelf.numbers, *self._folders(name)])
             target = self.root / name / f"v{number}"
-            build = target.with_name(f".v{number}.{secrets.token_hex(4)}.new")
-            if (metrics := entry.get("metrics") or {}).get("command"):
-                metrics = {**metrics, "command": zoo.evaluate_command(f"{name}@{number}", metrics)}
-                entry = {**entry, "metrics": metrics}
-            record = {
-                "entry": entry,
-                "installed": now(),
-                "lineage": lineage or {},
-                "before": report.get("before"),
-                "after": report.get("after") or entry.get("metrics"),
-            }
-            try:
-                build.mkdir(parents=True)
+            metrics = entry.get("metrics") or {}
+            if metrics.get("command"):
+                command = zoo.evaluate_command(f"{name}@{number}", Scores.from_json(metrics))
+                entry = {**entry, "metrics": {**metrics, "command": command}}
+            after = report.after or (Scores.from_json(entry["metrics"]) if metrics else None)
+            record = Installed.of(
+                entry=entry,
+                installed=now(),
+                lineage=lineage or Lineage(),
+                before=report.before,
+                after=after,
+            )
+            with hidden_build(target) as build:
                 for file in (entry["onnx"], entry.get("weights"), "report.json", "config.json", "README.md"):
                     if file and (folder / file).is_file():
                         shutil.copyfile(folder / file, build / file)
                 if not (build / "README.md").is_file():
                     write_atomic(build / "README.md", _card(name, number, record).encode())
-                for file in build.iterdir():
-                    _sync_file(file)
-                build.rename(target)
-                data["versions"][str(number)] = record
-                self._write(name, data)
-            except OSError as error:
-                shutil.rmtree(build, ignore_errors=True)
+                for path in build.iterdir():
+                    _sync_file(path)
+            shelf = replace(shelf, versions={**shelf.versions, str(number): record})
+            try:
+                self._write(name, shelf)
+            except StoreError:
                 shutil.rmtree(target, ignore_errors=True)
-                raise error if isinstance(error, DiskError) else disk_error(error, target) from error
-        return self._version(name, data, number)
+                raise
+        return self._version(name, shelf, number)
 
-    def promote(self, name, number, force=False):
+    def promote(self, name: str, number: int, force: bool = False) -> Version:
         """Make ``name`` stand for a version.
 
         Raises:
@@ -171,14 +207,12 @@ class ModelStore:
             version = self.version(name, number)
             if not force and (objection := version.objection()):
                 raise StoreError(objection)
-            data = self._read(name)
-            if data["current"] != number:
-                data["history"].append(data["current"])
-                data["current"] = number
-                self._write(name, data)
+            shelf = self._read(name)
+            if shelf.current != number:
+                self._write(name, replace(shelf, history=[*shelf.history, shelf.current], current=number))
         return self.version(name, number)
 
-    def rollback(self, name):
+    def rollback(self, name: str) -> Version | None:
         """Make ``name`` stand for what it stood for before the last promotion.
 
         Returns:
@@ -189,24 +223,23 @@ class ModelStore:
             StoreError: there was no promotion to take back.
         """
         with self._lock(name):
-            data = self._read(name)
-            if data["current"] is None:
+            shelf = self._read(name)
+            if shelf.current is None:
                 raise StoreError(f"No version of {name} is promoted, so there is nothing to take back.")
-            earlier = [n for n in data["history"] if n is None or str(n) in data["versions"]]
-            data["current"] = earlier.pop() if earlier else None
-            data["history"] = earlier
-            self._write(name, data)
+            earlier = [n for n in shelf.history if n is None or str(n) in shelf.versions]
+            current = earlier.pop() if earlier else None
+            self._write(name, replace(shelf, current=current, history=earlier))
         return self.current(name)
 
-    def delete(self, name, number=None):
+    def delete(self, name: str, number: int | None = None) -> None:
         """Put a version, or the whole model, into the trash folder.
 
         Raises:
             NotFoundError: no such version. StoreError: it is the promoted one.
         """
         with self._lock(name):
-            data = self._read(name)
-            if not data["versions"]:
+            shelf = self._read(name)
+            if not shelf.versions:
                 raise NotFoundError(f"There is no model {name!r} that was trained here.")
             if number is None:
                 self._discard(self.root / name)
@@ -216,125 +249,132 @@ class ModelStore:
                 raise StoreError(
                     f"Version {number} is what {name} stands for: roll back or promote another first."
                 )
-            del data["versions"][str(number)]
-            data["history"] = [n for n in data["history"] if n != number]
-            if data["versions"]:
-                self._write(name, data)
+            versions = {key: one for key, one in shelf.versions.items() if key != str(number)}
+            if versions:
+                history = [n for n in shelf.history if n != number]
+                self._write(name, replace(shelf, versions=versions, history=history))
                 self._discard(version.folder)
             else:
                 self._discard(self.root / name)
 
-    def rename(self, name, new_name):
+    def rename(self, name: str, new_name: str) -> None:
         """Rename a model. Raises StoreError if that is taken, NotFoundError if there is no such model."""
         self._check_name(new_name)
         if name == new_name:
             return
         first, second = sorted((name, new_name))
         with self._lock(first), self._lock(second):
-            if not self._read(name)["versions"]:
+            if not self._read(name).versions:
                 raise NotFoundError(f"There is no model {name!r} that was trained here.")
             if (self.root / new_name).exists():
                 raise StoreError(f"There is already a model {new_name!r}: choose another name.")
             (self.root / name).rename(self.root / new_name)
             self._write(new_name, self._read(new_name))
 
-    def tidy(self, days=TRASH_DAYS):
+    def tidy(self, days: float = TRASH_DAYS) -> None:
         """Delete what has lain in the trash for ``days``, and what killed processes left behind."""
         sweep(self.root / ".trash", days)
         for name in self.names():
             sweep(self.root / name, days)
             with self._lock(name):
-                data = self._read(name)
-                if data["name"] != name:  # killed while renaming
-                    self._write(name, data)
+                shelf = self._read(name)
+                if shelf.name != name:  # killed while renaming
+                    self._write(name, shelf)
                 for number in self._folders(name):
-                    if str(number) not in data["versions"]:
+                    if str(number) not in shelf.versions:
                         self._discard(self.root / name / f"v{number}")
 
-    def _lock(self, name):
+    def _lock(self, name: str) -> AbstractContextManager[None]:
         self._check_name(name)
         return locked(self.root / ".locks" / f"{name}.lock")
 
-    def _check_name(self, name):
+    def _check_name(self, name: Any) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise StoreError(
                 f"A model's name has up to 60 letters a-z, digits, '-' and '_', unlike {name!r}."
             )
 
-    def _read(self, name):
+    def _read(self, name: str) -> Shelf:
         self._check_name(name)
-        try:
-            data = read_json(self.root / name / "manifest.json")
-            if "versions" not in data:
-                raise StoreError(f"The model {name!r} was put there by hand: choose another name.")
-            return data
-        except FileNotFoundError:
-            return {"models": {}, "name": name, "current": None, "history": [], "versions": {}}
-        except json.JSONDecodeError:
-            raise StoreError(f"The manifest of {name} is damaged: restore it from a copy.") from None
+        path = self.root / name / "manifest.json"
+        if not path.is_file():
+            return Shelf.of(models={}, name=name, current=None, history=[], versions={})
+        shelf = _shelf(path)
+        if shelf is None:
+            raise StoreError(f"The manifest of {name} is damaged: restore it from a copy.")
+        if not shelf.ours:
+            raise StoreError(f"The model {name!r} was put there by hand: choose another name.")
+        return shelf
 
-    def _write(self, name, data):
+    def _write(self, name: str, shelf: Shelf) -> None:
         served = {}
-        for number in sorted(map(int, data["versions"])):
-            entry = dict(data["versions"][str(number)]["entry"])
+        for number in shelf.numbers:
+            version = shelf.versions[str(number)]
+            entry = dict(version.entry)
             for key in ("onnx", "weights"):
                 if entry.get(key):
                     entry[key] = f"v{number}/{entry[key]}"
-            lineage = data["versions"][str(number)]["lineage"]
-            entry |= {"model": name, "model_version": number, "lineage": lineage}
+            entry |= {"model": name, "model_version": number, "lineage": version.lineage.to_json()}
             served[f"{name}@{number}"] = {**entry, "title": f"{entry['title']} (version {number})"}
-            if number == data["current"]:
+            if number == shelf.current:
                 served[name] = {**entry, "alias_of": f"{name}@{number}"}
-        write_json(self.root / name / "manifest.json", {**data, "models": served, "name": name})
+        write_json(self.root / name / "manifest.json", {**shelf.to_json(), "models": served, "name": name})
 
-    def _version(self, name, data, number):
-        record = data["versions"][str(number)]
+    def _version(self, name: str, shelf: Shelf, number: int) -> Version:
+        kept = shelf.versions[str(number)]
         return Version(
             name=name,
             number=int(number),
-            current=data["current"] == int(number),
+            current=shelf.current == int(number),
             folder=self.root / name / f"v{number}",
-            **{key: record[key] for key in ("entry", "installed", "lineage", "before", "after")},
+            entry=kept.entry,
+            installed=kept.installed,
+            lineage=kept.lineage,
+            before=kept.before,
+            after=kept.after,
         )
 
-    def _folders(self, name):
+    def _folders(self, name: str) -> list[int]:
         """Numbers of the version folders there are, listed in the manifest or not."""
         found = (self.root / name).glob("v*")
         return [int(path.name[1:]) for path in found if path.name[1:].isdigit()]
 
-    def _discard(self, folder):
+    def _discard(self, folder: Path) -> None:
         target = self.root / ".trash" / f"{folder.parent.name}.{folder.name}.{secrets.token_hex(4)}"
         target.parent.mkdir(exist_ok=True)
         folder.rename(target)
         os.utime(target)
 
 
-def _is_ours(manifest):
-    """Whether a manifest was written here, and is whole."""
+@FileCache
+def _shelf(manifest: Path) -> Shelf | None:
+    """What a manifest says, or None if it is damaged."""
     try:
-        return bool(_NAME.fullmatch(manifest.parent.name)) and "versions" in read_json(manifest)
-    except (OSError, ValueError):
-        return False
+        return Shelf.read(manifest)
+    except (DamagedError, OSError) as error:
+        log_once(str(error))
+        return None
 
 
-def _is_number(value):
-    return isinstance(value, int | float) and value == value
+def _mean_iou(scores: Scores | None) -> float | None:
+    """The score, if there is one and it is a number."""
+    value = scores.mean_iou if scores else None
+    return None if value is None or math.isnan(value) else value
 
 
-def _trained(folder):
+def _trained(folder: Path) -> tuple[dict[str, Any], Report]:
     """(manifest entry, report) of a run directory, with the files checked. Raises StoreError."""
     try:
-        models = read_json(folder / "manifest.json")["models"]
-        (entry,) = models.values()
+        (entry,) = zoo.Manifest.read(folder / "manifest.json").models.values()
         zoo.read_manifest(folder / "manifest.json")
         files = {entry["onnx"]: entry["onnx_sha256"]}
         if entry.get("weights"):
             files[entry["weights"]] = entry["weights_sha256"]
         path = folder / "report.json"
-        report = read_json(path) if path.is_file() else {}
+        report = Report.read(path) if path.is_file() else Report()
     except FileNotFoundError:
         raise StoreError(f"There is no trained model in {folder}: export the run first.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError) as error:
         raise StoreError(
             f"The manifest in {folder} cannot be read ({error}): export the run again."
         ) from None
@@ -344,29 +384,29 @@ def _trained(folder):
     return entry, report
 
 
-def _sync_file(path):
+def _sync_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _card(name, number, record):
+def _card(name: str, number: int, record: Installed) -> str:
     """A short model card."""
-    entry, lineage = record["entry"], record["lineage"]
+    entry, lineage = record.entry, record.lineage.to_json()
     labels = entry["label_set"]
     classes = ", ".join(c["name"] for c in labels["classes"]) if isinstance(labels, dict) else labels
 
-    def score(scores):
-        value = (scores or {}).get("mean_iou")
-        return f"{100 * value:.1f} %" if _is_number(value) else "not measured"
+    def score(scores: Scores | None) -> str:
+        value = _mean_iou(scores)
+        return f"{100 * value:.1f} %" if value is not None else "not measured"
 
     return "\n".join(
         [
             f"# {entry['title']}",
             "",
-            f"Version {number} of `{name}`, {entry['architecture']}, made {record['installed']}.",
+            f"Version {number} of `{name}`, {entry['architecture']}, made {record.installed}.",
             "",
             f"- Classes: {classes}",
-            f"- Mean IoU on held-out photos: {score(record['after'])}, before: {score(record['before'])}",
+            f"- Mean IoU on held-out photos: {score(record.after)}, before: {score(record.before)}",
             *(f"- {key.replace('_', ' ').capitalize()}: `{json.dumps(v)}`" for key, v in lineage.items()),
             "",
         ]

@@ -105,7 +105,7 @@ def test_collections_are_made_listed_renamed_and_deleted_with_a_way_back(tmp_pat
     assert [c.name for c in shelf.collections()] == [second.name]
     with pytest.raises(NotFoundError):
         first.add_photo(photo(1), "b.png")
-    assert shelf.trash() == [key]
+    assert [path.name for path in (shelf.root / ".trash").iterdir()] == [key]
     assert shelf.undelete(key).photo(id_).source == "a.png"
     with pytest.raises(NotFoundError):
         shelf.undelete(key)
@@ -681,7 +681,7 @@ def test_tidy_empties_the_trash_and_sweeps_up_after_the_killed(tmp_path):
     os.utime(tmp_path / ".trash" / key, (old, old))
     kept = shelf.delete(shelf.create("z", VOC).name)
     shelf.tidy()
-    assert shelf.trash() == [kept]
+    assert [path.name for path in (shelf.root / ".trash").iterdir()] == [kept]
     assert not list(tmp_path.rglob("*.part"))
     assert not list(tmp_path.glob(".*.new"))
 
@@ -694,3 +694,26 @@ def test_the_side_car_is_plain_json_a_person_can_read(collection):
     assert (side_car["width"], side_car["height"], side_car["revision"]) == (12, 9, 1)
     assert side_car["revisions"][0]["classes"] == {"1": 108}
     assert side_car["revisions"][0]["meta"] == {"model": "unet", "seconds": 12}
+
+
+def test_collections_have_a_number_and_a_size_they_may_not_pass(tmp_path, monkeypatch):
+    store = AnnotationStore(tmp_path)
+    collection = store.create("one", VOC)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "1")
+    with pytest.raises(StoreError, match="There may be 1 collections here: delete one"):
+        store.create("two", VOC)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "0")
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    with pytest.raises(StoreError, match="fill the 1e-05 GB they may have: delete photos"):
+        collection.add_photo(noise, "photo.png")
+    assert collection.photos().photos == ()
+    with pytest.raises(StoreError, match="fill the"):
+        store.create("two", VOC)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0")
+    collection.save(collection.add_photo(noise, "photo.png"), np.zeros((60, 60), np.uint8), 0)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")
+    (photo,) = collection.photos().photos
+    assert (
+        collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
+    )  # what is being labelled can be saved

@@ -18,7 +18,7 @@ from segdemo.runs import processes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.skipif(processes.fcntl is None, reason="runs need a POSIX system"),
+    pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system"),
 ]
 
 SECONDS = 30_000  # how long anything may take on a busy machine, in milliseconds
@@ -175,7 +175,7 @@ def pretending(serve):
         finally:
             for path in (folder / "home" / "runs").glob("*/run.json"):
                 for launch in json.loads(path.read_text()).get("launches", []):
-                    if processes.start_ticks(launch["pid"]) == launch["started"]:
+                    if processes.lives(launch["pid"], launch["started"]):
                         os.killpg(launch["pid"], signal.SIGKILL)
 
     return pretending
@@ -248,7 +248,7 @@ def test_a_run_and_its_page_outlive_the_server(tmp_path, open_page, pretending, 
         server.send_signal(signal.SIGKILL)
         server.wait()
         trainer = json.loads((tmp_path / "home" / "runs" / run_id / "run.json").read_text())["launches"][0]
-        assert processes.start_ticks(trainer["pid"]) == trainer["started"]
+        assert processes.lives(trainer["pid"], trainer["started"])
         with serve(tmp_path, script="tests/fake_app.py", **SLOW) as (again, _):
             tab = Tab(open_page(again))
             tab.wait("running")
@@ -265,7 +265,7 @@ def trainer_of(folder, run_id):
     end = time.monotonic() + 30
     while time.monotonic() < end:
         launches = json.loads((folder / "home" / "runs" / run_id / "run.json").read_text())["launches"]
-        if processes.start_ticks(launches[-1]["pid"]) == launches[-1]["started"]:
+        if processes.lives(launches[-1]["pid"], launches[-1]["started"]):
             return launches[-1]["pid"]
         time.sleep(0.05)
     raise AssertionError("no trainer")

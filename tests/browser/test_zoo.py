@@ -69,7 +69,7 @@ def test_every_architecture_has_its_diagram_numbers_and_paper(app, open_page, na
         expect(card.get_by_role("link", name=paper, exact=True)).to_be_visible()
     trained = [entry for entry in SHIPPED.values() if entry.architecture == name]
     if trained:
-        expect(card).to_contain_text(f"{100 * trained[0].data['metrics']['mean_iou']:.1f} mean IoU")
+        expect(card).to_contain_text(f"{100 * trained[0].metrics.mean_iou:.1f} mean IoU")
     else:
         expect(card).to_contain_text("not trained yet")
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from segdemo.core.files import DiskError, StoreError, locked, read_json, trim, write_atomic, write_json
+from segdemo.core.files import (
+    DiskError,
+    FileCache,
+    StoreError,
+    hidden_build,
+    locked,
+    read_json,
+    trim,
+    write_atomic,
+    write_json,
+)
 
 TESTS = Path(__file__).parent.parent
 
@@ -85,3 +95,48 @@ def test_trim_removes_the_oldest_first(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d"]
     trim(tmp_path, 20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_folder_is_built_out_of_sight_and_appears_whole(tmp_path):
+    target = tmp_path / "shelf" / "built"
+    with hidden_build(target) as build:
+        (build / "file").write_text("x")
+        assert not target.exists()
+        assert build.name.startswith(".")
+    assert (target / "file").read_text() == "x"
+    assert [path.name for path in target.parent.iterdir()] == ["built"]
+    (tmp_path / "empty").mkdir()
+    with hidden_build(tmp_path / "empty") as build:
+        (build / "file").touch()
+    assert (tmp_path / "empty" / "file").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(KeyError("x"), KeyError), (OSError(errno.ENOSPC, "full"), DiskError), (DiskError("full"), DiskError)],
+)
+def test_a_folder_that_cannot_be_built_leaves_nothing(tmp_path, error, raised):
+    with pytest.raises(raised), hidden_build(tmp_path / "built") as build:
+        (build / "file").touch()
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_there_is_not_replaced(tmp_path):
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "old").touch()
+    with pytest.raises(DiskError), hidden_build(tmp_path / "built") as build:
+        (build / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["built", "old"]
+
+
+def test_a_file_is_read_again_only_when_it_changed(tmp_path):
+    seen = []
+    cache = FileCache(lambda path: seen.append(path) or path.read_text())
+    path = tmp_path / "file"
+    with pytest.raises(FileNotFoundError):
+        cache(path)
+    for text in ("a", "b"):  # of one size, in one tick of the clock: a replaced file is another one
+        write_atomic(path, text.encode())
+        assert [cache(path), cache(path)] == [text, text]
+    assert len(seen) == 2

@@ -26,7 +26,8 @@ from segdemo.data.datasets import DatasetError
 from segdemo.runs import processes
 from segdemo.runs.config import Distillation, TrainConfig, TrainingError
 from segdemo.runs.policy import Policy
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
+from segdemo.runs.record import find_run
 from segdemo.training import callbacks, trainer
 from segdemo.training.estimate import estimate
 from segdemo.training.export import exporter
@@ -52,7 +53,8 @@ SERVER = """
 import json, sys, time
 from segdemo.runs import processes
 from segdemo.runs.policy import Policy
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.record import find_run
+from segdemo.runs.queue import Runs
 processes.step_back = lambda pid: None  # the test waits for the trainer
 server = Runs(policy=Policy())
 print(server.start(json.loads(sys.argv[1]), "Pets", request="once").run_id, flush=True)
@@ -61,7 +63,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(processes.fcntl is None, reason="runs need a POSIX system")
+@pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
 def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "step_back", lambda pid: None)
     settings = {"steps_per_epoch": 50, "epochs": 5, "reduce_lr": 0, "early_stopping": 0}
@@ -94,7 +96,7 @@ def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config,
             assert len(file) > 0
 
         # The trainer is killed in the middle of an epoch.
-        until(server, run_id, lambda s: not server._alive(server._run(run_id)))
+        until(server, run_id, lambda s: not find_run(server.root, run_id).alive())
         server.resume(run_id)
         going = until(server, run_id, lambda s: s.epoch > kept["epoch"] and s.step > 0)
         os.kill(pid_of(going), signal.SIGKILL)
@@ -113,8 +115,8 @@ def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config,
             4,
             5,
         ]  # one may have ended twice, if its checkpoint was not written
-        assert done.report["after"]["images"] == 4
-        assert not done.lineage["dataset_changed"]
+        assert done.report.after.images == 4
+        assert not done.lineage.dataset_changed
         assert not list((done.folder / "checkpoints").glob("partial-*"))
         with h5py.File(max((done.folder / "checkpoints").glob("last-*.h5"))) as file:
             # A run stopped before a validation takes one step more to come to it.

@@ -16,6 +16,7 @@ from segdemo.data.sources import open_dataset
 from segdemo.inference import calibrate
 from segdemo.inference.calibrate import background_window, expected_calibration_error, fit_temperature
 from segdemo.inference.predict import softmax
+from segdemo.zoo.scores import Adjustment, Refinement, Scores
 
 RNG = np.random.default_rng(0)
 
@@ -94,7 +95,7 @@ class Shy:
     """Stands for a Predictor that prefers background by a little; its photos are label maps."""
 
     def __init__(self, entry):
-        assert entry.data["adjustment"] is None  # or it would be adjusted twice
+        assert entry.adjustment is None  # or it would be adjusted twice
 
     def logits(self, label_map):
         logits = np.eye(len(VOC), dtype=np.float32)[np.where(label_map == VOID, 0, label_map)]
@@ -115,11 +116,11 @@ def test_classes_seen_seldom_are_adjusted_for(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "by_class", lambda *_: shown)
     found = calibrate.fit_adjustment(model, dataset)
     rarity = np.log(len(learned))
-    assert found["strength"] == min(
+    assert found.strength == min(
         s for s in calibrate.STRENGTHS if s * rarity > 0.2
     )  # the lead background has
-    assert found["mean_iou"] == 1 > found["mean_iou_before"]
-    assert found["offsets"] == [0, *20 * [pytest.approx(-found["strength"] * rarity, abs=1e-4)]]
+    assert found.mean_iou == 1 > found.mean_iou_before
+    assert found.offsets == [0, *20 * [pytest.approx(-found.strength * rarity, abs=1e-4)]]
 
     monkeypatch.setattr(calibrate, "LEAST_GAIN", 1.0)
     assert calibrate.fit_adjustment(model, dataset) is None
@@ -151,21 +152,21 @@ def draw_a_coarse_model(tmp_path, monkeypatch):
 def test_outlines_are_refined_if_that_scores_better(tmp_path, monkeypatch):
     entry, dataset = draw_a_coarse_model(tmp_path, monkeypatch)
     found = calibrate.fit_refinement(entry, dataset)
-    assert (found["radius"], found["epsilon"]) in product(calibrate.RADII, calibrate.EPSILONS)
-    assert found["chosen_on"] == "val"
-    assert found["mean_iou"] > found["mean_iou_before"] + 0.02
-    refined = replace(entry, data={**entry.data, "refinement": found})
+    assert (found.radius, found.epsilon) in product(calibrate.RADII, calibrate.EPSILONS)
+    assert found.chosen_on == "val"
+    assert found.mean_iou > found.mean_iou_before + 0.02
+    refined = replace(entry, refinement=found)
     confusion = np.zeros((3, 3), np.int64)
     for sample in dataset.samples("val"):
         photo, truth = calibrate.read_pair(sample, PETS)
         confusion += calibrate.label_maps.confusion(truth, calibrate.Predictor(refined)(photo).label_map, 3)
-    assert calibrate.scores(confusion, PETS)["mean_iou"] == pytest.approx(found["mean_iou"])
+    assert calibrate.scores(confusion, PETS).mean_iou == pytest.approx(found.mean_iou)
     assert calibrate.fit_refinement(refined, dataset) == found  # it is not measured on top of itself
-    assert calibrate.fit_refinement(replace(entry, data={"samples": 2}), dataset) is None
+    assert calibrate.fit_refinement(replace(entry, samples=2), dataset) is None
 
-    gain = found["mean_iou"] - found["mean_iou_before"]
+    gain = found.mean_iou - found.mean_iou_before
     monkeypatch.setattr(calibrate, "NEARLY", gain / 2)  # many are as good, and this one is the smoothest
-    assert calibrate.fit_refinement(entry, dataset)["epsilon"] == max(calibrate.EPSILONS)
+    assert calibrate.fit_refinement(entry, dataset).epsilon == max(calibrate.EPSILONS)
     monkeypatch.setattr(calibrate, "NEARLY", 1.0)
     assert calibrate.fit_refinement(refined, dataset) is None
     monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 1000)
@@ -175,7 +176,7 @@ def test_outlines_are_refined_if_that_scores_better(tmp_path, monkeypatch):
 def test_an_adjusted_model_takes_its_offsets_off_the_logits(entry):
     image = RNG.integers(0, 256, (40, 60, 3), np.uint8)
     plain = calibrate.Predictor(entry).logits(image)
-    entry = replace(entry, temperature=2.0, data={**entry.data, "adjustment": {"offsets": [0, 1, -2]}})
+    entry = replace(entry, temperature=2.0, adjustment=Adjustment(offsets=[0, 1, -2]))
     adjusted = calibrate.Predictor(entry).logits(image)
     np.testing.assert_allclose(adjusted, (plain - [0, 1, -2]) / 2, rtol=1e-6)
 
@@ -188,18 +189,18 @@ def test_calibrate_fits_on_one_subset_and_reports_on_another(pets, entry, monkey
         entry, pets, wrap=lambda samples: seen.append([s.id for s in samples]) or samples
     )
     assert {id_ for ids in seen for id_ in ids} == {*pets.splits["val"], *pets.splits["test"]}
-    measured = result["calibration"]
-    assert (measured["fitted_on"], measured["subset"]) == ("val", "test")
-    assert 0 <= measured["ece"] <= measured["ece_before"] + 0.02
-    assert result["temperature"] != 1
-    domain = result["domain"]
-    assert domain["photos"] == len(pets.splits["test"])
-    assert 0 <= domain["false_alarms"] <= 1
+    measured = result.calibration
+    assert (measured.fitted_on, measured.subset) == ("val", "test")
+    assert 0 <= measured.ece <= measured.ece_before + 0.02
+    assert result.temperature != 1
+    domain = result.domain
+    assert domain.photos == len(pets.splits["test"])
+    assert 0 <= domain.false_alarms <= 1
     calibrate.write(entry, result)
     again = zoo.read_manifest(entry.folder / "manifest.json")["colours"]
-    assert again.temperature == result["temperature"]
-    assert again.data["domain"] == domain
-    assert again.data["knows"] == "pets"
+    assert again.temperature == result.temperature
+    assert again.domain == domain
+    assert again.knows == "pets"
     assert json.loads((entry.folder / "manifest.json").read_text())["models"].keys() == {"colours"}
 
 
@@ -207,14 +208,19 @@ def test_the_size_that_scores_best_is_chosen(pets, entry, monkeypatch):
     asked = []
 
     def measured(entry, dataset, subset, wrap):
-        asked.append((entry.long_side, entry.data["adjustment"], entry.data["refinement"], subset))
-        return {"mean_iou": {96: 0.5, 128: 0.7, 160: 0.7}[entry.long_side]}
+        asked.append((entry.long_side, entry.adjustment, entry.refinement, subset))
+        return Scores(mean_iou={96: 0.5, 128: 0.7, 160: 0.7}[entry.long_side])
 
     monkeypatch.setattr(calibrate, "evaluate_model", measured)
-    settings = {"adjustment": {"offsets": [0, 1, 2]}, "refinement": {"radius": 8, "epsilon": 1e-4}}
-    adjusted = replace(entry, data={**entry.data, **settings})
+    adjusted = replace(
+        entry, adjustment=Adjustment(offsets=[0, 1, 2]), refinement=Refinement(radius=8, epsilon=1e-4)
+    )
     found = calibrate.choose_size(adjusted, pets, [160, 96, 128, 96])
-    assert found == {"long_side": 128, "chosen_on": "val", "mean_iou": {96: 0.5, 128: 0.7, 160: 0.7}}
+    assert found.to_json() == {
+        "long_side": 128,
+        "chosen_on": "val",
+        "mean_iou": {"96": 0.5, "128": 0.7, "160": 0.7},
+    }
     assert asked == [(side, None, None, "val") for side in (96, 128, 160)]
     with pytest.raises(ValueError, match="32 to 2048 pixels, not 16"):
         calibrate.choose_size(entry, pets, [64, 16])
@@ -222,13 +228,13 @@ def test_the_size_that_scores_best_is_chosen(pets, entry, monkeypatch):
 
 def test_the_chosen_size_is_what_all_else_is_measured_at_and_kept(pets, entry):
     result = calibrate.calibrate(entry, pets, sizes=[32, 96])
-    assert result["long_side"] == result["size"]["long_side"] in (32, 96)
-    assert result["size"]["mean_iou"].keys() == {32, 96}
+    assert result.long_side == result.size.long_side in (32, 96)
+    assert result.size.mean_iou.keys() == {"32", "96"}
     calibrate.write(entry, result)
     again = zoo.read_manifest(entry.folder / "manifest.json")["colours"]
-    assert again.long_side == result["long_side"]
+    assert again.long_side == result.long_side
     later = calibrate.calibrate(again, pets)
-    assert (later["long_side"], later["size"]) == (again.long_side, again.data["size"])
+    assert (later.long_side, later.size) == (again.long_side, again.size)
 
 
 def test_the_threshold_tells_two_samples_apart():
@@ -241,20 +247,20 @@ def test_the_threshold_tells_two_samples_apart():
 
 def test_few_photos_choose_no_threshold(pets, entry):
     assert len(pets.splits["val"]) < calibrate.FEWEST_PHOTOS
-    assert calibrate.calibrate(entry, pets)["domain"] is None
+    assert calibrate.calibrate(entry, pets).domain is None
 
 
 def test_photos_of_background_choose_no_threshold(pets, entry, monkeypatch):
     monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", 2)
     background = np.ones((36, 48), np.uint8)
     monkeypatch.setattr(calibrate, "read_pair", lambda *args: (datasets.read_pair(*args)[0], background))
-    assert calibrate.calibrate(entry, pets)["domain"] is None
+    assert calibrate.calibrate(entry, pets).domain is None
 
 
 def test_a_stochastic_network_keeps_its_temperature(pets, entry):
-    result = calibrate.calibrate(replace(entry, data={**entry.data, "samples": 2}), pets)
-    assert result["temperature"] == 1
-    assert result["calibration"]["ece"] == result["calibration"]["ece_before"]
+    result = calibrate.calibrate(replace(entry, samples=2), pets)
+    assert result.temperature == 1
+    assert result.calibration.ece == result.calibration.ece_before
 
 
 def test_void_does_not_count(tmp_path, entry):

@@ -41,30 +41,30 @@ def confusion_by_hand(pairs, classes):
 
 def test_scores_by_hand():
     got = scores(np.array([[6, 2, 0], [1, 3, 0], [0, 0, 4]]), ABC)
-    assert got["class_iou"] == {"a": pytest.approx(6 / 9), "b": pytest.approx(3 / 6), "c": 1.0}
-    assert got["mean_iou"] == pytest.approx((6 / 9 + 1 / 2 + 1) / 3)
-    assert got["mean_accuracy"] == pytest.approx((6 / 8 + 3 / 4 + 1) / 3)
-    assert got["pixel_accuracy"] == pytest.approx(13 / 16)
+    assert got.class_iou == {"a": pytest.approx(6 / 9), "b": pytest.approx(3 / 6), "c": 1.0}
+    assert got.mean_iou == pytest.approx((6 / 9 + 1 / 2 + 1) / 3)
+    assert got.mean_accuracy == pytest.approx((6 / 8 + 3 / 4 + 1) / 3)
+    assert got.pixel_accuracy == pytest.approx(13 / 16)
 
 
 def test_a_class_without_truth_does_not_count_in_the_means():
     got = scores(np.array([[6, 0, 2], [0, 0, 0], [0, 0, 0]]), ABC)
-    assert got["class_iou"] == {"a": 0.75, "b": None, "c": 0.0}  # c was predicted, b is nowhere
-    assert got["mean_iou"] == got["mean_accuracy"] == got["pixel_accuracy"] == 0.75
+    assert got.class_iou == {"a": 0.75, "b": None, "c": 0.0}  # c was predicted, b is nowhere
+    assert got.mean_iou == got.mean_accuracy == got.pixel_accuracy == 0.75
 
 
 def test_no_truth_at_all_has_no_score():
     got = scores(np.zeros((3, 3), int), ABC)
-    assert got["mean_iou"] is got["mean_accuracy"] is got["pixel_accuracy"] is None
-    assert not any(isinstance(v, float) and math.isnan(v) for v in got["class_iou"].values())
+    assert got.mean_iou is got.mean_accuracy is got.pixel_accuracy is None
+    assert not any(isinstance(v, float) and math.isnan(v) for v in got.class_iou.values())
 
 
 def test_an_all_background_predictor_is_not_flattered():
     # Averaged per batch with smoothing it scores 0.95; in truth a third of the classes is right.
     got = scores(np.array([[90, 0, 0], [6, 0, 0], [4, 0, 0]]), ABC)
-    assert got["pixel_accuracy"] == 0.9
-    assert got["mean_accuracy"] == pytest.approx(1 / 3)
-    assert got["mean_iou"] == pytest.approx(0.3)
+    assert got.pixel_accuracy == 0.9
+    assert got.mean_accuracy == pytest.approx(1 / 3)
+    assert got.mean_iou == pytest.approx(0.3)
 
 
 def test_one_confusion_matrix_over_the_set_and_no_mean_of_photos(pets):
@@ -75,18 +75,18 @@ def test_one_confusion_matrix_over_the_set_and_no_mean_of_photos(pets):
     done = []
     report = evaluate(lambda image: next(queue), samples, PETS, done.append)
     expected = confusion_by_hand(zip(truths, predictions, strict=True), 3)
-    assert report["confusion"] == expected.tolist()
-    assert report["images"] == len(samples) == 11
+    assert report.confusion == expected.tolist()
+    assert report.images == len(samples) == 11
     assert done == list(range(1, 12))
-    assert report["seconds"] >= 0
-    assert {k: report[k] for k in ("mean_iou", "class_iou")} == {
-        k: scores(expected, PETS)[k] for k in ("mean_iou", "class_iou")
-    }
+    assert report.seconds >= 0
+    assert (report.mean_iou, report.class_iou) == (
+        scores(expected, PETS).mean_iou,
+        scores(expected, PETS).class_iou,
+    )
     per_photo = [
-        scores(confusion_by_hand([pair], 3), PETS)["mean_iou"]
-        for pair in zip(truths, predictions, strict=True)
+        scores(confusion_by_hand([pair], 3), PETS).mean_iou for pair in zip(truths, predictions, strict=True)
     ]
-    assert abs(np.mean(per_photo) - report["mean_iou"]) > 1e-3
+    assert abs(np.mean(per_photo) - report.mean_iou) > 1e-3
 
 
 def test_void_is_left_out(tmp_path):
@@ -97,9 +97,9 @@ def test_void_is_left_out(tmp_path):
     assert all((truth == VOID).any() for truth in truths)
     queue = iter([np.where(truth == VOID, 20, truth).astype(np.uint8) for truth in truths])
     report = evaluate(lambda image: next(queue), samples, VOC)
-    assert report["mean_iou"] == report["mean_accuracy"] == report["pixel_accuracy"] == 1
-    assert np.sum(report["confusion"]) == sum((truth != VOID).sum() for truth in truths)
-    assert report["class_iou"]["tv/monitor"] is None  # predicted on void only
+    assert report.mean_iou == report.mean_accuracy == report.pixel_accuracy == 1
+    assert np.sum(report.confusion) == sum((truth != VOID).sum() for truth in truths)
+    assert report.class_iou["tv/monitor"] is None  # predicted on void only
 
 
 def test_the_predictor_sees_photos_at_their_own_size(pets):
@@ -121,11 +121,11 @@ def test_a_served_model_is_scored_at_original_resolution(pets, entry):
         (read_label_map(sample), predictor(read_photo(sample.image_path)).label_map)
         for sample in pets.samples("test")
     ]
-    assert report["confusion"] == confusion_by_hand(pairs, 3).tolist()
-    assert (report["model"], report["onnx_sha256"]) == ("colours", entry.onnx_sha256)
-    assert (report["dataset"], report["subset"]) == ("pets", "test")
-    assert report["class_iou"]["pet"] > 0.6  # the disc is bright
-    assert "squashed" not in report
+    assert report.confusion == confusion_by_hand(pairs, 3).tolist()
+    assert (report.model, report.onnx_sha256) == ("colours", entry.onnx_sha256)
+    assert (report.dataset, report.subset) == ("pets", "test")
+    assert report.class_iou["pet"] > 0.6  # the disc is bright
+    assert "squashed" not in report.to_json()
     assert wrapped == [pets.samples("test")]
 
 
@@ -137,8 +137,8 @@ def test_the_squashed_protocol_squashes_photo_truth_and_prediction(pets, entry):
         photo = Image.open(sample.image_path).resize((384, 384), Image.Resampling.BILINEAR)
         truth = Image.open(sample.mask_path).resize((384, 384), Image.Resampling.NEAREST)
         pairs.append((np.asarray(truth) - np.uint8(1), predictor(np.asarray(photo)).label_map))
-    assert report["squashed"] == scores(confusion_by_hand(pairs, 3), PETS)
-    assert report["squashed"]["mean_iou"] != report["mean_iou"]
+    assert report.squashed == scores(confusion_by_hand(pairs, 3), PETS)
+    assert report.squashed.mean_iou != report.mean_iou
 
 
 def test_another_label_set_is_refused_in_a_sentence(tmp_path, pets):
@@ -156,13 +156,13 @@ def test_an_unknown_subset_is_refused(pets, entry):
 def test_further_looks_are_measured_against_one(pets, entry):
     measured = evaluate_passes(entry, pets, "test")
     assert measured.keys() == {"mirrored", "scales"}
-    once = evaluate_model(entry, pets, "test")["mean_iou"]
+    once = evaluate_model(entry, pets, "test").mean_iou
     mirrored = evaluate_model(entry, pets, "test", flip=True)
-    assert measured["mirrored"]["mean_iou"] == mirrored["mean_iou"]
-    assert mirrored["flip"] is True
+    assert measured["mirrored"].mean_iou == mirrored.mean_iou
+    assert mirrored.flip is True
     for result in measured.values():
-        assert result["mean_iou_once"] == once
-        assert result["times_slower"] > 0
+        assert result.mean_iou_once == once
+        assert result.times_slower > 0
 
 
 # --- what cannot be measured ----------------------------------------------------------------------------
@@ -238,5 +238,5 @@ def test_classes_without_truth_have_no_score(pets, entry):
     for sample in pets.samples("all"):
         save_mask(sample.mask_path, np.full((36, 48), 2, np.uint8))
     report = evaluate_model(entry, pets, "all")
-    assert report["class_iou"]["border"] is None
-    assert report["mean_iou"] == report["class_iou"]["background"]
+    assert report.class_iou["border"] is None
+    assert report.mean_iou == report.class_iou["background"]

@@ -1,18 +1,22 @@
+import math
 import threading
 import time
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from resampling import assert_is_argmax, resized
 from skimage import data
 from tiny import bright, write_model
 
 from segdemo import zoo
+from segdemo.core.files import sha256
 from segdemo.core.labels import PETS, VOC, LabelSet
 from segdemo.inference import predict
 from segdemo.inference.predict import DamagedModelError, Prediction, Predictor, PredictorCache, softmax
 from segdemo.inference.refine import refine
+from segdemo.zoo.scores import Refinement
 
 RNG = np.random.default_rng(0)
 TWO = LabelSet("two", "Two", ("dark", "bright"), ((0, 0, 0), (255, 255, 255)))
@@ -171,7 +175,7 @@ def test_a_stochastic_network_is_asked_as_often_as_its_entry_says(tmp_path):
 def test_a_refined_models_label_map_is_that_of_the_filter(tmp_path, passes):
     settings = {"radius": 8, "epsilon": 1e-3}
     entry = mottled(tmp_path)
-    entry = replace(entry, data={**entry.data, "refinement": {**settings, "chosen_on": "val"}})
+    entry = replace(entry, refinement=Refinement(**settings, chosen_on="val"))
     photo = data.astronaut()[::3, ::2]
     predictor, plain = Predictor(entry, **passes), Predictor(entry.unrefined(), **passes)
     prediction, coarse = predictor(photo), plain(photo)
@@ -200,7 +204,7 @@ def test_a_photo_of_nothing_known_is_noticed(tmp_path):
     assert Predictor(entry)(photo).out_of_domain
     photo[20:40, 20:40] = 255
     assert not Predictor(entry)(photo).out_of_domain
-    unmeasured = replace(entry, data={})
+    unmeasured = replace(entry, domain=None)
     assert Predictor(unmeasured)(photo).out_of_domain is None
 
 
@@ -212,6 +216,37 @@ def test_a_damaged_or_missing_file_is_refused(pets, damage):
         pets.path.write_bytes(pets.path.read_bytes()[:-1] + damage)
     with pytest.raises(DamagedModelError, match=r"colours\.onnx is (damaged|missing).*[Ff]etch it again"):
         Predictor(pets)
+
+
+def with_weights_in(entry, location, content):
+    """The model with its largest array kept at a place outside the graph's file."""
+    graph = onnx.load(entry.path)
+    array = max(graph.graph.initializer, key=lambda array: math.prod(array.dims))
+    content.write_bytes(onnx.numpy_helper.to_array(array).tobytes())
+    array.ClearField("raw_data")
+    array.ClearField("float_data")
+    array.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("length", str(content.stat().st_size))):
+        array.external_data.add(key=key, value=value)
+    entry.path.write_bytes(graph.SerializeToString())
+    return replace(entry, onnx_sha256=sha256(entry.path))
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_graph_reads_no_file_outside_its_folder(tmp_path, absolute):
+    entry = write_model(tmp_path / "models", "colours", PETS, *bright(3, 0, 1))
+    secret = tmp_path / "secret.bin"
+    entry = with_weights_in(entry, str(secret) if absolute else "../secret.bin", secret)
+    with pytest.raises(
+        DamagedModelError, match=r"colours\.onnx is no graph that ONNX Runtime can open: export"
+    ):
+        Predictor(entry)
+
+
+def test_what_is_no_graph_is_refused(pets):
+    pets.path.write_bytes(b"no graph")
+    with pytest.raises(DamagedModelError, match="is no graph that ONNX Runtime can open"):
+        Predictor(replace(pets, onnx_sha256=sha256(pets.path)))
 
 
 def test_the_thread_setting_is_used(pets, monkeypatch):

@@ -11,21 +11,24 @@ import pytest
 from drawn import draw_annotations
 
 from segdemo.runs import estimates, processes
-from segdemo.runs.estimates import Estimate, duration
+from segdemo.runs.estimates import Estimate, Measured, duration
 from segdemo.runs.policy import Policy, PolicyError, RunError
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
+from segdemo.runs.record import find_run
 
 TRAINER = [sys.executable, str(Path(__file__).parents[1] / "fake_trainer.py")]
-MEASURED = {
-    "steps": 7,
-    "seconds_per_step": 0.5,
-    "images_per_second": 8.0,
-    "seconds_to_start": 10,
-    "seconds_per_validation": 2,
-    "seconds_to_finish": 20,
-    "rss_mb": 1200,
-}
-pytestmark = pytest.mark.skipif(processes.fcntl is None, reason="runs need a POSIX system")
+MEASURED = Measured.from_json(
+    {
+        "steps": 7,
+        "seconds_per_step": 0.5,
+        "images_per_second": 8.0,
+        "seconds_to_start": 10,
+        "seconds_per_validation": 2,
+        "seconds_to_finish": 20,
+        "rss_mb": 1200,
+    }
+)
+pytestmark = pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
 
 
 @pytest.fixture
@@ -88,9 +91,9 @@ def test_a_run_goes_first(home):
     pid = json.loads((server.root / ".estimates" / "current.json").read_text())["pid"]
     run_id = server.start(config(home, epochs=2, steps=1000)).run_id
     end = time.monotonic() + 30
-    while processes.start_ticks(pid) and time.monotonic() < end:
+    while processes.started(pid) and time.monotonic() < end:
         time.sleep(0.02)
-    assert processes.start_ticks(pid) is None
+    assert processes.started(pid) is None
     waiting = server.estimate(slow)
     assert waiting == Estimate("waiting", message="How long it takes is measured when no run is in progress.")
     server.cancel(run_id)
@@ -98,7 +101,7 @@ def test_a_run_goes_first(home):
     while server.follow(run_id).state != "cancelled" and time.monotonic() < end:
         server.tick()
         time.sleep(0.02)
-    while server._alive(server._run(run_id)):
+    while find_run(server.root, run_id).alive():
         time.sleep(0.02)
     assert server.estimate(slow).state == "measuring"
 

@@ -19,15 +19,16 @@ from segdemo import zoo
 from segdemo.core.files import NotFoundError
 from segdemo.data.datasets import DatasetError
 from segdemo.errors import UserError
-from segdemo.runs import processes, supervisor
+from segdemo.runs import processes, queue, supervisor
+from segdemo.runs.lineage import dataset_hash
 from segdemo.runs.policy import Policy, PolicyError, RunError
-from segdemo.runs.record import dataset_hash, trainer_pid
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
+from segdemo.runs.record import every_run, find_run
 from segdemo.zoo.versions import ModelStore
 
 TESTS = Path(__file__).parent.parent
 TRAINER = [sys.executable, str(TESTS / "fake_trainer.py")]
-pytestmark = pytest.mark.skipif(processes.fcntl is None, reason="runs need a POSIX system")
+pytestmark = pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
 
 
 @pytest.fixture
@@ -47,10 +48,10 @@ def make(home):
         return Runs(policy=Policy(**limits), command=TRAINER, **options)
 
     yield make
-    for run in make()._runs():
-        for launch in run.record.get("launches", []):
-            if processes.start_ticks(launch["pid"]) == launch["started"]:
-                os.killpg(launch["pid"], signal.SIGKILL)
+    for run in every_run(make().root):
+        for launch in run.record.launches:
+            if processes.lives(launch.pid, launch.started):
+                processes.kill(launch.pid)
     while processes.children:
         processes.fetch_exit_codes()
         time.sleep(0.01)
@@ -89,7 +90,7 @@ def test_a_run_learns_from_what_tensorflow_datasets_has_prepared(make, config, h
     snapshot = until(server, server.start(wanted).run_id, lambda s: s.ended)
     assert snapshot.settings["data"] == "tfds:oxford_iiit_pet"  # its process writes the folder
     assert snapshot.state == "done"
-    assert not snapshot.lineage["dataset_changed"]
+    assert not snapshot.lineage.dataset_changed
     with pytest.raises(DatasetError, match="There is no 'voc' dataset"):
         server.start({**wanted, "dataset": "voc"})
 
@@ -105,7 +106,7 @@ def test_a_run_goes_from_start_to_a_served_model(make, config):
         "My cats",
         "ann",
     )
-    assert snapshot.report == {"before": {"mean_iou": 0.6}, "after": {"mean_iou": 0.7}}
+    assert (snapshot.report.before.mean_iou, snapshot.report.after.mean_iou) == (0.6, 0.7)
     assert snapshot.ended
     assert not snapshot.can_resume
     assert (snapshot.step, snapshot.steps, snapshot.best, snapshot.epochs) == (4, 4, 0.5, 1)
@@ -114,10 +115,10 @@ def test_a_run_goes_from_start_to_a_served_model(make, config):
     assert "9/9 done" in snapshot.log
     assert "1/9" not in snapshot.log
     served = zoo.served_model("my-cats@1")
-    lineage = served.data["lineage"]
-    assert lineage["run"] == ticket.run_id
-    assert lineage["settings"]["epochs"] == 1
-    assert len(lineage["dataset_hash"]) == 64
+    lineage = served.lineage
+    assert lineage.run == ticket.run_id
+    assert lineage.settings["epochs"] == 1
+    assert len(lineage.dataset_hash) == 64
     assert ModelStore().version("my-cats", 1).objection() is None
     server.tick()
     assert len(ModelStore().versions("my-cats")) == 1
@@ -176,7 +177,7 @@ def test_cancel_stops_within_a_step_and_resume_goes_on(make, config):
     snapshot = until(server, run_id, "cancelled")
     assert snapshot.step <= at.step + 2
     assert snapshot.can_resume
-    until(server, run_id, lambda s: not server._alive(server._run(run_id)))
+    until(server, run_id, lambda s: not find_run(server.root, run_id).alive())
     server.resume(run_id)
     server.resume(run_id)
     done = until(server, run_id, "done")
@@ -208,7 +209,7 @@ def test_a_request_is_fulfilled_once_even_after_it_ended(make, config):
     server = make()
     first = server.start(config(), request="abc")
     until(server, first.run_id, "done")
-    assert server.start(config(), request="abc") == supervisor.Ticket(first.run_id, new=False)
+    assert server.start(config(), request="abc") == queue.Ticket(first.run_id, new=False)
     assert server.start(config(), request="def").new
 
 
@@ -237,7 +238,7 @@ def _serve(home_, count):
     code = (
         f"import sys, time; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
         "from segdemo.runs.policy import Policy\n"
-        "from segdemo.runs.supervisor import Runs\n"
+        "from segdemo.runs.queue import Runs\n"
         f"server = Runs(policy=Policy(), command={TRAINER!r})\n"
         f"for n in range({count}):\n"
         "    server.start({'model': 'unet', 'dataset': 'annotations', 'data': "
@@ -348,7 +349,7 @@ def test_a_server_killed_between_starting_a_trainer_and_noting_it_starts_no_seco
         fresh.tick()
     assert fresh.follow(run_id).state == "running"
     assert fresh.follow(waiting).state == "queued"
-    assert trainer_pid(fresh._run(run_id)) == pid
+    assert find_run(fresh.root, run_id).trainer_pid() == pid
     fresh.cancel(run_id)
     until(fresh, run_id, "cancelled")
 
@@ -430,7 +431,7 @@ def test_a_filling_disk_stops_the_run_and_refuses_new_ones(make, config, monkeyp
             server.start(config(epochs=2))
         with pytest.raises(PolicyError, match="the disk is nearly full"):
             server.resume(run_id)
-    until(server, run_id, lambda s: not server._alive(server._run(run_id)))
+    until(server, run_id, lambda s: not find_run(server.root, run_id).alive())
     server.resume(run_id)
     assert server.follow(run_id).state == "running"
 
@@ -463,8 +464,7 @@ def test_the_runs_disk_quota_is_kept(make, config):
 
 
 def test_a_trainer_that_cannot_be_started_is_a_failed_run(make, config):
-    server = make()
-    server._command = ["/nowhere/python"]
+    server = Runs(policy=Policy(), command=["/nowhere/python"])
     run_id = server.start(config()).run_id
     snapshot = server.follow(run_id)
     assert snapshot.state == "failed"
@@ -504,23 +504,23 @@ def test_a_promoted_start_is_kept_as_the_version_it_stands_for(make, config):
     second = server.start({**config(), "start_from": "cats"}, title="cats").run_id
     assert server.settings_of(second)["start_from"] == "cats@1"  # whatever is promoted meanwhile
     done = until(server, second, lambda s: s.model)
-    assert (done.model, done.lineage["parent"]) == ("cats@2", "cats@1")
+    assert (done.model, done.lineage.parent) == ("cats@2", "cats@1")
     assert server.start({**config(), "start_from": "cats@1"}, title="cats").new  # the last one has ended
-    code = zoo.served_model("cats@2").data["lineage"]["code"]
+    code = zoo.served_model("cats@2").lineage.code
     assert len(code.partition("+")[2]) == 8
 
 
 def test_data_that_change_while_a_run_goes_on_leave_a_trace_in_its_lineage(make, config, home):
     server = make()
     same = server.start(config(epochs=2)).run_id
-    assert not until(server, same, lambda s: s.model).lineage["dataset_changed"]
+    assert not until(server, same, lambda s: s.model).lineage.dataset_changed
     run_id = server.start(config(steps=40)).run_id
     until(server, run_id, step(2))
     draw_annotations(home / "data", ["a", "b", "c", "d", "e", "f"])
     done = until(server, run_id, lambda s: s.model)
-    assert done.lineage["dataset_changed"]
+    assert done.lineage.dataset_changed
     name, _, number = done.model.partition("@")
-    assert ModelStore().version(name, int(number)).lineage["dataset_changed"]
+    assert ModelStore().version(name, int(number)).lineage.dataset_changed
 
 
 # --- looking after runs ---
@@ -536,7 +536,7 @@ def test_renaming_cloning_and_deleting(make, config):
     with pytest.raises(RunError, match="second is running: cancel it first"):
         server.delete(run_id)
     server.cancel(run_id)
-    until(server, run_id, lambda s: not server._alive(server._run(run_id)))
+    until(server, run_id, lambda s: not find_run(server.root, run_id).alive())
     server.delete(run_id)
     assert server.list() == []
     for call in (server.follow, server.cancel, server.resume, server.delete, server.settings_of):
@@ -743,5 +743,5 @@ def test_the_hash_of_a_dataset_changes_with_its_masks_and_lists(home):
 
 
 def test_the_web_process_needs_no_keras():
-    code = "import sys, segdemo.runs.supervisor; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras')))"
+    code = "import sys, segdemo.runs.queue; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=TESTS.parent, check=False).returncode == 0

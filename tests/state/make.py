@@ -32,7 +32,7 @@ from segdemo.core.labels import VOID, LabelSet  # noqa: E402
 from segdemo.data import formats  # noqa: E402
 from segdemo.inference import predict  # noqa: E402
 from segdemo.runs.policy import Policy  # noqa: E402
-from segdemo.runs.supervisor import Runs  # noqa: E402
+from segdemo.runs.queue import Runs  # noqa: E402
 from segdemo.ui.services import Services  # noqa: E402
 from segdemo.ui.tabs.annotate.desk import Desk  # noqa: E402
 

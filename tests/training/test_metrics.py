@@ -63,11 +63,11 @@ def test_metrics_against_scikit_learn():
     assert 4 not in present
 
     plain = scores(expected, SIX)  # what a finished model is scored with says the same
-    assert plain["pixel_accuracy"] == pytest.approx(float(pixel.result()))
+    assert plain.pixel_accuracy == pytest.approx(float(pixel.result()))
     recall = sk.recall_score(truth, prediction, labels=present, average="macro")
-    assert plain["mean_accuracy"] == pytest.approx(recall)
-    assert plain["mean_iou"] == pytest.approx(float(iou.result()))
-    np.testing.assert_allclose([plain["class_iou"][SIX.classes[c]] for c in present], each[present])
+    assert plain.mean_accuracy == pytest.approx(recall)
+    assert plain.mean_iou == pytest.approx(float(iou.result()))
+    np.testing.assert_allclose([plain.class_iou[SIX.classes[c]] for c in present], each[present])
 
 
 @pytest.mark.parametrize("metric", BY_HAND)
@@ -132,9 +132,9 @@ def test_metrics_in_fit_and_evaluate():
     found = logits.argmax(-1).astype(np.uint8)
     expected = scores(sum(label_maps.confusion(t, p, 6) for t, p in zip(truth, found, strict=True)), SIX)
     for name in ("pixel_accuracy", "mean_iou"):
-        assert result[name] == pytest.approx(expected[name])
+        assert result[name] == pytest.approx(getattr(expected, name))
 
 
 def test_nothing_measured_is_not_zero():
     empty = scores(np.zeros((6, 6)), SIX)
-    assert empty["mean_iou"] is empty["pixel_accuracy"] is empty["mean_accuracy"] is None
+    assert empty.mean_iou is empty.pixel_accuracy is empty.mean_accuracy is None

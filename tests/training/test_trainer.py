@@ -432,7 +432,7 @@ def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
     # DeepLab's last blocks are atrous where those of FCN are strided: layers are found by name, not by order.
     source = zoo.served_model("deeplabv3")
     trained = architectures.build("deeplabv3", **source.options)
-    trained.load_weights(source.folder / source.data["weights"])
+    trained.load_weights(source.folder / source.weights)
     settings = {"model": "fcn8s", "dataset": "voc", "data": "-", "options": {"fc_filters": 4}}
     encoder = start.build_model(TrainConfig(**settings, start_from="deeplabv3"), 21).get_layer("mobilenet_v2")
     shared = [layer for layer in trained.get_layer("mobilenet_v2").layers if layer.weights]

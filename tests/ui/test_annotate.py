@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from drawn import SHAPES, save_mask, save_photo, scene
 from PIL import Image
+from starlette.requests import Request
 from tiny import bright, write_model
 
 from segdemo import zoo
@@ -445,3 +446,15 @@ def test_who_saves_is_told_apart_by_name_or_visit():
     assert visits[0] == visits[2] != visits[1]
     assert "s1" not in visits[0]
     assert author_of(None) == ""
+
+
+def test_who_saves_is_told_apart_by_the_bare_request_that_a_component_gets():
+    def author(cookie="", host="10.0.0.1", browser="a"):
+        app = SimpleNamespace(cookie_id="c", tokens={"secret": "ann"})
+        headers = [(b"cookie", cookie.encode()), (b"user-agent", browser.encode())]
+        return author_of(Request({"type": "http", "app": app, "client": (host, 1), "headers": headers}))
+
+    assert author("access-token-c=secret") == author("access-token-unsecure-c=secret") == "ann"
+    assert author() == author("access-token-c=wrong") == author("access-token-other=secret")
+    assert len({author(), author(host="10.0.0.2"), author(browser="b"), "ann"}) == 4
+    assert "10.0.0.1" not in author()

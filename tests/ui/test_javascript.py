@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from label_maps import rasterise
 
-from segdemo.core.label_maps import rasterise
 from segdemo.ui import components
 from segdemo.ui.components import (
     canvas,

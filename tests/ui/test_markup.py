@@ -48,8 +48,8 @@ def test_a_class_that_is_called_like_a_script_is_shown_by_its_name(monkeypatch):
     """In the card of Segment and the cards of Zoo, on a model that somebody's collection was the teacher of."""
     shipped = zoo.served_model("unet")
     labels = LabelSet("own", SCRIPT, ("background", SCRIPT), ((0, 0, 0), (9, 9, 9)))
-    data = {**shipped.data, "knows": None, "metrics": {**shipped.data["metrics"], "title": SCRIPT}}
-    entry = replace(shipped, name="own", title=SCRIPT, label_set=labels, data=data)
+    metrics = replace(shipped.metrics, title=SCRIPT)
+    entry = replace(shipped, name="own", title=SCRIPT, label_set=labels, knows="", metrics=metrics)
     for module in (zoo, zoo.served):
         monkeypatch.setattr(module, "served_models", lambda: {"own": entry})
     services = Services.start()

@@ -3,7 +3,7 @@
 import pytest
 
 from segdemo.annotations.store import AnnotationStore
-from segdemo.runs.supervisor import Runs
+from segdemo.runs.queue import Runs
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.zoo.versions import ModelStore

@@ -18,7 +18,8 @@ from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.runs.config import TrainConfig
 from segdemo.runs.policy import RunError
-from segdemo.runs.supervisor import Runs, Snapshot
+from segdemo.runs.queue import Runs
+from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.run_chart import chart
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
@@ -27,6 +28,7 @@ from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.tab import Twins, user_of
+from segdemo.zoo.scores import Lineage, Report, Scores
 from segdemo.zoo.versions import ModelStore, Version
 
 TFDS = "tfds:oxford_iiit_pet"
@@ -233,7 +235,7 @@ def snapshot(**changes):
         **{"position": 0, "epoch": 1, "epochs": 4, "step": 5, "steps": 10, "images_per_second": 8.04},
         **{"eta_seconds": 130, "rss_mb": 1234, "best": 0.613, "created": "2026-01-02T03:04:05.000Z"},
         **{"user": "", "settings": {"model": "unet"}, "cancelling": False, "can_resume": False, "model": ""},
-        **{"lineage": {}, "report": None, "samples": (), "events": (), "cursor": 0, "log": "<b>"},
+        **{"lineage": Lineage(), "report": None, "samples": (), "events": (), "cursor": 0, "log": "<b>"},
         "folder": Path("/runs/r1"),
     }
     return Snapshot(**{**known, **changes})
@@ -331,7 +333,7 @@ def test_the_result_compares_class_by_class():
         "after": {"images": 8, "mean_iou": 0.625, "class_iou": {"pet": 0.5, "border": 0.2}},
     }
     versions = [version(2, 0.625, 0.5, False), version(1, 0.5, None, True)]
-    text = train_view.result(snapshot(report=report), versions[0], versions)
+    text = train_view.result(snapshot(report=Report.from_json(report)), versions[0], versions)
     rows = [re.sub(r"<[^>]+>", "|", row) for row in re.findall(r"<tr.*?</tr>", text)]
     cells = [[cell for cell in row.split("|") if cell] for row in rows]
     assert ["Mean IoU", "50.0", "62.5", "+12.5"] in cells
@@ -341,20 +343,28 @@ def test_the_result_compares_class_by_class():
     assert "stands for version 1" in text
     assert "tr-objection" not in text
     worse = [version(2, 0.4, 0.5, False)]
-    assert "worse than the 50.0" in train_view.result(snapshot(report=report), worse[0], worse)
+    assert "worse than the 50.0" in train_view.result(
+        snapshot(report=Report.from_json(report)), worse[0], worse
+    )
     assert train_view.result(snapshot(), None, []) == ""
     absent = {"after": {"mean_iou": 0.5, "class_iou": {"pet": 0.5, "<b>": None}}}
-    text = train_view.result(snapshot(report=absent), None, [])
+    text = train_view.result(snapshot(report=Report.from_json(absent)), None, [])
     assert "1 of the 2 classes are not in these photos" in text
     assert "<b>" not in text.partition("pet")[2]
     many = {"after": {"mean_iou": 0.5, "class_iou": {f"c{i}": 0.5 for i in range(21)}}}
-    assert train_view.result(snapshot(report=many), None, []).count("<table") == 2
+    assert train_view.result(snapshot(report=Report.from_json(many)), None, []).count("<table") == 2
 
 
 def version(number, after, before, current):
-    scores = {"after": {"mean_iou": after}, "before": {"mean_iou": before} if before else None}
     return Version(
-        "cats", number, {}, "2026-01-02T03:04:05Z", {}, current=current, folder=Path("/"), **scores
+        name="cats",
+        number=number,
+        entry={},
+        installed="2026-01-02T03:04:05Z",
+        before=Scores(mean_iou=before) if before else None,
+        after=Scores(mean_iou=after),
+        current=current,
+        folder=Path("/"),
     )
 
 
@@ -372,7 +382,7 @@ def test_the_origin_of_a_run_is_told_and_escaped():
             "epochs": 3,
         },
     }
-    text = train_view.origin(snapshot(lineage=lineage, user="ann"))
+    text = train_view.origin(snapshot(lineage=Lineage.from_json(lineage), user="ann"))
     for part in (
         "cats@1",
         "hash abababababab",

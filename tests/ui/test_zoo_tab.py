@@ -16,7 +16,6 @@ from segdemo import cli, zoo
 from segdemo.cli import train as train_command
 from segdemo.core.labels import PETS, VOC
 from segdemo.inference.predict import Predictor
-from segdemo.runs import recipes
 from segdemo.runs.config import TrainConfig
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import zoo as zoo_tab
@@ -100,7 +99,7 @@ def test_the_command_shown_trains_that_architecture(home, tmp_path, name):
     python, m, package, *arguments = map(os.path.expandvars, shlex.split(command))
     assert (python, m, package) == ("python", "-m", "segdemo")
     options = cli.parser().parse_args(arguments)
-    config = TrainConfig.from_json(train_command._train_settings(options, recipes))
+    config = TrainConfig.from_json(train_command._train_settings(options))
     assert config.model == name
     assert config.data.startswith(str(tmp_path / "data"))
     assert options.out == home / "models" / name  # where the page finds it afterwards

@@ -12,6 +12,7 @@ import pytest
 from segdemo import zoo
 from segdemo.core.files import DiskError, NotFoundError, StoreError, sha256
 from segdemo.core.labels import PETS
+from segdemo.zoo.scores import Lineage
 from segdemo.zoo.versions import ModelStore
 
 
@@ -44,19 +45,19 @@ def models(tmp_path, monkeypatch):
 
 
 def test_an_installed_version_is_served_before_and_after_promotion(models, tmp_path):
-    lineage = {"parent": "unet", "dataset": "abc", "settings": {"epochs": 3}}
+    lineage = Lineage.from_json({"parent": "unet", "dataset": "abc", "settings": {"epochs": 3}})
     version = models.install(trained(tmp_path / "run1"), "cats", title="My cats", lineage=lineage)
     assert (version.number, version.current, version.served_as) == (1, False, "cats@1")
-    assert (version.before, version.after) == ({"mean_iou": 0.6}, {"mean_iou": 0.7})
+    assert (version.before.mean_iou, version.after.mean_iou) == (0.6, 0.7)
     assert models.names() == ["cats"]
     entry = zoo.served_model("cats@1")
     assert entry.title == "My cats (version 1)"
-    assert entry.data["lineage"] == lineage
+    assert entry.lineage == version.lineage == lineage
     assert entry.path.read_bytes() == b"graphonnx"
-    assert sha256(entry.folder / entry.data["weights"]) == entry.data["weights_sha256"]
+    assert sha256(entry.folder / entry.weights) == entry.weights_sha256
     assert "cats" not in zoo.served_models()
     models.promote("cats", 1)
-    assert zoo.served_model("cats").data["alias_of"] == "cats@1"
+    assert zoo.served_model("cats").alias_of == "cats@1"
     assert zoo.served_model("cats").path == entry.path
     assert models.current("cats").number == 1
     card = (version.folder / "README.md").read_text()

@@ -169,7 +169,7 @@ def test_a_manifest_is_read(tmp_path):
     assert (entry.name, entry.title, entry.long_side, entry.temperature) == ("mine", "Mine", 64, 1.5)
     assert entry.label_set == PETS
     assert entry.path == tmp_path / "mine.onnx"
-    assert entry.data == {"knows": "pets", "extra": [1]}
+    assert (entry.knows, entry.extra) == ("pets", {"extra": [1]})
 
 
 def test_a_manifest_may_carry_its_own_label_set(tmp_path):
@@ -232,7 +232,7 @@ def test_sha256_of_a_known_text(tmp_path):
     ],
 )
 def test_models_from_before_guided_upsampling_go_on_without_it(architecture, recorded, options):
-    entry = replace(zoo.served_model("deeplabv3"), architecture=architecture, data=recorded)
+    entry = replace(zoo.served_model("deeplabv3"), architecture=architecture, extra=recorded)
     assert entry.options == options
 
 

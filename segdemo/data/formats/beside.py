@@ -17,7 +17,6 @@ from segdemo.data.formats import voc
 from segdemo.data.formats.photos import UNCLEAR, some
 from segdemo.data.formats.reader import Found, Reader
 
-_PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg", ".webp")
 _MASK_WORDS = {
     *("mask", "masks", "trainmasks", "label", "labels", "labelled", "labelmap", "labelmaps", "gt", "gtfine"),
     *("annotation", "annotations", "annot", "annots", "ann", "anns", "trainannot", "valannot", "testannot"),
@@ -82,7 +81,7 @@ def find(reader: Reader) -> Found | None:
 
 
 def _may_be_mask(name):
-    if not name.lower().endswith(_PICTURES):
+    if not name.lower().endswith(names.MASK_ENDINGS):
         return False
     stem = names.stem(name)
     return _in_mask_folder(name) or _plain(name) != names.key(stem) or stem.lower() in _MASK_STEMS

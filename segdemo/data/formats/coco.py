@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from segdemo.core import label_maps, names
+from segdemo.core import names
 from segdemo.core.labels import MAX_CLASSES, VOID, LabelSet
+from segdemo.core.shapes import keyhole, rle_encode
 from segdemo.data.formats.annotation import SUBSETS, ExchangeError
 from segdemo.data.formats.archives import to_json
 from segdemo.data.formats.format import File, Writer
@@ -69,11 +70,11 @@ class CocoWriter(Writer):
                 "category_id": i + category_offset(self.label_set),
                 "iscrowd": int(i == VOID),
                 **extent(mask),
-                "segmentation": label_maps.rle_encode(mask),
+                "segmentation": rle_encode(mask),
             }
             self._documents["rle"]["annotations"].append(entry)
             if i != VOID:  # COCO wants run lengths, not polygons, wherever iscrowd is 1
-                outlines = [label_maps.keyhole(region).ravel().tolist() for region in item.regions(i)]
+                outlines = [keyhole(region).ravel().tolist() for region in item.regions(i)]
                 entry = {**entry, "segmentation": outlines}
             self._documents["polygons"]["annotations"].append(entry)
         return ()

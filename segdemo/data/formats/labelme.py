@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segdemo.core import label_maps, names
+from segdemo.core import names
 from segdemo.core.labels import VOID, LabelSet
+from segdemo.core.shapes import fill
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.archives import to_json
 from segdemo.data.formats.format import File, Writer
@@ -83,13 +84,13 @@ class LabelmeWriter(Writer):
 
 
 def _shape(label, region):
-    """One region, as ``label_maps.polygons`` gives it, as a shape."""
+    """One region, as ``shapes.polygons`` gives it, as a shape."""
     ring = inset(region[0])
     left, top = region[0].min(0)
     right, bottom = region[0].max(0)  # the corner after the last pixel
     mask = None
     if len(region) > 1 or len(ring) > 4:  # a rectangle is always painted right
-        inside = label_maps.fill(region, bottom, right)[2]
+        inside = fill(region, bottom, right)[2]
         exact = len(region) == 1 and np.array_equal(_painted(ring - (left, top), inside.shape), inside)
         mask = None if exact else inside
     points = ring if mask is None else np.array([[left, top], [right - 1, bottom - 1]])
@@ -108,7 +109,7 @@ def inset(ring: np.ndarray) -> np.ndarray:
     """An outline along pixel edges, moved ``INSET`` inwards.
 
     Args:
-        ring: int64 (N, 2) of (x, y), clockwise on screen, as the outside that ``label_maps.polygons`` gives.
+        ring: int64 (N, 2) of (x, y), clockwise on screen, as the outside that ``shapes.polygons`` gives.
 
     Returns:
         float64 (N, 2).

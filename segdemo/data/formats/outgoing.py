@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from segdemo.core import label_maps
 from segdemo.core.labels import LabelSet
-from segdemo.core.photos import IntakeError, Limits, is_plain_jpeg, quiet_pillow, read_bytes, read_photo
+from segdemo.core.photos import IntakeError, Limits, is_plain_jpeg, read_bytes, read_photo
+from segdemo.core.quiet import quiet_pillow
+from segdemo.core.shapes import polygons
 from segdemo.data.formats.annotation import SUBSETS, Annotation
 from segdemo.data.formats.naming import KEPT_ENDINGS, Names, split_name
 
@@ -55,9 +56,9 @@ class Outgoing:
         return self.annotation.label_set
 
     def regions(self, class_id: int) -> list[list[np.ndarray]]:
-        """The outlines of a class as ``label_maps.polygons`` gives them; traced once for all formats."""
+        """The outlines of a class as ``shapes.polygons`` gives them; traced once for all formats."""
         if class_id not in self._regions:
-            self._regions[class_id] = label_maps.polygons(self.label_map == class_id)
+            self._regions[class_id] = polygons(self.label_map == class_id)
         return self._regions[class_id]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo.core.labels import VOID
-from segdemo.core.photos import quiet_pillow
+from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Reader
 

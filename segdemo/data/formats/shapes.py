@@ -1,7 +1,7 @@
 """Classes as shapes, as most formats have them, and label maps painted from shapes.
 
 COCO's and YOLO's polygons have no holes: a region with holes is one ring with bridges of no width
-(``label_maps.keyhole``). Polygons run exactly along pixel edges, so reading them back is lossless too.
+(``shapes.keyhole``). Polygons run exactly along pixel edges, so reading them back is lossless too.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 
 from segdemo.core import label_maps
 from segdemo.core.labels import VOID, LabelSet
+from segdemo.core.shapes import fill, rle_decode
 from segdemo.data.formats.annotation import ExchangeError, refusing
 
 # Pixels from the photo: what lies farther is damage, and squares of it lose their last digits.
@@ -164,9 +165,9 @@ def _windows(shape, height, width):
         if isinstance(form, Patch):
             windows.append(_clipped(form, height, width))
         elif isinstance(form, dict):
-            windows.append((slice(0, height), slice(0, width), label_maps.rle_decode(form)))
+            windows.append((slice(0, height), slice(0, width), rle_decode(form)))
         else:
-            windows.append(label_maps.fill([form], height, width))
+            windows.append(fill([form], height, width))
     return windows
 
 

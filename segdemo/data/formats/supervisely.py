@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from segdemo.core import label_maps, names
+from segdemo.core import names
+from segdemo.core.shapes import fill
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ring
@@ -104,7 +105,7 @@ def _form(entry, height, width, max_pixels):
     holes = [ring(hole) for hole in holes] if isinstance(holes, list) else []
 
     def filled(rings):
-        rows, columns, inside = label_maps.fill(rings, height, width)
+        rows, columns, inside = fill(rings, height, width)
         full = np.zeros((height, width), bool)
         full[rows, columns] = inside
         return full

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segdemo.core.photos import quiet_pillow
+from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import ExchangeError, refusing
 
 

@@ -32,7 +32,6 @@ from segdemo.data.formats.shapes import ground_of
 
 OBJECT = "object"  # what white is called where nothing names it
 _MASKS = ("segmentationclass", "segmentationclasspng", "segmentationclassaug")
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 _NAMES = (
     *("labelmap.txt", "label_map.txt", "class_names.txt", "labels.txt", "label_names.txt", "classes.txt"),
     *("class_dict.csv", "_classes.csv", "classes.csv", "codes.txt"),
@@ -107,7 +106,7 @@ def find(reader: Reader) -> Found | None:
 
 def _place(name):
     """(what its tree's names begin with, what lists call it, whether it is a trimap) of a mask; None for others."""
-    if not name.lower().endswith(_PICTURES):
+    if not name.lower().endswith(names.MASK_ENDINGS):
         return None
     parts = name.split("/")
     for at, part in enumerate(map(names.key, parts[:-1])):

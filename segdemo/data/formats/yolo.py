@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from segdemo.core import label_maps, names
+from segdemo.core import names
 from segdemo.core.labels import VOID, LabelSet
+from segdemo.core.shapes import keyhole
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.classes import parse_names
 from segdemo.data.formats.format import File, Writer
@@ -60,7 +61,7 @@ class YoloWriter(Writer):
         lines = []
         for i in class_ids:
             for region in item.regions(i):
-                numbers = " ".join(f"{v:.8g}" for v in (label_maps.keyhole(region) / scale).ravel())
+                numbers = " ".join(f"{v:.8g}" for v in (keyhole(region) / scale).ravel())
                 lines.append(f"{0 if i == VOID else i} {numbers}\n")
         return "".join(lines)
 

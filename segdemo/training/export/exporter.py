@@ -27,6 +27,7 @@ from segdemo.inference.evaluate import evaluate_model
 from segdemo.inference.predict import Predictor
 from segdemo.training.layers import last_logits
 from segdemo.training.tfds import open_data
+from segdemo.zoo.scores import Report
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17
@@ -237,23 +238,23 @@ def export_run(run_dir: Path | str, name: str | None = None, int8: bool = False)
     if int8:
         tried = _try_int8(config, dataset, served, predictor)  # which may have changed the graph
         served = described(int8=tried, onnx_sha256=sha256(graph))
-    served = described(**calibrate(served, dataset, config.validation, config.held_out))
+    served = described(**calibrate(served, dataset, config.validation, config.held_out).to_json())
     after = evaluate_model(served, dataset, config.held_out)
-    report = {"before": _before(config, dataset), "after": after}
-    write_json(run_dir / "report.json", report)
+    report = Report.of(before=_before(config, dataset), after=after)
+    write_json(run_dir / "report.json", report.to_json())
     kept = ("dataset", "subset", "images", "mean_iou", "mean_accuracy", "pixel_accuracy", "class_iou")
-    measured = {key: after[key] for key in kept}
-    described(metrics={**measured, "command": zoo.evaluate_command(str(run_dir), measured)})
+    measured = {key: getattr(after, key) for key in kept}
+    described(metrics={**measured, "command": zoo.evaluate_command(str(run_dir), after)})
     return entry
 
 
 def inherited_refinement(name: str) -> dict[str, Any] | None:
     """The refinement of a served model for one that was trained from it, see ``calibrate.fit_refinement``, or None."""
     parent = zoo.served_models().get(name)
-    refinement = parent.data.get("refinement") if parent else None
+    refinement = parent.refinement if parent else None
     if not refinement:
         return None
-    return {"radius": refinement["radius"], "epsilon": refinement["epsilon"], "chosen_for": name}
+    return {"radius": refinement.radius, "epsilon": refinement.epsilon, "chosen_for": name}
 
 
 def _try_int8(config, dataset, served, predictor):
@@ -268,11 +269,11 @@ def _try_int8(config, dataset, served, predictor):
     step = max(1, len(samples) // CALIBRATION_PHOTOS)
     photos = [predictor.network_input(read_photo(s.image_path)) for s in samples[::step]]
     candidate = served.path.with_name("candidate.onnx")
-    before = evaluate_model(served, dataset, config.validation)["mean_iou"]
+    before = evaluate_model(served, dataset, config.validation).mean_iou
     for in_float in FLOAT_CONVOLUTIONS:
         quantise(served.path, candidate, photos, in_float)
         entry = replace(served, onnx=candidate.name, onnx_sha256=sha256(candidate))
-        after = evaluate_model(entry, dataset, config.validation)["mean_iou"]
+        after = evaluate_model(entry, dataset, config.validation).mean_iou
         if before - after <= INT8_LOSS:
             break
     slow, fast = (milliseconds(path, photos[0], threads()) for path in (served.path, candidate))

@@ -55,7 +55,7 @@ class SegmentTab:
     def menus(self, services: Services, model: str, other: str) -> Updates:
         """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
         served = services.models()
-        names = {entry.data.get("alias_of", name): name for name, entry in served.items()}
+        names = {entry.alias_of or name: name for name, entry in served.items()}
 
         def menu(choices: list[tuple[str, str]], chosen: str) -> dict[str, Any]:
             value = names.get(chosen, chosen if chosen in served else choices[0][1])

@@ -92,7 +92,7 @@ def _card(services: Services, spec: zoo.ModelSpec, trained: list[zoo.ModelEntry]
         "Encoder": facts["encoder"] or "its own",
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
-    scores = [100 * e.data["metrics"]["mean_iou"] for e in trained if e.data.get("metrics")]
+    scores = [100 * e.metrics.mean_iou for e in trained if e.metrics and e.metrics.mean_iou is not None]
     text = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
     models = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)
     template = (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from archive_files import HEIGHT, SQUARE, WIDTH, annotation, coco, image, picture, read, same, square
 
-from segdemo.core import label_maps
 from segdemo.core.labels import PETS, VOC, LabelSet
+from segdemo.core.shapes import rle_encode
 
 TWO = {"a.png": picture(1), "b.png": picture(2)}
 
@@ -324,8 +324,8 @@ def test_text_that_is_a_number_is_one(tmp_path, changes):
         SQUARE,
         [[2, 1], [6, 1], [6, 5], [2, 5]],
         [[[2, 1], [6, 1], [6, 5], [2, 5]]],
-        {"size": ["6", "8"], "counts": label_maps.rle_encode(square() > 0)["counts"]},
-        label_maps.rle_encode(square() > 0, compress=False),
+        {"size": ["6", "8"], "counts": rle_encode(square() > 0)["counts"]},
+        rle_encode(square() > 0, compress=False),
     ],
 )
 def test_the_same_shape_in_other_forms(tmp_path, segmentation):
@@ -338,8 +338,8 @@ def test_the_same_shape_in_other_forms(tmp_path, segmentation):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_the_smaller_shape_is_on_top_by_its_pixels(tmp_path, area, swapped):
     whole = np.ones((HEIGHT, WIDTH), bool)
-    entries = [annotation(1, 1, 2, label_maps.rle_encode(square() > 0))]
-    entries.insert(0 if swapped else 1, annotation(2, 1, 1, label_maps.rle_encode(whole), **area))
+    entries = [annotation(1, 1, 2, rle_encode(square() > 0))]
+    entries.insert(0 if swapped else 1, annotation(2, 1, 1, rle_encode(whole), **area))
     photos, _ = read(tmp_path, {"i.json": coco(annotations=entries), "a.png": picture()})
     assert same(photos["a.png"], square(2, ground=1))
 

@@ -4,7 +4,7 @@ import json
 
 from archive_files import HEIGHT, WIDTH, picture, read, same, square
 
-from segdemo.core import label_maps
+from segdemo.core.shapes import rle_encode
 
 SQUARE = {"id": 1, "type": "polygon", "label_id": 0, "points": [2, 1, 6, 1, 6, 5, 2, 5], "z_order": 0}
 
@@ -16,7 +16,7 @@ def datumaro(*annotations, id="a", path="a.png"):
 
 
 def test_shapes_lie_by_their_order(tmp_path):
-    rle = {**label_maps.rle_encode(square() > 0)}
+    rle = {**rle_encode(square() > 0)}
     whole = {"type": "mask", "label_id": 1, "rle": rle, "z_order": 0}
     small = {**SQUARE, "points": [3, 2, 5, 2, 5, 4, 3, 4], "z_order": 3}
     files = {"annotations/train.json": datumaro(small, whole), "images/train/a.png": picture()}

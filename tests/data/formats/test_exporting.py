@@ -20,6 +20,7 @@ from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
 from segdemo.core.names import clean_class
+from segdemo.core.shapes import polygons
 from segdemo.data.datasets import read_image, read_label_map
 from segdemo.data.formats import (
     EXPORT_FORMATS,
@@ -29,6 +30,7 @@ from segdemo.data.formats import (
     export_zip,
     import_folder,
     import_zip,
+    outgoing,
 )
 from segdemo.data.sources import open_dataset
 
@@ -664,11 +666,8 @@ def test_class_names_come_back_whatever_they_look_like(tmp_path, kind, backgroun
 
 
 def test_outlines_are_traced_once_for_all_formats(tmp_path, monkeypatch):
-    from segdemo.core import label_maps
-
     traced = []
-    original = label_maps.polygons
-    monkeypatch.setattr(label_maps, "polygons", lambda mask: traced.append(mask) or original(mask))
+    monkeypatch.setattr(outgoing, "polygons", lambda mask: traced.append(mask) or polygons(mask))
     export_zip(
         [annotation("a", label_map=LABEL_MAPS["noise"], image=pixels(1, 23, 31))], tmp_path / "out.zip"
     )

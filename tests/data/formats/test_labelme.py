@@ -22,11 +22,11 @@ from archive_files import (
     same,
     square,
 )
-from label_maps import LABEL_MAPS, drawn
+from label_maps import LABEL_MAPS, drawn, rasterise
 from PIL import Image, ImageDraw
 
-from segdemo.core.label_maps import polygons, rasterise
 from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
+from segdemo.core.shapes import polygons
 from segdemo.data.formats import ExchangeError, import_folder
 from segdemo.data.formats.labelme import inset
 

@@ -197,7 +197,7 @@ SHIPPED = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
 def test_a_shipped_graph_agrees_with_the_shipped_weights(name):
     entry = SHIPPED[name]
     model = architectures.build(entry.architecture, len(entry.label_set), **entry.options)
-    model.load_weights(zoo.WEIGHTS / entry.data["weights"])
+    model.load_weights(zoo.WEIGHTS / entry.weights)
     predictor = Predictor(entry)
     image = predictor.network_input(data.chelsea())
     assert image.shape[1] % MULTIPLE == 0
@@ -208,7 +208,7 @@ def test_a_shipped_graph_agrees_with_the_shipped_weights(name):
         return
     got = predictor.session.run(None, {"image": image})[0]
     expected = in_keras(model, image)
-    int8 = entry.data.get("int8", {}).get("served", False)
+    int8 = entry.extra.get("int8", {}).get("served", False)
     assert (got.argmax(-1) == expected.argmax(-1)).mean() > (0.97 if int8 else 0.99)
     assert got.shape[-1] == len(entry.label_set)
     if not int8:

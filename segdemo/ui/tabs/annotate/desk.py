@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ import gradio as gr
 import numpy as np
 from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder
+from starlette.requests import Request
 
 from segdemo import zoo
 from segdemo.annotations.collection import Collection, ConflictError
@@ -35,13 +35,22 @@ RANKING_SECONDS = 10  # how long one "next photo" may look at photos nobody has 
 NAMED = 5  # files listed by name in one sentence
 
 
-def author_of(request: gr.Request | None) -> str:
-    """Who saves: the name somebody signed in with, else a mark of the visit that tells nothing else of it."""
+def author_of(request: gr.Request | Request | None) -> str:
+    """Who saves: the name somebody signed in with, else a mark of the visit that tells nothing else of it.
+
+    Functions of components get the bare request of the web server from Gradio, which knows no session: there the visit
+    is an address and a browser.
+    """
     if request is None:
         return ""
-    if request.username:
-        return request.username
-    return f"visit-{hashlib.sha256(str(request.session_hash).encode()).hexdigest()[:16]}"
+    if isinstance(request, Request):
+        app, cookies = request.app, request.cookies
+        tokens = (cookies.get(f"access-token-{kind}{app.cookie_id}") for kind in ("", "unsecure-"))
+        name = next((app.tokens[token] for token in tokens if token in app.tokens), None)
+        visit = f"{request.client and request.client.host} {request.headers.get('user-agent')}"
+    else:
+        name, visit = request.username, str(request.session_hash)
+    return name or f"visit-{hashlib.sha256(visit.encode()).hexdigest()[:16]}"
 
 
 class Desk:
@@ -334,9 +343,9 @@ class Entropies:
             if entry.onnx_sha256 not in self._known:
                 try:
                     known = read_json(self._path(entry))
-                except (OSError, json.JSONDecodeError):
+                except (OSError, ValueError):
                     known = {}
-                self._known[entry.onnx_sha256] = known
+                self._known[entry.onnx_sha256] = known if isinstance(known, dict) else {}
             return self._known[entry.onnx_sha256]
 
     def _path(self, entry: zoo.ModelEntry) -> Path:

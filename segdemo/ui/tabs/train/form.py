@@ -15,7 +15,7 @@ from segdemo.data.sources import outline
 from segdemo.errors import UserError
 from segdemo.runs.config import bounds, setting
 from segdemo.runs.policy import RunError
-from segdemo.runs.supervisor import MIN_PHOTOS
+from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
 from segdemo.ui.services import Services
 
@@ -84,7 +84,7 @@ def starts(services: Services) -> list[tuple[str, str]]:
     trained = [
         (f"{entry.title} · {entry.label_set.title}", name)
         for name, entry in services.models().items()
-        if entry.data.get("weights")
+        if entry.weights
     ]
     fresh = [(f"{spec.title} · untrained", UNTRAINED + name) for name, spec in zoo.SPECS.items()]
     return trained + fresh
@@ -93,7 +93,7 @@ def starts(services: Services) -> list[tuple[str, str]]:
 def start_menu(services: Services, chosen: str | None) -> dict[str, Any]:
     """Update of the menu: models come and go, and one that was promoted goes by its model's name."""
     served = services.models()
-    now = next((name for name, entry in served.items() if entry.data.get("alias_of") == chosen), chosen)
+    now = next((name for name, entry in served.items() if entry.alias_of == chosen), chosen)
     choices = starts(services)
     return gr.update(choices=choices) if now == chosen else gr.update(choices=choices, value=now)
 
@@ -151,7 +151,7 @@ def start_of(services: Services, settings: dict[str, Any]) -> str | None:
     if not parent:
         return UNTRAINED + settings["model"]
     served = services.models()
-    return next((n for n, e in served.items() if parent in (n, e.data.get("alias_of"))), None)
+    return next((n for n, e in served.items() if parent in (n, e.alias_of)), None)
 
 
 def learning_ids(dataset: Dataset) -> tuple[str, ...]:
@@ -209,8 +209,8 @@ def name_of(start: Start, dataset: Dataset) -> tuple[str, str]:
     """(title, name of the model) suggested for the result; a version trained here gets a further version."""
     entry = start.entry
     title = entry.title.partition(" (version ")[0] if entry else start.spec.title
-    if entry and entry.label_set.classes == dataset.label_set.classes and entry.data.get("model"):
-        return title, entry.data["model"]
+    if entry and entry.label_set.classes == dataset.label_set.classes and entry.model:
+        return title, entry.model
     return f"{title} on {dataset.label_set.title}"[:100], ""
 
 

@@ -20,7 +20,7 @@ from segdemo.data.datasets import Dataset
 from segdemo.errors import UserError
 from segdemo.runs.estimates import Estimate
 from segdemo.runs.policy import PolicyError, RunError
-from segdemo.runs.supervisor import Snapshot
+from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice

@@ -9,10 +9,12 @@ from typing import Any, TypeGuard
 from markupsafe import Markup
 
 from segdemo.runs.estimates import duration
-from segdemo.runs.supervisor import Runs, Snapshot
+from segdemo.runs.queue import Runs
+from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.run_chart import chart
 from segdemo.ui.markup import definitions, html, join
 from segdemo.ui.served import served
+from segdemo.zoo.scores import Scores
 from segdemo.zoo.versions import Version
 
 MOST_HISTORIES = 32
@@ -188,24 +190,25 @@ def result(run: Snapshot, version: Version | None, others: list[Version]) -> Mar
         version: it became, or None.
         others: all versions of that model, newest first.
     """
-    if not run.report or not run.report.get("after"):
+    if not run.report or not run.report.after:
         return Markup()
-    after, before = run.report["after"], run.report.get("before") or {}
+    after, before = run.report.after, run.report.before or Scores()
     rows = {
         "Mean IoU": "mean_iou",
         "Mean accuracy": "mean_accuracy",
         "Pixel accuracy": "pixel_accuracy",
     }.items()
-    lines = [_score(html("<b>{}</b>", title), before.get(key), after.get(key)) for title, key in rows]
-    earlier = before.get("class_iou") or {}
-    classes = (after.get("class_iou") or {}).items()
+    lines = [
+        _score(html("<b>{}</b>", title), getattr(before, key), getattr(after, key)) for title, key in rows
+    ]
+    earlier, classes = before.class_iou, after.class_iou.items()
     present = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
     lines += [_score(name, earlier.get(name), value) for name, value in present]
     absent = len(classes) - len(present)
-    what = f"On {after['images']:,} held-out photos" if after.get("images") else "On the held-out photos"
+    what = f"On {after.images:,} held-out photos" if after.images else "On the held-out photos"
     note = "There is no score before: it started from no model with these classes."
-    if parent := before.get("model"):
-        note = f"Before is {parent}, the model it started from."
+    if before.model:
+        note = f"Before is {before.model}, the model it started from."
     if absent:
         note += f" {absent} of the {len(classes)} classes are not in these photos."
     table = (
@@ -234,7 +237,7 @@ def _versions(version: Version | None, others: list[Version]) -> Markup:
         return Markup()
     rows = Markup()
     for other in others:
-        before, after = (_percent((scores or {}).get("mean_iou")) for scores in (other.before, other.after))
+        before, after = (_percent((scores or Scores()).mean_iou) for scores in (other.before, other.after))
         row = "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>"
         this, used = "this" if other.number == version.number else "", "in use" if other.current else ""
         rows += html(row, this, other.served_as, when(other.installed), before, after, used)
@@ -250,19 +253,19 @@ def _versions(version: Version | None, others: list[Version]) -> Markup:
 def origin(run: Snapshot) -> Markup:
     """HTML of where a run's model comes from: parent, data, code, settings."""
     lineage = run.lineage
-    settings = lineage.get("settings") or run.settings
-    digest = lineage.get("dataset_hash")
+    settings = lineage.settings or run.settings
+    digest = lineage.dataset_hash
     data = f"{settings.get('dataset', '')} in {settings.get('data', '')}"
     if digest:
         data += f", hash {digest[:12]}"
-    if lineage.get("dataset_changed"):
+    if lineage.dataset_changed:
         data += " (it changed while the run went on)"
     facts = [
         ("Run", run.id),
         ("Started", f"{when(run.created)}{f' by {run.user}' if run.user else ''}"),
         ("Parent", settings.get("start_from") or "none: untrained"),
         ("Dataset", data),
-        ("Code", lineage.get("code") or "known when it begins"),
+        ("Code", lineage.code or "known when it begins"),
         ("Folder", str(run.folder)),
     ]
     further = [
