@@ -100,7 +100,10 @@ class Events:
             "show_progress_on": progress_on,
             **options,
         }
-        return gr.on(triggers, **listener) if isinstance(triggers, list) else triggers(**listener)
+        bind: Callable[..., Dependency] = (
+            functools.partial(gr.on, triggers) if isinstance(triggers, list) else triggers
+        )
+        return bind(**listener)
 
 
 def sentence(error: Exception) -> str:

@@ -81,9 +81,9 @@ def photo_input(**kwargs: Any) -> gr.Image:
         if payload.url and payload.url.startswith("data:"):
             return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
         _refuse_unless_uploaded(payload, component)
-        return payload.path
+        return str(payload.path)
 
-    component.preprocess = raw_file  # type: ignore[method-assign, assignment]
+    component.preprocess = raw_file  # type: ignore[method-assign]
     return component
 
 

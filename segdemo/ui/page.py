@@ -45,9 +45,8 @@ HEAD = f"<style>\n{_FRAME}</style>\n"
 def build() -> gr.Blocks:
     """The Gradio app, ready to launch."""
     services = Services.start()
-    with gr.Blocks(
-        title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
-    ) as demo:
+    demo = gr.Blocks(title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True)
+    with demo:
         panel(html(HEADER, version=__version__))
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment") as tab:

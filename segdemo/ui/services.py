@@ -64,7 +64,7 @@ class Services:
         def tidy() -> None:
             for owner in (self.store, self.versions, self.runs):
                 try:
-                    owner.tidy()  # type: ignore[attr-defined]
+                    owner.tidy()
                 except (StoreError, OSError) as error:  # a full or locked disk must not keep the page away
                     logging.getLogger(__name__).warning("Not tidied up: %s", error)
 

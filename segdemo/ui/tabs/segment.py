@@ -273,7 +273,8 @@ class _Browser:
         return ids
 
     def _picked(self, event: Event) -> str:
-        return self._ids(event)[event[self.page] * PAGE + event.data.index]
+        index: int = event[self.page] * PAGE + event.data.index
+        return self._ids(event)[index]
 
     def _choice(self, event: Event, id_: str) -> Choice:
         title = event[self.dataset]

@@ -219,7 +219,8 @@ def _save_function(on_save: Callable[..., dict[str, Any]]) -> Callable[..., dict
     def save_mask(data: Any, request: gr.Request) -> dict[str, Any]:
         try:
             key, png, revision = _fields(data, key=str, png=str, revision=object)
-            return _call(on_save, request, key, _decode(png), revision)
+            answer: dict[str, Any] = _call(on_save, request, key, _decode(png), revision)
+            return answer
         except ValueError as error:
             return {"error": str(error)}
 

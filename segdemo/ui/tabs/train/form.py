@@ -149,7 +149,7 @@ def start_of(services: Services, settings: dict[str, Any]) -> str | None:
     """The choice of the start menu that a run's settings stand for, or None."""
     parent = settings.get("start_from")
     if not parent:
-        return UNTRAINED + settings["model"]
+        return f"{UNTRAINED}{settings['model']}"
     served = services.models()
     return next((n for n, e in served.items() if parent in (n, e.alias_of)), None)
 
@@ -300,9 +300,9 @@ def wish(
     """
     place, dataset = Start.of(start), open_source(services, source)
     suggested, name = (base.title, base.name) if base else name_of(place, dataset)
-    given = " ".join((title or "").split()) or suggested
+    typed = " ".join((title or "").split())
     run_settings = settings(place, dataset, checked(values), base.settings if base else None)
-    return run_settings, given, name if given == suggested else ""
+    return run_settings, typed or suggested, name if typed in ("", suggested) else ""
 
 
 # What each number of the form is called.

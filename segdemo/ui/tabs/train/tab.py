@@ -293,7 +293,7 @@ class TrainTab(Layout):
         chosen = event[self.chosen] or (event[self.remembered] or {}).get("run")
         if chosen not in ids:
             active = [run.id for run in runs if not run.ended]
-            chosen = (active[-1:] or ids[:1] or [None])[0]
+            chosen = next(iter([*active[-1:], *ids]), None)
         estimate, estimated = self._estimated(event)
         pieces = {
             self.chosen: chosen,
@@ -419,7 +419,7 @@ class TrainTab(Layout):
 def user_of(request: gr.Request | None) -> str:
     """Who is signed in: by Gradio's own login or with a Hugging Face account; "" for nobody."""
     if name := getattr(request, "username", None):
-        return name
+        return str(name)
     session = getattr(getattr(request, "request", None), "scope", {}).get("session") or {}
     info = (session.get("oauth_info") or {}).get("userinfo") or {}
-    return info.get("preferred_username") or ""
+    return str(info.get("preferred_username") or "")
