@@ -30,7 +30,7 @@ _WANTED: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    dict: "an object",
+    dict[str, Any]: "an object",
 }
 _CHECKS = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 

@@ -4,8 +4,10 @@ Gradio lets every site call an app that is not on localhost with its visitors' c
 makes is that of a stranger: its cookies are left out, so it may do what anybody may, and nothing else.
 """
 
+import hashlib
 import hmac
 import math
+import secrets
 from collections.abc import Callable
 from contextvars import ContextVar
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,6 +41,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
 }
+VISIT = "segdemo-visit"  # the cookie that tells browsers apart
 MOST_BODY = (
     300 * 2**20
 )  # bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
@@ -61,6 +65,8 @@ class Guard:
             return
         _caller.set((scope.get("client") or ("", 0))[0])
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
+        opened = scope["method"] == "GET" and scope["path"] in ("", "/")
+        new_visit = opened and f"{VISIT}=" not in headers.get("cookie", "")
         if _from_another_site(headers):
             scope = {**scope, "headers": [(n, v) for n, v in scope["headers"] if n != b"cookie"]}
 
@@ -71,6 +77,10 @@ class Guard:
                     told.setdefault(name, value)
                 if secure:
                     told.setdefault("Strict-Transport-Security", "max-age=31536000")
+                if new_visit and message["status"] == 200:
+                    told.append(
+                        "Set-Cookie", f"{VISIT}={secrets.token_urlsafe(24)}; Path=/; Max-Age=31536000"
+                    )
                 message["headers"] = [
                     (name, _kept_at_home(value, secure) if name == b"set-cookie" else value)
                     for name, value in message["headers"]
@@ -105,6 +115,23 @@ def _kept_at_home(cookie: bytes, secure: bool) -> bytes:
     if not any(part.startswith("samesite=") for part in lower):
         parts.append("SameSite=None" if secure else "SameSite=Lax")
     return "; ".join(parts).encode("latin-1")
+
+
+def person(request: Request | None) -> str:
+    """Who a request comes from: the name somebody signed in with, else a mark of the browser that tells nothing of it.
+
+    Args:
+        request: as the canvas's server functions get it; None gives "".
+    """
+    if request is None:
+        return ""
+    names = (f"access-token-{request.app.cookie_id}", f"access-token-unsecure-{request.app.cookie_id}")
+    signed_in = (request.app.tokens.get(request.cookies.get(name)) for name in names)
+    if name := next(filter(None, signed_in), None):
+        return str(name)
+    # Where cookies are blocked, as in a frame of another site, the address has to do.
+    mark = request.cookies.get(VISIT) or f"{_caller.get()} {request.headers.get('user-agent', '')}"
+    return f"visit-{hashlib.sha256(mark.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool]:

@@ -2,13 +2,11 @@
 
 import io
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from drawn import SHAPES, save_mask, save_photo, scene
 from PIL import Image
-from starlette.requests import Request
 from tiny import bright, write_model
 
 from segdemo import zoo
@@ -23,7 +21,7 @@ from segdemo.ui.components.label_table import distinct_colors, first_table, from
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate import desk as annotate_desk
-from segdemo.ui.tabs.annotate.desk import Desk, Entropies, author_of, lookup, some
+from segdemo.ui.tabs.annotate.desk import Desk, Entropies, lookup, some
 from segdemo.zoo import served
 
 SHADES = LabelSet("shades", "Shades", ("nothing", "Light"), ((0, 0, 0), (250, 200, 0)))
@@ -437,24 +435,3 @@ def test_nothing_is_made_of_an_archive_without_anything_usable(desk, tmp_path):
     for name in (None, desk.create("Streets", "voc")):
         with pytest.raises(ExchangeError, match="not a ZIP file"):
             desk.import_archive(path, name)
-
-
-def test_who_saves_is_told_apart_by_name_or_visit():
-    signed_in = SimpleNamespace(username="ann", session_hash="s1")
-    visits = [author_of(SimpleNamespace(username=None, session_hash=name)) for name in ("s1", "s2", "s1")]
-    assert author_of(signed_in) == "ann"
-    assert visits[0] == visits[2] != visits[1]
-    assert "s1" not in visits[0]
-    assert author_of(None) == ""
-
-
-def test_who_saves_is_told_apart_by_the_bare_request_that_a_component_gets():
-    def author(cookie="", host="10.0.0.1", browser="a"):
-        app = SimpleNamespace(cookie_id="c", tokens={"secret": "ann"})
-        headers = [(b"cookie", cookie.encode()), (b"user-agent", browser.encode())]
-        return author_of(Request({"type": "http", "app": app, "client": (host, 1), "headers": headers}))
-
-    assert author("access-token-c=secret") == author("access-token-unsecure-c=secret") == "ann"
-    assert author() == author("access-token-c=wrong") == author("access-token-other=secret")
-    assert len({author(), author(host="10.0.0.2"), author(browser="b"), "ann"}) == 4
-    assert "10.0.0.1" not in author()

@@ -6,11 +6,12 @@ import json
 import threading
 import urllib.parse
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from serving import served_app
 
-from segdemo.ui.guard import HEADERS, password_check
+from segdemo.ui.guard import HEADERS, password_check, person
 
 
 def ask(url, method, path, body=None, **headers):
@@ -110,6 +111,30 @@ class _Constant:
 
     def get(self):
         return self._value
+
+
+def test_each_browser_gets_a_mark_of_its_own_once(open_page):
+    marks = [cookies(ask(open_page, "GET", "/")[1]) for _ in range(2)]
+    (one,), (two,) = marks
+    assert one.startswith("segdemo-visit=") and "httponly" in one.lower() and "samesite=lax" in one.lower()
+    assert one.partition(";")[0] != two.partition(";")[0]
+    assert not cookies(ask(open_page, "GET", "/", Cookie=one.partition(";")[0])[1])
+
+
+def test_who_saves_is_told_apart_by_name_or_browser():
+    app = SimpleNamespace(cookie_id="c", tokens={"t": "ann"})
+
+    def told(**cookies):
+        return person(
+            SimpleNamespace(app=app, headers={}, cookies={k.replace("_", "-"): v for k, v in cookies.items()})
+        )
+
+    assert told(access_token_c="t") == told(access_token_unsecure_c="t", segdemo_visit="x") == "ann"
+    visits = [told(segdemo_visit=mark) for mark in ("one", "two", "one")]
+    assert visits[0] == visits[2] != visits[1]
+    assert "one" not in visits[0]
+    assert told(access_token_c="forged") == told() != visits[0]
+    assert person(None) == ""
 
 
 def test_browsers_are_told_what_to_refuse(open_page):

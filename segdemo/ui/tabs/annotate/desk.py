@@ -1,7 +1,6 @@
 """What the Annotate tab does, apart from its looks: photos into collections, masks out of models and archives."""
 
 import contextlib
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,6 @@ import gradio as gr
 import numpy as np
 from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder
-from starlette.requests import Request
 
 from segdemo import zoo
 from segdemo.annotations.collection import Collection, ConflictError
@@ -28,29 +26,12 @@ from segdemo.data.formats import Account, export_zip
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
 from segdemo.ui.components.label_table import from_table, to_table
+from segdemo.ui.guard import person
 from segdemo.ui.photos import shown_as_it_is
 from segdemo.ui.services import Services
 
 RANKING_SECONDS = 10  # how long one "next photo" may look at photos nobody has looked at yet
 NAMED = 5  # files listed by name in one sentence
-
-
-def author_of(request: gr.Request | Request | None) -> str:
-    """Who saves: the name somebody signed in with, else a mark of the visit that tells nothing else of it.
-
-    Functions of components get the bare request of the web server from Gradio, which knows no session: there the visit
-    is an address and a browser.
-    """
-    if request is None:
-        return ""
-    if isinstance(request, Request):
-        app, cookies = request.app, request.cookies
-        tokens = (cookies.get(f"access-token-{kind}{app.cookie_id}") for kind in ("", "unsecure-"))
-        name = next((app.tokens[token] for token in tokens if token in app.tokens), None)
-        visit = f"{request.client and request.client.host} {request.headers.get('user-agent')}"
-    else:
-        name, visit = request.username, str(request.session_hash)
-    return name or f"visit-{hashlib.sha256(visit.encode()).hexdigest()[:16]}"
 
 
 class Desk:
@@ -205,7 +186,8 @@ class Desk:
         model = None if photo.revision else self._begun.get(key)
         try:
             meta = {"model": model} if model else None
-            number = collection.save(id_, label_map, base_revision or 0, meta, author_of(request))
+            author = person(request)  # type: ignore[arg-type]  # functions of components get the bare one
+            number = collection.save(id_, label_map, base_revision or 0, meta, author)
         except ConflictError as error:
             return {"conflict": str(error), "revision": error.current}
         return {"revision": number, "message": f"Saved as revision {number}."}
