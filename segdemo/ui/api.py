@@ -1,23 +1,26 @@
 """The HTTP API: ``/segment`` and ``/models``, for ``gradio_client`` and curl."""
 
+from typing import Any
+
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from segdemo import zoo
 from segdemo.core import label_maps
 from segdemo.core.photos import IntakeError
-from segdemo.inference.predict import DamagedModelError
+from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
+from segdemo.ui.services import Services
 
 
-def build(services):
+def build(services: Services) -> None:
     """Add the endpoints to the Blocks being built; their components are not shown."""
     image = photo_input(visible=False)
     model = gr.Textbox(visible=False)
     call = gr.Button(visible=False)  # an endpoint hangs on an event
     label_map, facts, models = gr.File(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)
 
-    def segment(image: str, model: str):
+    def segment(image: str, model: str) -> tuple[str, dict[str, Any]]:
         """Segment a photo.
 
         Args:
@@ -27,14 +30,11 @@ def build(services):
         Returns:
             The label map, a palettized PNG of the photo's size, and what is in it.
         """
-        try:
-            if not image:
-                raise IntakeError("There is no photo: send one as `image`.")
-            entry = zoo.served_model(model)
-            photo = services.photos.read(image)
-            prediction = services.predict(model, photo)
-        except (IntakeError, zoo.UnknownModelError, DamagedModelError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        if not image:
+            raise IntakeError("There is no photo: send one as `image`.")
+        entry = zoo.served_model(model)
+        photo = services.photos.read(image)
+        prediction = services.predict(model, photo)
         png = label_maps.encode_png(prediction.label_map, entry.label_set)
         return save_bytes_to_cache(png, "label_map.png", label_map.GRADIO_CACHE), {
             "model": model,
@@ -45,18 +45,15 @@ def build(services):
             "classes": label_maps.class_table(prediction.label_map, entry.label_set),
         }
 
+    def list_models() -> list[dict[str, Any]]:
+        return [entry.to_json() for entry in zoo.served_models().values()]
+
     call.click(
-        segment,
+        endpoint(segment),
         [image, model],
         [label_map, facts],
         api_name="segment",
         concurrency_limit=2,
         concurrency_id="predict",
     )
-    call.click(
-        lambda: [entry.to_json() for entry in zoo.served_models().values()],
-        None,
-        models,
-        api_name="models",
-        queue=False,
-    )
+    call.click(endpoint(list_models), None, models, api_name="models", queue=False)

@@ -128,7 +128,7 @@ def person(request: Request | None) -> str:
     names = (f"access-token-{request.app.cookie_id}", f"access-token-unsecure-{request.app.cookie_id}")
     signed_in = (request.app.tokens.get(request.cookies.get(name)) for name in names)
     if name := next(filter(None, signed_in), None):
-        return name
+        return str(name)
     # Where cookies are blocked, as in a frame of another site, the address has to do.
     mark = request.cookies.get(VISIT) or f"{_caller.get()} {request.headers.get('user-agent', '')}"
     return f"visit-{hashlib.sha256(mark.encode('utf-8', 'replace')).hexdigest()[:16]}"

@@ -1,15 +1,18 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio import processing_utils
 
 from segdemo.ui.markup import html, join
-from segdemo.ui.photos import built_in_paths
+from segdemo.ui.photos import BuiltInPhoto, built_in_paths
+
+Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
 
 
-def notice(*sentences, alert=False):
+def notice(*sentences: object, alert: bool = False) -> dict[str, Any]:
     """The update of a ``gr.HTML`` that shows it with plain sentences, one a line.
 
     Args:
@@ -20,31 +23,35 @@ def notice(*sentences, alert=False):
     return gr.update(value=html('<p role="{}">{}</p>', role, join(sentences, "<br>")), visible=True)
 
 
-def only_uploads(component):
-    """Let a component that takes files take nothing but files that a browser uploaded here.
+def button(text: str, elem_id: str | None = None, **kwargs: Any) -> gr.Button:
+    """A small button; ``kwargs`` are those of ``gr.Button``."""
+    return gr.Button(text, size="sm", elem_id=elem_id, **kwargs)
+
+
+def upload(label: str, elem_id: str, **kwargs: Any) -> gr.File:
+    """A place to drop files, that takes nothing but files that a browser uploaded here.
 
     Gradio checks the paths that come from a browser only where the browser says that they are files
     (``meta._type``), so any path of this machine could be named. What was not uploaded is answered alike, whether it
     is there or not.
 
     Args:
-        component: a ``gr.File``; its ``preprocess`` is changed, see ``photo_input`` for why.
-
-    Returns:
-        The component.
+        label, elem_id: of the component, a ``gr.File``; its ``preprocess`` is changed, see ``photo_input`` for why.
+        **kwargs: further ones.
     """
+    component = gr.File(label=label, height=160, elem_id=elem_id, **kwargs)
     preprocess = component.preprocess
 
-    def checked(payload):
+    def checked(payload: Any) -> Any:
         for file in getattr(payload, "root", None) or [payload]:
             _refuse_unless_uploaded(file, component)
         return preprocess(payload)
 
-    component.preprocess = checked
+    component.preprocess = checked  # type: ignore[method-assign]
     return component
 
 
-def _refuse_unless_uploaded(file, component):
+def _refuse_unless_uploaded(file: Any, component: gr.File | gr.Image) -> None:
     if file is None:
         return
     try:
@@ -55,7 +62,7 @@ def _refuse_unless_uploaded(file, component):
         raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
 
 
-def photo_input(**kwargs):
+def photo_input(**kwargs: Any) -> gr.Image:
     """A ``gr.Image`` that gives the path of the raw file: upload, drop, paste or webcam.
 
     Gradio opens and converts the file itself, and answers one it cannot open with an internal error; here
@@ -67,30 +74,30 @@ def photo_input(**kwargs):
     """
     component = gr.Image(type="filepath", image_mode=None, **kwargs)
 
-    def raw_file(payload):
+    def raw_file(payload: Any) -> str | None:
         """FileData or data URL to a path, or None."""
         if payload is None:
             return None
         if payload.url and payload.url.startswith("data:"):
             return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
         _refuse_unless_uploaded(payload, component)
-        return payload.path
+        return str(payload.path)
 
-    component.preprocess = raw_file
+    component.preprocess = raw_file  # type: ignore[method-assign]
     return component
 
 
-def unchecked(menu):
+def unchecked(menu: Menu) -> Menu:
     """A Radio or Dropdown whose choices change while pages are open; whoever uses its value looks it up anyway.
 
     Gradio refuses a value that is not among the choices it remembers, which are those of the start after the
     server was started again.
     """
-    menu.preprocess = lambda value: value
+    menu.preprocess = lambda payload: payload  # type: ignore[method-assign]
     return menu
 
 
-def photo_picker(prefix=""):
+def photo_picker(prefix: str = "") -> tuple[dict[BuiltInPhoto, Path], gr.Dataset, gr.Image]:
     """The built-in photos as thumbnails, and below them a place for one's own.
 
     Args:

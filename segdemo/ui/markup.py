@@ -21,6 +21,11 @@ def join(parts: Iterable[Any], between: str = "") -> Markup:
     return Markup(between).join(parts)
 
 
+def definitions(pairs: Iterable[tuple[str, Any]]) -> Markup:
+    """The rows of a ``<dl>``."""
+    return join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in pairs)
+
+
 def panel(value: str = "", **kwargs: Any) -> gr.HTML:
     """A ``gr.HTML`` for what changes. Text that is not ``Markup`` is shown as text, so that a forgotten escape is seen.
 
@@ -29,6 +34,6 @@ def panel(value: str = "", **kwargs: Any) -> gr.HTML:
         **kwargs: of ``gr.HTML``.
     """
     component = gr.HTML(**kwargs)
-    component.postprocess = lambda shown: None if shown is None else str(escape(shown))
-    component.value = component.postprocess(value)
+    component.postprocess = lambda value: None if value is None else str(escape(value))  # type: ignore[method-assign]
+    component.value = str(escape(value))
     return component

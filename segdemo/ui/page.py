@@ -1,6 +1,7 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -63,12 +64,11 @@ _FRAME = (Path(__file__).parent / "page_frame.css").read_text("utf-8")
 HEAD = f"<style>\n{_FRAME}</style>\n"
 
 
-def build():
+def build() -> gr.Blocks:
     """The Gradio app, ready to launch."""
     services = Services.start()
-    with gr.Blocks(
-        title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
-    ) as demo:
+    demo = gr.Blocks(title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True)
+    with demo:
         panel(html(HEADER, version=__version__))
         with gr.Tabs() as tabs:
             page = Page(services, demo, tabs)
@@ -80,7 +80,7 @@ def build():
     return demo
 
 
-def launch_options():
+def launch_options() -> dict[str, Any]:
     """Arguments of ``demo.launch``: looks, limits, and room for long queues."""
     limits = Limits.from_env()
     return {
@@ -94,13 +94,14 @@ def launch_options():
     }
 
 
-def accounts(text):
+def accounts(text: str) -> list[tuple[str, str]] | None:
     """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
 
     Raises:
         UserError: something else.
     """
-    pairs = [tuple(part.strip().split(":", 1)) for part in text.split(",") if part.strip()]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+    parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
+    pairs = [(name, password) for name, _, password in parts]
+    if not all(name and password for name, password in pairs):
         raise UserError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
     return pairs or None

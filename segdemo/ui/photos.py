@@ -6,8 +6,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from segdemo.core.faithful import shown_alike
-from segdemo.core.photos import read_photo
+from segdemo.core.photos import Limits, read_photo
 
 CACHE_BYTES = 64_000_000  # one photo of 20 megapixels; the process has to stay small
 
@@ -35,8 +37,8 @@ BUILT_IN = (
 )
 
 
-def built_in_paths():
-    """The built-in photos that are installed: BuiltInPhoto to Path. Their packages are found, not imported."""
+def built_in_paths() -> dict[BuiltInPhoto, Path]:
+    """The built-in photos that are installed. Their packages are found, not imported."""
     paths = {}
     for photo in BUILT_IN:
         spec = importlib.util.find_spec(photo.package)
@@ -47,7 +49,7 @@ def built_in_paths():
     return paths
 
 
-def shown_as_it_is(path):
+def shown_as_it_is(path: str | Path) -> bool:
     """Whether browsers show the file just as ``photos`` reads it, so that it need not be encoded again.
 
     Call it on a file that ``photos`` has read: it looks at the header only.
@@ -58,11 +60,11 @@ def shown_as_it_is(path):
 class PhotoCache:
     """Decoded photos by path and modification time, the last used ones, up to a number of bytes."""
 
-    def __init__(self, limits, capacity=CACHE_BYTES):
-        self._limits, self._capacity = limits, capacity
-        self._photos, self._lock = OrderedDict(), threading.Lock()
+    def __init__(self, limits: Limits, capacity: int = CACHE_BYTES):
+        self._limits, self._capacity, self._lock = limits, capacity, threading.Lock()
+        self._photos: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
 
-    def read(self, path):
+    def read(self, path: str | Path) -> np.ndarray:
         """The photo as uint8 (H, W, 3), not to be written to. Raises ``photos.IntakeError``."""
         path = Path(path)
         key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)

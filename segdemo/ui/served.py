@@ -1,15 +1,16 @@
 """Files as the page gets them: from Gradio's cache, wherever on the machine they are."""
 
 from pathlib import Path
+from typing import Any
 
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder
 
-_copies = {}  # (path, time of change) -> its copy that Gradio serves
+_copies: dict[tuple[str, int], Path] = {}  # (path, time of change) -> its copy that Gradio serves
 
 
-def served(path):
+def served(path: str | Path) -> dict[str, Any]:
     """A file as a component's value shows it: the dictionary of a ``FileData``.
 
     Gradio serves files of the working directory and of its cache only; packages, datasets and the state root may be
@@ -27,13 +28,13 @@ def served(path):
     return _file_data(copy, path.name)
 
 
-def served_bytes(data, name):
+def served_bytes(data: bytes, name: str) -> dict[str, Any]:
     """The same of a file that is not on disk: ``data``, bytes, under ``name``."""
     copy = Path(save_bytes_to_cache(data, name, get_upload_folder()))
     return _file_data(copy, copy.name)
 
 
-def _file_data(copy, name):
+def _file_data(copy: Path, name: str) -> dict[str, Any]:
     # Gradio finds FileData anywhere inside a value, registers the file for `delete_cache`, and adds a URL that
     # respects a root path.
     return FileData(path=str(copy), orig_name=name).model_dump()

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock, Thread
 
+import numpy as np
+from markupsafe import Markup
+
 from segdemo import zoo
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core import settings
 from segdemo.core.files import StoreError
 from segdemo.core.photos import Limits
 from segdemo.data import sources
-from segdemo.inference.predict import PASSES, PredictorCache
+from segdemo.data.datasets import Dataset
+from segdemo.inference.predict import PASSES, Prediction, PredictorCache
 from segdemo.runs.queue import Runs
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
@@ -22,31 +26,45 @@ from segdemo.zoo.versions import ModelStore
 
 @dataclass
 class Services:
-    """One for each process, made by ``app.py``."""
+    """One for each process, made by ``app.py``.
+
+    Attributes:
+        limits: of photos.
+        photos: those decoded last.
+        predictors: the models loaded.
+        store: the annotations.
+        versions: those of the models trained here.
+        runs: the trainings.
+    """
 
     limits: Limits
     photos: PhotoCache
     predictors: PredictorCache = field(default_factory=PredictorCache)
-    _times: dict = field(default_factory=dict)
+    _times: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
+    def __post_init__(self) -> None:
+        self.store = AnnotationStore()
+        self.versions = ModelStore()
+        self.runs = Runs(models=self.versions)
+
     @classmethod
-    def start(cls):
+    def start(cls) -> "Services":
         """Services with the limits of the environment."""
         limits = Limits.from_env()
         return cls(limits, PhotoCache(limits))
 
-    def look_after(self):
+    def look_after(self) -> Thread:
         """Once in each process: keep the queue of runs going, and clear away what is old or half done.
 
         Returns:
             The thread that clears away.
         """
 
-        def tidy():
-            for kept in (self.store, self.versions, self.runs):
+        def tidy() -> None:
+            for owner in (self.store, self.versions, self.runs):
                 try:
-                    kept.tidy()
+                    owner.tidy()
                 except (StoreError, OSError) as error:  # a full or locked disk must not keep the page away
                     logging.getLogger(__name__).warning("Not tidied up: %s", error)
 
@@ -55,39 +73,24 @@ class Services:
         thread.start()
         return thread
 
-    @cached_property
-    def store(self):
-        """The annotations."""
-        return AnnotationStore()
-
-    @cached_property
-    def versions(self):
-        """The versions of the models trained here."""
-        return ModelStore()
-
-    @cached_property
-    def runs(self):
-        """The trainings."""
-        return Runs(models=self.versions)
-
-    def models(self):
+    def models(self) -> dict[str, zoo.ModelEntry]:
         """What menus of models offer: name to ``zoo.ModelEntry``; a promoted version by its model's name only."""
         served = zoo.served_models()
         hidden = {entry.alias_of for entry in served.values()}
         return {name: entry for name, entry in served.items() if name not in hidden}
 
-    def choices(self):
+    def choices(self) -> list[tuple[str, str]]:
         """``models`` as (title, name) of a Radio or Dropdown."""
         return [(entry.title, name) for name, entry in self.models().items()]
 
     @cached_property
-    def datasets(self):
-        """The datasets below ``SEGDEMO_DATA``: title to ``datasets.Dataset``."""
-        found = sources.find_datasets(settings.data_dir())
-        return {f"{dataset.label_set.title} ({dataset.root.name})": dataset for dataset in found}
+    def datasets(self) -> dict[str, Dataset]:
+        """The datasets below ``SEGDEMO_DATA``, by title."""
+        datasets = sources.find_datasets(settings.data_dir())
+        return {f"{dataset.label_set.title} ({dataset.root.name})": dataset for dataset in datasets}
 
-    def predict(self, model, photo, passes="once"):
-        """Segment a photo uint8 (H, W, 3): a ``predict.Prediction``. Its time counts for the model's card.
+    def predict(self, model: str, photo: np.ndarray, passes: str = "once") -> Prediction:
+        """Segment a photo uint8 (H, W, 3). Its time counts for the model's card.
 
         Args:
             model: a served model.
@@ -99,8 +102,8 @@ class Services:
             self._times.setdefault((model, passes), deque(maxlen=9)).append(prediction.milliseconds)
         return prediction
 
-    def card(self, model, passes="once"):
-        """``Markup``: one line on a served model, what it knows, its score, size and speed on this machine."""
+    def card(self, model: str, passes: str = "once") -> Markup:
+        """One line on a served model, what it knows, its score, size and speed on this machine."""
         entry = zoo.served_model(model)
         parts = [entry.knows or ", ".join(entry.label_set.classes)]
         if (metrics := entry.metrics) and metrics.mean_iou is not None:

@@ -24,7 +24,7 @@ from segdemo.ui.components.run_chart import chart
 from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
-from segdemo.ui.tabs.segment import Shown
+from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.tab import Twins, user_of
@@ -115,11 +115,11 @@ def test_a_promoted_version_goes_by_its_models_name_only(services, tmp_path):
     assert train_form.start_menu(services, "cats@2")["value"] == "cats"
     assert "value" not in train_form.start_menu(services, "cats@1")
     assert train_form.start_of(services, {"model": "unet", "start_from": "cats@2"}) == "cats"
-    shown = Shown(*"abcd")
-    menus = shown.menus(services, "cats@2", "gone")
+    segment = SegmentTab(*"abcd")
+    menus = segment.menus(services, "cats@2", "gone")
     assert menus["b"]["value"] == "cats"
     assert menus["c"]["value"] == "none"
-    assert "value" not in shown.menus(services, "unet", "none")["b"]
+    assert "value" not in segment.menus(services, "unet", "none")["b"]
 
 
 @pytest.mark.parametrize("start", ["deeplabv3", "unet", *(f"untrained:{name}" for name in zoo.SPECS)])
@@ -219,7 +219,7 @@ def test_a_clone_keeps_what_the_form_does_not_show(services):
     assert train_form.start_of(services, {**settings, "start_from": ""}) == "untrained:unet"
     values = train_form.of_run(settings, zoo.spec("unet"))
     assert (values["epochs"], values["early_stopping"], values["size"]) == (7, 0, 256)
-    base = {"settings": settings, "title": "Mine", "name": "mine-2"}
+    base = train_form.Original(settings, "Mine", "mine-2")
     found, title, name = train_form.wish(services, "unet", source, "", {**values, "epochs": 9}, base)
     assert (found["copy_paste"], found["epochs"], title, name) == (0.3, 9, "Mine", "mine-2")
     assert train_form.wish(services, "unet", source, "Other", values, base)[2] == ""

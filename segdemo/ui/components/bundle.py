@@ -7,6 +7,7 @@ so here each module becomes a function of its own that returns what it exports; 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 _COMMENT = re.compile(r"^\s*//.*\n", re.MULTILINE)  # whole lines of it: browsers need not load them
 _IMPORT = re.compile(r'^import\s*\{([^{}]*)\}\s*from\s*"(\.{1,2}/[^"\n]+\.js)";$', re.MULTILINE)
@@ -15,13 +16,14 @@ _LISTED = re.compile(r"^export\s*\{([^{}]*)\};$", re.MULTILINE)
 _OTHER = re.compile(r"^[ \t]*(?:import|export)\b.*|\bimport\s*[(.].*", re.MULTILINE)
 _NAME = re.compile(r"([\w$]+)(?:\s+as\s+([\w$]+))?")
 _PREFIX = "$module"
+Modules = dict[Path, tuple[int, dict[str, str]]]  # path -> (number, its exports), each after those it imports
 
 
 class BundleError(ValueError):
     """Modules that cannot become one script, told in a sentence."""
 
 
-def component_script(entry, **facts):
+def component_script(entry: str | Path, **facts: Any) -> str:
     """The ``js_on_load`` of a component.
 
     Args:
@@ -35,13 +37,13 @@ def component_script(entry, **facts):
     return _bundle(entry, "mount", f"element, {{ trigger, props, server, watch, ...{json.dumps(facts)} }}")
 
 
-def event_function(entry, **facts):
+def event_function(entry: str | Path, **facts: Any) -> str:
     """The ``js`` of an event: a function that calls the module's exported ``run(facts)``. Raises like the other."""
     return f"() => {{\n{_bundle(entry, 'run', json.dumps(facts))}}}"
 
 
-def _bundle(entry, function, arguments):
-    modules = {}  # path -> (number, its exports), each after those it imports
+def _bundle(entry: str | Path, function: str, arguments: str) -> str:
+    modules: Modules = {}
     parts = ["(() => {\n", '"use strict";\n']
     _add(Path(entry).resolve(), (), modules, parts)
     number, exports = modules[Path(entry).resolve()]
@@ -50,7 +52,7 @@ def _bundle(entry, function, arguments):
     return "".join([*parts, f"{_PREFIX}{number}.{function}({arguments});\n", "})();\n"])
 
 
-def _add(path, above, modules, parts):
+def _add(path: Path, above: tuple[Path, ...], modules: Modules, parts: list[str]) -> None:
     if path in modules:
         return
     if path in above:
@@ -64,7 +66,7 @@ def _add(path, above, modules, parts):
     if _PREFIX in code:
         raise BundleError(f"{path.name} uses the name {_PREFIX}, which is the bundle's own.")
 
-    def imported(match):
+    def imported(match: re.Match[str]) -> str:
         other = (path.parent / match[2]).resolve()
         _add(other, (*above, path), modules, parts)
         number, exports = modules[other]
@@ -88,9 +90,10 @@ def _add(path, above, modules, parts):
     parts.append(f"const {_PREFIX}{len(modules) - 1} = (() => {{\n{code}return {{ {returned} }};\n}})();\n")
 
 
-def _names(text, path):
+def _names(text: str, path: Path) -> list[tuple[str, str]]:
     """(name, name as) pairs of ``a, b as c``."""
-    found = [_NAME.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
-    if not all(found):
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    matches = [match for part in parts if (match := _NAME.fullmatch(part))]
+    if len(matches) < len(parts):
         raise BundleError(f"{path.name} has a list of names that the bundle does not know: {text.strip()}")
-    return [(match[1], match[2] or match[1]) for match in found]
+    return [(match[1], match[2] or match[1]) for match in matches]

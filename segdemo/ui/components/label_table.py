@@ -1,7 +1,9 @@
 """The table in which a visitor writes a label set: names, colours, which class is the background."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -16,7 +18,7 @@ _LIGHTNESS = (0.5, 0.88)  # darker ones look like the background, lighter ones l
 _CHROMA = 0.06  # greys are for the photo
 
 
-def label_table(value=None, **kwargs):
+def label_table(value: Any = None, **kwargs: Any) -> gr.HTML:
     """The component; as an input or output of events it is what ``to_table`` returns."""
     here = Path(__file__)
     colors = [_hex(color) for color in distinct_colors()]
@@ -30,7 +32,7 @@ def label_table(value=None, **kwargs):
     )
 
 
-def first_table():
+def first_table() -> dict[str, Any]:
     """What a visitor starts from: a background, and two classes to be named."""
     red, green = distinct_colors()[:2]
     return {
@@ -44,7 +46,7 @@ def first_table():
     }
 
 
-def to_table(label_set):
+def to_table(label_set: LabelSet) -> dict[str, Any]:
     """A label set as the table's value; its classes can be renamed and recoloured but not taken away."""
     return {
         "rows": [
@@ -56,7 +58,7 @@ def to_table(label_set):
     }
 
 
-def from_table(table, name, title):
+def from_table(table: Any, name: str, title: str) -> LabelSet:
     """The LabelSet somebody wrote.
 
     Args:
@@ -69,7 +71,7 @@ def from_table(table, name, title):
     try:
         rows = [(" ".join(str(row["name"]).split()), str(row["color"])) for row in table["rows"]]
         background = table["background"]
-        colors = tuple(tuple(bytes.fromhex(color.removeprefix("#"))) for _, color in rows)
+        colors: tuple[Any, ...] = tuple(tuple(bytes.fromhex(color.removeprefix("#"))) for _, color in rows)
         if background is not None and not isinstance(background, int):
             raise TypeError
     except (KeyError, TypeError, ValueError):
@@ -81,7 +83,7 @@ def from_table(table, name, title):
 
 
 @cache
-def distinct_colors(count=MAX_CLASSES):
+def distinct_colors(count: int = MAX_CLASSES) -> tuple[tuple[int, ...], ...]:
     """Colours for classes: each as far as possible from black, white, void and all before it.
 
     Distances are measured in Oklab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), in which
@@ -109,7 +111,7 @@ def distinct_colors(count=MAX_CLASSES):
     return tuple(chosen)
 
 
-def _oklab(colors):
+def _oklab(colors: np.ndarray) -> np.ndarray:
     """uint8 (N, 3) sRGB to float (N, 3) Oklab."""
     c = np.asarray(colors) / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
@@ -118,12 +120,13 @@ def _oklab(colors):
         [0.5363325363, 0.6806995451, 0.2817188376],
         [0.0514459929, 0.1073969566, 0.6299787005],
     ]
-    return np.cbrt(lms) @ [
+    lab: np.ndarray = np.cbrt(lms) @ [
         [0.2104542553, 1.9779984951, 0.0259040371],
         [0.7936177850, -2.4285922050, 0.7827717662],
         [-0.0040720468, 0.4505937099, -0.8086757660],
     ]
+    return lab
 
 
-def _hex(color):
+def _hex(color: Sequence[int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)

@@ -2,10 +2,13 @@
 
 import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
+from segdemo.annotations.collection import Collection, Page
 from segdemo.core.label_maps import MaskError
+from segdemo.core.labels import LabelSet
 from segdemo.core.photos import IntakeError
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served
@@ -22,7 +25,7 @@ WHICH = {
 SORTS = [("Newest first", "created"), ("Last changed first", "updated"), ("By name", "source")]
 
 
-def photo_list(**kwargs):
+def photo_list(**kwargs: Any) -> gr.HTML:
     """The component. Its value is what ``listing`` returns; its event ``pick`` carries the photo's ``id``."""
     here = Path(__file__)
     return gr.HTML(
@@ -35,12 +38,12 @@ def photo_list(**kwargs):
     )
 
 
-def listing(collection, found, current=None):
+def listing(collection: Collection, page: Page, current: str | None = None) -> dict[str, Any]:
     """The component's value.
 
     Args:
-        collection: a ``collection.Collection``.
-        found: a ``collection.Page`` of its photos.
+        collection: whose photos they are.
+        page: of its photos.
         current: id of the photo that is open, or None.
     """
     photos = [
@@ -50,23 +53,23 @@ def listing(collection, found, current=None):
             "labelled": bool(photo.revision),
             "thumbnail": _thumbnail(collection, photo.id),
         }
-        for photo in found.photos
+        for photo in page.photos
     ]
     return {"photos": photos, "current": current, "empty": "No photo fits: add some, or look for others."}
 
 
-def summary(found):
+def summary(page: Page) -> str:
     """Which part of how many photos is shown, as HTML."""
-    photos = "1 photo" if found.total == 1 else f"{found.total} photos"
-    return html.escape(f"{photos} · page {found.page} of {found.pages}" if found.pages > 1 else photos)
+    photos = "1 photo" if page.total == 1 else f"{page.total} photos"
+    return html.escape(f"{photos} · page {page.page} of {page.pages}" if page.pages > 1 else photos)
 
 
-def class_choices(label_set):
+def class_choices(label_set: LabelSet) -> list[tuple[str, int]]:
     """Choices of the class filter."""
     return [("any class", ANY_CLASS), *((name, i) for i, name in enumerate(label_set.classes))]
 
 
-def _thumbnail(collection, id_):
+def _thumbnail(collection: Collection, id_: str) -> dict[str, Any] | None:
     try:
         path = collection.thumbnail(id_)
     except (IntakeError, MaskError):

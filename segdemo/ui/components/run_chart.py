@@ -1,15 +1,19 @@
 """One chart of a run as SVG: a quantity while it learns and after each epoch, training and validation."""
 
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 CSS = Path(__file__).with_suffix(".css").read_text("utf-8")
 WIDTH, HEIGHT = 420, 230  # of the drawing's own units; it is scaled to the page
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 24
 TICKS = 5
+Points = Sequence[tuple[float, float]]  # (epochs, value)
 
 
-def chart(title, steps, training, validation, epochs, factor=1):
+def chart(
+    title: str, steps: Points, training: Points, validation: Points, epochs: int, factor: float = 1
+) -> str:
     """HTML of a chart with its legend.
 
     Args:
@@ -33,7 +37,7 @@ def chart(title, steps, training, validation, epochs, factor=1):
     low, high, ticks = _axis(values)
     last = max([epochs, 1, *(x for points in lines.values() for x, _ in points)])
 
-    def place(x, y):
+    def place(x: float, y: float) -> tuple[float, float]:
         across = LEFT + (WIDTH - LEFT - RIGHT) * x / last
         up = (min(max(y, low), high) - low) / (high - low)
         return round(across, 1), round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up, 1)
@@ -75,7 +79,7 @@ def chart(title, steps, training, validation, epochs, factor=1):
     )
 
 
-def _axis(values):
+def _axis(values: Iterable[float]) -> tuple[float, float, list[float]]:
     """(lowest, highest, ticks) of an axis. A few very high values, as in the first steps, are cut off."""
     ordered = sorted(values)
     low, high = ordered[0], ordered[min(len(ordered) - 1, math.ceil(0.98 * len(ordered)))]
@@ -90,10 +94,10 @@ def _axis(values):
     return low, high, [round(low + i * step, 10) for i in range(count + 1)]
 
 
-def _epoch_ticks(last):
+def _epoch_ticks(last: float) -> list[float]:
     step = next((n for n in (1, 2, 5, 10, 20, 25, 50, 100, 200) if last / n <= 8), 500)
     return [step * i for i in range(int(last // step) + 1)]
 
 
-def _short(value):
+def _short(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -1,6 +1,7 @@
 """Pictures of the same photos after each epoch of a run, to scrub through."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -13,7 +14,7 @@ _HTML = """<figure class="ts" hidden>
   <button type="button" data-by="1" aria-label="Next epoch">&rsaquo;</button><output></output></div></figure>"""
 
 
-def run_samples(**kwargs):
+def run_samples(**kwargs: Any) -> gr.HTML:
     """The component; its value is what ``tabs.train.view.samples`` returns."""
     here = Path(__file__)
     return gr.HTML(

@@ -1,11 +1,12 @@
 """What brings a part of the page into sight after an event."""
 
 from pathlib import Path
+from typing import Any
 
 from segdemo.ui.components.bundle import event_function
 
 
-def scroll_to(selector, block="nearest", **options):
+def scroll_to(selector: str, block: str = "nearest", **options: Any) -> dict[str, Any]:
     """Arguments of an event listener that only scrolls.
 
     Args:

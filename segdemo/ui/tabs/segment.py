@@ -1,22 +1,30 @@
 """The Segment tab: pick a photo and a model, see the overlay at once, compare two models."""
 
+import functools
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import numpy as np
+from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.core import label_maps
-from segdemo.core.photos import IntakeError, read_photo
+from segdemo.core.labels import LabelSet
+from segdemo.core.photos import read_photo
 from segdemo.data import datasets
+from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.index import by_class
 from segdemo.data.pets import breed
-from segdemo.inference.predict import DamagedModelError
+from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
-from segdemo.ui.inputs import photo_picker, unchecked
+from segdemo.ui.events import Event, Events, Updates
+from segdemo.ui.inputs import button, photo_picker, unchecked
 from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import shown_as_it_is
+from segdemo.ui.services import Services
 
 FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
@@ -36,7 +44,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SegmentTab:
     """Components that other tabs listen to: what is looked at, with which models, and the wish to correct it."""
 
     choice: gr.State
@@ -44,42 +52,33 @@ class Shown:
     other: gr.Dropdown
     correct: gr.Button
 
-    def menus(self, services, model, other):
+    def menus(self, services: Services, model: str, other: str) -> Updates:
         """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
         served = services.models()
         names = {entry.alias_of or name: name for name, entry in served.items()}
 
-        def kept(chosen, otherwise):
-            return names.get(chosen, chosen if chosen in served else otherwise)
+        def menu(choices: list[tuple[str, str]], chosen: str) -> dict[str, Any]:
+            value = names.get(chosen, chosen if chosen in served else choices[0][1])
+            # Without the value if it stays, since the visitor may just be choosing another.
+            return gr.update(choices=choices) if value == chosen else gr.update(choices=choices, value=value)
 
         choices = services.choices()
         return {
-            self.model: _menu(choices, model, kept(model, choices[0][1])),
-            self.other: _menu([("nothing", NO_COMPARISON), *choices], other, kept(other, NO_COMPARISON)),
+            self.model: menu(choices, model),
+            self.other: menu([("nothing", NO_COMPARISON), *choices], other),
         }
 
 
-def _menu(choices, chosen, value):
-    # Without the value if it stays, since the visitor may just be choosing another.
-    return gr.update(choices=choices) if value == chosen else gr.update(choices=choices, value=value)
-
-
-def build(services, demo, tab):
-    """Add the tab to the Blocks being built; returns its ``Shown``.
-
-    Args:
-        services: the page's ``Services``.
-        demo: the Blocks.
-        tab: the ``gr.Tab`` it is in.
-    """
+def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
+    """Add what is in the tab to the Blocks ``demo``, which are being built."""
     models = services.choices()
-    start = FIRST_MODEL if FIRST_MODEL in dict(map(reversed, models)) else models[0][1]
+    start = FIRST_MODEL if FIRST_MODEL in services.models() else models[0][1]
 
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             built_in, photos, own_photo = photo_picker()
             first, path = next(iter(built_in.items()))
-            chosen = gr.State(Choice(str(path), first.name))
+            choice = gr.State(Choice(str(path), first.name))
             model = unchecked(gr.Radio(models, value=start, label="Model", elem_id="model"))
             card = panel(services.card(start), elem_classes="segdemo-card")
             other = unchecked(
@@ -97,7 +96,7 @@ def build(services, demo, tab):
                 info="More looks are averaged: a better mask for up to twice or six times the time.",
                 elem_id="passes",
             )
-            browser = _dataset_browser(services)
+            browser = _Browser(services) if services.datasets else None
         with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
             notice = panel(visible=False, elem_id="notice")
             with gr.Row():
@@ -107,68 +106,63 @@ def build(services, demo, tab):
                 with gr.Column(min_width=300, visible=False) as second_column:
                     second_title = panel(elem_classes="segdemo-title")
                     second = canvas.mask_canvas(elem_id="second-stage")
-            correct = gr.Button("Correct this mask", size="sm", elem_id="correct")
+            correct = button("Correct this mask", "correct")
 
-    def show(choice, model, other, passes):
-        """The canvases for a photo, or a sentence and what was there before."""
-        try:
-            photo = services.photos.read(choice.path)
-            payload = _payload(services, choice, photo, model, passes)
-            compared = None if other == NO_COMPARISON else _payload(services, choice, photo, other, passes)
-        except (IntakeError, datasets.DatasetError, zoo.UnknownModelError, DamagedModelError) as error:
-            sentence = html('<p role="alert">{}</p>', error)
-            return {notice: gr.update(value=sentence, visible=True)}
-        comparing = compared is not None
-        titles = {name: entry.title for name, entry in zoo.served_models().items()}
+    segment = SegmentTab(choice, model, other, correct)
+    outputs = [stage, title, second_column, second_title, second, card, notice]
+    looks = Events(notice, {choice, model, other, passes}, outputs, "predict", limit=2)
+    choices = Events(notice, {model, other}, [choice, model, other, notice], "segment")
+
+    def show(event: Event) -> Updates:
+        """The canvases for a photo; if there is an error they stay."""
+        photo = services.photos.read(event[choice].path)
+
+        def payload(name: str) -> dict[str, Any]:
+            return _payload(services, event[choice], photo, name, event[passes])
+
+        updates = {stage: payload(event[model]), card: services.card(event[model], event[passes])}
+        comparing = event[other] != NO_COMPARISON
+        if comparing:
+            updates |= {second: payload(event[other]), second_title: _title(event[other])}
         return {
-            stage: payload,
-            title: gr.update(value=html("<span>{}</span>", titles[model]), visible=comparing),
+            **updates,
+            title: gr.update(value=_title(event[model]), visible=comparing),
             second_column: gr.update(visible=comparing),
-            second_title: html("<span>{}</span>", titles[other]) if comparing else gr.skip(),
-            second: compared if comparing else gr.skip(),
-            card: services.card(model, passes),
-            notice: gr.update(visible=False),
         }
+
+    def pick(event: Event) -> Updates:
+        photo, path = list(built_in.items())[event[photos]]
+        return {choice: Choice(str(path), photo.name)}
+
+    def upload(event: Event) -> Updates:
+        path = event[own_photo]
+        return {choice: Choice(path, Path(path).name)} if path else {}
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
     # so the last choice wins and no answer overtakes a newer one.
-    gr.on(
-        [demo.load, chosen.change, model.change, other.change, passes.change],
-        show,
-        [chosen, model, other, passes],
-        [stage, title, second_column, second_title, second, card, notice],
-        trigger_mode="always_last",
-        api_visibility="private",
-        concurrency_limit=2,
-        concurrency_id="predict",
-        show_progress="hidden",
-    )
+    reasons = [demo.load, choice.change, model.change, other.change, passes.change]
+    looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
-    private = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
-
-    def pick(index):
-        photo, path = list(built_in.items())[index]
-        return Choice(str(path), photo.name)
-
-    def upload(path):
-        return Choice(path, Path(path).name) if path else gr.skip()
-
-    photos.click(pick, photos, chosen, **private)
-    own_photo.input(upload, own_photo, chosen, **private)
+    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos})
+    choices.on(own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo})
     if browser:
-        browser.connect(chosen)
-    shown = Shown(chosen, model, other, correct)
-    gr.on(  # there may be new models since the page was made
+        browser.connect(choice, notice)
+    choices.on(  # there may be new models since the page was made
         [demo.load, tab.select],
-        lambda model, other: shown.menus(services, model, other),
-        [model, other],
-        [model, other],
-        **private,
+        lambda event: segment.menus(services, event[model], event[other]),
+        quiet=True,
+        trigger_mode="always_last",
     )
-    return shown
+    return segment
 
 
-def _payload(services, choice, photo, model, passes):
+def _title(model: str) -> Markup:
+    return html("<span>{}</span>", zoo.served_model(model).title)
+
+
+def _payload(
+    services: Services, choice: Choice, photo: np.ndarray, model: str, passes: str
+) -> dict[str, Any]:
     """What the canvas shows of a photo and a model's prediction."""
     entry = zoo.served_model(model)
     prediction = services.predict(model, photo, passes)
@@ -193,20 +187,16 @@ def _payload(services, choice, photo, model, passes):
     )
 
 
-def nothing_found(label_map, entry):
+def nothing_found(label_map: np.ndarray, entry: zoo.ModelEntry) -> str | None:
     """A sentence for a label map that holds background only, else None."""
     label_set = entry.label_set
-    background = label_set.background
-    if background is None or any(
-        row["id"] != background
-        for row in label_maps.class_table(label_map, label_set)
-        if row["id"] is not None
-    ):
+    ids = {row["id"] for row in label_maps.class_table(label_map, label_set)} - {None}
+    if label_set.background is None or ids - {label_set.background}:
         return None
     return f"{entry.title} finds nothing it knows in this photo. It knows {_known(label_set)}."
 
 
-def unfamiliar(prediction, entry):
+def unfamiliar(prediction: Prediction, entry: zoo.ModelEntry) -> str | None:
     """A sentence for a photo that probably shows nothing the model knows, else None."""
     if not prediction.out_of_domain:
         return None
@@ -216,77 +206,28 @@ def unfamiliar(prediction, entry):
     )
 
 
-def _known(label_set):
-    known = [name for i, name in enumerate(label_set.classes) if i != label_set.background]
-    return ", ".join(known[:-1]) + f" and {known[-1]}" if len(known) > 1 else known[0]
+def _known(label_set: LabelSet) -> str:
+    *names, last = _objects(label_set)
+    return f"{', '.join(names)} and {last}" if names else last
 
 
-@dataclass
+def _objects(label_set: LabelSet) -> list[str]:
+    """The classes but the background."""
+    return [name for i, name in enumerate(label_set.classes) if i != label_set.background]
+
+
 class _Browser:
-    services: object
-    accordion: gr.Accordion
-    dataset: gr.Dropdown
-    class_name: gr.Dropdown
-    gallery: gr.Gallery
-    random: gr.Button
-    page: gr.State
-    more: gr.Button
+    """The photos of the datasets at hand: a class fills the gallery, a photo of it becomes the one segmented."""
 
-    def connect(self, chosen):
-        """Wire the components: a class fills the gallery, a photo of it becomes the one that is segmented."""
-        private = {"api_visibility": "private", "show_progress": "minimal"}
-        listing = [self.gallery, self.page]
-        self.dataset.change(
-            lambda title: gr.update(choices=_groups(self.services.datasets[title]), value="all"),
-            self.dataset,
-            self.class_name,
-            **private,
-        ).then(self._first_page, [self.dataset, self.class_name], listing, **private)
-        self.accordion.expand(self._first_page, [self.dataset, self.class_name], listing, **private)
-        self.class_name.input(self._first_page, [self.dataset, self.class_name], listing, **private)
-        self.more.click(self._next_page, [self.dataset, self.class_name, self.page], listing, **private)
-        self.random.click(self._random, [self.dataset, self.class_name], chosen, **private)
-
-        def pick(title, group, page, event: gr.SelectData):
-            return self._choice(title, _ids(self.services.datasets[title], group)[page * PAGE + event.index])
-
-        self.gallery.select(pick, [self.dataset, self.class_name, self.page], chosen, **private)
-
-    def _choice(self, title, id_):
-        path = self.services.datasets[title].sample(id_).image_path
-        return Choice(str(path), id_, title, id_)
-
-    def _random(self, title, group):
-        return self._choice(title, random.choice(_ids(self.services.datasets[title], group)))
-
-    def _first_page(self, title, group):
-        return self._thumbnails(title, group, 0), 0
-
-    def _next_page(self, title, group, page):
-        pages = -(-len(_ids(self.services.datasets[title], group)) // PAGE)
-        page = (page + 1) % pages
-        return self._thumbnails(title, group, page), page
-
-    def _thumbnails(self, title, group, page):
-        dataset = self.services.datasets[title]
-        ids = _ids(dataset, group)[page * PAGE : (page + 1) * PAGE]
-        paths = [dataset.sample(id_).image_path for id_ in ids]
-        return [read_photo(path, self.services.limits, draft_size=(THUMBNAIL, THUMBNAIL)) for path in paths]
-
-
-def _dataset_browser(services):
-    if not services.datasets:
-        return None
-    title, dataset = next(iter(services.datasets.items()))
-    with gr.Accordion("Dataset photos, with their true masks", open=False) as accordion:
-        browser = _Browser(
-            services,
-            accordion,
-            gr.Dropdown(list(services.datasets), value=title, label="Dataset", elem_id="dataset"),
-            gr.Dropdown(
+    def __init__(self, services: Services):
+        self.datasets, self.limits = services.datasets, services.limits
+        first, dataset = next(iter(self.datasets.items()))
+        with gr.Accordion("Dataset photos, with their true masks", open=False) as self.accordion:
+            self.dataset = gr.Dropdown(list(self.datasets), value=first, label="Dataset", elem_id="dataset")
+            self.group = gr.Dropdown(
                 _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
-            ),
-            gr.Gallery(
+            )
+            self.gallery = gr.Gallery(
                 label="Photos",
                 columns=4,
                 height="auto",
@@ -296,26 +237,67 @@ def _dataset_browser(services):
                 show_label=False,
                 elem_classes="segdemo-thumbnails",
                 elem_id="dataset-photos",
-            ),
-            gr.Button("Random photo", variant="primary", size="sm", elem_id="dataset-random"),
-            gr.State(0),
-            gr.Button("More photos", size="sm", elem_id="dataset-more"),
-        )
-    return browser
+            )
+            self.random = button("Random photo", "dataset-random", variant="primary")
+            self.page = gr.State(0)
+            self.more = button("More photos", "dataset-more")
+
+    def connect(self, choice: gr.State, notice: gr.HTML) -> None:
+        """Listen to the components.
+
+        Args:
+            choice: where the ``Choice`` goes.
+            notice: where errors are told.
+        """
+        outputs = [self.group, self.gallery, self.page, choice, notice]
+        events = Events(notice, {self.dataset, self.group, self.page}, outputs, "dataset")
+        on = functools.partial(events.on, quiet=True, progress_on=self.gallery)
+        on(self.dataset.change, self._other_dataset)
+        on(self.accordion.expand, lambda event: self._thumbnails(event, 0))
+        on(self.group.input, lambda event: self._thumbnails(event, 0))
+        on(self.more.click, self._next_page)
+        on(self.random.click, lambda event: {choice: self._choice(event, random.choice(self._ids(event)))})
+        on(self.gallery.select, lambda event: {choice: self._choice(event, self._picked(event))})
+
+    def _ids(self, event: Event) -> list[str]:
+        """Ids of the photos in the group of ``_groups`` that is chosen, those of the held-out lists."""
+        dataset, group = self.datasets[event[self.dataset]], event[self.group]
+        if group == "all":
+            ids = list(dataset.splits["all"])
+        elif dataset.kind == "pets":
+            ids = [id_ for id_ in dataset.splits["all"] if breed(id_) == group]
+        else:
+            ids = by_class(dataset)[dataset.label_set.classes.index(group)]
+        if not ids:
+            raise DatasetError(f"No photo of this dataset shows {group}: choose something else.")
+        return ids
+
+    def _picked(self, event: Event) -> str:
+        index: int = event[self.page] * PAGE + event.data.index
+        return self._ids(event)[index]
+
+    def _choice(self, event: Event, id_: str) -> Choice:
+        title = event[self.dataset]
+        return Choice(str(self.datasets[title].sample(id_).image_path), id_, title, id_)
+
+    def _other_dataset(self, event: Event) -> Updates:
+        event.form[self.group] = "all"
+        choices = _groups(self.datasets[event[self.dataset]])
+        return {self.group: gr.update(choices=choices, value="all"), **self._thumbnails(event, 0)}
+
+    def _next_page(self, event: Event) -> Updates:
+        pages = -(-len(self._ids(event)) // PAGE)
+        return self._thumbnails(event, (event[self.page] + 1) % pages)
+
+    def _thumbnails(self, event: Event, page: int) -> Updates:
+        dataset = self.datasets[event[self.dataset]]
+        paths = [dataset.sample(id_).image_path for id_ in self._ids(event)[page * PAGE : (page + 1) * PAGE]]
+        photos = [read_photo(path, self.limits, draft_size=(THUMBNAIL, THUMBNAIL)) for path in paths]
+        return {self.gallery: photos, self.page: page}
 
 
-def _groups(dataset):
+def _groups(dataset: Dataset) -> list[tuple[str, str] | str]:
     """Choices of the browser's filter: breeds for Pets, classes otherwise."""
     if dataset.kind == "pets":
         return [("any breed", "all"), *sorted({breed(id_) for id_ in dataset.splits["all"]})]
-    names = [name for i, name in enumerate(dataset.label_set.classes) if i != dataset.label_set.background]
-    return [("any class", "all"), *names]
-
-
-def _ids(dataset, group):
-    """Ids of the dataset's photos in a group of ``_groups``, those of the held-out lists."""
-    if group == "all":
-        return list(dataset.splits["all"])
-    if dataset.kind == "pets":
-        return [id_ for id_ in dataset.splits["all"] if breed(id_) == group]
-    return by_class(dataset)[dataset.label_set.classes.index(group)]
+    return [("any class", "all"), *_objects(dataset.label_set)]

@@ -1,9 +1,11 @@
 """The Zoo tab: a card for each architecture, and all trained models side by side on one photo."""
 
 import base64
+import functools
 import io
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -14,13 +16,17 @@ from PIL import Image
 from segdemo import zoo
 from segdemo.core import settings
 from segdemo.core.label_maps import class_table, overlay
-from segdemo.core.photos import IntakeError
+from segdemo.core.labels import LabelSet
+from segdemo.errors import UserError
 from segdemo.inference import agreement
-from segdemo.inference.predict import DamagedModelError
+from segdemo.inference.predict import Prediction
 from segdemo.runs import recipes
 from segdemo.ui.components.zoo_cards import zoo_cards
+from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import photo_picker
-from segdemo.ui.markup import html, join, panel
+from segdemo.ui.markup import definitions, html, join, panel
+from segdemo.ui.services import Services
+from segdemo.ui.tabs.train.tab import TrainTab
 
 SIDE = 560  # pixels, the longer side of the pictures in the grid
 LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
@@ -35,68 +41,49 @@ _HINT = html(
 )
 
 
-def build(services, demo, train=None):
-    """Add the tab to the Blocks being built.
-
-    Args:
-        services: the page's ``Services``.
-        demo: the Blocks.
-        train: the ``train.TrainTab`` that buttons on the cards lead to; without it there are none.
-    """
+def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
+    """Add what is in the tab to the Blocks ``demo``, which are being built. Buttons on its cards lead to ``train``."""
     panel(html('<div class="zoo"><h2>All models on one photo</h2></div>'), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
             built_in, photos, own_photo = photo_picker("zoo-")
         with gr.Column(scale=3, min_width=320):
             grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
-    shown = zoo_cards(elem_id="zoo-cards")
-    # On load, so that each visit shows the models there are by then.
-    demo.load(
-        lambda: cards(services, train is not None),
-        None,
-        shown,
-        api_visibility="private",
-        show_progress="hidden",
-    )
-    if train is not None:
-        train.start_from(shown.start)
+    listing = zoo_cards(elem_id="zoo-cards")
+    train.start_from(listing.start)
 
-    paths = list(built_in.values())
-    event = {
-        "api_visibility": "private",
-        "concurrency_limit": 2,
-        "concurrency_id": "predict",
-        "show_progress": "minimal",
-        "trigger_mode": "always_last",
-    }
-    photos.click(lambda index: all_models(services, paths[index]), photos, grid, **event)
-    own_photo.input(lambda path: all_models(services, path) if path else gr.skip(), own_photo, grid, **event)
+    def segment(event: Event) -> Updates:
+        path = list(built_in.values())[event[photos]]
+        return {grid: all_models(services, path)}
+
+    def segment_upload(event: Event) -> Updates:
+        return {grid: all_models(services, event[own_photo])} if event[own_photo] else {}
+
+    on = functools.partial(Events(grid, (), [grid, listing], "predict", limit=2).on, quiet=True)
+    # On load, so that each visit shows the models there are by then.
+    on(demo.load, lambda event: {listing: cards(services, startable=True)}, concurrency_id="zoo")
+    on(photos.click, segment, inputs={photos}, progress_on=grid, trigger_mode="always_last")
+    on(own_photo.input, segment_upload, inputs={own_photo}, progress_on=grid, trigger_mode="always_last")
 
 
 # --- cards -----------------------------------------------------------------------------------------------
 
 
-def cards(services, startable=False):
+def cards(services: Services, startable: bool = False) -> Markup:
     """HTML of a card for every architecture.
 
-    Args:
-        services: the page's ``Services``.
-        startable: whether those without a trained model get a button that starts a training.
+    If ``startable``, those without a trained model get a button that starts a training.
     """
     served = services.models()
-    shown = join(
+    articles = join(
         _card(services, spec, [e for e in served.values() if e.architecture == spec.name], startable)
         for spec in zoo.SPECS.values()
     )
-    return html(
-        '<div class="zoo"><h2>Architectures</h2><p class="zoo-note">{}</p><div class="zoo-cards">'
-        "{}</div></div>",
-        _LEGEND,
-        shown,
-    )
+    heading = '<h2>Architectures</h2><p class="zoo-note">{}</p><div class="zoo-cards">{}</div>'
+    return html(f'<div class="zoo">{heading}</div>', _LEGEND, articles)
 
 
-def _card(services, spec, trained, startable):
+def _card(services: Services, spec: zoo.ModelSpec, trained: list[zoo.ModelEntry], startable: bool) -> Markup:
     facts = zoo.architecture_facts()[spec.name]
     side = facts["input"][0]
     numbers = {
@@ -105,54 +92,48 @@ def _card(services, spec, trained, startable):
         "Encoder": facts["encoder"] or "its own",
         "Classes": spec.label_set.upper() if spec.label_set == "voc" else spec.label_set.title(),
     }
-    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers.items())
     scores = [100 * e.metrics.mean_iou for e in trained if e.metrics and e.metrics.mean_iou is not None]
-    said = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
-    state = html('<span class="zoo-state trained">{}</span>', said) if trained else _NOT_TRAINED
-    below = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)
+    text = f"trained: {scores[0]:.1f} mean IoU" if scores else "trained"  # the shipped model comes first
+    models = join(html("<p><b>{}</b>: {}</p>", entry.title, services.card(entry.name)) for entry in trained)
+    template = (
+        '<article class="zoo-card" id="zoo-{spec.name}"><header><h3>{spec.title}</h3>'
+        '<span class="zoo-state{kind}">{text}</span></header><div class="zoo-diagram">{diagram}</div>'
+        '<dl class="zoo-facts">{numbers}</dl><p>{paper}</p>{below}</article>'
+    )
     return html(
-        '<article class="zoo-card" id="zoo-{}"><header><h3>{}</h3>{}</header>'
-        '<div class="zoo-diagram">{}</div><dl class="zoo-facts">{}</dl><p>{}</p>{}</article>',
-        spec.name,
-        spec.title,
-        state,
-        Markup(facts["diagram"]),  # drawn by this program
-        rows,
-        paper(spec.paper),
-        below or _how_to_train(services, spec, startable),
+        template,
+        spec=spec,
+        kind=" trained" if trained else "",
+        text=text if trained else "not trained yet",
+        diagram=Markup(facts["diagram"]),  # drawn by this program
+        numbers=definitions(numbers.items()),
+        paper=paper(spec.paper),
+        below=models or _how_to_train(services, spec, startable),
     )
 
 
-_NOT_TRAINED = html('<span class="zoo-state">not trained yet</span>')
-
-
-def paper(text):
+def paper(text: str) -> Markup:
     """A citation as HTML, its arXiv number a link."""
     link = '<a href="https://arxiv.org/abs/{0}" target="_blank" rel="noopener">arXiv:{0}</a>'
     before, *rest = re.split(r"arXiv:(\d{4}\.\d{4,5})", text)
     return join([before, *(html(link, part) if i % 2 == 0 else part for i, part in enumerate(rest))])
 
 
-def training_commands(services, spec):
+def training_commands(services: Services, spec: zoo.ModelSpec) -> list[str]:
     """The shell commands that train an architecture so that it is served here afterwards.
 
-    Args:
-        services: the page's ``Services``, for the datasets at hand.
-        spec: a ``zoo.ModelSpec``.
-
-    Returns:
-        A list of one command, or of two if its dataset has to be downloaded first. Paths are written with the
-        environment's variables or ``~``, so that they tell nothing of this machine.
+    That is one, or two if its dataset has to be downloaded first. Paths are written with the environment's variables
+    or ``~``, so that they tell nothing of this machine.
     """
     folders = [d.root for d in services.datasets.values() if d.kind == spec.label_set]
-    before = [] if folders else [f"data download {spec.label_set} --out data"]
+    download = [] if folders else [f"data download {spec.label_set} --out data"]
     data = _in_shell(folders[0]) if folders else "data"
     train = shlex.join(recipes.training_arguments(spec))
     out = _in_shell(settings.models_dir() / spec.name)
-    return [f"python -m segdemo {command}" for command in [*before, f"{train} --data {data} --out {out}"]]
+    return [f"python -m segdemo {command}" for command in [*download, f"{train} --data {data} --out {out}"]]
 
 
-def _in_shell(path):
+def _in_shell(path: Path) -> str:
     """A path for a shell: below a folder that has a variable, relative to that."""
     variables = ((f"${name}", settings.read(name)) for name in ("SEGDEMO_HOME", "SEGDEMO_DATA"))
     for short, folder in [*variables, ("~", Path.home())]:
@@ -165,31 +146,27 @@ def _in_shell(path):
     return shlex.quote(str(path))
 
 
-def _unbroken(command):
+def _unbroken(command: str) -> Iterator[Markup | str]:
     """The parts of a command, an option and its value in one that does not break between lines."""
     parts = re.split(r"(--\S+ \S+)", command)
     return (html("<span>{}</span>", part) if i % 2 else part for i, part in enumerate(parts))
 
 
-def _how_to_train(services, spec, startable):
+def _how_to_train(services: Services, spec: zoo.ModelSpec, startable: bool) -> Markup:
     # Lines break between the options, not between one and its value nor at a hyphen.
     lines = join((join(_unbroken(line)) for line in training_commands(services, spec)), "\n")
-    button = (
-        html('<button type="button" data-architecture="{}">Train it</button>', spec.name) if startable else ""
-    )
-    return html(
+    button = html('<button type="button" data-architecture="{}">Train it</button>', spec.name)
+    template = (
         '<div class="zoo-start" data-architecture="{}">{}<details><summary>'
-        "Train it in a terminal</summary><pre><code>{}</code></pre></details></div>",
-        spec.name,
-        button,
-        lines,
+        "Train it in a terminal</summary><pre><code>{}</code></pre></details></div>"
     )
+    return html(template, spec.name, button if startable else "", lines)
 
 
 # --- all models on one photo -----------------------------------------------------------------------------
 
 
-def all_models(services, path):
+def all_models(services: Services, path: str | Path) -> Markup:
     """HTML of one photo as every served model sees it, and of where they agree.
 
     Models with the same classes are compared class by class, all of them by foreground and background. One that
@@ -197,77 +174,66 @@ def all_models(services, path):
     """
     try:
         photo = services.photos.read(path)
-    except IntakeError as error:
+    except UserError as error:
         return html('<div class="zoo">{}</div>', _alert(error))
     height, width = photo.shape[:2]
     scale = min(1, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
-    found, tiles = [], []  # (entry, label map) of each model that answered
+    label_maps: list[tuple[zoo.ModelEntry, np.ndarray]] = []  # of each model that answered
+    tiles = []
     for entry in services.models().values():
         try:
             prediction = services.predict(entry.name, photo)
-        except (DamagedModelError, zoo.UnknownModelError) as error:
+        except UserError as error:
             tiles.append(html('<figure class="zoo-tile"><h3>{}</h3>{}</figure>', entry.title, _alert(error)))
             continue
         label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
-        found.append((entry, label_map))
+        label_maps.append((entry, label_map))
         tiles.append(_model_tile(small, entry, label_map, prediction.milliseconds))
         if prediction.variance is not None:
             tiles.append(_uncertainty_tile(small, entry, prediction))
-    tiles += _agreement_tiles(small, found)
+    tiles += _agreement_tiles(small, label_maps)
     return html('<div class="zoo"><div class="zoo-tiles">{}</div></div>', join(tiles))
 
 
-def _alert(error):
+def _alert(error: Exception) -> Markup:
     return html('<p role="alert">{}</p>', error)
 
 
-def _model_tile(photo, entry, label_map, milliseconds):
-    rows = class_table(label_map, entry.label_set)
+def _model_tile(
+    photo: np.ndarray, entry: zoo.ModelEntry, label_map: np.ndarray, milliseconds: float
+) -> Markup:
     keys = join(
-        html(
-            '<span class="zoo-key"><i style="background: rgb{}"></i>{} {:.0f} %</span>',
-            tuple(row["color"]),
-            row["name"],
-            100 * row["share"],
-        )
-        for row in rows
+        _key(tuple(row["color"]), f"{row['name']} {100 * row['share']:.0f} %")
+        for row in class_table(label_map, entry.label_set)
         if row["id"] != entry.label_set.background and row["share"] >= LEAST
     )
-    title = entry.title
+    caption = html("{}<br>{}, {:.0f} ms", keys or "nothing it knows", entry.label_set.title, milliseconds)
     picture = overlay(photo, label_map, entry.label_set)
-    caption = html(
-        "<h3>{}</h3>{}<br>{}, {:.0f} ms",
-        title,
-        keys or "nothing it knows",
-        entry.label_set.title,
-        milliseconds,
-    )
-    return _tile(picture, f"{title} on the photo", caption)
+    return _tile(picture, entry.title, caption, f"{entry.title} on the photo")
 
 
-def _uncertainty_tile(photo, entry, prediction):
+def _key(color: tuple[int, ...], text: str) -> Markup:
+    return html('<span class="zoo-key"><i style="background: rgb{}"></i>{}</span>', color, text)
+
+
+def _uncertainty_tile(photo: np.ndarray, entry: zoo.ModelEntry, prediction: Prediction) -> Markup:
     """How much a stochastic model's answers differ from pass to pass."""
     size = photo.shape[1::-1]
     uncertainty = Image.fromarray(prediction.uncertainty).resize(size, Image.Resampling.BILINEAR)
     shares = np.asarray(uncertainty, np.float32) / 255
     title = f"{entry.title}: uncertainty"
-    caption = html(
-        "<h3>{}</h3>Asked {} times with random dropout, it gave answers that differ "
-        '<span class="zoo-key"><i style="background: rgb{}"></i>here</span>',
-        title,
-        entry.samples,
-        agreement.DOUBT,
-    )
-    return _tile(agreement.picture(photo, 1 - shares), f"{title}; orange where it is high", caption)
+    text = "Asked {} times with random dropout, it gave answers that differ {}"
+    caption = html(text, entry.samples, _key(agreement.DOUBT, "here"))
+    return _tile(agreement.picture(photo, 1 - shares), title, caption, f"{title}; orange where it is high")
 
 
-def _agreement_tiles(photo, found):
+def _agreement_tiles(photo: np.ndarray, label_maps: list[tuple[zoo.ModelEntry, np.ndarray]]) -> list[Markup]:
     """Agreement class by class in each label set, and of all models in what is background."""
-    groups = {}
-    for entry, label_map in found:
+    groups: dict[LabelSet, list[np.ndarray]] = {}
+    for entry, label_map in label_maps:
         groups.setdefault(entry.label_set, []).append(label_map)
     tiles = [
         _agreement_tile(photo, maps, f"{len(maps)} models of {label_set.title}", "the same class")
@@ -286,29 +252,20 @@ def _agreement_tiles(photo, found):
     return tiles
 
 
-def _agreement_tile(photo, label_maps, title, same):
+def _agreement_tile(photo: np.ndarray, label_maps: list[np.ndarray], title: str, same: str) -> Markup:
     shares = agreement.agreement(label_maps)
-    whole = 100 * float((shares == 1).mean())
+    percent, key = 100 * float((shares == 1).mean()), _key(agreement.DOUBT, "they differ")
     title = f"Agreement: {title}"
-    caption = html(
-        '<h3>{}</h3>On {:.1f} % of the pixels all say {}. <span class="zoo-key">'
-        '<i style="background: rgb{}"></i>they differ</span>',
-        title,
-        whole,
-        same,
-        agreement.DOUBT,
-    )
-    return _tile(agreement.picture(photo, shares), f"{title}; orange where they differ", caption)
+    caption = html("On {:.1f} % of the pixels all say {}. {}", percent, same, key)
+    return _tile(agreement.picture(photo, shares), title, caption, f"{title}; orange where they differ")
 
 
-def _tile(picture, alt, caption):
+def _tile(picture: np.ndarray, title: str, caption: Markup, alt: str) -> Markup:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", quality=82, method=2)
     data = base64.b64encode(file.getvalue()).decode("ascii")
-    source = f"data:image/webp;base64,{data}"
-    return html(
-        '<figure class="zoo-tile"><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>',
-        source,
-        alt,
-        caption,
+    template = (
+        '<figure class="zoo-tile"><img src="data:image/webp;base64,{}" alt="{}">'
+        "<figcaption><h3>{}</h3>{}</figcaption></figure>"
     )
+    return html(template, data, alt, title, caption)

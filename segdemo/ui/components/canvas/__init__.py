@@ -8,25 +8,34 @@ import base64
 import binascii
 import inspect
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
-from segdemo.core.labels import VOID_COLOR
+from segdemo.core.labels import VOID_COLOR, LabelSet
 from segdemo.errors import UserError
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served, served_bytes
 
 _FOLDER = Path(__file__).parent
 _HTML = '<section class="sc" aria-label="Mask canvas"></section>'
+Layer = np.ndarray | bytes | str | Path | None  # a map, or its PNG, or the path of that
 MAX_PNG_BYTES = 128 * 2**20  # of a mask sent by a browser: an incompressible 8000 x 6000 map is 48 MB
 _UNREADABLE = "The mask arrived damaged: try again."
 
 
-def mask_canvas(value=None, *, on_save=None, on_import=None, **kwargs):
+def mask_canvas(
+    value: Any = None,
+    *,
+    on_save: Callable[..., dict[str, Any]] | None = None,
+    on_import: Callable[..., bytes] | None = None,
+    **kwargs: Any,
+) -> gr.HTML:
     """The component. Give it what ``payload`` returns, as its value or as the output of an event.
 
     Args:
@@ -63,24 +72,24 @@ def mask_canvas(value=None, *, on_save=None, on_import=None, **kwargs):
 
 
 def payload(
-    key,
-    image,
-    label_set,
+    key: str,
+    image: np.ndarray | Image.Image | str | Path,
+    label_set: LabelSet,
     *,
-    prediction=None,
-    truth=None,
-    yours=None,
-    confidence=None,
-    uncertainty=None,
-    mode="view",
-    message=None,
-    warning=None,
-    uncertainty_note=None,
-    revision=None,
-    name="photo",
-    sync=None,
-    next_photo=False,
-):
+    prediction: Layer = None,
+    truth: Layer = None,
+    yours: Layer = None,
+    confidence: Layer = None,
+    uncertainty: Layer = None,
+    mode: str = "view",
+    message: str | None = None,
+    warning: str | None = None,
+    uncertainty_note: str | None = None,
+    revision: Any = None,
+    name: str = "photo",
+    sync: str | None = None,
+    next_photo: bool = False,
+) -> dict[str, Any]:
     """What the canvas shows, as the dict that is its value.
 
     Args:
@@ -137,7 +146,7 @@ def payload(
     }
 
 
-def _image_file(image, name):
+def _image_file(image: np.ndarray | Image.Image | str | Path, name: str) -> tuple[dict[str, Any], int, int]:
     if isinstance(image, str | Path):
         with Image.open(image) as opened:
             turned = opened.getexif().get(0x0112, 1) >= 5  # stored on its side; browsers turn it upright
@@ -154,7 +163,9 @@ def _image_file(image, name):
     return served_bytes(buffer.getvalue(), f"{name}.{suffix}"), *picture.size
 
 
-def _label_file(data, layer, shape, label_set):
+def _label_file(
+    data: Layer, layer: str, shape: tuple[int, int], label_set: LabelSet
+) -> dict[str, Any] | None:
     if data is None:
         return None
     if isinstance(data, bytes):
@@ -166,21 +177,21 @@ def _label_file(data, layer, shape, label_set):
     return served_bytes(label_maps.encode_png(data, label_set), f"{layer}.png")
 
 
-def _grey_file(data, kind):
+def _grey_file(data: Layer, kind: str) -> dict[str, Any] | None:
     if data is None:
         return None
     if isinstance(data, bytes):
         return served_bytes(data, f"{kind}.png")
     if isinstance(data, str | Path):
         return served(data)
-    if data.dtype != np.uint8:
-        data = np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
+    is_grey = data.dtype == np.uint8
+    grey = data if is_grey else np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(data).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     return served_bytes(buffer.getvalue(), f"{kind}.png")
 
 
-def _decode(text):
+def _decode(text: str) -> bytes:
     if len(text) > MAX_PNG_BYTES * 4 // 3 + 4:
         raise UserError(f"The mask file is over the limit of {MAX_PNG_BYTES // 2**20} MB.")
     try:
@@ -189,14 +200,14 @@ def _decode(text):
         raise ValueError(_UNREADABLE) from error
 
 
-def _fields(data, /, **kinds):
+def _fields(data: Any, /, **kinds: type) -> list[Any]:
     # What a browser sends can be anything; the callables get the types they were promised.
     if not isinstance(data, dict) or not all(isinstance(data.get(k), kind) for k, kind in kinds.items()):
         raise ValueError(_UNREADABLE)
     return [data[name] for name in kinds]
 
 
-def _call(function, request, *args):
+def _call(function: Callable[..., Any], request: gr.Request, *args: Any) -> Any:
     # Like Gradio's own events: a parameter annotated gr.Request receives the request.
     for parameter in inspect.signature(function).parameters.values():
         if parameter.annotation is gr.Request:
@@ -204,19 +215,20 @@ def _call(function, request, *args):
     return function(*args)
 
 
-def _save_function(on_save):
-    def save_mask(data, request: gr.Request):
+def _save_function(on_save: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def save_mask(data: Any, request: gr.Request) -> dict[str, Any]:
         try:
             key, png, revision = _fields(data, key=str, png=str, revision=object)
-            return _call(on_save, request, key, _decode(png), revision)
+            answer: dict[str, Any] = _call(on_save, request, key, _decode(png), revision)
+            return answer
         except ValueError as error:
             return {"error": str(error)}
 
     return save_mask
 
 
-def _import_function(on_import):
-    def import_mask(data, request: gr.Request):
+def _import_function(on_import: Callable[..., bytes]) -> Callable[..., dict[str, Any]]:
+    def import_mask(data: Any, request: gr.Request) -> dict[str, Any]:
         try:
             key, file, width, height, labels = _fields(
                 data, key=str, data=str, width=int, height=int, labels=dict

@@ -1,5 +1,6 @@
 """The components of the Annotate tab and how they are arranged."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -9,8 +10,11 @@ from segdemo.core.settings import on_spaces
 from segdemo.data.formats.registry import WRITTEN
 from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
-from segdemo.ui.inputs import only_uploads
+from segdemo.ui.events import components
+from segdemo.ui.inputs import button, upload
 from segdemo.ui.markup import html, panel
+from segdemo.ui.tabs.annotate.desk import Desk
+from segdemo.ui.tabs.segment import SegmentTab
 
 NOTHING = "none"  # start from no model
 OWN = "own"  # the visitor's own classes
@@ -19,24 +23,39 @@ CSS = (Path(__file__).parent / "annotate.css").read_text("utf-8")
 _SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."
 
 
+@dataclass(frozen=True)
+class Undo:
+    """What can be taken back: the deletion of a ``"photo"`` or of a ``"collection"``.
+
+    Attributes:
+        kind: which of them.
+        place: name of the photo's collection; key in the trash of a deleted one.
+        photo: its id.
+    """
+
+    kind: str
+    place: str
+    photo: str | None = None
+
+
 class Layout:
     """The components, built inside the current Blocks.
 
     Args:
         desk: the ``Desk`` the canvas saves to.
         tabs: the ``gr.Tabs`` of the page.
-        shown: the ``segment.Shown`` of the Segment tab.
+        segment: the ``SegmentTab``.
 
     Attributes:
         inputs: what every event of the tab may read.
         outputs: what it may change.
     """
 
-    def __init__(self, desk, tabs, shown):
-        self.desk, self.tabs, self.shown = desk, tabs, shown
+    def __init__(self, desk: Desk, tabs: gr.Tabs, segment: SegmentTab):
+        self.desk, self.tabs, self.segment = desk, tabs, segment
         self.opened = gr.State(None)  # id of the photo in the canvas
         self.seen = gr.State(())  # photos offered by "next" so far
-        self.undoing = gr.State(None)  # what the undo button takes back: (kind, collection or key, photo)
+        self.undoing = gr.State(None)  # the Undo that its button does
         self.remembered = gr.BrowserState(
             {"collection": None, "photo": None}, storage_key="segdemo-annotate", secret="segdemo-annotate"
         )
@@ -52,47 +71,30 @@ class Layout:
             *(self.collection, self.new_title, self.new_labels, self.new_table, self.title, self.table),
             *(self.files, self.search, self.which, self.class_, self.sort, self.page),
             *(self.formats, self.archive, self.into, self.model, self.revisions),
-            *(self.shown.choice, self.shown.model),
+            *(self.segment.choice, self.segment.model),
         }
-        self.outputs = [
-            *(self.tabs, self.opened, self.seen, self.undoing, self.remembered),
-            *(self.collection, self.creator, self.new_title, self.new_table, self.title, self.table),
-            *(self.body, self.files, self.search, self.which, self.class_, self.photos, self.count),
-            *(self.page, self.previous, self.following, self.archive, self.download),
-            *(self.account, self.account_list, self.account_csv),
-            *(self.notice, self.undo_bar, self.undo_text, self.undo, self.hint, self.desktop),
-            *(self.photo_title, self.model, self.canvas, self.history, self.revisions, self.restore),
-        ]
+        self.outputs = components(self)
 
-    def _collection_column(self):
+    def _collection_column(self) -> None:
         with gr.Row(elem_classes="segdemo-bar"):
             self.collection = gr.Dropdown(
                 [], label="Collection", scale=3, min_width=160, elem_id="collection"
             )
-            self.new = gr.Button("New", size="sm", min_width=70, elem_id="collection-new")
+            self.new = button("New", "collection-new", min_width=70)
         self._creator()
         with gr.Column(visible=False) as self.body:
-            self.files = only_uploads(
-                gr.File(
-                    label="Add photos: drop or pick several",
-                    file_count="multiple",
-                    height=160,
-                    elem_id="add-photos",
-                )
-            )
-            self.add_shown = gr.Button("Add the photo shown in Segment", size="sm", elem_id="add-shown")
+            self.files = upload("Add photos: drop or pick several", "add-photos", file_count="multiple")
+            self.add_segmented = button("Add the photo shown in Segment", "add-shown")
             self._list()
             with gr.Accordion("Export and import", open=False):
                 self._exchange()
             with gr.Accordion("Name and classes of this collection", open=False):
                 self.title = gr.Textbox(label="Name", max_lines=1, elem_id="collection-title")
                 self.table = label_table.label_table(elem_id="collection-table")
-                self.change = gr.Button("Save name and classes", size="sm", elem_id="collection-change")
-                self.discard = gr.Button(
-                    "Delete this collection", size="sm", variant="stop", elem_id="collection-delete"
-                )
+                self.change = button("Save name and classes", "collection-change")
+                self.discard = button("Delete this collection", "collection-delete", variant="stop")
 
-    def _creator(self):
+    def _creator(self) -> None:
         kinds = [(f"{s.title} ({len(s)} classes)", name) for name, s in LABEL_SETS.items()]
         with gr.Group(visible=False) as self.creator:
             self.new_title = gr.Textbox(
@@ -105,12 +107,10 @@ class Layout:
                 label_table.first_table(), visible=False, elem_id="new-table", padding=True
             )
             with gr.Row(elem_classes="segdemo-buttons"):
-                self.create = gr.Button(
-                    "Create", variant="primary", size="sm", min_width=80, elem_id="collection-create"
-                )
-                self.cancel = gr.Button("Cancel", size="sm", min_width=80)
+                self.create = button("Create", "collection-create", variant="primary", min_width=80)
+                self.cancel = button("Cancel", min_width=80)
 
-    def _list(self):
+    def _list(self) -> None:
         self.search = gr.Textbox(
             show_label=False,
             label="Search",
@@ -138,31 +138,25 @@ class Layout:
         self.page = gr.State(1)
         self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
         with gr.Row():
-            self.previous = gr.Button("Back", size="sm", min_width=70, visible=False)
-            self.following = gr.Button("More", size="sm", min_width=70, visible=False, elem_id="photo-more")
+            self.previous = button("Back", min_width=70, visible=False)
+            self.following = button("More", "photo-more", min_width=70, visible=False)
 
-    def _exchange(self):
+    def _exchange(self) -> None:
         self.formats = gr.CheckboxGroup(
             [(format.title, format.name) for format in WRITTEN],
             value=[format.name for format in WRITTEN if format.preselected],
             label="Put into the ZIP",
         )
-        self.export = gr.Button("Export all labelled photos", size="sm", elem_id="export")
+        self.export = button("Export all labelled photos", "export")
         self.download = gr.DownloadButton(
             "Download", size="sm", variant="primary", visible=False, elem_id="export-download"
         )
         self.into = gr.Radio(
             [("this collection", "this"), ("a new collection", "new")], value="this", label="Import into"
         )
-        self.archive = only_uploads(
-            gr.File(
-                label="ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…",
-                height=160,
-                elem_id="import-archive",
-            )
-        )
+        self.archive = upload("ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…", "import-archive")
 
-    def _stage_column(self):
+    def _stage_column(self) -> None:
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="annotate-notice")
         with gr.Accordion(
             "What the import left out", open=False, visible=False, elem_id="account"
@@ -171,7 +165,7 @@ class Layout:
             self.account_csv = gr.DownloadButton("Download as CSV", size="sm", elem_id="account-csv")
         with gr.Row(visible=False, elem_classes="segdemo-bar", elem_id="undo-bar") as self.undo_bar:
             self.undo_text = panel(elem_classes="segdemo-said")
-            self.undo = gr.Button("Undo", size="sm", min_width=80, scale=0, elem_id="undo")
+            self.undo = button("Undo", "undo", min_width=80, scale=0)
         self.hint = panel(
             html(
                 '<p class="segdemo-hint"><span>Create or choose a collection, add photos, and pick one from the list '
@@ -189,9 +183,7 @@ class Layout:
                     min_width=180,
                     elem_id="start-model",
                 )
-                self.delete = gr.Button(
-                    "Delete photo", size="sm", min_width=110, scale=0, elem_id="photo-delete"
-                )
+                self.delete = button("Delete photo", "photo-delete", min_width=110, scale=0)
             self.canvas = canvas.mask_canvas(
                 on_save=self.desk.save, on_import=self.desk.read_mask, elem_id="annotate-canvas"
             )
@@ -199,6 +191,4 @@ class Layout:
                 "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
             ) as self.history:
                 self.revisions = gr.Radio([], label="Revisions, newest first", elem_id="revisions")
-                self.restore = gr.Button(
-                    "Restore this one", size="sm", interactive=False, elem_id="revision-restore"
-                )
+                self.restore = button("Restore this one", "revision-restore", interactive=False)

@@ -1,81 +1,68 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import gradio as gr
+from markupsafe import Markup
 
+from segdemo.annotations.records import Photo, Revision
 from segdemo.core.files import StoreError
+from segdemo.core.labels import LabelSet
+from segdemo.data.formats import Account
+from segdemo.errors import UserError
 from segdemo.ui.components import label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, WHICH
 from segdemo.ui.components.scroll import scroll_to
+from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
-from segdemo.ui.tabs.annotate.desk import EXPECTED, Desk
-from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout
+from segdemo.ui.services import Services
+from segdemo.ui.tabs.annotate.desk import Desk
+from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo
+from segdemo.ui.tabs.segment import SegmentTab
 
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
 ACCOUNT_ROWS = 200  # of an import's account that are shown
 
 
-@dataclass
-class _Asked:
-    """One event: the values of all inputs by component, what happened, and a way to report progress."""
-
-    form: dict
-    event: gr.EventData
-    progress: gr.Progress
-
-    def __getitem__(self, component):
-        return self.form[component]
+def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> None:
+    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them."""
+    AnnotateTab(Desk(services), tabs, segment).connect(tab)
 
 
-def build(services, tab, tabs, shown):
-    """Add the tab to the Blocks being built.
-
-    Args:
-        services: the page's ``Services``.
-        tab: the ``gr.Tab`` it is in, whose id is ``TAB``.
-        tabs: the ``gr.Tabs`` around it.
-        shown: the ``segment.Shown`` of the Segment tab.
-    """
-    _Tab(Desk(services), tabs, shown).connect(tab)
-
-
-class _Tab(Layout):
+class AnnotateTab(Layout):
     """What happens on the components' events: each handler returns the updates of some of them."""
 
-    def connect(self, tab):
+    def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab itself."""
-        on = self._on
+        on = Events(self.notice, self.inputs, self.outputs, "annotate").on
         on(tab.select, self._enter)
-        on(self.collection.input, lambda asked: self._show_collection(asked, asked[self.collection]))
-        on(self.new.click, lambda asked: {self.creator: gr.update(visible=True)})
-        on(self.cancel.click, lambda asked: {self.creator: gr.update(visible=False)})
-        self.new_labels.change(
-            lambda kind: gr.update(visible=kind == OWN),
-            self.new_labels,
-            self.new_table,
-            api_visibility="private",
+        on(self.collection.input, lambda event: self._show_collection(event, event[self.collection]))
+        on(self.new.click, lambda event: {self.creator: gr.update(visible=True)})
+        on(self.cancel.click, lambda event: {self.creator: gr.update(visible=False)})
+        on(
+            self.new_labels.change,
+            lambda event: {self.new_table: gr.update(visible=event[self.new_labels] == OWN)},
+            quiet=True,
+            inputs={self.new_labels},
             queue=False,
         )
-        gr.on([self.create.click, self.new_title.submit], **self._event(self._create))
+        on([self.create.click, self.new_title.submit], self._create)
         on(self.change.click, self._change)
         on(self.discard.click, self._delete_collection)
         on(self.files.upload, self._add_files)
-        on(self.add_shown.click, self._add_shown)
-        on(self.shown.correct.click, self._correct)
-        gr.on(
-            # Not search.input: a paste does not fire it.
-            [self.search.change, self.which.input, self.class_.input, self.sort.input],
-            **self._event(self._search),
-            trigger_mode="always_last",
-        )
-        on(self.previous.click, lambda asked: self._turn(asked, -1))
-        on(self.following.click, lambda asked: self._turn(asked, +1))
+        on(self.add_segmented.click, self._add_segmented)
+        on(self.segment.correct.click, self._correct)
+        # Not search.input: a paste does not fire it. The page and other events write into the box too, so what the
+        # visitor was told before must stay.
+        searches = [self.search.change, self.which.input, self.class_.input, self.sort.input]
+        on(searches, self._search, quiet=True, trigger_mode="always_last")
+        on(self.previous.click, lambda event: self._turn(event, -1))
+        on(self.following.click, lambda event: self._turn(event, +1))
         see_canvas = scroll_to("#annotate-title")
         on(self.photos.pick, self._pick).then(**see_canvas)  # on a phone the list is far below
-        on(self.model.input, lambda asked: self._open(asked, asked[self.collection], asked[self.opened]))
+        on(self.model.input, lambda event: self._open(event, event[self.collection], event[self.opened]))
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved)
         on(self.canvas.reload, self._reload)
@@ -87,67 +74,43 @@ class _Tab(Layout):
         on(self.export.click, self._export, progress_on=self.export)
         on(self.archive.upload, self._import, progress_on=self.archive)
 
-    def _on(self, event, handler, progress_on=None):
-        return event(**self._event(handler, progress_on))
-
-    def _event(self, handler, progress_on=None):
-        """Arguments of an event listener that answers with a handler's updates, or with a sentence."""
-
-        def answer(form, event: gr.EventData, progress=gr.Progress()):  # noqa: B008, Gradio looks for it there
-            try:
-                done = handler(_Asked(form, event, progress))
-            except EXPECTED as error:
-                done = {self.notice: notice(str(error), alert=True)}
-            return {self.notice: gr.update(visible=False), **done}
-
-        return {
-            "fn": answer,
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "api_visibility": "private",
-            "concurrency_limit": 4,
-            "concurrency_id": "annotate",
-            "show_progress": "minimal" if progress_on else "hidden",
-            "show_progress_on": progress_on,
-        }
-
     # --- collections ---
 
-    def _enter(self, asked):
+    def _enter(self, event: Event) -> Updates:
         """The tab is opened: show what was open when the visitor left, also after a reload."""
-        if asked[self.opened]:
-            return self._collections(asked[self.collection])
+        if event[self.opened]:
+            return self._collections(event[self.collection])
         names = [name for _, name in self.desk.collections()]
-        last = asked[self.remembered]
-        name = asked[self.collection] or last["collection"]
+        last = event[self.remembered]
+        name = event[self.collection] or last["collection"]
         if name not in names:
             name = names[0] if names else None
         if name is None:
-            return {**self._collections(None), self.creator: gr.update(visible=True)}
+            return self._no_collection()
         photo = last["photo"] if name == last["collection"] else None
         try:
-            done = self._show_collection(asked, name, photo)
-        except EXPECTED:  # it was deleted meanwhile
-            done = self._show_collection(asked, name)
-        del done[self.creator]  # a quick visitor may have opened it by now
-        return done
+            updates = self._show_collection(event, name, photo)
+        except UserError:  # it was deleted meanwhile
+            updates = self._show_collection(event, name)
+        del updates[self.creator]  # a quick visitor may have opened it by now
+        return updates
 
-    def _collections(self, name):
+    def _collections(self, name: str | None) -> Updates:
         """The choice of collections, ``name`` being the chosen one or None."""
         return {
             self.collection: gr.update(choices=self.desk.collections(), value=name),
             self.body: gr.update(visible=name is not None),
         }
 
-    def _show_collection(self, asked, name, photo=None, page=1):
+    def _show_collection(self, event: Event, name: str, photo: str | None = None) -> Updates:
         """All about a collection, with one of its photos open or none."""
         collection = self.desk.store.open(name)
         label_set = collection.label_set
-        asked.form.update({self.search: "", self.which: "all", self.class_: ANY_CLASS, self.seen: ()})
+        event.form.update({self.search: "", self.which: "all", self.class_: ANY_CLASS, self.seen: ()})
         models = [("no model", NOTHING), *self.desk.models(name)]
-        chosen = asked[self.model]
-        if chosen not in dict(map(reversed, models)) or (chosen == NOTHING and not asked[self.opened]):
-            asked.form[self.model] = models[min(1, len(models) - 1)][1]
+        chosen = event[self.model]
+        if chosen not in [name for _, name in models] or (chosen == NOTHING and not event[self.opened]):
+            event.form[self.model] = models[min(1, len(models) - 1)][1]
         return {
             **self._collections(name),
             self.creator: gr.update(visible=False),
@@ -158,174 +121,172 @@ class _Tab(Layout):
             self.table: label_table.to_table(label_set),
             self.download: gr.update(visible=False),
             self.account: gr.update(visible=False),
-            **(self._open(asked, name, photo) if photo else self._close(asked, name, page)),
-            self.model: gr.update(choices=models, value=asked[self.model]),
+            **(self._open(event, name, photo) if photo else self._close(event, name, page=1)),
+            self.model: gr.update(choices=models, value=event[self.model]),
         }
 
-    def _create(self, asked):
-        kind = asked[self.new_labels]
-        name = self.desk.create(asked[self.new_title], None if kind == OWN else kind, asked[self.new_table])
-        fresh = {self.new_title: "", self.new_table: label_table.first_table()}
-        return {**self._show_collection(asked, name), **fresh}
+    def _create(self, event: Event) -> Updates:
+        kind = event[self.new_labels]
+        name = self.desk.create(event[self.new_title], None if kind == OWN else kind, event[self.new_table])
+        empty_form = {self.new_title: "", self.new_table: label_table.first_table()}
+        return {**self._show_collection(event, name), **empty_form}
 
-    def _change(self, asked):
-        name, id_ = asked[self.collection], asked[self.opened]
-        self.desk.change(name, asked[self.title], asked[self.table])
+    def _change(self, event: Event) -> Updates:
+        name, id_ = event[self.collection], event[self.opened]
+        self.desk.change(name, event[self.title], event[self.table])
         return {
-            **self._show_collection(asked, name, id_),
+            **self._show_collection(event, name, id_),
             self.notice: notice("The name and classes of the collection are saved."),
         }
 
-    def _delete_collection(self, asked):
-        name = asked[self.collection]
+    def _delete_collection(self, event: Event) -> Updates:
+        name = event[self.collection]
         title = self.desk.store.open(name).title
         key = self.desk.store.delete(name)
-        left = self.desk.collections()
-        shown = self._show_collection(asked, left[0][1]) if left else self._nothing_left()
-        return {
-            **shown,
-            **self._offer_undo(f"The collection {title} is in the trash.", ("collection", key, None)),
-        }
+        offer = self._offer_undo(f"The collection {title} is in the trash.", Undo("collection", key))
+        if others := self.desk.collections():
+            return {**self._show_collection(event, others[0][1]), **offer}
+        return {**self._no_collection(), **self._desktop(visible=False), self.opened: None, **offer}
 
-    def _nothing_left(self):
-        empty = {
-            self.opened: None,
-            self.desktop: gr.update(visible=False),
-            self.hint: gr.update(visible=True),
-        }
-        return {**self._collections(None), **empty, self.creator: gr.update(visible=True)}
+    def _no_collection(self) -> Updates:
+        return {**self._collections(None), self.creator: gr.update(visible=True)}
 
     # --- the list ---
 
-    def _listing(self, asked, name, page=None, current=None):
+    def _listing(
+        self, event: Event, name: str, page: int | None = None, current: str | None = None
+    ) -> Updates:
         """One page of the photos that fit search and filters; ``current`` is the open one."""
         collection = self.desk.store.open(name)
-        _, annotated, deleted = WHICH[asked[self.which]]
-        found = collection.photos(
-            search=asked[self.search],
-            class_id=None if asked[self.class_] == ANY_CLASS else asked[self.class_],
+        _, annotated, deleted = WHICH[event[self.which]]
+        photos = collection.photos(
+            search=event[self.search],
+            class_id=None if event[self.class_] == ANY_CLASS else event[self.class_],
             annotated=annotated,
             deleted=deleted,
-            sort=asked[self.sort],
-            page=page or asked[self.page],
+            sort=event[self.sort],
+            page=page or event[self.page],
             per_page=photo_list.PER_PAGE,
         )
         return {
-            self.photos: photo_list.listing(collection, found, current or asked[self.opened]),
-            self.count: photo_list.summary(found),
-            self.page: found.page,
-            self.previous: gr.update(visible=found.pages > 1, interactive=found.page > 1),
-            self.following: gr.update(visible=found.pages > 1, interactive=found.page < found.pages),
+            self.photos: photo_list.listing(collection, photos, current or event[self.opened]),
+            self.count: photo_list.summary(photos),
+            self.page: photos.page,
+            self.previous: gr.update(visible=photos.pages > 1, interactive=photos.page > 1),
+            self.following: gr.update(visible=photos.pages > 1, interactive=photos.page < photos.pages),
         }
 
-    def _search(self, asked):
-        """Also runs when the page or another event writes into the box, so what was said must stay."""
-        quiet = {self.notice: gr.skip()}
-        if not asked[self.collection]:
-            return quiet
-        return {**quiet, **self._listing(asked, asked[self.collection], page=1)}
+    def _search(self, event: Event) -> Updates:
+        name = event[self.collection]
+        return self._listing(event, name, page=1) if name else {}
 
-    def _turn(self, asked, step):
-        return self._listing(asked, asked[self.collection], page=asked[self.page] + step)
+    def _turn(self, event: Event, step: int) -> Updates:
+        return self._listing(event, event[self.collection], page=event[self.page] + step)
 
-    def _add(self, asked, name, paths):
+    def _add(self, event: Event, name: str, paths: list[str]) -> Updates:
         """Photos into a collection, the first of them opened; sentences about those that are none."""
         ids, sentences = self.desk.add_photos(name, paths)
-        updates = {self.files: None}
+        updates: Updates = {self.files: None}
         if ids:
-            updates |= self._show_collection(asked, name, ids[0])
+            updates |= self._show_collection(event, name, ids[0])
             if len(ids) > 1:
                 sentences.insert(0, f"{len(ids)} photos are in the collection.")
         if sentences:
             updates[self.notice] = notice(*sentences, alert=not ids)
         return updates
 
-    def _add_files(self, asked):
-        return self._add(asked, asked[self.collection], asked[self.files])
+    def _add_files(self, event: Event) -> Updates:
+        return self._add(event, event[self.collection], event[self.files])
 
-    def _add_shown(self, asked):
-        name, choice = asked[self.collection], asked[self.shown.choice]
+    def _add_segmented(self, event: Event) -> Updates:
+        name, choice = event[self.collection], event[self.segment.choice]
         id_ = self.desk.add_photo(name, choice.path, choice.name)
-        return self._show_collection(asked, name, id_)
+        return self._show_collection(event, name, id_)
 
-    def _correct(self, asked):
+    def _correct(self, event: Event) -> Updates:
         """The Segment tab's photo and prediction, to be corrected here."""
-        choice, model = asked[self.shown.choice], asked[self.shown.model]
-        name = self.desk.collection_for(model, asked[self.collection] or asked[self.remembered]["collection"])
+        choice, model = event[self.segment.choice], event[self.segment.model]
+        name = self.desk.collection_for(model, event[self.collection] or event[self.remembered]["collection"])
         id_ = self.desk.add_photo(name, choice.path, choice.name)
-        asked.form[self.model] = model
-        done = {self.tabs: gr.Tabs(selected=TAB), **self._show_collection(asked, name, id_)}
+        event.form[self.model] = model
+        updates = {self.tabs: gr.Tabs(selected=TAB), **self._show_collection(event, name, id_)}
         if self.desk.store.open(name).photo(id_).revision:
-            done[self.notice] = notice("This photo has a mask already; the prediction is under Start from.")
-        return done
+            updates[self.notice] = notice(
+                "This photo has a mask already; the prediction is under Start from."
+            )
+        return updates
 
-    def _pick(self, asked):
-        id_, name = asked.event.id, asked[self.collection]
+    def _pick(self, event: Event) -> Updates:
+        id_, name = event.data.id, event[self.collection]
         photo = self.desk.store.open(name).photo(id_)
         if photo.deleted:
             sentence = f"{photo.source} is in the trash."
-            return self._offer_undo(sentence, ("photo", name, id_), label="Take it out")
-        if id_ == asked[self.opened] and asked[self.revisions] in (None, photo.revision):
+            return self._offer_undo(sentence, Undo("photo", name, id_), label="Take it out")
+        if id_ == event[self.opened] and event[self.revisions] in (None, photo.revision):
             return {}  # it is open; opening it once more could undo what is done to it meanwhile
-        return self._open(asked, name, id_)
+        return self._open(event, name, id_)
 
-    def _delete(self, asked):
-        name, id_ = asked[self.collection], asked[self.opened]
+    def _delete(self, event: Event) -> Updates:
+        name, id_ = event[self.collection], event[self.opened]
         collection = self.desk.store.open(name)
         collection.delete(id_)
-        offer = self._offer_undo(f"{collection.photo(id_).source} is in the trash.", ("photo", name, id_))
-        return {**self._close(asked, name), **offer}
+        offer = self._offer_undo(f"{collection.photo(id_).source} is in the trash.", Undo("photo", name, id_))
+        return {**self._close(event, name), **offer}
 
-    def _offer_undo(self, sentence, what, label="Undo"):
+    def _offer_undo(self, sentence: str, undo: Undo, label: str = "Undo") -> Updates:
         return {
             self.undo: label,
             self.undo_bar: gr.update(visible=True),
             self.undo_text: html('<p role="status">{}</p>', sentence),
-            self.undoing: what,
+            self.undoing: undo,
         }
 
-    def _undo(self, asked):
-        if asked[self.undoing] is None:
+    def _undo(self, event: Event) -> Updates:
+        if event[self.undoing] is None:
             raise StoreError("There is nothing to take back any more.")
-        kind, place, id_ = asked[self.undoing]
-        if kind == "collection":
-            place = self.desk.store.undelete(place).name
+        undo, name = event[self.undoing], event[self.undoing].place
+        if undo.kind == "collection":
+            name = self.desk.store.undelete(name).name
         else:
-            self.desk.store.open(place).undelete(id_)
-        done = {self.undo_bar: gr.update(visible=False), self.undoing: None}
-        return {**self._show_collection(asked, place, id_), **done}
+            self.desk.store.open(name).undelete(undo.photo)
+        hidden = {self.undo_bar: gr.update(visible=False), self.undoing: None}
+        return {**self._show_collection(event, name, undo.photo), **hidden}
 
     # --- the canvas ---
 
-    def _open(self, asked, name, id_):
+    def _open(self, event: Event, name: str, id_: str) -> Updates:
         """A photo in the canvas, to be labelled."""
         photo = self.desk.store.open(name).photo(id_)
-        model = asked[self.model]
+        model = event[self.model]
         return {
             self.canvas: self.desk.payload(name, id_, None if model == NOTHING else model),
-            self.desktop: gr.update(visible=True),
-            self.hint: gr.update(visible=False),
-            self.undo_bar: gr.update(visible=False),
+            **self._desktop(visible=True),
             self.opened: id_,
             self.remembered: {"collection": name, "photo": id_},
-            self.seen: (*(i for i in asked[self.seen] if i != id_), id_),
+            self.seen: (*(i for i in event[self.seen] if i != id_), id_),
             **self._about(name, photo),
-            **self._listing(asked, name, current=id_),
+            **self._listing(event, name, current=id_),
         }
 
-    def _close(self, asked, name, page=None):
+    def _close(self, event: Event, name: str, page: int | None = None) -> Updates:
         """No photo in the canvas."""
-        asked.form[self.opened] = None
+        event.form[self.opened] = None
         return {
-            self.desktop: gr.update(visible=False),
-            self.hint: gr.update(visible=True),
-            self.undo_bar: gr.update(visible=False),
+            **self._desktop(visible=False),
             self.opened: None,
             self.remembered: {"collection": name, "photo": None},
-            **self._listing(asked, name, page),
+            **self._listing(event, name, page),
         }
 
-    def _about(self, name, photo):
+    def _desktop(self, visible: bool) -> Updates:
+        """The canvas and all about it, or the hint in its place."""
+        return {
+            self.desktop: gr.update(visible=visible),
+            self.hint: gr.update(visible=not visible),
+            self.undo_bar: gr.update(visible=False),
+        }
+
+    def _about(self, name: str, photo: Photo) -> Updates:
         """Title and revisions of a photo."""
         state = f"revision {photo.revision}" if photo.revision else "to label"
         facts = f"{photo.width} x {photo.height} · {state}"
@@ -339,45 +300,40 @@ class _Tab(Layout):
             self.restore: gr.update(interactive=False),
         }
 
-    def _saved(self, asked):
+    def _saved(self, event: Event) -> Updates:
         """A mask was saved: the list and the revisions change, the canvas knows already."""
-        name, _, id_ = asked.event.key.partition("/")
-        if name != asked[self.collection] or id_ != asked[self.opened]:
-            return self._listing(asked, asked[self.collection])
+        name, _, id_ = event.data.key.partition("/")
+        if name != event[self.collection] or id_ != event[self.opened]:
+            return self._listing(event, event[self.collection])
         photo = self.desk.store.open(name).photo(id_)
-        return {**self._about(name, photo), **self._listing(asked, name)}
+        return {**self._about(name, photo), **self._listing(event, name)}
 
-    def _reload(self, asked):
-        name, _, id_ = asked.event.key.partition("/")
-        return self._open(asked, name, id_)
+    def _reload(self, event: Event) -> Updates:
+        name, _, id_ = event.data.key.partition("/")
+        return self._open(event, name, id_)
 
-    def _next(self, asked):
-        name, model = asked[self.collection], asked[self.model]
-
-        def looked(done, total):
-            asked.progress((done, total), unit="photos")
-
+    def _next(self, event: Event) -> Updates:
+        name, seen = event[self.collection], event[self.seen]
+        model = None if event[self.model] == NOTHING else event[self.model]
         id_, waiting, ranked = self.desk.next_photo(
-            name, None if model == NOTHING else model, asked[self.seen], looked
+            name, model, seen, lambda *looked_at: event.progress(looked_at, unit="photos")
         )
         if id_ is None:
             return {self.notice: notice("Every photo of this collection has a mask.")}
-        if id_ in asked[self.seen]:  # all had their turn
-            asked.form[self.seen] = ()
-        opened = self._open(asked, name, id_)
+        if id_ in seen:  # all had their turn
+            event.form[self.seen] = ()
+        updates = self._open(event, name, id_)
         if ranked < waiting:
-            return {
-                **opened,
-                self.notice: notice(f"{ranked} of {waiting} photos are ranked; Next goes on with the rest."),
-            }
-        return opened
+            sentence = f"{ranked} of {waiting} photos are ranked; Next goes on with the rest."
+            updates[self.notice] = notice(sentence)
+        return updates
 
-    def _look_at_revision(self, asked):
+    def _look_at_revision(self, event: Event) -> Updates:
         """An older mask, to be looked at; the newest is the one that can be edited."""
-        name, id_, number = asked[self.collection], asked[self.opened], asked[self.revisions]
+        name, id_, number = event[self.collection], event[self.opened], event[self.revisions]
         photo = self.desk.store.open(name).photo(id_)
         if number == photo.revision:
-            return self._open(asked, name, id_)
+            return self._open(event, name, id_)
         return {
             self.canvas: self.desk.payload(name, id_, revision=number),
             self.restore: gr.update(interactive=True),
@@ -386,44 +342,44 @@ class _Tab(Layout):
             ),
         }
 
-    def _restore(self, asked):
-        name, id_, number = asked[self.collection], asked[self.opened], asked[self.revisions]
+    def _restore(self, event: Event) -> Updates:
+        name, id_, number = event[self.collection], event[self.opened], event[self.revisions]
         if number is None:
             raise StoreError("Choose a revision first.")
         fresh = self.desk.store.open(name).restore(id_, number)
         return {
-            **self._open(asked, name, id_),
+            **self._open(event, name, id_),
             self.notice: notice(f"Revision {number} is the photo's mask again, as revision {fresh}."),
         }
 
     # --- archives ---
 
-    def _export(self, asked):
-        name = asked[self.collection]
+    def _export(self, event: Event) -> Updates:
+        name = event[self.collection]
         total = self.desk.store.open(name).photos(annotated=True).total
         path = self.desk.export(
-            name, asked[self.formats], lambda done: asked.progress((done, total), unit="photos")
+            name, event[self.formats], lambda count: event.progress((count, total), unit="photos")
         )
         label = f"Download {path.name} ({path.stat().st_size / 1e6:.1f} MB)"
         return {self.download: gr.update(value=str(path), label=label, visible=True)}
 
-    def _import(self, asked):
-        name = None if asked[self.into] == "new" else asked[self.collection]
+    def _import(self, event: Event) -> Updates:
+        name = None if event[self.into] == "new" else event[self.collection]
         try:
             account = self.desk.import_archive(
-                asked[self.archive], name, lambda done: asked.progress((done, None), unit="photos")
+                event[self.archive], name, lambda count: event.progress((count, None), unit="photos")
             )
-        except EXPECTED as error:
+        except UserError as error:
             hidden = gr.update(visible=False)  # the account of another import
             return {self.archive: None, self.account: hidden, self.notice: notice(str(error), alert=True)}
         return {
             self.archive: None,
-            **self._show_collection(asked, account.collection),
+            **self._show_collection(event, account.collection),
             **self._account(account),
             self.notice: notice(*account.totals()),
         }
 
-    def _account(self, account):
+    def _account(self, account: Account) -> Updates:
         """The list of all that an import left out, met twice or passed over, to open and to download."""
         rows = account.rows()
         if not rows:
@@ -437,7 +393,7 @@ class _Tab(Layout):
         }
 
 
-def _table(rows):
+def _table(rows: Sequence[tuple[str, ...]]) -> Markup:
     """Rows of an account as HTML; the longest ones are in the file."""
     cells = (join(html("<td>{}</td>", cell) for cell in row) for row in rows[:ACCOUNT_ROWS])
     body = join(html("<tr>{}</tr>", cell) for cell in cells)
@@ -446,7 +402,7 @@ def _table(rows):
     return html("<table><tr><th></th><th>file</th><th>what</th><th>why</th></tr>{}</table>{}", body, rest)
 
 
-def _describe(revision, photo, label_set):
+def _describe(revision: Revision, photo: Photo, label_set: LabelSet) -> str:
     """One line on a revision."""
     total = sum(revision.classes.values())
     largest = sorted((i for i in revision.classes if i < len(label_set)), key=lambda i: -revision.classes[i])

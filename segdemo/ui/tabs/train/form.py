@@ -2,28 +2,27 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from segdemo import zoo
-from segdemo.core.files import StoreError
 from segdemo.core.labels import LABEL_SETS
 from segdemo.data import tfds
-from segdemo.data.datasets import DatasetError
+from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.sources import outline
+from segdemo.errors import UserError
 from segdemo.runs.config import bounds, setting
 from segdemo.runs.policy import RunError
 from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
+from segdemo.ui.services import Services
 
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
 PHOTOS_SEEN = 4000  # by a run with the suggested epochs, about
-LOSSES = [
-    ("CE + Dice", "cross_entropy_dice"),
-    ("Cross-entropy", "cross_entropy"),
-    ("Dice", "dice"),
-]
+LOSSES = [("CE + Dice", "cross_entropy_dice"), ("Cross-entropy", "cross_entropy"), ("Dice", "dice")]
 FROZEN = [("Learns", ""), ("Partly fixed", "c2"), ("Fixed", "c5")]
 AUGMENTATIONS = [
     ("Strong: scale, place, mirror, colour", "strong"),
@@ -36,6 +35,15 @@ FIELDS = (
     *("epochs", "learning_rate", "size", "loss", "frozen"),
     *("batch", "augment", "early_stopping", "steps_per_epoch", "validation_photos", "seed"),
 )
+
+
+@dataclass(frozen=True)
+class Original:
+    """The run whose clone a form describes: its settings, its title, and the name of its model."""
+
+    settings: dict[str, Any]
+    title: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Start:
     entry: zoo.ModelEntry | None
 
     @classmethod
-    def of(cls, value):
+    def of(cls, value: str) -> "Start":
         """What a value of the menu means. Raises UnknownModelError."""
         if str(value).startswith(UNTRAINED):
             return cls(value, zoo.spec(value.removeprefix(UNTRAINED)), None)
@@ -61,17 +69,17 @@ class Start:
         return cls(value, zoo.spec(entry.architecture), entry)
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The builder's options that its weights go with."""
         return self.entry.options if self.entry else {}
 
     @property
-    def encoder(self):
+    def encoder(self) -> str | None:
         """Name of its encoder, or None."""
         return self.options.get("encoder", self.spec.encoder)
 
 
-def starts(services):
+def starts(services: Services) -> list[tuple[str, str]]:
     """Choices of the menu: models that carry weights to train on, then every architecture, untrained."""
     trained = [
         (f"{entry.title} · {entry.label_set.title}", name)
@@ -82,15 +90,15 @@ def starts(services):
     return trained + fresh
 
 
-def start_menu(services, chosen):
+def start_menu(services: Services, chosen: str | None) -> dict[str, Any]:
     """Update of the menu: models come and go, and one that was promoted goes by its model's name."""
     served = services.models()
     now = next((name for name, entry in served.items() if entry.alias_of == chosen), chosen)
-    menu = {"choices": starts(services)}
-    return gr.update(**menu) if now == chosen else gr.update(**menu, value=now)
+    choices = starts(services)
+    return gr.update(choices=choices) if now == chosen else gr.update(choices=choices, value=now)
 
 
-def sources(services):
+def sources(services: Services) -> list[tuple[str, str]]:
     """Choices of the dataset menu: annotated collections, then datasets on disk; values are for ``open_source``."""
     own = []
     for collection in services.store.collections():
@@ -100,7 +108,7 @@ def sources(services):
     return own + [(title, f"dataset:{title}") for title in services.datasets] + prepared
 
 
-def open_source(services, value):
+def open_source(services: Services, value: str | None) -> Dataset:
     """The ``datasets.Dataset`` of a choice. Raises DatasetError, StoreError."""
     kind, _, name = str(value or "").partition(":")
     if kind == "collection":
@@ -108,113 +116,105 @@ def open_source(services, value):
     if kind == "dataset" and name in services.datasets:
         return services.datasets[name]
     if kind == "tfds" and name in tfds.NAMES:
-        return outline(tfds.NAMES[name], value)
+        return outline(tfds.NAMES[name], f"{kind}:{name}")
     raise DatasetError(
         "Choose what to learn from: label photos in Annotate, or set SEGDEMO_DATA to a folder with VOC or Pets."
     )
 
 
-def first_source(services, start):
+def first_source(services: Services, start: str) -> str | None:
     """The choice of the dataset menu to offer for a value of the start menu: one with the model's own classes."""
     chosen = Start.of(start)
     sought = chosen.entry.label_set if chosen.entry else LABEL_SETS[chosen.spec.label_set]
     values = [value for _, value in sources(services)]
     for value in values:
-        with contextlib.suppress(DatasetError, StoreError):
+        with contextlib.suppress(UserError):
             dataset = open_source(services, value)
             if dataset.label_set.classes == sought.classes and not too_few(dataset):
                 return value
     return values[0] if values else None
 
 
-def source_of(services, settings):
+def source_of(services: Services, settings: dict[str, Any]) -> str | None:
     """The choice of the dataset menu that a run's settings stand for, or None."""
     for _, value in sources(services):
-        with contextlib.suppress(DatasetError, StoreError):
+        with contextlib.suppress(UserError):
             dataset = open_source(services, value)
             if (dataset.kind, tfds.address(dataset.root)) == (settings["dataset"], settings["data"]):
                 return value
     return None
 
 
-def start_of(services, settings):
+def start_of(services: Services, settings: dict[str, Any]) -> str | None:
     """The choice of the start menu that a run's settings stand for, or None."""
     parent = settings.get("start_from")
     if not parent:
-        return UNTRAINED + settings["model"]
+        return f"{UNTRAINED}{settings['model']}"
     served = services.models()
     return next((n for n, e in served.items() if parent in (n, e.alias_of)), None)
 
 
-def learning_ids(dataset):
+def learning_ids(dataset: Dataset) -> tuple[str, ...]:
     """Ids of the photos that are learned from."""
     return dataset.splits[dataset.learning_subset]
 
 
-def too_few(dataset):
+def too_few(dataset: Dataset) -> bool:
     """Whether a run cannot be started on a dataset for lack of photos."""
     return min(len(learning_ids(dataset)), len(dataset.splits["val"]), len(dataset.splits["test"])) < 1
 
 
-def summary(start, dataset):
+_LABEL_FIRST = (
+    "<b>Label at least {} photos first</b> ({}): one to learn from, one to choose the best epoch by, and "
+    "one to measure the result on. From about {} on it is worth the time."
+)
+_LEARNS_FROM = (
+    "Learns from <b>{:,}</b> photos, keeps the epoch that is best on <b>{:,}</b> others, and is measured on "
+    "<b>{:,}</b> it never saw."
+)
+
+
+def summary(start: Start, dataset: Dataset) -> Markup:
     """HTML on what would be learned from what."""
     learn, watch, test = len(learning_ids(dataset)), len(dataset.splits["val"]), len(dataset.splits["test"])
-    own = dataset.kind == "annotations"
-    lines = []
+    own, labelled = dataset.kind == "annotations", learn + watch + test
+    lines: list[str] = []
     if own and too_few(dataset):
-        labelled = learn + watch + test
-        photos = "no photo is labelled" if not labelled else f"{labelled} labelled so far"
-        lines.append(
-            html(
-                "<b>Label at least {} photos first</b> ({}): one to learn from, one to choose the best epoch by, and "
-                "one to measure the result on. From about {} on it is worth the time.",
-                MIN_PHOTOS,
-                photos,
-                USEFUL_PHOTOS,
-            )
-        )
+        count = f"{labelled} labelled so far" if labelled else "no photo is labelled"
+        lines.append(html(_LABEL_FIRST, MIN_PHOTOS, count, USEFUL_PHOTOS))
     else:
-        lines.append(
-            html(
-                "Learns from <b>{:,}</b> photos, keeps the epoch that is best on <b>{:,}</b>"
-                " others, and is measured on <b>{:,}</b> it never saw.",
-                learn,
-                watch,
-                test,
-            )
-        )
-        if own and learn + watch + test < USEFUL_PHOTOS:
+        lines.append(html(_LEARNS_FROM, learn, watch, test))
+        if own and labelled < USEFUL_PHOTOS:
             lines.append(
                 f"With fewer than {USEFUL_PHOTOS} labelled photos expect little, and scores that jump."
             )
     classes = dataset.label_set.classes
-    named = ", ".join(classes[:6]) + (f" and {len(classes) - 6} more" if len(classes) > 6 else "")
-    lines.append(f"{len(classes)} classes: {named}.")
-    if start.entry is not None and start.entry.label_set.classes != classes:
-        lines.append(
-            f"{start.entry.title} knows other classes, so its last layer is learned anew and there is "
-            "no score before to compare with."
-        )
-    elif start.entry is None and start.encoder:
+    more = f" and {len(classes) - 6} more" if len(classes) > 6 else ""
+    lines.append(f"{len(classes)} classes: {', '.join(classes[:6])}{more}.")
+    if start.entry is None and start.encoder:
         lines.append(
             "It begins with an encoder trained on ImageNet, which is downloaded if it is not at hand."
         )
     elif start.entry is None:
         lines.append("It begins with random weights: expect to need many photos and epochs.")
+    elif start.entry.label_set.classes != classes:
+        lines.append(
+            f"{start.entry.title} knows other classes, so its last layer is learned anew and there is "
+            "no score before to compare with."
+        )
     return join(html("<p>{}</p>", line) for line in lines)
 
 
-def name_of(start, dataset):
+def name_of(start: Start, dataset: Dataset) -> tuple[str, str]:
     """(title, name of the model) suggested for the result; a version trained here gets a further version."""
-    same = start.entry is not None and start.entry.label_set.classes == dataset.label_set.classes
-    if same and start.entry.model:
-        title = start.entry.title.partition(" (version ")[0]
-        return title, start.entry.model
-    base = start.entry.title.partition(" (version ")[0] if start.entry else start.spec.title
-    return f"{base} on {dataset.label_set.title}"[:100], ""
+    entry = start.entry
+    title = entry.title.partition(" (version ")[0] if entry else start.spec.title
+    if entry and entry.label_set.classes == dataset.label_set.classes and entry.model:
+        return title, entry.model
+    return f"{title} on {dataset.label_set.title}"[:100], ""
 
 
-def suggest(start, dataset, max_epochs=0):
+def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, Any]:
     """Values of ``FIELDS`` that suit a start and a dataset on a computer without a GPU.
 
     They follow the recipes that the shipped models were trained by, with smaller steps for what has learned
@@ -245,22 +245,24 @@ def suggest(start, dataset, max_epochs=0):
     }
 
 
-def settings(start, dataset, values, base=None):
+def settings(
+    start: Start, dataset: Dataset, values: dict[str, Any], base: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Settings of a run, as ``runs.Runs.start`` takes them.
 
     Args:
-        start: a ``Start``.
-        dataset: a ``datasets.Dataset``.
+        start, dataset: what is learned from what.
         values: of ``FIELDS``.
         base: settings of a run whose clone this is, or None; what the form does not show is taken from them.
     """
-    found = {"model": start.spec.name, "dataset": dataset.kind, "data": tfds.address(dataset.root)}
+    origin = {"model": start.spec.name, "dataset": dataset.kind, "data": tfds.address(dataset.root)}
     if base is not None:
-        return {**base, **found, **values}
+        return {**base, **origin, **values}
     size, steps = values["size"], values["steps_per_epoch"]
     total = values["epochs"] * (steps or max(1, len(learning_ids(dataset)) // values["batch"]))
     share = size / start.spec.long_side  # of a photo that a crop shows
-    found |= {
+    return {
+        **origin,
         "options": start.options,
         "start_from": start.value if start.entry else "",
         "optimizer": "adamw",
@@ -272,31 +274,35 @@ def settings(start, dataset, values, base=None):
         "loss_stride": 4 if start.spec.name.startswith(("deeplabv3", "fcn")) and size % 4 == 0 else 1,
         "freeze_batch_norm": bool(start.encoder),
         "reduce_lr": 0,
+        **values,
     }
-    return {**found, **values}
 
 
-def wish(services, start, source, title, values, base=None):
+def wish(
+    services: Services,
+    start: str,
+    source: str | None,
+    title: str | None,
+    values: dict[str, Any],
+    base: Original | None = None,
+) -> tuple[dict[str, Any], str, str]:
     """What a form describes.
 
     Args:
-        services: the page's ``Services``.
+        services: with the datasets at hand.
         start, source: values of the two menus.
         title: what was typed as name, or "".
         values: of ``FIELDS``.
-        base: of the run whose clone this is, its ``settings``, ``title`` and ``name``; or None.
+        base: of the run whose clone this is, or None.
 
     Returns:
-        (settings, title, name), as ``runs.Runs.start`` takes them.
-
-    Raises:
-        RunError, DatasetError, StoreError, UnknownModelError: it cannot be.
+        (settings, title, name), as ``runs.Runs.start`` takes them. Raises UserError if it cannot be.
     """
-    start, dataset = Start.of(start), open_source(services, source)
-    suggested, name = (base["title"], base["name"]) if base else name_of(start, dataset)
-    given = " ".join((title or "").split()) or suggested
-    chosen = settings(start, dataset, checked(values), base and base["settings"])
-    return chosen, given, name if given == suggested else ""
+    place, dataset = Start.of(start), open_source(services, source)
+    suggested, name = (base.title, base.name) if base else name_of(place, dataset)
+    typed = " ".join((title or "").split())
+    run_settings = settings(place, dataset, checked(values), base.settings if base else None)
+    return run_settings, typed or suggested, name if typed in ("", suggested) else ""
 
 
 # What each number of the form is called.
@@ -314,28 +320,26 @@ _LABELS = {
 _NARROWER = {"size": (32, 1024), "batch": (1, 256)}
 
 
-def checked(values):
+def checked(values: dict[str, Any]) -> dict[str, Any]:
     """The values of ``FIELDS``, as they have to be. Raises RunError for one that is missing or out of range."""
-    found = dict(values)
+    valid = dict(values)
     for name, label in _LABELS.items():
-        value, (low, high) = found[name], _NARROWER.get(name) or bounds(name)
-        if not isinstance(value, int | float) or not low <= value <= high:
-            shown = (
-                "empty" if value is None else f"{value:g}" if isinstance(value, int | float) else repr(value)
-            )
-            raise RunError(f"{label} is a number from {low:g} to {high:,g}, not {shown}.")
-        if name != "learning_rate":
-            found[name] = int(value)
-    if found["size"] % 32:
-        raise RunError(f"Crop is a multiple of 32 pixels, not {found['size']}.")
+        value, (low, high) = values[name], _NARROWER.get(name) or bounds(name)
+        number = isinstance(value, int | float)
+        if not number or not low <= value <= high:
+            text = f"{value:g}" if number else "empty" if value is None else repr(value)
+            raise RunError(f"{label} is a number from {low:g} to {high:,g}, not {text}.")
+        valid[name] = value if name == "learning_rate" else int(value)
+    if valid["size"] % 32:
+        raise RunError(f"Crop is a multiple of 32 pixels, not {valid['size']}.")
     for name, choices in (("loss", LOSSES), ("augment", AUGMENTATIONS)):
-        if found[name] not in {value for _, value in choices}:
+        if valid[name] not in {value for _, value in choices}:
             raise RunError(f"Choose one of the offered values of {name}.")
-    found["frozen"] = found["frozen"] or ""
-    return found
+    valid["frozen"] = valid["frozen"] or ""
+    return valid
 
 
-def of_run(settings, spec):
+def of_run(settings: dict[str, Any], spec: zoo.ModelSpec) -> dict[str, Any]:
     """Values of ``FIELDS`` in the settings of any run, those it leaves out with their defaults."""
-    found = {name: settings.get(name, setting(name).default) for name in FIELDS}
-    return {**found, "size": found["size"] or spec.size}
+    values = {name: settings.get(name, setting(name).default) for name in FIELDS}
+    return {**values, "size": values["size"] or spec.size}

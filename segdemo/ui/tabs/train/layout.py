@@ -1,13 +1,17 @@
 """The components of the Train tab and how they are arranged."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from segdemo.core.settings import spaces_sign_in
 from segdemo.ui.components import run_chart, run_list, run_log, run_samples
-from segdemo.ui.inputs import unchecked
+from segdemo.ui.events import components
+from segdemo.ui.inputs import button, unchecked
 from segdemo.ui.markup import html, panel
+from segdemo.ui.services import Services
+from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 
 _STYLE = (Path(__file__).parent / "train.css").read_text("utf-8")
@@ -16,6 +20,7 @@ _HINT = html(
     '<p class="segdemo-hint">No run yet. Choose a model and what it should learn from, and start: you can watch it '
     "learn here, close the page, and come back.</p>"
 )
+_REALLY = "Delete this run with its checkpoints, pictures and log? A model it ended in stays."
 
 
 class Layout:
@@ -24,22 +29,22 @@ class Layout:
     Args:
         services: the page's ``Services``.
         tabs: the ``gr.Tabs`` of the page.
-        shown: the ``segment.Shown`` of the Segment tab.
+        segment: the ``SegmentTab``.
 
     Attributes:
         inputs: what every event of the tab may read.
         outputs: what it may change.
     """
 
-    def __init__(self, services, tabs, shown):
-        self.services, self.tabs, self.shown = services, tabs, shown
+    def __init__(self, services: Services, tabs: gr.Tabs, segment: SegmentTab):
+        self.services, self.tabs, self.segment = services, tabs, segment
         self.policy = services.runs.policy
         self.timer = gr.Timer(10, active=False)
         self.chosen = gr.State(None)  # id of the run that is looked at
         self.seen = gr.State({})  # component id -> what it shows, so that only what is new is sent
         self.request = gr.State(None)  # one id for one wish to start, however often it is clicked
-        self.base = gr.State(None)  # settings of the run whose clone the form shows
-        self.asked_for = gr.State(None)  # the form when its time was estimated last
+        self.base = gr.State(None)  # the ``form.Original`` whose clone the form shows
+        self.estimated_form = gr.State(None)  # the form when its time was estimated last
         self.remembered = gr.BrowserState({"run": None}, storage_key="segdemo-train", secret="segdemo-train")
         with gr.Row():
             with gr.Column(scale=4, min_width=300, elem_id="train-form"):
@@ -50,28 +55,12 @@ class Layout:
         self.form = [self.start, self.source, self.title, *self.fields.values()]
         self.inputs = {
             *self.form,
-            *(self.chosen, self.seen, self.request, self.base, self.asked_for, self.remembered),
-            *(self.token, self.new_title, self.shown.model, self.shown.other),
+            *(self.chosen, self.seen, self.request, self.base, self.estimated_form, self.remembered),
+            *(self.token, self.new_title, self.segment.model, self.segment.other),
         }
-        self.outputs = [
-            *self.form,
-            *(self.tabs, self.timer, self.chosen, self.seen, self.request, self.base, self.asked_for),
-            *(
-                self.remembered,
-                self.policy_note,
-                self.summary,
-                self.details,
-                self.estimate,
-                self.begin,
-                self.notice,
-            ),
-            *(self.hint, self.runs, self.body, self.head, self.stop, self.resume, self.clone, self.rename),
-            *(self.delete, self.renaming, self.new_title, self.deleting, self.curves, self.result),
-            *(self.promoting, self.promote, self.force, self.rollback, self.use, self.samples, self.origin),
-            *(self.log, self.shown.model, self.shown.other),
-        ]
+        self.outputs = [*components(self), self.segment.model, self.segment.other]
 
-    def _form(self):
+    def _form(self) -> None:
         panel(html('<h2 class="tr-title">New run</h2>'), padding=False)
         self.policy_note = panel(visible=False, elem_classes="segdemo-said", elem_id="train-policy")
         starts, sources = train_form.starts(self.services), train_form.sources(self.services)
@@ -86,32 +75,21 @@ class Layout:
                 self.title = gr.Textbox(label="Name of the result", max_lines=1, elem_id="train-title")
                 with gr.Row(elem_classes="tr-fields"):
                     self.epochs = self._number("Epochs", "train-epochs")
-                    self.learning_rate = gr.Number(
-                        label="Learning rate", step=0.0001, min_width=80, elem_id="train-rate"
+                    self.learning_rate = self._number(
+                        "Learning rate", "train-rate", step=0.0001, precision=None
                     )
                     self.size = self._number("Crop, px", "train-size", step=32)
                 with gr.Row(elem_classes="tr-fields"):
-                    self.loss = gr.Dropdown(
-                        train_form.LOSSES,
-                        value="cross_entropy_dice",
-                        label="Loss",
-                        min_width=120,
-                        elem_id="train-loss",
-                    )
-                    self.frozen = gr.Dropdown(
-                        train_form.FROZEN, value="", label="Encoder", min_width=120, elem_id="train-frozen"
-                    )
+                    self.loss = self._choice("Loss", "train-loss", train_form.LOSSES, min_width=120)
+                    self.frozen = self._choice("Encoder", "train-frozen", train_form.FROZEN, min_width=120)
             with gr.Accordion("More settings", open=False, elem_id="train-more"):
                 with gr.Row(elem_classes="tr-fields"):
                     self.batch = self._number("Photos a step", "train-batch")
                     self.steps_per_epoch = self._number(
                         "Steps an epoch", "train-steps", info="0: all photos once"
                     )
-                self.augment = gr.Dropdown(
-                    train_form.AUGMENTATIONS,
-                    value="strong",
-                    label="Variations of each photo",
-                    elem_id="train-augment",
+                self.augment = self._choice(
+                    "Variations of each photo", "train-augment", train_form.AUGMENTATIONS
                 )
                 with gr.Row(elem_classes="tr-fields"):
                     self.early_stopping = self._number(
@@ -131,11 +109,16 @@ class Layout:
             self.estimate = panel(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
             self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
 
-    def _number(self, label, elem_id, step=1, info=None):
+    def _number(self, label: str, elem_id: str, **kwargs: Any) -> gr.Number:
         # Without limits: Gradio would answer a value beyond them with a message at every tick of the timer.
-        return gr.Number(label=label, info=info, step=step, precision=0, min_width=80, elem_id=elem_id)
+        return gr.Number(
+            label=label, elem_id=elem_id, **{"step": 1, "precision": 0, "min_width": 80, **kwargs}
+        )
 
-    def _stage(self):
+    def _choice(self, label: str, elem_id: str, choices: list[tuple[str, str]], **kwargs: Any) -> gr.Dropdown:
+        return gr.Dropdown(choices, value=choices[0][1], label=label, elem_id=elem_id, **kwargs)
+
+    def _stage(self) -> None:
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="train-notice")
         self.hint = panel(_HINT, elem_id="train-hint")
         self.runs = run_list.run_list(elem_id="train-runs")
@@ -154,11 +137,7 @@ class Layout:
                 self.save_title = self._button("Save", "train-save-title", variant="primary")
                 self.keep_title = self._button("Keep the old one", "train-keep-title")
             with gr.Row(visible=False, elem_classes="tr-ask") as self.deleting:
-                panel(
-                    html(
-                        "<p>Delete this run with its checkpoints, pictures and log? A model it ended in stays.</p>"
-                    )
-                )
+                panel(html("<p>{}</p>", _REALLY))
                 self.really = self._button("Delete it", "train-really", variant="stop")
                 self.keep = self._button("Keep it", "train-keep")
             self.result = panel(padding=False, visible=False, elem_id="train-result")
@@ -174,6 +153,5 @@ class Layout:
             with gr.Accordion("Where it comes from", open=False, elem_id="train-origin-box"):
                 self.origin = panel(padding=False, elem_id="train-origin")
 
-    def _button(self, text, elem_id, variant="secondary"):
-        width = 8 * len(text) + 32
-        return gr.Button(text, size="sm", variant=variant, min_width=width, scale=0, elem_id=elem_id)
+    def _button(self, text: str, elem_id: str, variant: str = "secondary") -> gr.Button:
+        return button(text, elem_id, variant=variant, min_width=8 * len(text) + 32, scale=0)

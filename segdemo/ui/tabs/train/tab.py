@@ -8,38 +8,34 @@ import contextlib
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from segdemo import zoo
 from segdemo.core.files import NotFoundError, StoreError
-from segdemo.data.datasets import DatasetError
+from segdemo.data.datasets import Dataset
+from segdemo.errors import UserError
+from segdemo.runs.estimates import Estimate
 from segdemo.runs.policy import PolicyError, RunError
+from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.scroll import scroll_to
+from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html
+from segdemo.ui.services import Services
+from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.layout import Layout
+from segdemo.zoo.versions import Version
 
 TAB = "train"  # id of the tab
 FAST, SLOW = 1.5, 10  # seconds between two looks, while something goes on and while nothing does
-EXPECTED = (RunError, StoreError, DatasetError, zoo.UnknownModelError)
 _SEE_RUN = scroll_to("#train-run", "start", delay=150, widest=800)
 _SEE_FORM = scroll_to("#train-form", "start", behavior="smooth")
-
-
-@dataclass
-class _Asked:
-    """One event: the values of all inputs by component, what happened, and who asks."""
-
-    form: dict
-    event: gr.EventData
-    request: gr.Request
-
-    def __getitem__(self, component):
-        return self.form[component]
 
 
 class Twins:
@@ -51,10 +47,11 @@ class Twins:
 
     SECONDS = 2  # within which the second one comes, on a busy machine too
 
-    def __init__(self):
-        self._last, self._time, self._lock = None, 0.0, threading.Lock()
+    def __init__(self) -> None:
+        self._last: tuple[str | None, list[Any]] | None = None
+        self._time, self._lock = 0.0, threading.Lock()
 
-    def second(self, browser, form):
+    def second(self, browser: str | None, form: list[Any]) -> bool:
         """Whether the last event was this very one, a moment ago."""
         with self._lock:
             event, now = (browser, form), time.monotonic()
@@ -63,65 +60,52 @@ class Twins:
             return repeated
 
 
-def build(services, tab, tabs, shown):
-    """Add the tab to the Blocks being built.
+def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> "TrainTab":
+    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them.
 
-    Args:
-        services: the page's ``Services``.
-        tab: the ``gr.Tab`` it is in, whose id is ``TAB``.
-        tabs: the ``gr.Tabs`` around it.
-        shown: the ``segment.Shown`` of the Segment tab.
-
-    Returns:
-        The ``TrainTab``, which other tabs can lead to by its ``start_from``.
+    Other tabs can lead to it by its ``start_from``.
     """
-    made = TrainTab(services, tabs, shown)
-    made.connect(tab)
-    return made
+    train = TrainTab(services, tabs, segment)
+    train.connect(tab)
+    return train
 
 
 class TrainTab(Layout):
     """What happens on the components' events: each handler returns the updates of some of them."""
 
-    def __init__(self, services, tabs, shown):
-        super().__init__(services, tabs, shown)
+    def __init__(self, services: Services, tabs: gr.Tabs, segment: SegmentTab):
+        super().__init__(services, tabs, segment)
         self._histories = train_view.Histories(services.runs)
         self._twins = Twins()
+        self._on = Events(self.notice, self.inputs, self.outputs, "train").on
 
-    def connect(self, tab):
+    def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab itself."""
         on = self._on
         on(tab.select, self._enter)
-        self.tabs.select(self._leave, None, [self.timer, self.seen], api_visibility="private", queue=False)
-        gr.on([self.timer.tick], **self._event(self._look, quiet=True))
-        gr.on(
-            # Not select: it does not come from the keyboard.
-            [self.start.input, self.source.input],
-            **self._event(self._choose),
-            trigger_mode="always_last",
-        )
-        gr.on(
-            [field.input for field in (*self.fields.values(), self.token)],
-            **self._event(self._retouched, quiet=True),
-            trigger_mode="always_last",
-        )
+        on(self.tabs.select, self._leave, quiet=True, inputs=set(), queue=False)
+        on(self.timer.tick, self._look, quiet=True)
+        # Not select: it does not come from the keyboard.
+        on([self.start.input, self.source.input], self._choose, trigger_mode="always_last")
+        touched = [field.input for field in (*self.fields.values(), self.token)]
+        on(touched, self._retouched, quiet=True, trigger_mode="always_last")
         on(self.begin.click, self._begin).then(**_SEE_RUN)
         on(self.runs.pick, self._pick).then(**_SEE_RUN)
-        on(self.stop.click, lambda asked: self._change(asked, self.services.runs.cancel))
-        on(self.resume.click, lambda asked: self._change(asked, self.services.runs.resume))
+        on(self.stop.click, lambda event: self._change(event, self.services.runs.cancel))
+        on(self.resume.click, lambda event: self._change(event, self.services.runs.resume))
         on(self.clone.click, self._clone).then(**_SEE_FORM)
         on(self.rename.click, self._ask_title)
-        gr.on([self.save_title.click, self.new_title.submit], **self._event(self._rename))
-        on(self.keep_title.click, lambda asked: {self.renaming: gr.update(visible=False)})
-        on(self.delete.click, lambda asked: {self.deleting: gr.update(visible=True)})
-        on(self.keep.click, lambda asked: {self.deleting: gr.update(visible=False)})
+        on([self.save_title.click, self.new_title.submit], self._rename)
+        on(self.keep_title.click, lambda event: {self.renaming: gr.update(visible=False)})
+        on(self.delete.click, lambda event: {self.deleting: gr.update(visible=True)})
+        on(self.keep.click, lambda event: {self.deleting: gr.update(visible=False)})
         on(self.really.click, self._delete)
-        on(self.promote.click, lambda asked: self._promote(asked, force=False))
-        on(self.force.click, lambda asked: self._promote(asked, force=True))
+        on(self.promote.click, lambda event: self._promote(event, force=False))
+        on(self.force.click, lambda event: self._promote(event, force=True))
         on(self.rollback.click, self._roll_back)
         on(self.use.click, self._use)
 
-    def start_from(self, trigger):
+    def start_from(self, trigger: Callable[..., Dependency]) -> None:
         """Open this tab with an untrained architecture chosen, whenever an event of another tab fires.
 
         Args:
@@ -129,185 +113,146 @@ class TrainTab(Layout):
         """
         self._on(trigger, self._choose_architecture).then(**_SEE_FORM)
 
-    def _on(self, event, handler):
-        return event(**self._event(handler))
-
-    def _event(self, handler, quiet=False):
-        """Arguments of an event listener that answers with a handler's updates, or with a sentence.
-
-        ``quiet`` ones leave alone what was said before.
-        """
-
-        def answer(form, event: gr.EventData, request: gr.Request):
-            asked = _Asked(form, event, request)
-            try:
-                done = handler(asked)
-            except EXPECTED as error:
-                done = {self.notice: notice(str(error), alert=True)}
-            said = {self.notice: gr.skip() if quiet else gr.update(visible=False)}
-            return {**said, **done}
-
-        return {
-            "fn": answer,
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "api_visibility": "private",
-            "concurrency_limit": 4,
-            "concurrency_id": "train",
-            "show_progress": "hidden",
-        }
-
-    def _who(self, asked):
+    def _who(self, event: Event) -> dict[str, str]:
         """Who asks, as the runs want to know it."""
-        return {"user": user_of(asked.request), "token": asked[self.token] or ""}
+        return {"user": user_of(event.request), "token": event[self.token] or ""}
 
     # --- coming and going ---
 
-    def _enter(self, asked):
+    def _enter(self, event: Event) -> Updates:
         """The tab is opened: everything is sent anew."""
-        asked.form[self.seen] = {}
+        event.form[self.seen] = {}
         starts = [value for _, value in train_form.starts(self.services)]
         sources = [value for _, value in train_form.sources(self.services)]
-        if asked[self.start] in starts and asked[self.source] in sources:
-            done = {**self._about_form(asked), **self._look(asked)}
+        if event[self.start] in starts and event[self.source] in sources:
+            updates = {**self._about_form(event), **self._look(event)}
         else:
-            if asked[self.start] not in starts:
-                asked.form[self.start] = starts[0]
-            asked.form[self.source] = train_form.first_source(self.services, asked[self.start])
-            done = self._suggested(asked)
+            if event[self.start] not in starts:
+                event.form[self.start] = starts[0]
+            event.form[self.source] = train_form.first_source(self.services, event[self.start])
+            updates = self._suggested(event)
         return {
-            **done,
-            **self._menus(asked),
-            self.policy_note: self._policy(asked),
-            self.request: asked[self.request] or secrets.token_hex(8),
+            **updates,
+            **self._menus(event),
+            self.policy_note: self._policy(event),
+            self.request: event[self.request] or secrets.token_hex(8),
         }
 
-    def _menus(self, asked):
-        """The two menus of the form with what is there now and what ``asked`` holds."""
+    def _menus(self, event: Event) -> Updates:
+        """The two menus of the form with what is there now and what ``event`` holds."""
         return {
-            self.start: gr.update(choices=train_form.starts(self.services), value=asked[self.start]),
-            self.source: gr.update(choices=train_form.sources(self.services), value=asked[self.source]),
+            self.start: gr.update(choices=train_form.starts(self.services), value=event[self.start]),
+            self.source: gr.update(choices=train_form.sources(self.services), value=event[self.source]),
         }
 
-    def _leave(self, event: gr.SelectData):
-        """Another tab is opened: nobody looks, so nothing is asked."""
-        if event.value == "Train":
-            return gr.skip(), gr.skip()
-        return gr.update(active=False), {}
+    def _leave(self, event: Event) -> Updates:
+        """Another tab is opened: nobody looks, so the timer rests."""
+        return {} if event.data.value == "Train" else {self.timer: gr.update(active=False), self.seen: {}}
 
-    def _policy(self, asked):
+    def _policy(self, event: Event) -> dict[str, Any]:
         try:
-            self.policy.permit(asked[self.token] or self.policy.token, user_of(asked.request))
+            self.policy.permit(event[self.token] or self.policy.token, user_of(event.request))
         except PolicyError as error:
             return notice(error)
         return gr.update(visible=False)
 
-    def _choose_architecture(self, asked):
+    def _choose_architecture(self, event: Event) -> Updates:
         """The Zoo tab's wish to train an architecture."""
-        name = asked.event.architecture
+        name = event.data.architecture
         zoo.spec(name)
-        asked.form[self.start] = train_form.UNTRAINED + name
-        asked.form[self.source] = train_form.first_source(self.services, asked[self.start])
-        done = {**self._enter(asked), **self._suggested(asked), **self._menus(asked)}
-        return {**done, self.tabs: gr.Tabs(selected=TAB)}
+        event.form[self.start] = train_form.UNTRAINED + name
+        event.form[self.source] = train_form.first_source(self.services, event[self.start])
+        updates = {**self._enter(event), **self._suggested(event), **self._menus(event)}
+        return {**updates, self.tabs: gr.Tabs(selected=TAB)}
 
     # --- the form ---
 
-    def _choose(self, asked):
+    def _choose(self, event: Event) -> Updates:
         """Another start or dataset was chosen in its menu."""
-        form = [asked[component] for component in self.form]
-        if self._twins.second(asked.request.session_hash, form):
+        form = [event[component] for component in self.form]
+        if self._twins.second(event.request.session_hash, form):
             return {}
-        return self._suggested(asked)
+        return self._suggested(event)
 
-    def _suggested(self, asked):
+    def _suggested(self, event: Event) -> Updates:
         """Another start or dataset was chosen: settings that suit them."""
-        asked.form[self.base] = None
-        done = {self.base: None}
-        with contextlib.suppress(*EXPECTED):  # _about_form says what is wrong
-            start, dataset = self._start_and_dataset(asked)
+        event.form[self.base] = None
+        updates: Updates = {self.base: None}
+        with contextlib.suppress(UserError):  # _about_form says what is wrong
+            start, dataset = self._start_and_dataset(event)
             values = train_form.suggest(start, dataset, int(self.policy.max_epochs))
             chosen = {self.fields[name]: value for name, value in values.items()}
             chosen[self.title] = train_form.name_of(start, dataset)[0]
-            asked.form.update(chosen)
-            done |= chosen
-            done[self.frozen] = gr.update(value=values["frozen"], visible=bool(start.encoder))
-        return {**done, **self._about_form(asked), **self._look(asked)}
+            event.form.update(chosen)
+            updates |= chosen
+            updates[self.frozen] = gr.update(value=values["frozen"], visible=bool(start.encoder))
+        return {**updates, **self._about_form(event), **self._look(event)}
 
-    def _start_and_dataset(self, asked):
-        """The ``train_form.Start`` and the dataset that the menus stand at. Raises one of ``EXPECTED``."""
-        start = train_form.Start.of(asked[self.start])
-        return start, train_form.open_source(self.services, asked[self.source])
+    def _start_and_dataset(self, event: Event) -> tuple[train_form.Start, Dataset]:
+        """The ``train_form.Start`` and the dataset that the menus stand at. Raises UserError."""
+        start = train_form.Start.of(event[self.start])
+        return start, train_form.open_source(self.services, event[self.source])
 
-    def _about_form(self, asked):
+    def _about_form(self, event: Event) -> Updates:
         """What the form would do, in words."""
         try:
-            start, dataset = self._start_and_dataset(asked)
-        except EXPECTED as error:
-            return {
-                self.summary: html("<p>{}</p>", error),
-                self.details: gr.update(visible=False),
-            }
-        usable = not train_form.too_few(dataset)
+            start, dataset = self._start_and_dataset(event)
+        except UserError as error:
+            return {self.summary: html("<p>{}</p>", error), self.details: gr.update(visible=False)}
         return {
             self.summary: train_form.summary(start, dataset),
             self.details: gr.update(visible=True),
-            self.begin: gr.update(interactive=usable),
+            self.begin: gr.update(interactive=not train_form.too_few(dataset)),
         }
 
-    def _wish(self, asked):
-        """(settings, title, name) of the run that the form describes. Raises one of ``EXPECTED``."""
-        values = {name: asked[field] for name, field in self.fields.items()}
+    def _wish(self, event: Event) -> tuple[dict[str, Any], str, str]:
+        """(settings, title, name) of the run that the form describes. Raises UserError."""
+        values = {name: event[field] for name, field in self.fields.items()}
         return train_form.wish(
-            self.services, asked[self.start], asked[self.source], asked[self.title], values, asked[self.base]
+            self.services, event[self.start], event[self.source], event[self.title], values, event[self.base]
         )
 
-    def _retouched(self, asked):
+    def _retouched(self, event: Event) -> Updates:
         """A field has another value: the estimate may be another, but nobody measures while somebody types."""
-        _, pieces = self._estimated(asked)
+        _, pieces = self._estimated(event)
         pieces[self.timer] = gr.update(value=FAST, active=True)
-        return {self.policy_note: self._policy(asked), **self._changed(asked, pieces)}
+        return {self.policy_note: self._policy(event), **self._changed(event, pieces)}
 
-    def _estimated(self, asked):
+    def _estimated(self, event: Event) -> tuple[Estimate | None, Updates]:
         """(Estimate of how long the form's run would take or None if it cannot start, updates that show it).
 
         A measurement begins when the form has been the same for two looks at it.
         """
-        form = [asked[component] for component in (self.start, self.source, *self.fields.values())]
-        steady = form == asked[self.asked_for]
+        form = [event[component] for component in (self.start, self.source, *self.fields.values())]
+        steady = form == event[self.estimated_form]
         try:
-            settings, _, _ = self._wish(asked)
-            found = self.services.runs.estimate(settings, **self._who(asked), begin=steady)
-        except EXPECTED as error:
-            silent = isinstance(error, PolicyError) or not asked[self.source]
+            settings, _, _ = self._wish(event)
+            estimate = self.services.runs.estimate(settings, **self._who(event), begin=steady)
+        except UserError as error:
+            silent = isinstance(error, PolicyError) or not event[self.source]
             text = "" if silent else html("<p>{}</p>", error)
-            return None, {self.asked_for: form, self.estimate: text}
-        sentence = found.sentence(settings["epochs"], settings["steps_per_epoch"])
-        limit = self.policy.max_hours * 3600
-        if found.state == "done" and 0 < limit < found.seconds(
-            settings["epochs"], settings["steps_per_epoch"]
-        ):
+            return None, {self.estimated_form: form, self.estimate: text}
+        length = settings["epochs"], settings["steps_per_epoch"]
+        sentence = estimate.sentence(*length)
+        if estimate.state == "done" and 0 < self.policy.max_hours * 3600 < estimate.seconds(*length):
             sentence += f" A run is stopped after {self.policy.max_hours:g} hours here: choose fewer epochs."
         # Alone in its paragraph, so that a test and a person can see what state it is in.
-        return found, {
-            self.asked_for: form,
-            self.estimate: html('<p class="{}">{}</p>', found.state, sentence) if sentence else "",
-        }
+        text = html('<p class="{}">{}</p>', estimate.state, sentence) if sentence else ""
+        return estimate, {self.estimated_form: form, self.estimate: text}
 
-    def _begin(self, asked):
-        settings, title, name = self._wish(asked)
-        ticket = self.services.runs.start(
-            settings, title, name, asked[self.request] or "", **self._who(asked)
-        )
-        asked.form[self.chosen] = ticket.run_id
-        done = {self.request: secrets.token_hex(8), **self._look(asked), **self._close_questions()}
+    def _begin(self, event: Event) -> Updates:
+        settings, title, name = self._wish(event)
+        request = event[self.request] or ""
+        ticket = self.services.runs.start(settings, title, name, request, **self._who(event))
+        event.form[self.chosen] = ticket.run_id
+        updates = {self.request: secrets.token_hex(8), **self._look(event), **self._close_questions()}
         if not ticket.new:
-            return {**done, self.notice: notice("This very run is in progress already: here it is.")}
-        return done
+            updates[self.notice] = notice("This very run is in progress already: here it is.")
+        return updates
 
-    def _clone(self, asked):
+    def _clone(self, event: Event) -> Updates:
         """The settings of a run, in the form."""
-        run = self._run(asked)
+        run = self._run(event)
         settings = self.services.runs.settings_of(run.id)
         start = train_form.start_of(self.services, settings)
         if start is None:
@@ -318,73 +263,72 @@ class TrainTab(Layout):
         if source is None:
             raise RunError(f"There is no dataset in {settings['data']} any more: choose another.")
         values = train_form.of_run(settings, zoo.spec(settings["model"]))
-        base = {"settings": settings, "title": run.title, "name": run.name}
-        asked.form.update({self.start: start, self.source: source, self.title: run.title, self.base: base})
-        asked.form.update({self.fields[name]: value for name, value in values.items()})
+        chosen = {self.fields[name]: value for name, value in values.items()}
+        chosen |= {self.title: run.title, self.base: train_form.Original(settings, run.title, run.name)}
+        event.form.update({self.start: start, self.source: source, **chosen})
         return {
-            **self._about_form(asked),
-            **self._look(asked),
-            **self._menus(asked),
-            **{self.fields[name]: value for name, value in values.items()},
-            **{self.title: run.title, self.base: base},
+            **self._about_form(event),
+            **self._look(event),
+            **self._menus(event),
+            **chosen,
             self.notice: notice(f"The form holds the settings of {run.title}."),
         }
 
     # --- looking ---
 
-    def _pick(self, asked):
-        asked.form[self.chosen] = asked.event.id
-        return {**self._look(asked), **self._close_questions()}
+    def _pick(self, event: Event) -> Updates:
+        event.form[self.chosen] = event.data.id
+        return {**self._look(event), **self._close_questions()}
 
-    def _run(self, asked):
+    def _run(self, event: Event) -> Snapshot:
         """The Snapshot of the run that is looked at. Raises NotFoundError."""
-        if not asked[self.chosen]:
+        if not event[self.chosen]:
             raise NotFoundError("Choose a run first.")
-        return self.services.runs.follow(asked[self.chosen])
+        return self.services.runs.follow(event[self.chosen])
 
-    def _look(self, asked):
+    def _look(self, event: Event) -> Updates:
         """What has changed since this browser was told last."""
         runs = self.services.runs.list()
         ids = [run.id for run in runs]
-        chosen = asked[self.chosen] or (asked[self.remembered] or {}).get("run")
+        chosen = event[self.chosen] or (event[self.remembered] or {}).get("run")
         if chosen not in ids:
             active = [run.id for run in runs if not run.ended]
-            chosen = (active[-1:] or ids[:1] or [None])[0]
-        estimate, estimated = self._estimated(asked)
+            chosen = next(iter([*active[-1:], *ids]), None)
+        estimate, estimated = self._estimated(event)
         pieces = {
             self.chosen: chosen,
             self.remembered: {"run": chosen},
             self.hint: gr.update(visible=not runs),
             self.runs: train_view.listing(runs, chosen),
             self.body: gr.update(visible=chosen is not None),
-            self.start: train_form.start_menu(self.services, asked[self.start]),
+            self.start: train_form.start_menu(self.services, event[self.start]),
             **estimated,
-            **self.shown.menus(self.services, asked[self.shown.model], asked[self.shown.other]),
+            **self.segment.menus(self.services, event[self.segment.model], event[self.segment.other]),
         }
         if chosen is not None:
             with contextlib.suppress(NotFoundError):  # it was deleted this moment
                 pieces |= self._about_run(*self._histories.follow(chosen))
         estimating = estimate is not None and estimate.state in ("measuring", "waiting")
         busy = any(not run.ended for run in runs) or estimating
-        unsteady = pieces[self.asked_for] != asked[self.asked_for]
+        unsteady = pieces[self.estimated_form] != event[self.estimated_form]
         pieces[self.timer] = gr.update(value=FAST if busy or unsteady else SLOW, active=True)
-        return self._changed(asked, pieces)
+        return self._changed(event, pieces)
 
-    def _changed(self, asked, pieces):
+    def _changed(self, event: Event, pieces: Updates) -> Updates:
         """Those of the updates that this browser has not got yet."""
-        seen, done = dict(asked[self.seen] or {}), {}
+        seen: dict[int, int] = dict(event[self.seen] or {})
+        updates: Updates = {}
         for component, update in pieces.items():
             stamp = hash(repr(update))
             if seen.get(component._id) != stamp:
-                done[component], seen[component._id] = update, stamp
-        return {**done, self.seen: seen} if done else {self.seen: gr.skip()}
+                updates[component], seen[component._id] = update, stamp
+        return {**updates, self.seen: seen} if updates else {}
 
-    def _about_run(self, run, history):
+    def _about_run(self, run: Snapshot, history: train_view.History) -> Updates:
         """Everything about the run that is looked at."""
         version, versions = self._versions(run)
-        current = any(v.current for v in versions)
         result = train_view.result(run, version, versions)
-        objection = version.objection() if version else None
+        candidate = version if version and not version.current else None
         waiting = run.state in ("queued", "running")
         chart = train_view.curves(run, history)
         return {
@@ -394,16 +338,16 @@ class TrainTab(Layout):
             self.delete: gr.update(visible=run.state != "running"),
             self.result: gr.update(value=result, visible=bool(result)),
             self.promoting: gr.update(visible=version is not None),
-            self.promote: gr.update(visible=version is not None and not version.current),
-            self.force: gr.update(visible=bool(objection) and not version.current),
-            self.rollback: gr.update(visible=current),
+            self.promote: gr.update(visible=candidate is not None),
+            self.force: gr.update(visible=candidate is not None and bool(candidate.objection())),
+            self.rollback: gr.update(visible=any(v.current for v in versions)),
             self.curves: gr.update(value=chart, visible=bool(chart)),
             self.samples: train_view.samples(run, history),
             self.log: train_view.log(run),
             self.origin: train_view.origin(run),
         }
 
-    def _versions(self, run):
+    def _versions(self, run: Snapshot) -> tuple[Version | None, list[Version]]:
         """(the Version a run became or None, all Versions of that model)."""
         name, _, number = run.model.partition("@")
         if not number:
@@ -415,67 +359,67 @@ class TrainTab(Layout):
 
     # --- changing a run ---
 
-    def _close_questions(self):
+    def _close_questions(self) -> Updates:
         return {self.renaming: gr.update(visible=False), self.deleting: gr.update(visible=False)}
 
-    def _change(self, asked, change):
-        change(self._run(asked).id, **self._who(asked))
-        return {**self._close_questions(), **self._look(asked)}
+    def _change(self, event: Event, change: Callable[..., object]) -> Updates:
+        change(self._run(event).id, **self._who(event))
+        return {**self._close_questions(), **self._look(event)}
 
-    def _ask_title(self, asked):
-        return {self.renaming: gr.update(visible=True), self.new_title: self._run(asked).title}
+    def _ask_title(self, event: Event) -> Updates:
+        return {self.renaming: gr.update(visible=True), self.new_title: self._run(event).title}
 
-    def _rename(self, asked):
-        def rename(run_id, **who):
-            self.services.runs.rename(run_id, asked[self.new_title] or "", **who)
+    def _rename(self, event: Event) -> Updates:
+        def rename(run_id: str, **who: str) -> None:
+            self.services.runs.rename(run_id, event[self.new_title] or "", **who)
 
-        return self._change(asked, rename)
+        return self._change(event, rename)
 
-    def _delete(self, asked):
-        title = self._run(asked).title
-        self.services.runs.delete(asked[self.chosen], **self._who(asked))
-        asked.form[self.chosen] = None
-        asked.form[self.remembered] = {"run": None}
-        return {**self._close_questions(), **self._look(asked), self.notice: notice(f"{title} is deleted.")}
+    def _delete(self, event: Event) -> Updates:
+        title = self._run(event).title
+        self.services.runs.delete(event[self.chosen], **self._who(event))
+        event.form[self.chosen] = None
+        event.form[self.remembered] = {"run": None}
+        return {**self._close_questions(), **self._look(event), self.notice: notice(f"{title} is deleted.")}
 
     # --- what it ended in ---
 
-    def _version(self, asked):
-        version, _ = self._versions(self._run(asked))
+    def _version(self, event: Event) -> Version:
+        version, _ = self._versions(self._run(event))
         if version is None:
             raise NotFoundError("The model this run ended in is not there any more.")
         return version
 
-    def _promote(self, asked, force):
-        version = self._version(asked)
-        self.policy.permit(**self._who(asked))
+    def _promote(self, event: Event, force: bool) -> Updates:
+        version = self._version(event)
+        self.policy.permit(**self._who(event))
         try:
             self.services.versions.promote(version.name, version.number, force)
         except StoreError as error:
             raise RunError(f"Not promoted: {error}") from None
-        said = f"{version.name} stands for version {version.number} now, in every menu."
-        return {**self._look(asked), self.notice: notice(said)}
+        sentence = f"{version.name} stands for version {version.number} now, in every menu."
+        return {**self._look(event), self.notice: notice(sentence)}
 
-    def _roll_back(self, asked):
-        version = self._version(asked)
-        self.policy.permit(**self._who(asked))
+    def _roll_back(self, event: Event) -> Updates:
+        version = self._version(event)
+        self.policy.permit(**self._who(event))
         now = self.services.versions.rollback(version.name)
         stands = f"version {now.number}" if now else "no version trained here"
-        return {**self._look(asked), self.notice: notice(f"{version.name} stands for {stands} again.")}
+        return {**self._look(event), self.notice: notice(f"{version.name} stands for {stands} again.")}
 
-    def _use(self, asked):
+    def _use(self, event: Event) -> Updates:
         """The model, in the Segment tab."""
-        version = self._version(asked)
+        version = self._version(event)
         name = version.name if version.current else version.served_as
-        menus = self.shown.menus(self.services, name, asked[self.shown.other])
-        menus[self.shown.model] = gr.update(choices=self.services.choices(), value=name)
+        menus = self.segment.menus(self.services, name, event[self.segment.other])
+        menus[self.segment.model] = gr.update(choices=self.services.choices(), value=name)
         return {**menus, self.tabs: gr.Tabs(selected="segment")}
 
 
-def user_of(request):
+def user_of(request: gr.Request | None) -> str:
     """Who is signed in: by Gradio's own login or with a Hugging Face account; "" for nobody."""
-    if getattr(request, "username", None):
-        return request.username
+    if name := getattr(request, "username", None):
+        return str(name)
     session = getattr(getattr(request, "request", None), "scope", {}).get("session") or {}
     info = (session.get("oauth_info") or {}).get("userinfo") or {}
-    return info.get("preferred_username") or ""
+    return str(info.get("preferred_username") or "")

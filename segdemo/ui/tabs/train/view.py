@@ -1,37 +1,37 @@
 """How runs look: the list, progress, curves, results and origin of one, as HTML; and its pictures."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from threading import Lock
+from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
 from segdemo.runs.estimates import duration
+from segdemo.runs.queue import Runs
+from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.run_chart import chart
-from segdemo.ui.markup import html, join
+from segdemo.ui.markup import definitions, html, join
 from segdemo.ui.served import served
 from segdemo.zoo.scores import Scores
+from segdemo.zoo.versions import Version
 
-STATES = {
-    "queued": "waiting",
-    "running": "running",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
-KEPT = 32  # histories
+MOST_HISTORIES = 32
+Point = tuple[float, float]  # epochs, value
 ROWS = 12  # of a table of scores, before another begins beside it
 
 
 class History:
     """The points of a run's curves: (epochs, value) by series name."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.cursor = 0  # what to give ``Runs.follow`` next time
         self.steps = 0  # of an epoch, for events that do not say it
-        self._steps, self._epochs = {}, {}
+        self._steps: dict[float, dict[str, Any]] = {}
+        self._epochs: dict[float, dict[str, Any]] = {}
 
-    def add(self, events):
+    def add(self, events: Iterable[dict[str, Any]]) -> None:
         """Take what ``Runs.follow`` tells; steps done again after a resumption count once."""
         for event in events:
             try:
@@ -43,26 +43,31 @@ class History:
             except (KeyError, TypeError):
                 continue
 
-    def points(self, key):
+    def points(self, key: str) -> list[Point]:
         """Training values while it learns, thinned out to what a chart can show."""
-        found = sorted((at, event[key]) for at, event in self._steps.items() if _number(event.get(key)))
-        return found[:: 1 + len(found) // 400]
+        points = _points(self._steps, key)
+        return points[:: 1 + len(points) // 400]
 
-    def epochs(self, key):
+    def epochs(self, key: str) -> list[Point]:
         """Values after each epoch."""
-        return sorted((at, event[key]) for at, event in self._epochs.items() if _number(event.get(key)))
+        return _points(self._epochs, key)
+
+
+def _points(events: dict[float, dict[str, Any]], key: str) -> list[Point]:
+    return sorted((at, event[key]) for at, event in events.items() if _number(event.get(key)))
 
 
 class Histories:
     """The histories of the runs that somebody looks at, read on where they ended."""
 
-    def __init__(self, runs):
-        self._runs, self._kept, self._lock = runs, {}, Lock()
+    def __init__(self, runs: Runs):
+        self._runs, self._lock = runs, Lock()
+        self._histories: dict[str, History] = {}  # by id of the run, the one used last at the end
 
-    def follow(self, run_id):
-        """(Snapshot, History) of a run. Raises NotFoundError."""
+    def follow(self, run_id: str) -> tuple[Snapshot, History]:
+        """A run and its curves. Raises NotFoundError."""
         with self._lock:
-            history = self._kept.pop(run_id, None) or History()
+            history = self._histories.pop(run_id, None) or History()
             snapshot = self._runs.follow(run_id, history.cursor)
             if snapshot.cursor < history.cursor:  # another file under the same name
                 history = History()
@@ -70,22 +75,22 @@ class Histories:
             history.steps = snapshot.steps
             history.add(snapshot.events)
             history.cursor = snapshot.cursor
-            self._kept[run_id] = history
-            while len(self._kept) > KEPT:
-                del self._kept[next(iter(self._kept))]
+            self._histories[run_id] = history
+            while len(self._histories) > MOST_HISTORIES:
+                del self._histories[next(iter(self._histories))]
         return snapshot, history
 
 
 # --- the list ----------------------------------------------------------------------------------------------
 
 
-def listing(snapshots, chosen):
+def listing(snapshots: Iterable[Snapshot], chosen: str | None) -> Markup:
     """HTML of the list of runs; its buttons carry the run's id as ``data-id``."""
     rows = join(_row(snapshot, snapshot.id == chosen) for snapshot in snapshots)
     return html('<div class="tr-list" role="list" aria-label="Runs">{}</div>', rows)
 
 
-def _row(run, chosen):
+def _row(run: Snapshot, chosen: bool) -> Markup:
     facts = [when(run.created)]
     if run.state == "queued":
         facts = [f"{ordinal(run.position)} in the queue", *facts]
@@ -95,26 +100,22 @@ def _row(run, chosen):
         facts.insert(0, run.model)
     if run.best is not None and run.best >= 0:
         facts.insert(0, f"best {100 * run.best:.1f}")
-    bar = html('<i style="width: {:.1f}%"></i>', 100 * fraction(run)) if not run.ended else ""
-    return html(
-        '<button type="button" role="listitem" data-id="{}" aria-pressed="{}" class="tr-row">'
-        "{}<b>{}</b><span>{}</span>{}</button>",
-        run.id,
-        str(chosen).lower(),
-        badge(run),
-        run.title,
-        " · ".join(filter(None, facts)),
-        bar,
+    bar = "" if run.ended else html('<i style="width: {:.1f}%"></i>', 100 * fraction(run))
+    template = (
+        '<button type="button" role="listitem" data-id="{run.id}" aria-pressed="{pressed}" class="tr-row">'
+        "{badge}<b>{run.title}</b><span>{facts}</span>{bar}</button>"
     )
+    text = " · ".join(filter(None, facts))
+    return html(template, run=run, pressed=str(chosen).lower(), badge=badge(run), facts=text, bar=bar)
 
 
-def badge(run):
+def badge(run: Snapshot) -> Markup:
     """HTML of a run's state."""
-    text = "stopping" if run.cancelling else STATES.get(run.state, run.state)
+    text = "stopping" if run.cancelling else "waiting" if run.state == "queued" else run.state
     return html('<em class="tr-badge {}">{}</em>', run.state, text)
 
 
-def fraction(run):
+def fraction(run: Snapshot) -> float:
     """How much of a run's steps are done, 0..1."""
     if run.state == "done":
         return 1.0
@@ -122,13 +123,13 @@ def fraction(run):
     return min(1.0, done / run.epochs) if run.epochs else 0.0
 
 
-def ordinal(number):
+def ordinal(number: int) -> str:
     """``"1st"``, ``"2nd"``, ..."""
     ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 
 
-def when(stamp):
+def when(stamp: str) -> str:
     """An ISO time as this machine's people would say it."""
     try:
         time = datetime.fromisoformat(stamp).astimezone()
@@ -140,14 +141,13 @@ def when(stamp):
 # --- one run -----------------------------------------------------------------------------------------------
 
 
-def head(run):
+def head(run: Snapshot) -> Markup:
     """HTML of a run's title, state, progress and numbers."""
-    share = fraction(run)
-    state = run.message
+    text = run.message
     if run.state == "queued" and run.position:
-        state = f"{run.message} It is {ordinal(run.position)} in the queue."
+        text = f"{run.message} It is {ordinal(run.position)} in the queue."
     elif run.cancelling:
-        state = "It stops after the step in progress and keeps its checkpoints."
+        text = "It stops after the step in progress and keeps its checkpoints."
     epoch = min(run.epoch + (run.state == "running"), run.epochs) if run.state != "done" else run.epochs
     numbers = [("Epoch", f"{max(epoch, 0)} of {run.epochs}")]
     learning = run.state == "running" and run.epoch < run.epochs
@@ -162,141 +162,95 @@ def head(run):
         ]
     if run.best is not None and run.best >= 0:
         numbers.append(("Best mean IoU", f"{100 * run.best:.1f}"))
-    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in numbers)
     role = "alert" if run.state == "failed" else "paragraph"
-    return html(
-        '<section class="tr-head" data-run="{}" data-state="{}"><header><h2>{}</h2>{}</header>'
-        '<p role="{}">{}</p><div class="tr-bar {}" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        'aria-valuenow="{:.0f}" aria-label="Progress"><i style="width: {:.2f}%"></i></div>'
-        "<dl>{}</dl></section>",
-        run.id,
-        run.state,
-        run.title,
-        badge(run),
-        role,
-        state,
-        run.state,
-        100 * share,
-        100 * share,
-        rows,
+    template = (
+        '<section class="tr-head" data-run="{run.id}" data-state="{run.state}"><header><h2>{run.title}</h2>{badge}'
+        '</header><p role="{role}">{text}</p><div class="tr-bar {run.state}" role="progressbar" aria-valuemin="0" '
+        'aria-valuemax="100" aria-valuenow="{percent:.0f}" aria-label="Progress"><i style="width: {percent:.2f}%"></i>'
+        "</div><dl>{numbers}</dl></section>"
     )
+    parts = {"badge": badge(run), "percent": 100 * fraction(run), "numbers": definitions(numbers)}
+    return html(template, run=run, role=role, text=text, **parts)
 
 
-def curves(run, history):
+def curves(run: Snapshot, history: History) -> Markup:
     """HTML of the charts of loss and mean IoU; "" before the first point."""
-    charts = [
-        chart(
-            title, history.points(key), history.epochs(key), history.epochs(f"val_{key}"), run.epochs, scale
-        )
-        for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100))
-    ]
-    return (
-        html('<div class="tr-charts">{}</div>', join(Markup(drawn) for drawn in charts))
-        if any(charts)
-        else ""
-    )
+    charts = ""
+    for title, key, scale in (("Loss", "loss", 1), ("Mean IoU", "mean_iou", 100)):
+        training, validation = history.epochs(key), history.epochs(f"val_{key}")
+        charts += chart(title, history.points(key), training, validation, run.epochs, scale)
+    return html('<div class="tr-charts">{}</div>', Markup(charts)) if charts else Markup()
 
 
-def result(run, version, others):
+def result(run: Snapshot, version: Version | None, others: list[Version]) -> Markup:
     """HTML of the scores before and after, and of the versions of the model.
 
     Args:
-        run: a Snapshot.
-        version: the ``versions.Version`` it became, or None.
-        others: all Versions of that model, newest first.
+        run: that was measured.
+        version: it became, or None.
+        others: all versions of that model, newest first.
     """
     if not run.report or not run.report.after:
-        return ""
+        return Markup()
     after, before = run.report.after, run.report.before or Scores()
-    rows = [
-        ("Mean IoU", "mean_iou"),
-        ("Mean accuracy", "mean_accuracy"),
-        ("Pixel accuracy", "pixel_accuracy"),
-    ]
+    rows = {
+        "Mean IoU": "mean_iou",
+        "Mean accuracy": "mean_accuracy",
+        "Pixel accuracy": "pixel_accuracy",
+    }.items()
     lines = [
         _score(html("<b>{}</b>", title), getattr(before, key), getattr(after, key)) for title, key in rows
     ]
     earlier, classes = before.class_iou, after.class_iou.items()
-    shown = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
-    lines += [_score(name, earlier.get(name), value) for name, value in shown]
-    absent = len(classes) - len(shown)
+    present = [(name, value) for name, value in classes if _number(value) or _number(earlier.get(name))]
+    lines += [_score(name, earlier.get(name), value) for name, value in present]
+    absent = len(classes) - len(present)
     what = f"On {after.images:,} held-out photos" if after.images else "On the held-out photos"
-    parent = before.model
-    note = (
-        f"Before is {parent}, the model it started from."
-        if parent
-        else "There is no score before: it started from no model with these classes."
-    )
+    note = "There is no score before: it started from no model with these classes."
+    if before.model:
+        note = f"Before is {before.model}, the model it started from."
     if absent:
         note += f" {absent} of the {len(classes)} classes are not in these photos."
-    columns = [lines[i : i + ROWS] for i in range(0, len(lines), ROWS)]
-    tables = join(
-        html(
-            "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
-            "<tbody>{}</tbody></table>",
-            "" if i else what,
-            join(column),
-        )
-        for i, column in enumerate(columns)
+    table = (
+        "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
+        "<tbody>{}</tbody></table>"
     )
-    return html(
-        '<section class="tr-result"><h3>Result</h3><p>{}</p><div class="tr-tables">{}</div>{}</section>',
-        note,
-        tables,
-        _versions(version, others),
-    )
+    starts = range(0, len(lines), ROWS)
+    tables = join(html(table, "" if i else what, join(lines[i : i + ROWS])) for i in starts)
+    section = '<section class="tr-result"><h3>Result</h3><p>{}</p><div class="tr-tables">{}</div>{}</section>'
+    return html(section, note, tables, _versions(version, others))
 
 
-def _score(title, before, after):
-    change, kind = "", ""
+def _score(title: str, before: Any, after: Any) -> Markup:
+    change = html("<td class=''></td>")
     if _number(before) and _number(after):
         points = round(100 * (after - before), 1)
         kind = "better" if points > 0 else "worse" if points < 0 else ""
-        change = f"{points:+.1f}"
+        change = html('<td class="{}">{:+.1f}</td>', kind, points)
     bar = html('<i style="width: {:.1f}%"></i>', 100 * after) if _number(after) else ""
-    return html(
-        "<tr><th>{}</th><td>{}</td><td class='tr-after'>{}{}</td><td class=\"{}\">{}</td></tr>",
-        title,
-        _percent(before),
-        _percent(after),
-        bar,
-        kind,
-        change,
-    )
+    row = "<tr><th>{}</th><td>{}</td><td class='tr-after'>{}{}</td>{}</tr>"
+    return html(row, title, _percent(before), _percent(after), bar, change)
 
 
-def _versions(version, others):
+def _versions(version: Version | None, others: list[Version]) -> Markup:
     if version is None:
-        return ""
-    rows = html("")
+        return Markup()
+    rows = Markup()
     for other in others:
-        scores = [_percent((scores or Scores()).mean_iou) for scores in (other.before, other.after)]
-        rows += html(
-            "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>",
-            "this" if other.number == version.number else "",
-            other.served_as,
-            when(other.installed),
-            scores[0],
-            scores[1],
-            "in use" if other.current else "",
-        )
-    stands = next((other for other in others if other.current), None)
-    name = version.name
-    now = (
-        html("<b>{}</b> stands for version {}.", name, stands.number)
-        if stands
-        else html(
-            "No version of <b>{}</b> is promoted yet: it can be chosen as {} only.", name, version.served_as
-        )
-    )
-    objection = version.objection()
-    refused = html('<p class="tr-objection">{}</p>', objection) if objection and not version.current else ""
-    return html(
-        "<h3>Versions</h3><p>{}</p>{}<table class='tr-versions'><tbody>{}</tbody></table>", now, refused, rows
-    )
+        before, after = (_percent((scores or Scores()).mean_iou) for scores in (other.before, other.after))
+        row = "<tr class='{}'><th>{}</th><td>{}</td><td>{} → {}</td><td>{}</td></tr>"
+        this, used = "this" if other.number == version.number else "", "in use" if other.current else ""
+        rows += html(row, this, other.served_as, when(other.installed), before, after, used)
+    text = "No version of <b>{0.name}</b> is promoted yet: it can be chosen as {0.served_as} only."
+    for current in (other for other in others if other.current):
+        text = f"<b>{{0.name}}</b> stands for version {current.number}."
+    objection = "" if version.current else version.objection()
+    warning = html('<p class="tr-objection">{}</p>', objection) if objection else ""
+    section = "<h3>Versions</h3><p>{}</p>{}<table class='tr-versions'><tbody>{}</tbody></table>"
+    return html(section, html(text, version), warning, rows)
 
 
-def origin(run):
+def origin(run: Snapshot) -> Markup:
     """HTML of where a run's model comes from: parent, data, code, settings."""
     lineage = run.lineage
     settings = lineage.settings or run.settings
@@ -314,53 +268,39 @@ def origin(run):
         ("Code", lineage.code or "known when it begins"),
         ("Folder", str(run.folder)),
     ]
-    rows = join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, str(value)) for name, value in facts)
-    shown = join(
-        html("<div><dt>{}</dt><dd>{}</dd></div>", name.replace("_", " "), _plain(value))
+    further = [
+        (name.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
         for name, value in sorted(settings.items())
         if name not in ("data", "dataset", "start_from") and value not in ("", None, {})
-    )
-    board = f"tensorboard --logdir {run.folder / 'tensorboard'}"
-    return html(
+    ]
+    template = (
         '<section class="tr-origin"><dl class="wide">{}</dl><h3>Settings</h3><dl>{}</dl><p>'
-        "TensorBoard opens it with</p><pre>{}</pre></section>",
-        rows,
-        shown,
-        board,
+        "TensorBoard opens it with</p><pre>tensorboard --logdir {}</pre></section>"
     )
+    return html(template, definitions(facts), definitions(further), str(run.folder / "tensorboard"))
 
 
-def log(run):
+def log(run: Snapshot) -> Markup:
     """HTML of the last lines the trainer printed."""
-    text = run.log.strip() or "Nothing was printed yet."
-    return html('<pre class="tr-log" tabindex="0">{}</pre>', text)
+    return html('<pre class="tr-log" tabindex="0">{}</pre>', run.log.strip() or "Nothing was printed yet.")
 
 
-def samples(run, history):
+def samples(run: Snapshot, history: History) -> dict[str, Any]:
     """Value of the component that shows the pictures after each epoch."""
     scores = dict(history.epochs("val_mean_iou"))
     pictures = []
     for path in run.samples:
         number = path.stem.removeprefix("epoch_")
         if number.isdigit() and path.stat().st_size:
-            score = scores.get(int(number))
-            pictures.append(
-                {
-                    "epoch": int(number),
-                    "score": f"{100 * score:.1f}" if score is not None else "",
-                    "file": served(path),
-                }
-            )
+            epoch = int(number)
+            score = f"{100 * scores[epoch]:.1f}" if epoch in scores else ""
+            pictures.append({"epoch": epoch, "score": score, "file": served(path)})
     return {"run": run.id, "epochs": run.epochs, "pictures": sorted(pictures, key=lambda p: p["epoch"])}
 
 
-def _plain(value):
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _percent(value):
+def _percent(value: Any) -> str:
     return f"{100 * value:.1f}" if _number(value) else "\N{EN DASH}"
 
 
-def _number(value):
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and value == value and abs(value) != float("inf")
