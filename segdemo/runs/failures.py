@@ -24,7 +24,7 @@ KNOWN = (
     ),
     (
         r"ModuleNotFoundError: No module named '([\w.]+)'",
-        "The package {0} is not installed: install what requirements.txt lists.",
+        "The package {0} is not installed: install what requirements.txt lists, or segdemo[train].",
     ),
     (
         r"[Uu]nable to (?:synchronously )?open file|truncated file|file signature not found|bad object header",
