@@ -1,13 +1,15 @@
 """The HTTP API: ``/segment`` and ``/models``, for ``gradio_client`` and curl."""
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from segdemo import zoo
-from segdemo.core import label_maps
+from segdemo.core import label_maps, settings
+from segdemo.core.files import DiskError
 from segdemo.core.photos import IntakeError
 from segdemo.inference.predict import DamagedModelError
 from segdemo.ui.inputs import photo_input
+from segdemo.ui.queueing import PREDICT
+from segdemo.ui.served import cached
 
 
 def build(services):
@@ -33,10 +35,10 @@ def build(services):
             entry = zoo.served_model(model)
             photo = services.photos.read(image)
             prediction = services.predict(model, photo)
-        except (IntakeError, zoo.UnknownModelError, DamagedModelError) as error:
+            path = cached(label_maps.encode_png(prediction.label_map, entry.label_set), "label_map.png")
+        except (IntakeError, zoo.UnknownModelError, DamagedModelError, DiskError) as error:
             raise gr.Error(str(error), print_exception=False) from error
-        png = label_maps.encode_png(prediction.label_map, entry.label_set)
-        return save_bytes_to_cache(png, "label_map.png", label_map.GRADIO_CACHE), {
+        return path, {
             "model": model,
             "label_set": entry.label_set.name,
             "width": photo.shape[1],
@@ -50,8 +52,8 @@ def build(services):
         [image, model],
         [label_map, facts],
         api_name="segment",
-        concurrency_limit=2,
-        concurrency_id="predict",
+        concurrency_limit=settings.read("SEGDEMO_PREDICTIONS"),
+        concurrency_id=PREDICT,
     )
     call.click(
         lambda: [entry.to_json() for entry in zoo.served_models().values()],

@@ -8,7 +8,7 @@ from segdemo import __version__
 from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.errors import UserError
-from segdemo.ui import api
+from segdemo.ui import api, queueing, temporary
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import segment
@@ -57,6 +57,8 @@ def build():
             with gr.Tab("Zoo", id="zoo"):
                 zoo_tab.build(services, demo, train_tab)
         api.build(services)
+    queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
+    temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
     services.look_after()
     return demo
 
@@ -69,6 +71,7 @@ def launch_options():
         "css": CSS + annotate_layout.CSS + train_layout.CSS + zoo_tab.CSS,
         "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
+        "state_session_capacity": settings.read("SEGDEMO_MAX_SESSIONS"),
         "footer_links": ["api", "settings"],
         "auth": accounts(settings.read("SEGDEMO_USERS")),
     }

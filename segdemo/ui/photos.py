@@ -6,10 +6,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+from segdemo.core import settings
 from segdemo.core.faithful import shown_alike
 from segdemo.core.photos import read_photo
-
-CACHE_BYTES = 64_000_000  # one photo of 20 megapixels; the process has to stay small
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,16 @@ def shown_as_it_is(path):
 
 
 class PhotoCache:
-    """Decoded photos by path and modification time, the last used ones, up to a number of bytes."""
+    """Decoded photos by path and modification time, the last used ones, up to a number of bytes.
 
-    def __init__(self, limits, capacity=CACHE_BYTES):
-        self._limits, self._capacity = limits, capacity
+    Args:
+        limits: ``photos.Limits``.
+        capacity: bytes; None for the setting ``SEGDEMO_PHOTO_CACHE_MB``.
+    """
+
+    def __init__(self, limits, capacity=None):
+        self._limits = limits
+        self._capacity = settings.read("SEGDEMO_PHOTO_CACHE_MB") * 1e6 if capacity is None else capacity
         self._photos, self._lock = OrderedDict(), threading.Lock()
 
     def read(self, path):

@@ -1,10 +1,14 @@
 """Files as the page gets them: from Gradio's cache, wherever on the machine they are."""
 
+import hashlib
+import os
 from pathlib import Path
 
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
+from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
+
+from segdemo.core.files import write_atomic
 
 _copies = {}  # (path, time of change) -> its copy that Gradio serves
 
@@ -29,8 +33,21 @@ def served(path):
 
 def served_bytes(data, name):
     """The same of a file that is not on disk: ``data``, bytes, under ``name``."""
-    copy = Path(save_bytes_to_cache(data, name, get_upload_folder()))
+    copy = Path(cached(data, name))
     return _file_data(copy, copy.name)
+
+
+def cached(data, name):
+    """Path, in Gradio's cache, of ``data``, bytes, under ``name``. Raises ``files.DiskError``.
+
+    Equal files are one; Gradio's own function writes that anew while others read it, who then get half of it.
+    """
+    path = Path(get_upload_folder()).resolve() / hashlib.sha256(data).hexdigest() / name
+    try:
+        os.utime(path)  # it is in use: `delete_cache` goes by the time of change
+    except FileNotFoundError:
+        write_atomic(path, data, durable=False)
+    return str(path)
 
 
 def _file_data(copy, name):

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from segdemo import zoo
-from segdemo.core import label_maps
+from segdemo.core import label_maps, settings
 from segdemo.core.photos import IntakeError, read_photo
 from segdemo.data import datasets
 from segdemo.data.index import by_class
@@ -17,6 +17,7 @@ from segdemo.ui.components import canvas
 from segdemo.ui.inputs import photo_picker, unchecked
 from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import shown_as_it_is
+from segdemo.ui.queueing import PREDICT
 
 FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
@@ -139,8 +140,8 @@ def build(services, demo, tab):
         [stage, title, second_column, second_title, second, card, notice],
         trigger_mode="always_last",
         api_visibility="private",
-        concurrency_limit=2,
-        concurrency_id="predict",
+        concurrency_limit=settings.read("SEGDEMO_PREDICTIONS"),
+        concurrency_id=PREDICT,
         show_progress="hidden",
     )
     # Not with queue=False: only the queue tells the page that a state has changed.

@@ -21,6 +21,7 @@ from segdemo.runs import recipes
 from segdemo.ui.components.zoo_cards import zoo_cards
 from segdemo.ui.inputs import photo_picker
 from segdemo.ui.markup import html, join, panel
+from segdemo.ui.queueing import PREDICT
 
 SIDE = 560  # pixels, the longer side of the pictures in the grid
 LEAST = 0.005  # share of the photo: smaller classes are left out of the legend
@@ -64,8 +65,8 @@ def build(services, demo, train=None):
     paths = list(built_in.values())
     event = {
         "api_visibility": "private",
-        "concurrency_limit": 2,
-        "concurrency_id": "predict",
+        "concurrency_limit": settings.read("SEGDEMO_PREDICTIONS"),
+        "concurrency_id": PREDICT,
         "show_progress": "minimal",
         "trigger_mode": "always_last",
     }
