@@ -11,7 +11,9 @@ on the same cores, and what they take of these is told.
 
 Before and after each block of seconds, ONNX Runtime alone runs the same network on the same cores at the size the
 photo has in it, the best of two ways: one session with all threads, or as many workers as cores with one thread each.
-``share`` is what is served a second over the mean of these two. Ratios are of one run; nothing else should run.
+``share`` is what is served a second over the mean of these two. Then ``share_of_program``: of what the same program
+does a second without any server, from the bytes of the photo to those of the label map, as many photos at a time as
+there are cores. Ratios are of one run; nothing else should run.
 
 Who is refused because too many wait is told when to come again, and does so; ``refused`` counts that, ``errors`` all
 that ended neither in a label map nor in that sentence.
@@ -276,45 +278,53 @@ def cpu_seconds(pid):
 
 
 def raw_main(options):
-    """Reads seconds from stdin, a line each; prints how many photos a second the network alone answers."""
-    import numpy as np
-    from PIL import Image
-
+    """Reads seconds from stdin, a line each; prints photos a second: of the network alone, of the program alone."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as app.py
     from segdemo import zoo
+    from segdemo.core.label_maps import encode_png
+    from segdemo.core.photos import read_photo
     from segdemo.core.settings import cores
     from segdemo.inference.predict import Predictor
     from segdemo.inference.sessions import open_session
 
     entry = zoo.served_model(options.model)
-    pixels = Predictor(entry).network_input(np.asarray(Image.open(options.photo)))
-    ways = [[open_session(entry.path, cores())], [open_session(entry.path, 1) for _ in range(cores())]]
-    for session in itertools.chain(*ways):
-        session.run(None, {"image": pixels})
+    data, predictor = Path(options.photo).read_bytes(), Predictor(entry)
+    pixels = predictor.network_input(read_photo(data))
+
+    def alone(session):
+        return lambda: session.run(None, {"image": pixels})
+
+    together, single = open_session(entry.path, cores()), [open_session(entry.path, 1) for _ in range(cores())]
+    ways = [[alone(together)], [alone(session) for session in single]]
+    program = [lambda: encode_png(predictor(read_photo(data)).label_map, entry.label_set)] * cores()
+    for call in itertools.chain(*ways, program):
+        call()
     for line in sys.stdin:
-        seconds, best = float(line) / len(ways), 0.0
-        for sessions in ways:
-            counts, start = [0] * len(sessions), time.monotonic()
+        seconds = float(line) / 3
+        network = max(rate(way, seconds) for way in ways)
+        print(json.dumps([network, rate(program, seconds)]), flush=True)
 
-            def work(n, session, until, counts=counts):
-                while time.monotonic() < until:
-                    session.run(None, {"image": pixels})
-                    counts[n] += 1
 
-            threads = [
-                threading.Thread(target=work, args=(n, session, start + seconds))
-                for n, session in enumerate(sessions)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            best = max(best, sum(counts) / (time.monotonic() - start))
-        print(json.dumps(best), flush=True)
+def rate(calls, seconds):
+    """How often a second functions return, each called again and again in a thread of its own."""
+    counts, start = [0] * len(calls), time.monotonic()
+
+    def work(n, call):
+        while time.monotonic() < start + seconds:
+            call()
+            counts[n] += 1
+
+    threads = [threading.Thread(target=work, args=job) for job in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.monotonic() - start)
 
 
 @contextlib.contextmanager
 def raw(photo, model):
-    """A function: seconds to photos a second of the network alone."""
+    """A function: seconds to photos a second of the network alone, and of the program alone."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--raw", "--photo", str(photo), "--model", model],
         stdin=subprocess.PIPE,
@@ -393,12 +403,14 @@ def measure(server, photo, model, number, seconds):
         served = summary(run_clients(url, photo, model, number, seconds), seconds)
         cpu, after = cpu_seconds(pid) - cpu, look(pid, temp)
         second = alone(seconds / 2)
-    baseline = statistics.mean((first, second))
+    network, program = (statistics.mean(pair) for pair in zip(first, second, strict=True))
     return {
         "clients": number,
         **served,
-        "raw_a_second": [round(first, 2), round(second, 2)],
-        "share": round(served["a_second"] / baseline, 3),
+        "network_a_second": [round(first[0], 2), round(second[0], 2)],
+        "program_a_second": [round(first[1], 2), round(second[1], 2)],
+        "share": round(served["a_second"] / network, 3),
+        "share_of_program": round(served["a_second"] / program, 3),
         "server_cpu_ms": round(1000 * cpu / max(1, served["photos"]), 1),
         "before": before,
         "after": after,
@@ -490,7 +502,8 @@ def tell(block):
     """One line on a block, for whoever waits."""
     print(
         f"{block['megapixels']:5g} MP {block['clients']:4} clients  {block['a_second']:6.1f}/s, "
-        f"{block['share']:5.2f} of {statistics.mean(block['raw_a_second']):.1f}  p50 {block['p50_s']} p95 "
+        f"{block['share']:5.2f} of {statistics.mean(block['network_a_second']):.1f}, "
+        f"{block['share_of_program']:.2f} of {statistics.mean(block['program_a_second']):.1f}  p50 {block['p50_s']} p95 "
         f"{block['p95_s']} p99 {block['p99_s']} s  refused {block['refused']} errors {block['errors']} "
         f"{' '.join(block['first_errors'])}  cpu {block['server_cpu_ms']} + {block['client_cpu_ms']} ms  "
         f"memory {block['before']['memory_mb']} -> {block['after']['memory_mb']} "

@@ -109,11 +109,14 @@ class Predictor:
         other._set_passes(scales, flip)
         return other
 
-    def network_input(self, image, scale=1.0):
-        """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3)."""
+    def network_input(self, image, scale=1.0, picture=None):
+        """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3).
+
+        ``picture`` is the same as a Pillow image, if there is one: to make it takes as long as to scale it.
+        """
         height, width = self.input_size(image, scale)
-        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return np.asarray(resized)[None]
+        picture = picture or Image.fromarray(image)
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))[None]
 
     def input_size(self, image, scale=1.0):
         """Height and width of ``network_input``."""
@@ -121,15 +124,16 @@ class Predictor:
         scale = scale * self.entry.long_side / max(height, width)
         return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
 
-    def logits(self, image, scale=1.0, mirrored=False):
+    def logits(self, image, scale=1.0, mirrored=False, picture=None):
         """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), adjusted and divided by the temperature.
 
         Args:
             image: the photo.
             scale: of the model's own size.
             mirrored: show it the mirror image, and mirror the answer back.
+            picture: see ``network_input``.
         """
-        pixels = self.network_input(image, scale)
+        pixels = self.network_input(image, scale, picture)
         (logits,) = self.session.run(
             None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
         )
@@ -146,15 +150,15 @@ class Predictor:
             A ``Prediction``.
         """
         start = time.perf_counter()
-        variance = None
+        variance, picture = None, Image.fromarray(image)
         if len(self.passes) == 1:
-            scores = self.logits(image, *self.passes[0])
+            scores = self.logits(image, *self.passes[0], picture)
             probabilities = softmax(scores)
         else:
-            probabilities, variance = self._average(image)
+            probabilities, variance = self._average(image, picture)
             scores = probabilities
         if self._filter:
-            label_map = refine(probabilities, image, self.input_size(image), **self._filter)
+            label_map = refine(probabilities, image, self.input_size(image), **self._filter, picture=picture)
         else:
             label_map = argmax_at(scores, *image.shape[:2])
         milliseconds = (time.perf_counter() - start) * 1000
@@ -166,11 +170,11 @@ class Predictor:
             self._out_of_domain(probabilities),
         )
 
-    def _average(self, image):
+    def _average(self, image, picture):
         """Mean float32 (h, w, K) of the softmax over all passes, and its variance (h, w) averaged over classes."""
         total = squares = None
         for scale, mirrored in sorted(self.passes, reverse=True):  # the finest grid first: it is kept
-            probabilities = softmax(self.logits(image, scale, mirrored))
+            probabilities = softmax(self.logits(image, scale, mirrored, picture))
             if total is None:
                 total = np.zeros(probabilities.shape, np.float64)
                 squares = np.zeros(probabilities.shape, np.float64)

@@ -127,7 +127,7 @@ def _sure(functions):
     return np.where(lead.min(-1) > 1e-5, winner[..., 0], -1).astype(np.int16)
 
 
-def refine(probabilities, image, size, radius, epsilon):
+def refine(probabilities, image, size, radius, epsilon, picture=None):
     """The label map of a photo from a network's coarse probabilities, with outlines where the photo has them.
 
     Args:
@@ -135,6 +135,7 @@ def refine(probabilities, image, size, radius, epsilon):
         image: the photo, uint8 (H, W, 3), RGB.
         size: height and width of the network's input, pixels.
         radius: of the filter's windows, pixels of the network's input; epsilon: see ``coefficients``.
+        picture: the photo as a Pillow image, if there is one.
 
     Returns:
         uint8 (H, W).
@@ -145,7 +146,8 @@ def refine(probabilities, image, size, radius, epsilon):
     if len(classes) == 1:
         return np.full(image.shape[:2], classes[0])
     height, width = grid_size(*size)
-    guide = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    picture = picture or Image.fromarray(image)
+    guide = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     functions = coefficients(
         resize_bilinear(probabilities[..., classes], height, width),
         np.asarray(guide, np.float32) / 255,
