@@ -1,10 +1,8 @@
 """SegDemo: the entry point, on a desk (``python app.py``) and on Hugging Face Spaces."""
 
-import os
+from segdemo.core.frugal import be_frugal
 
-# The library behind NumPy's matrix products lets its threads spin: beside other photos they take twice the time of
-# one thread. It reads this when it is loaded.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+be_frugal()
 
 from segdemo.ui.page import build, launch_options  # noqa: E402
 

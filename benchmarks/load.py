@@ -137,7 +137,9 @@ def clients_main(options):
                 what = f"{type(error).__name__}: {error}"
                 client.close()
             with lock:
-                found.append((what, time.monotonic() - (begun if what == "done" else start), time.monotonic()))
+                found.append(
+                    (what, time.monotonic() - (begun if what == "done" else start), time.monotonic())
+                )
             if what == "refused":
                 time.sleep(1)
             else:
@@ -294,7 +296,10 @@ def raw_main(options):
     def alone(session):
         return lambda: session.run(None, {"image": pixels})
 
-    together, single = open_session(entry.path, cores()), [open_session(entry.path, 1) for _ in range(cores())]
+    together, single = (
+        open_session(entry.path, cores()),
+        [open_session(entry.path, 1) for _ in range(cores())],
+    )
     ways = [[alone(together)], [alone(session) for session in single]]
     program = [lambda: encode_png(predictor(read_photo(data)).label_map, entry.label_set)] * cores()
     for call in itertools.chain(*ways, program):

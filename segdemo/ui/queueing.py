@@ -69,9 +69,7 @@ class SharedConfig(BlocksConfig):
         new.described = self.__dict__.setdefault("described", {})
         return new
 
-    def config_for_block(
-        self, _id: int, rendered_ids: list[int], block: Any, renderable: Any = None
-    ) -> dict:
+    def config_for_block(self, _id: int, rendered_ids: list[int], block: Any, renderable: Any = None) -> dict:
         """As Gradio's, where it is a static method, but nobody calls it through the class."""
         if renderable is not None or block is not self.root_block.blocks.get(_id):
             return BlocksConfig.config_for_block(_id, rendered_ids, block, renderable)
@@ -79,7 +77,10 @@ class SharedConfig(BlocksConfig):
         if _id not in described:
             described[_id] = BlocksConfig.config_for_block(_id, rendered_ids, block)
         config = described[_id]
-        return {**config, "props": {**config["props"]}}  # a session puts other values in, and changes nothing else
+        return {
+            **config,
+            "props": {**config["props"]},
+        }  # a session puts other values in, and changes nothing else
 
 
 def bound(demo: gr.Blocks, limit: int) -> None:

@@ -45,7 +45,7 @@ def cached(data, name):
     path = Path(get_upload_folder()).resolve() / hashlib.sha256(data).hexdigest() / name
     try:
         os.utime(path)  # it is in use: `delete_cache` goes by the time of change
-    except FileNotFoundError:
+    except OSError:  # it is not there yet
         write_atomic(path, data, durable=False)
     return str(path)
 
