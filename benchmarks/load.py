@@ -508,8 +508,8 @@ def tell(block):
     print(
         f"{block['megapixels']:5g} MP {block['clients']:4} clients  {block['a_second']:6.1f}/s, "
         f"{block['share']:5.2f} of {statistics.mean(block['network_a_second']):.1f}, "
-        f"{block['share_of_program']:.2f} of {statistics.mean(block['program_a_second']):.1f}  p50 {block['p50_s']} p95 "
-        f"{block['p95_s']} p99 {block['p99_s']} s  refused {block['refused']} errors {block['errors']} "
+        f"{block['share_of_program']:.2f} of {statistics.mean(block['program_a_second']):.1f}  "
+        f"p50 {block['p50_s']} p95 {block['p95_s']} p99 {block['p99_s']} s  refused {block['refused']} errors {block['errors']} "
         f"{' '.join(block['first_errors'])}  cpu {block['server_cpu_ms']} + {block['client_cpu_ms']} ms  "
         f"memory {block['before']['memory_mb']} -> {block['after']['memory_mb']} "
         f"(peak {block['after']['peak_memory_mb']}) MB  files {block['after']['open_files']}  "

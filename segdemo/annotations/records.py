@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,11 @@ class Photo:
             Revision(**{**r, "classes": {int(k): v for k, v in r["classes"].items()}})
             for r in data["revisions"]
         )
-        return cls(**{**data, "revisions": tuple(revisions)})
+        photo = cls(**{**data, "revisions": tuple(revisions)})
+        for field_ in fields(cls):
+            if field_.type in (str, int) and not isinstance(getattr(photo, field_.name), field_.type):
+                raise TypeError(f"{field_.name} is no {field_.type.__name__}")
+        return photo
 
 
 class CollectionFiles:
@@ -139,12 +143,20 @@ class CollectionFiles:
     @property
     def title(self):
         """What a person calls it."""
-        return self._file("collection.json")["title"]
+        title = self._file("collection.json").get("title")
+        if not isinstance(title, str):
+            raise StoreError(f"{self.folder / 'collection.json'} is damaged: restore it from a copy.")
+        return title
 
     @property
     def label_set(self):
         """The LabelSet of its masks."""
-        return LabelSet.from_json(self._file("labels.json"))
+        try:
+            return LabelSet.from_json(self._file("labels.json"))
+        except StoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(f"{self.folder / 'labels.json'} is damaged: restore it from a copy.") from None
 
     def photo(self, id_):
         """The Photo called ``id_``, deleted or not. Raises NotFoundError."""
@@ -322,7 +334,7 @@ class CollectionFiles:
         if known is None or known[0] != stamp:
             try:
                 known = stamp, Photo.from_json(read_json(Path(path)))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise StoreError(f"{path} is damaged: restore it from a copy.") from None
             self.store.cache[path] = known
         return known[1]

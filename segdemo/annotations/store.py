@@ -1,5 +1,6 @@
 """The collections of annotated photos on disk: made, found, put into the trash and taken out again."""
 
+import logging
 import os
 import re
 import secrets
@@ -10,7 +11,9 @@ from pathlib import Path
 from segdemo.annotations.collection import Collection
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
-from segdemo.core.files import DiskError, NotFoundError, disk_error, locked, sweep, write_json
+from segdemo.core.files import DiskError, NotFoundError, StoreError, disk_error, locked, sweep, write_json
+
+_log = logging.getLogger(__name__)
 
 KEEP_REVISIONS = 50  # of each photo, and the first one
 
@@ -29,11 +32,18 @@ class AnnotationStore:
         self.cache = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
 
     def collections(self):
-        """Every Collection, by title."""
+        """Every Collection that can be read, by title; of the others the log has a line."""
         if not self.root.is_dir():
             return []
-        found = [Collection(self, f.parent) for f in self.root.glob("*/collection.json")]
-        return sorted((c for c in found if not c.name.startswith(".")), key=lambda c: c.title.lower())
+        found = []
+        for file in self.root.glob("*/collection.json"):
+            collection = Collection(self, file.parent)
+            try:
+                if not collection.name.startswith("."):
+                    found.append((collection.title.lower(), collection.name, collection))
+            except StoreError as error:  # one of them must not take the others along
+                _log.warning("Left out a collection: %s", error)
+        return [collection for *_, collection in sorted(found, key=lambda row: row[:2])]
 
     def create(self, title, label_set):
         """A new, empty Collection.

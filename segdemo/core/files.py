@@ -122,8 +122,14 @@ def locked(path, timeout=LOCK_SECONDS):
 
 
 def read_json(path):
-    """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
-    return json.loads(path.read_text("utf-8"))
+    """The object in a UTF-8 JSON file, a dictionary. Raises FileNotFoundError, ValueError if it is damaged."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path.name} holds lists in lists without end.") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path.name} holds no JSON object.")
+    return data
 
 
 def remove_folder(folder):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,18 @@ from segdemo.core.settings import PACKAGE
 from segdemo.runs import processes
 
 LOG_TAIL = 8000  # characters
+STATES = ("queued", "running", "done", "failed", "cancelled")
+_NUMBER = (int, float)
+# What the values of a run's files are; one that is something else, in a damaged file, counts as missing.
+RECORD = {key: str for key in ("title", "name", "created", "user", "request", "key", "model")}
+RECORD |= {"queued": _NUMBER, "launches": list, "lineage": dict, "stopped": dict}
+STATUS = {"state": str, "message": str, "pid": int}
+STATUS |= {key: int for key in ("epoch", "epochs", "step", "steps")}
+STATUS |= {key: _NUMBER for key in ("heartbeat", "images_per_second", "eta_seconds", "rss_mb", "best")}
+_LAUNCH = {"pid": int, "time": _NUMBER}
+
+_log = logging.getLogger(__name__)
+_told = {}  # path -> when the file changed that the log has a line of
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Run:
     @classmethod
     def read(cls, folder):
         """The run in ``folder``, which has to exist."""
-        return cls(folder, json_or(folder / "run.json", {}))
+        return cls(folder, _of_kinds(json_or(folder / "run.json", {}), RECORD))
 
     @property
     def id(self):
@@ -42,7 +55,8 @@ class Run:
 
     def status(self):
         """``status.json``; a damaged one reads as that of a run that stopped."""
-        return json_or(self.folder / "status.json", {"state": "running"})
+        status = _of_kinds(json_or(self.folder / "status.json", {}), STATUS)
+        return status if status.get("state") in STATES else {**status, "state": "running"}
 
     def stamp(self):
         """Changes whenever ``status.json`` does."""
@@ -117,11 +131,33 @@ def disk_usage(folder):
 
 
 def json_or(path, default):
-    """What a JSON file says, or ``default`` if it is missing or damaged."""
+    """What a JSON file says, or ``default`` if it is missing or damaged; of a damaged one the log has a line."""
     try:
         return read_json(path)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return default
+    except (OSError, ValueError) as error:
+        stamp = path.stat().st_mtime_ns if path.exists() else 0
+        if _told.get(path) != stamp:  # it is read every second
+            _told[path] = stamp
+            _log.warning("%s is damaged and is passed over (%s).", path, error)
+        return default
+
+
+def _of_kinds(data, kinds):
+    """The values of a dictionary without those that are not of their kinds."""
+    kept = {k: v for k, v in data.items() if v is None or k not in kinds or isinstance(v, kinds[k])}
+    if "launches" in kept:
+        kept["launches"] = [
+            launch
+            for launch in kept["launches"] or []
+            if isinstance(launch, dict)
+            and "started" in launch
+            and all(isinstance(launch.get(k), kind) for k, kind in _LAUNCH.items())
+        ]
+    if isinstance(kept.get("stopped"), dict) and not kept["stopped"].keys() >= {"state", "message"}:
+        del kept["stopped"]
+    return {k: v for k, v in kept.items() if v is not None or k not in ("created", "queued", "launches", "message")}
 
 
 def dataset_hash(dataset):

@@ -84,9 +84,9 @@ def unchecked(menu):
     """A Radio or Dropdown whose choices change while pages are open; whoever uses its value looks it up anyway.
 
     Gradio refuses a value that is not among the choices it remembers, which are those of the start after the
-    server was started again.
+    server was started again. What no menu can hold becomes None.
     """
-    menu.preprocess = lambda value: value
+    menu.preprocess = lambda value: value if isinstance(value, (str, int)) else None
     return menu
 
 

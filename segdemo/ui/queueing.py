@@ -33,6 +33,9 @@ class BoundedQueue(Queue):
             waiting = self.event_queue_per_concurrency_id.get(PREDICT)
             if waiting is not None and len(waiting.queue) >= self.limit:
                 return False, self._busy(fn, waiting), "queue_full"
+        if len(self.pending_event_ids_session) > 2 * self.pending_messages_per_session.max_size:
+            for session in self.pending_event_ids_session.keys() - self.pending_messages_per_session.keys():
+                del self.pending_event_ids_session[session]  # Gradio forgets what they were to be told, and not them
         return await super().push(body, request, username)
 
     def _busy(self, fn: Any, waiting: Any) -> str:
@@ -45,7 +48,7 @@ class BoundedQueue(Queue):
         )
 
     async def process_events(self, events: list[Event], *args: Any) -> None:
-        """As Gradio's, and then forgets callers that cannot come again: plain HTTP calls, each with a name of its own."""
+        """As Gradio's, and then forgets callers that cannot come again: plain HTTP calls, each named by its event."""
         try:
             await super().process_events(events, *args)
         finally:

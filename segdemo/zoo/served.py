@@ -103,11 +103,8 @@ def served_models():
     for manifest in sorted(models_dir().glob("*/manifest.json")):
         try:
             entries.update(read_manifest(manifest))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # one damaged version must not take the others along
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # One damaged version must not take the others along.
             logging.getLogger(__name__).warning("Left out %s, which cannot be read: %r", manifest, error)
     return entries
 

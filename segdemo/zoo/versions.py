@@ -1,6 +1,5 @@
 """Versions of the models trained on this machine: install, promote, roll back, with where each comes from."""
 
-import json
 import os
 import re
 import secrets
@@ -265,12 +264,14 @@ class ModelStore:
         self._check_name(name)
         try:
             data = read_json(self.root / name / "manifest.json")
-            if "versions" not in data:
+            if "versions" not in data and isinstance(data.get("models"), dict):
                 raise StoreError(f"The model {name!r} was put there by hand: choose another name.")
-            return data
+            return _checked(data)
         except FileNotFoundError:
             return {"models": {}, "name": name, "current": None, "history": [], "versions": {}}
-        except json.JSONDecodeError:
+        except StoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise StoreError(f"The manifest of {name} is damaged: restore it from a copy.") from None
 
     def _write(self, name, data):
@@ -312,9 +313,21 @@ class ModelStore:
 def _is_ours(manifest):
     """Whether a manifest was written here, and is whole."""
     try:
-        return bool(_NAME.fullmatch(manifest.parent.name)) and "versions" in read_json(manifest)
-    except (OSError, ValueError):
+        return bool(_NAME.fullmatch(manifest.parent.name)) and bool(_checked(read_json(manifest)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _checked(data):
+    """What a manifest of this store says, if it is one. Raises ValueError, KeyError, TypeError or AttributeError."""
+    for number, record in data["versions"].items():
+        if int(number) < 1 or not isinstance(record["entry"]["title"], str):
+            raise ValueError("a version without a title")
+        if not all(record[key] is None or isinstance(record[key], dict) for key in ("lineage", "before", "after")):
+            raise TypeError("a version without scores")
+    if not isinstance(data["current"], int | None) or not isinstance(data["history"], list):
+        raise TypeError("no version that is current")
+    return {**data, "name": str(data["name"])}
 
 
 def _is_number(value):

@@ -284,8 +284,10 @@ def _dataset_browser(services):
             services,
             accordion,
             gr.Dropdown(list(services.datasets), value=title, label="Dataset", elem_id="dataset"),
-            gr.Dropdown(
-                _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
+            unchecked(
+                gr.Dropdown(
+                    _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
+                )
             ),
             gr.Gallery(
                 label="Photos",
@@ -314,8 +316,9 @@ def _groups(dataset):
 
 
 def _ids(dataset, group):
-    """Ids of the dataset's photos in a group of ``_groups``, those of the held-out lists."""
-    if group == "all":
+    """Ids of the dataset's photos in a group of ``_groups``, those of the held-out lists; all where it is none."""
+    groups = [choice[1] if isinstance(choice, tuple) else choice for choice in _groups(dataset)]
+    if group == "all" or group not in groups:
         return list(dataset.splits["all"])
     if dataset.kind == "pets":
         return [id_ for id_ in dataset.splits["all"] if breed(id_) == group]

@@ -9,7 +9,7 @@ from segdemo.core.settings import on_spaces
 from segdemo.data.formats.registry import WRITTEN
 from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
-from segdemo.ui.inputs import only_uploads
+from segdemo.ui.inputs import only_uploads, unchecked
 from segdemo.ui.markup import html, panel
 
 NOTHING = "none"  # start from no model
@@ -66,8 +66,8 @@ class Layout:
 
     def _collection_column(self):
         with gr.Row(elem_classes="segdemo-bar"):
-            self.collection = gr.Dropdown(
-                [], label="Collection", scale=3, min_width=160, elem_id="collection"
+            self.collection = unchecked(
+                gr.Dropdown([], label="Collection", scale=3, min_width=160, elem_id="collection")
             )
             self.new = gr.Button("New", size="sm", min_width=70, elem_id="collection-new")
         self._creator()
@@ -126,12 +126,14 @@ class Layout:
                 min_width=120,
                 elem_id="photo-which",
             )
-            self.class_ = gr.Dropdown(
-                [("any class", ANY_CLASS)],
-                value=ANY_CLASS,
-                label="With",
-                min_width=120,
-                elem_id="photo-class",
+            self.class_ = unchecked(
+                gr.Dropdown(
+                    [("any class", ANY_CLASS)],
+                    value=ANY_CLASS,
+                    label="With",
+                    min_width=120,
+                    elem_id="photo-class",
+                )
             )
         self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort")
         self.photos = photo_list.photo_list(elem_id="photo-list")
@@ -182,12 +184,14 @@ class Layout:
         with gr.Column(visible=False) as self.desktop:
             with gr.Row(elem_classes="segdemo-bar"):
                 self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
-                self.model = gr.Dropdown(
-                    [("no model", NOTHING)],
-                    value=NOTHING,
-                    label="Start from the prediction of",
-                    min_width=180,
-                    elem_id="start-model",
+                self.model = unchecked(
+                    gr.Dropdown(
+                        [("no model", NOTHING)],
+                        value=NOTHING,
+                        label="Start from the prediction of",
+                        min_width=180,
+                        elem_id="start-model",
+                    )
                 )
                 self.delete = gr.Button(
                     "Delete photo", size="sm", min_width=110, scale=0, elem_id="photo-delete"
@@ -198,7 +202,9 @@ class Layout:
             with gr.Accordion(
                 "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
             ) as self.history:
-                self.revisions = gr.Radio([], label="Revisions, newest first", elem_id="revisions")
+                self.revisions = unchecked(
+                    gr.Radio([], label="Revisions, newest first", elem_id="revisions")
+                )
                 self.restore = gr.Button(
                     "Restore this one", size="sm", interactive=False, elem_id="revision-restore"
                 )
