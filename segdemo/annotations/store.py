@@ -11,7 +11,16 @@ from pathlib import Path
 from segdemo.annotations.collection import Collection
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
-from segdemo.core.files import DiskError, NotFoundError, StoreError, disk_error, locked, sweep, write_json
+from segdemo.core.files import (
+    DiskError,
+    NotFoundError,
+    StoreError,
+    disk_error,
+    disk_errors,
+    locked,
+    sweep,
+    write_json,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -96,9 +105,10 @@ class AnnotationStore:
             folder = self._folder(name)
             key = f"{name}.{int(time.time())}-{secrets.token_hex(3)}"
             target = self.root / ".trash" / key
-            target.parent.mkdir(exist_ok=True)
-            folder.rename(target)
-            os.utime(target)  # the trash is emptied by age
+            with disk_errors(folder):
+                target.parent.mkdir(exist_ok=True)
+                folder.rename(target)
+                os.utime(target)  # the trash is emptied by age
         return key
 
     def undelete(self, key):
@@ -119,7 +129,8 @@ class AnnotationStore:
             while (self.root / name).exists():
                 number += 1
                 name = f"{wanted}-{number}"
-            source.rename(self.root / name)
+            with disk_errors(self.root / name):
+                source.rename(self.root / name)
         return self.open(name)
 
     def trash(self):

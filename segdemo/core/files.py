@@ -96,6 +96,17 @@ def disk_error(error, path):
 
 
 @contextlib.contextmanager
+def disk_errors(path):
+    """What the disk refuses within is a DiskError about ``path``, one sentence for people."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        raise disk_error(error, Path(path)) from error
+
+
+@contextlib.contextmanager
 def locked(path, timeout=LOCK_SECONDS):
     """Hold a lock file against every other thread and process on this machine, for a short while.
 

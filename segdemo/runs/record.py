@@ -18,11 +18,11 @@ LOG_TAIL = 8000  # characters
 STATES = ("queued", "running", "done", "failed", "cancelled")
 _NUMBER = (int, float)
 # What the values of a run's files are; one that is something else, in a damaged file, counts as missing.
-RECORD = {key: str for key in ("title", "name", "created", "user", "request", "key", "model")}
+RECORD = dict.fromkeys(("title", "name", "created", "user", "request", "key", "model"), str)
 RECORD |= {"queued": _NUMBER, "launches": list, "lineage": dict, "stopped": dict}
 STATUS = {"state": str, "message": str, "pid": int}
-STATUS |= {key: int for key in ("epoch", "epochs", "step", "steps")}
-STATUS |= {key: _NUMBER for key in ("heartbeat", "images_per_second", "eta_seconds", "rss_mb", "best")}
+STATUS |= dict.fromkeys(("epoch", "epochs", "step", "steps"), int)
+STATUS |= dict.fromkeys(("heartbeat", "images_per_second", "eta_seconds", "rss_mb", "best"), _NUMBER)
 _LAUNCH = {"pid": int, "time": _NUMBER}
 
 _log = logging.getLogger(__name__)
@@ -157,7 +157,11 @@ def _of_kinds(data, kinds):
         ]
     if isinstance(kept.get("stopped"), dict) and not kept["stopped"].keys() >= {"state", "message"}:
         del kept["stopped"]
-    return {k: v for k, v in kept.items() if v is not None or k not in ("created", "queued", "launches", "message")}
+    return {
+        k: v
+        for k, v in kept.items()
+        if v is not None or k not in ("created", "queued", "launches", "message")
+    }
 
 
 def dataset_hash(dataset):

@@ -35,7 +35,9 @@ class BoundedQueue(Queue):
                 return False, self._busy(fn, waiting), "queue_full"
         if len(self.pending_event_ids_session) > 2 * self.pending_messages_per_session.max_size:
             for session in self.pending_event_ids_session.keys() - self.pending_messages_per_session.keys():
-                del self.pending_event_ids_session[session]  # Gradio forgets what they were to be told, and not them
+                del self.pending_event_ids_session[
+                    session
+                ]  # Gradio forgets what they were to be told, and not them
         return await super().push(body, request, username)
 
     def _busy(self, fn: Any, waiting: Any) -> str:

@@ -1,5 +1,7 @@
 """Versions of the models trained on this machine: install, promote, roll back, with where each comes from."""
 
+import contextlib
+import json
 import os
 import re
 import secrets
@@ -15,6 +17,7 @@ from segdemo.core.files import (
     NotFoundError,
     StoreError,
     disk_error,
+    disk_errors,
     locked,
     read_json,
     sha256,
@@ -219,7 +222,8 @@ class ModelStore:
             data["history"] = [n for n in data["history"] if n != number]
             if data["versions"]:
                 self._write(name, data)
-                self._discard(version.folder)
+                with contextlib.suppress(DiskError):  # it is deleted; `tidy` puts its files into the trash
+                    self._discard(version.folder)
             else:
                 self._discard(self.root / name)
 
@@ -234,8 +238,14 @@ class ModelStore:
                 raise NotFoundError(f"There is no model {name!r} that was trained here.")
             if (self.root / new_name).exists():
                 raise StoreError(f"There is already a model {new_name!r}: choose another name.")
-            (self.root / name).rename(self.root / new_name)
-            self._write(new_name, self._read(new_name))
+            with disk_errors(self.root / new_name):
+                (self.root / name).rename(self.root / new_name)
+            try:
+                self._write(new_name, self._read(new_name))
+            except DiskError:
+                with disk_errors(self.root / name):
+                    (self.root / new_name).rename(self.root / name)
+                raise
 
     def tidy(self, days=TRASH_DAYS):
         """Delete what has lain in the trash for ``days``, and what killed processes left behind."""
@@ -305,9 +315,10 @@ class ModelStore:
 
     def _discard(self, folder):
         target = self.root / ".trash" / f"{folder.parent.name}.{folder.name}.{secrets.token_hex(4)}"
-        target.parent.mkdir(exist_ok=True)
-        folder.rename(target)
-        os.utime(target)
+        with disk_errors(folder):
+            target.parent.mkdir(exist_ok=True)
+            folder.rename(target)
+            os.utime(target)
 
 
 def _is_ours(manifest):
@@ -323,7 +334,9 @@ def _checked(data):
     for number, record in data["versions"].items():
         if int(number) < 1 or not isinstance(record["entry"]["title"], str):
             raise ValueError("a version without a title")
-        if not all(record[key] is None or isinstance(record[key], dict) for key in ("lineage", "before", "after")):
+        if not all(
+            record[key] is None or isinstance(record[key], dict) for key in ("lineage", "before", "after")
+        ):
             raise TypeError("a version without scores")
     if not isinstance(data["current"], int | None) or not isinstance(data["history"], list):
         raise TypeError("no version that is current")

@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import random
+import resource
 import threading
 import time
 import urllib.error
@@ -28,7 +29,12 @@ from segdemo.data.sources import open_dataset
 PHOTOS = 4  # of the collection that is saved to, each by a client of its own
 ARCHIVE = 6  # photos of the archive that is imported
 SIZE = (48, 64)  # height, width
-LOST = (OSError, http.client.HTTPException, urllib.error.URLError, ValueError)  # what a client of a dead server meets
+LOST = (
+    OSError,
+    http.client.HTTPException,
+    urllib.error.URLError,
+    ValueError,
+)  # what a client of a dead server meets
 
 
 def photo(seed):
@@ -202,7 +208,14 @@ def run(folder, rounds, seed=0, longest=3.0):
     ids = [collection.add_photo(photo(n), f"{n}.png") for n in range(PHOTOS)]
     acknowledged = {id_: {} for id_ in ids}  # revision -> number of its mask
     sent = {id_: set() for id_ in ids}
-    figures = {"kills": 0, "saves": 0, "imports": 0, "exports": 0, "refused_saves": 0, "kept_unacknowledged": 0}
+    figures = {
+        "kills": 0,
+        "saves": 0,
+        "imports": 0,
+        "exports": 0,
+        "refused_saves": 0,
+        "kept_unacknowledged": 0,
+    }
     for _ in range(rounds):
         keys = {f"{collection.name}/{id_}": collection.photo(id_).revision for id_ in ids}
         with served_app(Path(folder)) as (url, process):
@@ -220,7 +233,9 @@ def run(folder, rounds, seed=0, longest=3.0):
         store = AnnotationStore(home / "annotations", keep_revisions=10**6)
         store.tidy()
         check_whole(store)
-        whole = [c for c in store.collections() if c.name != "kept" and c.photos(annotated=True).total == ARCHIVE]
+        whole = [
+            c for c in store.collections() if c.name != "kept" and c.photos(annotated=True).total == ARCHIVE
+        ]
         assert len(whole) >= clients.imported
         for imported in store.collections():
             if imported.name != "kept":
@@ -242,3 +257,68 @@ def run(folder, rounds, seed=0, longest=3.0):
             figures["kept_unacknowledged"] += sum(n > max([keys[key], *fresh]) for n in kept)
     figures["lost"] = 0
     return figures
+
+
+def two_servers(folder, seconds=5):
+    """Two servers on one home, whose clients save the same photos, until both are killed.
+
+    Returns:
+        Figures. Raises AssertionError: an acknowledged save is gone.
+    """
+    home = Path(folder) / "home"
+    store = AnnotationStore(home / "annotations")
+    collection = store.create("Kept", PETS)
+    ids = [collection.add_photo(photo(n), f"{n}.png") for n in range(2)]
+    numbers, archive = iter(range(1, 10**9)), _archive()
+
+    def keys():
+        return {f"{collection.name}/{id_}": 0 for id_ in ids}
+
+    with served_app(Path(folder)) as (first, one), served_app(Path(folder)) as (second, other):
+        clients = [_Clients(Page(url), keys(), archive, numbers) for url in (first, second)]
+        time.sleep(seconds)
+        for process in (one, other):
+            process.kill()
+            process.wait(30)
+        for some in clients:
+            some.join()
+    assert "Traceback" not in (Path(folder) / "app.log").read_text()
+    store = AnnotationStore(home / "annotations")
+    store.tidy()
+    check_whole(store)
+    figures = {"saves": 0, "conflicts": 0, "imports": 0, "lost": 0}
+    for id_ in ids:
+        kept = {
+            r.number: number_of(store.open("kept").load(id_, r.number)) for r in collection.revisions(id_)
+        }
+        key = f"{collection.name}/{id_}"
+        told = {revision: n for some in clients for revision, n in some.saved[key] if n is not None}
+        newest = sorted(told)[-40:]
+        assert not [n for n in newest if kept.get(n) != told[n]]
+        figures["saves"] += len(told)
+    for some in clients:
+        figures["conflicts"] += len(some.refusals)
+        figures["imports"] += some.imported
+    return figures
+
+
+def full_disk(folder):
+    """A server that may write no file of more than a few bytes, as on a full disk, and then again.
+
+    Returns:
+        What the canvas is told. Raises AssertionError: something is lost, or the sentence is none.
+    """
+    store = AnnotationStore(Path(folder) / "home" / "annotations")
+    collection = store.create("Kept", PETS)
+    id_ = collection.add_photo(photo(0), "a.png")
+    key = f"kept/{id_}"
+    with served_app(Path(folder)) as (url, process):
+        page = Page(url)
+        assert page.save("a", key, mask(1), 0)["revision"] == 1
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (60, resource.RLIM_INFINITY))
+        told = page.save("a", key, mask(2), 1)["error"]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert page.save("a", key, mask(3), 1)["revision"] == 2
+    check_whole(store)
+    assert [number_of(collection.load(id_, n)) for n in (1, 2)] == [1, 3]
+    return told

@@ -202,9 +202,7 @@ class Layout:
             with gr.Accordion(
                 "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
             ) as self.history:
-                self.revisions = unchecked(
-                    gr.Radio([], label="Revisions, newest first", elem_id="revisions")
-                )
+                self.revisions = unchecked(gr.Radio([], label="Revisions, newest first", elem_id="revisions"))
                 self.restore = gr.Button(
                     "Restore this one", size="sm", interactive=False, elem_id="revision-restore"
                 )
