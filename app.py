@@ -1,6 +1,10 @@
 """SegDemo: the entry point, on a desk (``python app.py``) and on Hugging Face Spaces."""
 
-from segdemo.ui.page import build, launch_options
+from segdemo.core.frugal import be_frugal
+
+be_frugal()
+
+from segdemo.ui.page import build, launch_options  # noqa: E402
 
 demo = build()
 

@@ -13,7 +13,16 @@ from segdemo.annotations.records import About, Photo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
 from segdemo.core.documents import log_once
-from segdemo.core.files import NotFoundError, StoreError, disk_usage, hidden_build, locked, sweep, write_json
+from segdemo.core.files import (
+    NotFoundError,
+    StoreError,
+    disk_errors,
+    disk_usage,
+    hidden_build,
+    locked,
+    sweep,
+    write_json,
+)
 from segdemo.core.labels import LabelSet
 
 KEEP_REVISIONS = 50  # of each photo, and those of ``records.retained``
@@ -115,9 +124,10 @@ class AnnotationStore:
             folder = self._folder(name)
             key = f"{name}.{int(time.time())}-{secrets.token_hex(3)}"
             target = self.root / ".trash" / key
-            target.parent.mkdir(exist_ok=True)
-            folder.rename(target)
-            os.utime(target)  # the trash is emptied by age
+            with disk_errors(folder):
+                target.parent.mkdir(exist_ok=True)
+                folder.rename(target)
+                os.utime(target)  # the trash is emptied by age
         return key
 
     def undelete(self, key: str) -> Collection:
@@ -138,7 +148,8 @@ class AnnotationStore:
             while (self.root / name).exists():
                 number += 1
                 name = f"{wanted}-{number}"
-            source.rename(self.root / name)
+            with disk_errors(self.root / name):
+                source.rename(self.root / name)
         return self.open(name)
 
     def tidy(self, days: float = TRASH_DAYS) -> None:

@@ -99,6 +99,17 @@ def disk_error(error: OSError, path: Path) -> DiskError:
 
 
 @contextlib.contextmanager
+def disk_errors(path: Path | str) -> Iterator[None]:
+    """What the disk refuses within is a DiskError about ``path``, one sentence for people."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        raise disk_error(error, Path(path)) from error
+
+
+@contextlib.contextmanager
 def locked(path: Path | str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold a lock file against every other thread and process on this machine, for a short while.
 
@@ -126,7 +137,10 @@ def locked(path: Path | str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
 
 def read_json(path: Path) -> Any:
     """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
-    return json.loads(path.read_text("utf-8"))
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path.name} holds lists in lists without end.") from None
 
 
 class FileCache(Generic[T]):

@@ -97,6 +97,21 @@ VARIABLES = {
         Variable("SEGDEMO_MAX_PIXELS", "largest photo accepted, width times height", 64_000_000, "count"),
         Variable("SEGDEMO_MAX_SIDE", "longest side of a photo accepted, pixels", 32_768, "count"),
         Variable("SEGDEMO_MAX_ASPECT", "a photo's longest side over its shortest", 1000, "count"),
+        Variable("SEGDEMO_PREDICTIONS", "photos that are segmented at a time", 2, "count"),
+        Variable(
+            "SEGDEMO_MAX_WAITING",
+            "photos that may wait to be segmented; others are told when to come",
+            100,
+            "count",
+        ),
+        Variable("SEGDEMO_MAX_SESSIONS", "open pages that are remembered", 1000, "count"),
+        Variable("SEGDEMO_PHOTO_CACHE_MB", "memory for photos that were decoded last", 64, **_NUMBER),
+        Variable(
+            "SEGDEMO_MAX_TEMP_GB",
+            "disk of uploads and downloads; those used longest ago go first",
+            4,
+            **_NUMBER,
+        ),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
             "SEGDEMO_MAX_COLLECTIONS",

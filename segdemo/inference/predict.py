@@ -124,11 +124,14 @@ class Predictor:
         other._set_passes(scales, flip)
         return other
 
-    def network_input(self, image: UInt8, scale: float = 1.0) -> UInt8:
-        """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3)."""
+    def network_input(self, image: UInt8, scale: float = 1.0, picture: Image.Image | None = None) -> UInt8:
+        """A photo uint8 (H, W, 3) scaled to the model's own size, aspect ratio kept: uint8 (1, h, w, 3).
+
+        ``picture`` is the same as a Pillow image, if there is one: to make it takes as long as to scale it.
+        """
         height, width = self.input_size(image, scale)
-        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        return np.asarray(resized)[None]
+        picture = picture or Image.fromarray(image)
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))[None]
 
     def input_size(self, image: UInt8, scale: float = 1.0) -> tuple[int, int]:
         """Height and width of ``network_input``."""
@@ -137,15 +140,18 @@ class Predictor:
         height, width = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
         return height, width
 
-    def logits(self, image: UInt8, scale: float = 1.0, mirrored: bool = False) -> Floats:
+    def logits(
+        self, image: UInt8, scale: float = 1.0, mirrored: bool = False, picture: Image.Image | None = None
+    ) -> Floats:
         """Run the network once on a photo uint8 (H, W, 3): float32 (h, w, K), adjusted and divided by the temperature.
 
         Args:
             image: the photo.
             scale: of the model's own size.
             mirrored: show it the mirror image, and mirror the answer back.
+            picture: see ``network_input``.
         """
-        pixels = self.network_input(image, scale)
+        pixels = self.network_input(image, scale, picture)
         (logits,) = self.session.run(
             None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
         )
@@ -162,16 +168,16 @@ class Predictor:
             A ``Prediction``.
         """
         start = time.perf_counter()
-        variance = None
+        variance, picture = None, Image.fromarray(image)
         if len(self.passes) == 1:
-            scores = self.logits(image, *self.passes[0])
+            scores = self.logits(image, *self.passes[0], picture)
             probabilities = softmax(scores)
         else:
-            probabilities, variance = self._average(image)
+            probabilities, variance = self._average(image, picture)
             scores = probabilities
         if filter_ := self.entry.refinement:  # see ``calibrate.fit_refinement``
             size = self.input_size(image)
-            label_map = refine(probabilities, image, size, filter_.radius, filter_.epsilon)
+            label_map = refine(probabilities, image, size, filter_.radius, filter_.epsilon, picture)
         else:
             label_map = argmax_at(scores, *image.shape[:2])
         milliseconds = (time.perf_counter() - start) * 1000
@@ -183,11 +189,11 @@ class Predictor:
             self._out_of_domain(probabilities),
         )
 
-    def _average(self, image: UInt8) -> tuple[Floats, Floats]:
+    def _average(self, image: UInt8, picture: Image.Image) -> tuple[Floats, Floats]:
         """Mean float32 (h, w, K) of the softmax over all passes, and its variance (h, w) averaged over classes."""
         total = squares = np.zeros((0, 0, 0))
         for scale, mirrored in sorted(self.passes, reverse=True):  # the finest grid first: it is kept
-            probabilities = softmax(self.logits(image, scale, mirrored))
+            probabilities = softmax(self.logits(image, scale, mirrored, picture))
             if not total.size:
                 total, squares = np.zeros(probabilities.shape), np.zeros(probabilities.shape)
             height, width = total.shape[:2]

@@ -132,7 +132,12 @@ def _sure(functions: Floats) -> Ints:
 
 
 def refine(
-    probabilities: Floats, image: UInt8, size: tuple[int, int], radius: float, epsilon: float
+    probabilities: Floats,
+    image: UInt8,
+    size: tuple[int, int],
+    radius: float,
+    epsilon: float,
+    picture: Image.Image | None = None,
 ) -> UInt8:
     """The label map of a photo from a network's coarse probabilities, with outlines where the photo has them.
 
@@ -141,6 +146,7 @@ def refine(
         image: the photo, uint8 (H, W, 3), RGB.
         size: height and width of the network's input, pixels.
         radius: of the filter's windows, pixels of the network's input; epsilon: see ``coefficients``.
+        picture: the photo as a Pillow image, if there is one.
 
     Returns:
         uint8 (H, W).
@@ -151,7 +157,8 @@ def refine(
     if len(classes) == 1:
         return np.full(image.shape[:2], classes[0])
     height, width = grid_size(*size)
-    guide = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    picture = picture or Image.fromarray(image)
+    guide = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     functions = coefficients(
         resize_bilinear(probabilities[..., classes], height, width),
         np.asarray(guide, np.float32) / 255,

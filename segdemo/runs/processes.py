@@ -111,7 +111,7 @@ def is_held(path: Path) -> bool:
     if fcntl is None:
         return False
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = os.open(path, os.O_RDONLY)  # which a home that may only be read allows
     except FileNotFoundError:
         return False
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segdemo.core.conventions import slug
-from segdemo.core.documents import Document
+from segdemo.core.documents import Document, log_once
 from segdemo.core.files import NotFoundError, read_json, write_json
 from segdemo.runs import processes
 from segdemo.zoo.scores import Lineage, Report
@@ -174,7 +174,10 @@ def _read(kind: type[D], path: Path, instead: E) -> D | E:
     """The document in a file, or what to take ``instead`` if it is missing or damaged."""
     try:
         return kind.read(path)
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return instead
+    except (OSError, ValueError) as error:
+        log_once(str(error))
         return instead
 
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from segdemo import zoo
-from segdemo.core import label_maps
+from segdemo.core import label_maps, settings
 from segdemo.core.photos import IntakeError
 from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
+from segdemo.ui.queueing import PREDICT
+from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 
 
@@ -35,8 +36,7 @@ def build(services: Services) -> None:
         entry = zoo.served_model(model)
         photo = services.photos.read(image)
         prediction = services.predict(model, photo)
-        png = label_maps.encode_png(prediction.label_map, entry.label_set)
-        return save_bytes_to_cache(png, "label_map.png", label_map.GRADIO_CACHE), {
+        return cached(label_maps.encode_png(prediction.label_map, entry.label_set), "label_map.png"), {
             "model": model,
             "label_set": entry.label_set.name,
             "width": photo.shape[1],
@@ -53,7 +53,7 @@ def build(services: Services) -> None:
         [image, model],
         [label_map, facts],
         api_name="segment",
-        concurrency_limit=2,
-        concurrency_id="predict",
+        concurrency_limit=settings.read("SEGDEMO_PREDICTIONS"),
+        concurrency_id=PREDICT,
     )
     call.click(endpoint(list_models), None, models, api_name="models", queue=False)

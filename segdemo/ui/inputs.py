@@ -91,9 +91,9 @@ def unchecked(menu: Menu) -> Menu:
     """A Radio or Dropdown whose choices change while pages are open; whoever uses its value looks it up anyway.
 
     Gradio refuses a value that is not among the choices it remembers, which are those of the start after the
-    server was started again.
+    server was started again. What no menu can hold becomes None.
     """
-    menu.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    menu.preprocess = lambda payload: payload if isinstance(payload, (str, int)) else None  # type: ignore[method-assign]
     return menu
 
 

@@ -9,7 +9,7 @@ from segdemo import __version__
 from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.errors import UserError
-from segdemo.ui import api, guard
+from segdemo.ui import api, guard, queueing, temporary
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
@@ -76,6 +76,8 @@ def build() -> gr.Blocks:
                 with gr.Tab(row.title, id=row.id) as tab:
                     page.parts[row.id] = row.build(page, tab)
         api.build(services)
+    queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
+    temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
     services.look_after()
     return demo
 
@@ -88,6 +90,7 @@ def launch_options() -> dict[str, Any]:
         "css": CSS + "".join(row.css for row in TABS),
         "head": HEAD,
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
+        "state_session_capacity": settings.read("SEGDEMO_MAX_SESSIONS"),
         "footer_links": ["api", "settings"],
         "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
         "app_kwargs": {"middleware": guard.middleware()},

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segdemo.core import settings
 from segdemo.core.faithful import shown_alike
 from segdemo.core.photos import Limits, read_photo
-
-CACHE_BYTES = 64_000_000  # one photo of 20 megapixels; the process has to stay small
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,17 @@ def shown_as_it_is(path: str | Path) -> bool:
 
 
 class PhotoCache:
-    """Decoded photos by path and modification time, the last used ones, up to a number of bytes."""
+    """Decoded photos by path and modification time, the last used ones, up to a number of bytes.
 
-    def __init__(self, limits: Limits, capacity: int = CACHE_BYTES):
-        self._limits, self._capacity, self._lock = limits, capacity, threading.Lock()
+    Args:
+        limits: ``photos.Limits``.
+        capacity: bytes; None for the setting ``SEGDEMO_PHOTO_CACHE_MB``.
+    """
+
+    def __init__(self, limits: Limits, capacity: float | None = None):
+        self._limits = limits
+        self._capacity = settings.read("SEGDEMO_PHOTO_CACHE_MB") * 1e6 if capacity is None else capacity
+        self._lock = threading.Lock()
         self._photos: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
 
     def read(self, path: str | Path) -> np.ndarray:

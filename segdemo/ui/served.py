@@ -1,11 +1,15 @@
 """Files as the page gets them: from Gradio's cache, wherever on the machine they are."""
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
+from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
+
+from segdemo.core.files import write_atomic
 
 _copies: dict[tuple[str, int], Path] = {}  # (path, time of change) -> its copy that Gradio serves
 
@@ -30,8 +34,21 @@ def served(path: str | Path) -> dict[str, Any]:
 
 def served_bytes(data: bytes, name: str) -> dict[str, Any]:
     """The same of a file that is not on disk: ``data``, bytes, under ``name``."""
-    copy = Path(save_bytes_to_cache(data, name, get_upload_folder()))
+    copy = Path(cached(data, name))
     return _file_data(copy, copy.name)
+
+
+def cached(data: bytes, name: str) -> str:
+    """Path, in Gradio's cache, of ``data`` under ``name``. Raises ``files.DiskError``.
+
+    Equal files are one; Gradio's own function writes that anew while others read it, who then get half of it.
+    """
+    path = Path(get_upload_folder()).resolve() / hashlib.sha256(data).hexdigest() / name
+    try:
+        os.utime(path)  # it is in use: `delete_cache` goes by the time of change
+    except OSError:  # it is not there yet
+        write_atomic(path, data, durable=False)
+    return str(path)
 
 
 def _file_data(copy: Path, name: str) -> dict[str, Any]:

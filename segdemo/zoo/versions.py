@@ -1,5 +1,6 @@
 """Versions of the models trained on this machine: install, promote, roll back, with where each comes from."""
 
+import contextlib
 import json
 import math
 import os
@@ -9,16 +10,18 @@ import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from segdemo import zoo
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import (
+    DiskError,
     FileCache,
     NotFoundError,
     StoreError,
+    disk_errors,
     hidden_build,
     locked,
     sha256,
@@ -58,6 +61,15 @@ class Shelf(Document):
     history: list[int | None] = field(default_factory=list)
     versions: dict[str, Installed] = field(default_factory=dict)
     models: dict[str, Any] = field(default_factory=dict)  # what ``zoo.served_models`` reads
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """As of every ``Document``; but null is no list: ``tidy`` would take all versions for leftovers."""
+        if isinstance(data, dict):
+            for key in ("name", "history", "versions", "models"):
+                if key in data and data[key] is None:
+                    raise ValueError(f"its {key!r} is null")
+        return super().from_json(data)
 
     @property
     def ours(self) -> bool:
@@ -253,7 +265,8 @@ class ModelStore:
             if versions:
                 history = [n for n in shelf.history if n != number]
                 self._write(name, replace(shelf, versions=versions, history=history))
-                self._discard(version.folder)
+                with contextlib.suppress(DiskError):  # it is deleted; `tidy` puts its files into the trash
+                    self._discard(version.folder)
             else:
                 self._discard(self.root / name)
 
@@ -268,8 +281,14 @@ class ModelStore:
                 raise NotFoundError(f"There is no model {name!r} that was trained here.")
             if (self.root / new_name).exists():
                 raise StoreError(f"There is already a model {new_name!r}: choose another name.")
-            (self.root / name).rename(self.root / new_name)
-            self._write(new_name, self._read(new_name))
+            with disk_errors(self.root / new_name):
+                (self.root / name).rename(self.root / new_name)
+            try:
+                self._write(new_name, self._read(new_name))
+            except DiskError:
+                with disk_errors(self.root / name):
+                    (self.root / new_name).rename(self.root / name)
+                raise
 
     def tidy(self, days: float = TRASH_DAYS) -> None:
         """Delete what has lain in the trash for ``days``, and what killed processes left behind."""
@@ -341,9 +360,10 @@ class ModelStore:
 
     def _discard(self, folder: Path) -> None:
         target = self.root / ".trash" / f"{folder.parent.name}.{folder.name}.{secrets.token_hex(4)}"
-        target.parent.mkdir(exist_ok=True)
-        folder.rename(target)
-        os.utime(target)
+        with disk_errors(folder):
+            target.parent.mkdir(exist_ok=True)
+            folder.rename(target)
+            os.utime(target)
 
 
 @FileCache

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from gradio.utils import get_upload_folder
 
+from segdemo.core.files import DiskError
 from segdemo.ui.photos import built_in_paths
-from segdemo.ui.served import served
+from segdemo.ui.served import cached, served
 
 
 def test_a_file_from_anywhere_is_served_from_the_cache(tmp_path, monkeypatch):
@@ -24,3 +25,23 @@ def test_a_file_from_anywhere_is_served_from_the_cache(tmp_path, monkeypatch):
 def test_a_file_that_is_gone(tmp_path):
     with pytest.raises(FileNotFoundError):
         served(tmp_path / "gone.png")
+
+
+def test_equal_files_are_written_once_so_that_nobody_reads_half_of_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    first = Path(cached(b"label map", "label_map.png"))
+    assert first.is_relative_to(Path(get_upload_folder()).resolve())
+    before = first.stat()
+    assert cached(b"label map", "label_map.png") == str(first)
+    assert first.stat().st_ino == before.st_ino
+    assert first.stat().st_ctime_ns > before.st_ctime_ns  # it is in use
+    assert cached(b"another", "label_map.png") != str(first)
+    assert first.read_bytes() == b"label map"
+    assert [path.name for path in first.parent.iterdir()] == ["label_map.png"]
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file"))
+    with pytest.raises(DiskError, match=r"cannot be written|was not saved"):
+        cached(b"x", "x.png")

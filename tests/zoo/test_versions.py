@@ -1,5 +1,6 @@
 """Model versions: what is installed is served, what is worse is not promoted, and there is always a way back."""
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -240,3 +241,15 @@ def test_tidy_empties_the_trash(models, tmp_path):
     os.utime(thrown, (old, old))
     models.tidy()
     assert not thrown.exists()
+
+
+@pytest.mark.parametrize("key", ["versions", "models", "history", "name"])
+def test_a_manifest_of_nulls_costs_no_version_its_files(models, tmp_path, key):
+    models.install(trained(tmp_path / "run"), "cats")
+    manifest = models.root / "cats" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), key: None}))
+    with pytest.raises(StoreError, match="The manifest of cats is damaged: restore it from a copy"):
+        models.versions("cats")
+    with contextlib.suppress(StoreError):
+        models.tidy(days=0)
+    assert (models.root / "cats" / "v1").is_dir()

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from segdemo import zoo
-from segdemo.core import label_maps
+from segdemo.core import label_maps, settings
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import read_photo
 from segdemo.data import datasets
@@ -24,6 +24,7 @@ from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, photo_picker, unchecked
 from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import shown_as_it_is
+from segdemo.ui.queueing import PREDICT
 from segdemo.ui.services import Services
 
 FIRST_MODEL = "deeplabv3"
@@ -110,7 +111,9 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
 
     segment = SegmentTab(choice, model, other, correct)
     outputs = [stage, title, second_column, second_title, second, card, notice]
-    looks = Events(notice, {choice, model, other, passes}, outputs, "predict", limit=2)
+    looks = Events(
+        notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
+    )
     choices = Events(notice, {model, other}, [choice, model, other, notice], "segment")
 
     def show(event: Event) -> Updates:
@@ -224,8 +227,10 @@ class _Browser:
         first, dataset = next(iter(self.datasets.items()))
         with gr.Accordion("Dataset photos, with their true masks", open=False) as self.accordion:
             self.dataset = gr.Dropdown(list(self.datasets), value=first, label="Dataset", elem_id="dataset")
-            self.group = gr.Dropdown(
-                _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
+            self.group = unchecked(
+                gr.Dropdown(
+                    _groups(dataset), value="all", label="With", elem_id="dataset-class", filterable=True
+                )
             )
             self.gallery = gr.Gallery(
                 label="Photos",

@@ -25,6 +25,7 @@ from segdemo.ui.components.zoo_cards import zoo_cards
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import photo_picker
 from segdemo.ui.markup import definitions, html, join, panel
+from segdemo.ui.queueing import PREDICT
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.train.tab import TrainTab
 
@@ -59,7 +60,8 @@ def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
     def segment_upload(event: Event) -> Updates:
         return {grid: all_models(services, event[own_photo])} if event[own_photo] else {}
 
-    on = functools.partial(Events(grid, (), [grid, listing], "predict", limit=2).on, quiet=True)
+    limit = settings.read("SEGDEMO_PREDICTIONS")
+    on = functools.partial(Events(grid, (), [grid, listing], PREDICT, limit=limit).on, quiet=True)
     # On load, so that each visit shows the models there are by then.
     on(demo.load, lambda event: {listing: cards(services, startable=True)}, concurrency_id="zoo")
     on(photos.click, segment, inputs={photos}, progress_on=grid, trigger_mode="always_last")

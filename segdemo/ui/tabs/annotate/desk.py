@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
+from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo import zoo
@@ -28,6 +28,7 @@ from segdemo.ui.components import canvas
 from segdemo.ui.components.label_table import from_table, to_table
 from segdemo.ui.guard import person
 from segdemo.ui.photos import shown_as_it_is
+from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 
 RANKING_SECONDS = 10  # how long one "next photo" may look at photos nobody has looked at yet
@@ -288,7 +289,7 @@ class Desk:
     def account_file(self, account: Account) -> Path:
         """Path, in the page's cache, of an account's lists as a table for spreadsheets."""
         data = account.to_csv().encode("utf-8-sig")  # Excel takes others for the local code page
-        return Path(save_bytes_to_cache(data, f"{account.collection}-import.csv", get_upload_folder()))
+        return Path(cached(data, f"{account.collection}-import.csv"))
 
 
 class Entropies:

@@ -11,7 +11,7 @@ from segdemo.data.formats.registry import WRITTEN
 from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.events import components
-from segdemo.ui.inputs import button, upload
+from segdemo.ui.inputs import button, unchecked, upload
 from segdemo.ui.markup import html, panel
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.ui.tabs.segment import SegmentTab
@@ -77,8 +77,8 @@ class Layout:
 
     def _collection_column(self) -> None:
         with gr.Row(elem_classes="segdemo-bar"):
-            self.collection = gr.Dropdown(
-                [], label="Collection", scale=3, min_width=160, elem_id="collection"
+            self.collection = unchecked(
+                gr.Dropdown([], label="Collection", scale=3, min_width=160, elem_id="collection")
             )
             self.new = button("New", "collection-new", min_width=70)
         self._creator()
@@ -126,12 +126,14 @@ class Layout:
                 min_width=120,
                 elem_id="photo-which",
             )
-            self.class_ = gr.Dropdown(
-                [("any class", ANY_CLASS)],
-                value=ANY_CLASS,
-                label="With",
-                min_width=120,
-                elem_id="photo-class",
+            self.class_ = unchecked(
+                gr.Dropdown(
+                    [("any class", ANY_CLASS)],
+                    value=ANY_CLASS,
+                    label="With",
+                    min_width=120,
+                    elem_id="photo-class",
+                )
             )
         self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort")
         self.photos = photo_list.photo_list(elem_id="photo-list")
@@ -176,12 +178,14 @@ class Layout:
         with gr.Column(visible=False) as self.desktop:
             with gr.Row(elem_classes="segdemo-bar"):
                 self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
-                self.model = gr.Dropdown(
-                    [("no model", NOTHING)],
-                    value=NOTHING,
-                    label="Start from the prediction of",
-                    min_width=180,
-                    elem_id="start-model",
+                self.model = unchecked(
+                    gr.Dropdown(
+                        [("no model", NOTHING)],
+                        value=NOTHING,
+                        label="Start from the prediction of",
+                        min_width=180,
+                        elem_id="start-model",
+                    )
                 )
                 self.delete = button("Delete photo", "photo-delete", min_width=110, scale=0)
             self.canvas = canvas.mask_canvas(
@@ -190,5 +194,5 @@ class Layout:
             with gr.Accordion(
                 "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
             ) as self.history:
-                self.revisions = gr.Radio([], label="Revisions, newest first", elem_id="revisions")
+                self.revisions = unchecked(gr.Radio([], label="Revisions, newest first", elem_id="revisions"))
                 self.restore = button("Restore this one", "revision-restore", interactive=False)

@@ -1,0 +1,104 @@
+"""The queue of the page's events with a bound, and without what Gradio's own does for every photo that is asked for.
+
+Measured with ``benchmarks/load.py`` at 10 clients: half of the server's time went into a copy of the description of
+every component, made for each caller and kept for 10,000 of them, a table of all past events summed up anew after each
+event, and messages to everybody in line whenever somebody's turn came.
+"""
+
+import math
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import BlocksConfig
+from gradio.queueing import Event, Queue
+
+PREDICT = "predict"  # `concurrency_id` of the events that run a model
+TELL_SECONDS = 2  # between two messages to those in line on their place
+LOOK_SECONDS = 0.004  # between two looks for events that may begin; Gradio looks a thousand times a second
+
+
+class BoundedQueue(Queue):
+    """Gradio's queue, in which no more than ``limit`` events wait for a model.
+
+    Whoever comes then gets the status 503 and a sentence with the place in line it would have had, instead of an
+    answer long after giving up.
+    """
+
+    limit = math.inf
+
+    async def push(self, body: Any, request: Any, username: str | None) -> tuple[bool, Any, Any]:
+        """As Gradio's."""
+        fn = self.blocks.fns.get(body.fn_index)
+        if fn is not None and fn.concurrency_id == PREDICT:
+            waiting = self.event_queue_per_concurrency_id.get(PREDICT)
+            if waiting is not None and len(waiting.queue) >= self.limit:
+                return False, self._busy(fn, waiting), "queue_full"
+        if len(self.pending_event_ids_session) > 2 * self.pending_messages_per_session.max_size:
+            for session in self.pending_event_ids_session.keys() - self.pending_messages_per_session.keys():
+                del self.pending_event_ids_session[
+                    session
+                ]  # Gradio forgets what they were to be told, and not them
+        return await super().push(body, request, username)
+
+    def _busy(self, fn: Any, waiting: Any) -> str:
+        place = len(waiting.queue) + 1
+        taken = self.process_time_per_fn[fn].avg_time if fn in self.process_time_per_fn else 1
+        seconds = max(1, math.ceil(place * taken / (waiting.concurrency_limit or 1)))
+        return (
+            f"Busy: {place - 1} photos are waiting already, and yours would be number {place} in line. "
+            f"Try again in about {seconds} {'second' if seconds == 1 else 'seconds'}."
+        )
+
+    async def process_events(self, events: list[Event], *args: Any) -> None:
+        """As Gradio's, and then forgets callers that cannot come again: plain HTTP calls, each named by its event."""
+        try:
+            await super().process_events(events, *args)
+        finally:
+            for event in events:
+                self.event_analytics.pop(event._id, None)
+                if event.session_hash == event._id and self.server_app is not None:
+                    self.server_app.state_holder.session_data.pop(event._id, None)
+                    self.server_app.state_holder.time_last_used.pop(event._id, None)
+
+    def compute_analytics_summary(self, records: list[dict[str, Any]]) -> Any:
+        """Nothing: it is for a dashboard that is not offered."""
+        return self.cached_event_analytics_summary
+
+
+class SharedConfig(BlocksConfig):
+    """The components of the page, each described once for all sessions; Gradio does it anew for every session."""
+
+    def __copy__(self) -> BlocksConfig:
+        new: BlocksConfig = super().__copy__()  # type: ignore[no-untyped-call]
+        new.__class__ = SharedConfig
+        new.__dict__["described"] = self.__dict__.setdefault("described", {})
+        return new
+
+    def config_for_block(  # type: ignore[override]
+        self, _id: int, rendered_ids: list[int], block: Any, renderable: Any = None
+    ) -> dict[Any, Any]:
+        """As Gradio's, where it is a static method, but nobody calls it through the class."""
+        if block is None or renderable is not None or block is not self.root_block.blocks.get(_id):
+            return BlocksConfig.config_for_block(_id, rendered_ids, block, renderable)
+        described = self.__dict__.setdefault("described", {})
+        if _id not in described:
+            described[_id] = BlocksConfig.config_for_block(_id, rendered_ids, block)  # type: ignore[arg-type]
+        config = described[_id]
+        return {
+            **config,
+            "props": {**config["props"]},
+        }  # a session puts other values in, and changes nothing else
+
+
+def bound(demo: gr.Blocks, limit: int) -> None:
+    """Give a Blocks that is built a ``BoundedQueue``.
+
+    Args:
+        demo: it; before it is launched.
+        limit: events that may wait for a model.
+    """
+    demo.queue(status_update_rate=TELL_SECONDS)
+    demo._queue.__class__ = BoundedQueue
+    demo._queue.limit = limit  # type: ignore[attr-defined]
+    demo._queue.sleep_when_free = LOOK_SECONDS
+    demo.default_config.__class__ = SharedConfig

@@ -1,0 +1,155 @@
+"""Who may wait for a model, what is said to others, and what a caller leaves behind."""
+
+import asyncio
+import copy
+import io
+import json
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio.blocks import BlocksConfig
+from gradio.state_holder import SessionState
+from PIL import Image
+from serving import served_app
+from tiny import bright, write_model
+
+from segdemo.core.labels import PETS
+from segdemo.ui import queueing
+
+pytestmark = [
+    pytest.mark.usefixtures("event_loops_collected"),
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),  # of Blocks that are not launched
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+def upload(url, name, data):
+    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    form = head.encode() + data + b"\r\n--x--\r\n"
+    request = urllib.request.Request(
+        f"{url}gradio_api/upload", form, {"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)[0]
+
+
+def call(url, path, **more):
+    """What ``/segment`` says: ("complete" or "error", data), or (status, sentence) where it is not let in."""
+    data = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "colours"], **more}
+    request = urllib.request.Request(
+        f"{url}gradio_api/call/segment", json.dumps(data).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            event = json.load(answer)["event_id"]
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)["detail"]
+    with urllib.request.urlopen(f"{url}gradio_api/call/segment/{event}") as stream:
+        lines = [line for line in stream.read().decode().split("\n\n") if line.startswith("event: ")]
+    last = next(line for line in lines[::-1] if "heartbeat" not in line)
+    kind, _, told = last.removeprefix("event: ").partition("\ndata: ")
+    return kind, json.loads(told)
+
+
+def test_beyond_the_bound_callers_are_told_when_to_come_and_all_others_are_served(tmp_path):
+    write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
+    with served_app(tmp_path, SEGDEMO_PREDICTIONS="1", SEGDEMO_MAX_WAITING="2") as (url, _):
+        path = upload(url, "noise.png", out.getvalue())
+        assert call(url, path)[0] == "complete"
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda _: call(url, path), range(12)))
+        served = [told for kind, told in answers if kind == "complete"]
+        refused = [told for kind, told in answers if kind == 503]
+        assert len(served) + len(refused) == 12
+        assert len(served) >= 3  # one in work and two in line
+        assert refused
+        for sentence in refused:
+            assert sentence.startswith(
+                "Busy: 2 photos are waiting already, and yours would be number 3 in line. Try again in about "
+            )
+        assert len({told[0]["path"] for told in served}) == 1
+        assert call(url, path)[0] == "complete"  # and it goes on
+
+
+def page():
+    with gr.Blocks(analytics_enabled=False) as demo:
+        box, button = gr.Textbox("as built"), gr.Button()
+        state = gr.State({"a": 1})
+        button.click(lambda: "new", None, box, concurrency_id=queueing.PREDICT, api_name="go")
+    return demo, box, state
+
+
+def test_sessions_share_the_description_of_the_page_and_not_its_values():
+    demo, box, _ = page()
+    plain = SessionState(demo).config_values
+    queueing.bound(demo, 3)
+    first, second = SessionState(demo), SessionState(demo)
+    assert first.config_values == second.config_values == plain
+    first._update_value_in_config(box._id, "typed by one")
+    assert first.config_values[box._id]["props"]["value"] == "typed by one"
+    assert second.config_values[box._id]["props"]["value"] == "as built"
+    assert SessionState(demo).config_values == plain
+    changed = copy.copy(box)
+    changed.label = "Another"
+    first[box._id] = changed
+    first._update_config(box._id)
+    assert first.config_values[box._id]["props"]["label"] == "Another"
+    assert second.config_values[box._id]["props"].get("label") != "Another"
+    assert isinstance(copy.copy(first.blocks_config), BlocksConfig)
+
+
+def test_no_component_is_described_twice(monkeypatch):
+    demo, _, _ = page()
+    queueing.bound(demo, 3)
+    SessionState(demo)
+    described = []
+    original = BlocksConfig.config_for_block
+    monkeypatch.setattr(
+        BlocksConfig, "config_for_block", staticmethod(lambda *a: described.append(a) or original(*a))
+    )
+    SessionState(demo)
+    assert not described
+
+
+def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state(monkeypatch):
+    demo, _, state = page()
+    queueing.bound(demo, 3)
+    holder = demo.app.state_holder
+    holder.set_blocks(demo)
+    queue = demo._queue
+    queue.set_server_app(demo.app)
+
+    async def nothing(*_):
+        pass
+
+    monkeypatch.setattr(queueing.Queue, "process_events", nothing)
+    for session, stays in (("call", False), ("page", True)):
+        holder[session][state._id] = {"a": 2}
+        event = SimpleNamespace(_id="call", session_hash=session)
+        queue.event_analytics["call"] = {}
+        asyncio.run(queue.process_events([event], False, 0.0, None))
+        assert (session in holder) is stays
+        assert (session in holder.time_last_used) is stays
+        assert not queue.event_analytics
+
+
+def test_the_sentence_tells_the_place_and_the_time():
+    demo, _, _ = page()
+    queueing.bound(demo, 3)
+    (fn,) = demo.fns.values()
+    waiting = SimpleNamespace(queue=[None] * 7, concurrency_limit=2)
+    assert demo._queue._busy(fn, waiting) == (
+        "Busy: 7 photos are waiting already, and yours would be number 8 in line. Try again in about 4 seconds."
+    )
+    demo._queue.process_time_per_fn[fn].add(0.05)
+    assert demo._queue._busy(fn, waiting).endswith("Try again in about 1 second.")
