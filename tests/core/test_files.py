@@ -85,3 +85,10 @@ def test_trim_removes_the_oldest_first(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d"]
     trim(tmp_path, 20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"1", b"null", b"[" * 100_000, b"\xff\xfe", b'{"a": '])
+def test_a_file_that_holds_no_object_is_damaged(tmp_path, damage):
+    (tmp_path / "a.json").write_bytes(damage)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json")
