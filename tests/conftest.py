@@ -1,5 +1,6 @@
 """Shared fixtures. No test needs the network or any file outside the repository."""
 
+import asyncio
 import gc
 import os
 import tempfile
@@ -25,6 +26,7 @@ SLOW = [
     "training/test_kernels.py",
     "runs/test_recipes.py",
     "faults/test_faults.py",
+    "faults/test_campaign.py",
     "browser/test_segment.py",
     "browser/test_annotate.py",
     "training/distillation/test_blockwise.py",
@@ -77,5 +79,6 @@ def event_loops_collected():
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.set_event_loop(None)  # the last one is still the current one
         gc.collect()
     gc.unfreeze()

@@ -140,3 +140,10 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path):
         write_atomic(path, text.encode())
         assert [cache(path), cache(path)] == [text, text]
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"[" * 100_000, b"\xff\xfe", b'{"a": '])
+def test_a_file_that_holds_no_json_is_damaged(tmp_path, damage):
+    (tmp_path / "a.json").write_bytes(damage)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json")

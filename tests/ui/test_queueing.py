@@ -21,13 +21,15 @@ from tiny import bright, write_model
 from segdemo.core.labels import PETS
 from segdemo.ui import queueing
 
-pytestmark = [
-    pytest.mark.usefixtures("event_loops_collected"),
-    pytest.mark.filterwarnings(
-        "ignore::pytest.PytestUnraisableExceptionWarning"
-    ),  # of Blocks that are not launched
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+
+@pytest.fixture
+def loops_closed(monkeypatch):
+    """For tests with a gr.Blocks that is not launched, which leaves event loops behind."""
+    made, new = [], asyncio.new_event_loop
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
+    yield
+    for loop in made:
+        loop.close()
 
 
 def upload(url, name, data):
@@ -89,6 +91,7 @@ def page():
     return demo, box, state
 
 
+@pytest.mark.usefixtures("loops_closed")
 def test_sessions_share_the_description_of_the_page_and_not_its_values():
     demo, box, _ = page()
     plain = SessionState(demo).config_values
@@ -108,6 +111,7 @@ def test_sessions_share_the_description_of_the_page_and_not_its_values():
     assert isinstance(copy.copy(first.blocks_config), BlocksConfig)
 
 
+@pytest.mark.usefixtures("loops_closed")
 def test_no_component_is_described_twice(monkeypatch):
     demo, _, _ = page()
     queueing.bound(demo, 3)
@@ -121,6 +125,7 @@ def test_no_component_is_described_twice(monkeypatch):
     assert not described
 
 
+@pytest.mark.usefixtures("loops_closed")
 def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state(monkeypatch):
     demo, _, state = page()
     queueing.bound(demo, 3)
@@ -143,6 +148,7 @@ def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state(monkeypat
         assert not queue.event_analytics
 
 
+@pytest.mark.usefixtures("loops_closed")
 def test_the_sentence_tells_the_place_and_the_time():
     demo, _, _ = page()
     queueing.bound(demo, 3)
