@@ -97,6 +97,15 @@ VARIABLES = {
         Variable("SEGDEMO_MAX_PIXELS", "largest photo accepted, width times height", 64_000_000, "count"),
         Variable("SEGDEMO_MAX_SIDE", "longest side of a photo accepted, pixels", 32_768, "count"),
         Variable("SEGDEMO_MAX_ASPECT", "a photo's longest side over its shortest", 1000, "count"),
+        Variable(
+            "SEGDEMO_MAX_PHOTO_SECONDS", "processor time that decoding one photo or mask may take", 8, "count"
+        ),
+        Variable(
+            "SEGDEMO_MAX_PHOTO_MB",
+            "memory for decoding a TIFF, WebP or AVIF, which is done in a process of its own, MB",
+            1024,
+            "count",
+        ),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
             "SEGDEMO_TRAINING",

@@ -116,7 +116,7 @@ class ZipSource(Source):
             self._archive = zipfile.ZipFile(path)
         except FileNotFoundError as error:
             raise ExchangeError(f"There is no file {path}: check its name.") from error
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # zipfile raises anything from BadZipFile to IndexError for hostile bytes
             raise ExchangeError(f"{self.title} {_not_a_zip(path, self.title)}.") from error
         try:
             self._index()
@@ -152,7 +152,7 @@ class ZipSource(Source):
     def _read(self, name, original):
         try:
             return self._archive.read(original)  # never more than the size declared
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        except Exception as error:  # unpackers of hostile bytes raise anything from zlib.error to LZMAError
             raise ExchangeError(f"{name} is damaged in {self.title}: pack or download it again.") from error
 
     def close(self) -> None:
