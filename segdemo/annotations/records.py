@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segdemo.core import label_maps
+from segdemo.core import label_maps, plain
 from segdemo.core.files import (
     DiskError,
     NotFoundError,
@@ -111,12 +111,29 @@ class Photo:
 
     @classmethod
     def from_json(cls, data):
-        """The photo ``to_json`` described."""
+        """The photo ``to_json`` described. Raises ValueError, KeyError, TypeError, AttributeError if it is none."""
+        plain.require(data, {"revisions": list, **_TEXTS, **_COUNTS})
+        for revision in data["revisions"]:
+            plain.require(revision, {"number": int, "time": str, "kind": str, "base": int, "sha256": str})
+            plain.require(revision, {"classes": dict, "meta": dict})
+        numbers = {revision["number"] for revision in data["revisions"]}
+        if data["revision"] and data["revision"] not in numbers:
+            raise ValueError("its mask is missing")
+        if Path(data["file"]).name != data["file"] or data["split"] not in ("", *SUBSETS):
+            raise ValueError("its file or subset has no such name")
+        if min(data["width"], data["height"]) < 1:
+            raise ValueError("it has no pixels")
         revisions = (
             Revision(**{**r, "classes": {int(k): v for k, v in r["classes"].items()}})
             for r in data["revisions"]
         )
         return cls(**{**data, "revisions": tuple(revisions)})
+
+
+_TEXTS = dict.fromkeys(
+    ("id", "source", "file", "sha256", "created", "updated", "label_set", "model", "split", "deleted"), str
+)
+_COUNTS = dict.fromkeys(("width", "height", "revision", "last"), int)
 
 
 class CollectionFiles:
@@ -139,12 +156,22 @@ class CollectionFiles:
     @property
     def title(self):
         """What a person calls it."""
-        return self._file("collection.json")["title"]
+        title = self._file("collection.json").get("title")
+        if not isinstance(title, str):
+            raise StoreError(f"{self.folder / 'collection.json'} is damaged: restore it from a copy.")
+        return title
 
     @property
     def label_set(self):
         """The LabelSet of its masks."""
-        return LabelSet.from_json(self._file("labels.json"))
+        try:
+            return LabelSet.from_json(self._file("labels.json"))
+        except StoreError:
+            raise
+        except ValueError as error:
+            raise StoreError(
+                f"{self.folder / 'labels.json'} is damaged: restore it from a copy ({error})"
+            ) from None
 
     def photo(self, id_):
         """The Photo called ``id_``, deleted or not. Raises NotFoundError."""
@@ -292,7 +319,10 @@ class CollectionFiles:
 
     def _file(self, name):
         try:
-            return read_json(self.folder / name)
+            data = read_json(self.folder / name)
+            if not isinstance(data, dict):
+                raise ValueError("it is not an object")
+            return data
         except FileNotFoundError:
             raise NotFoundError(f"The collection {self.name!r} is gone: look in the trash.") from None
         except ValueError:
@@ -322,7 +352,7 @@ class CollectionFiles:
         if known is None or known[0] != stamp:
             try:
                 known = stamp, Photo.from_json(read_json(Path(path)))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
                 raise StoreError(f"{path} is damaged: restore it from a copy.") from None
             self.store.cache[path] = known
         return known[1]

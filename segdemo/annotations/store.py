@@ -1,5 +1,6 @@
 """The collections of annotated photos on disk: made, found, put into the trash and taken out again."""
 
+import logging
 import os
 import re
 import secrets
@@ -10,8 +11,9 @@ from pathlib import Path
 from segdemo.annotations.collection import Collection
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
-from segdemo.core.files import DiskError, NotFoundError, disk_error, locked, sweep, write_json
+from segdemo.core.files import DiskError, NotFoundError, StoreError, disk_error, locked, sweep, write_json
 
+_log = logging.getLogger(__name__)
 KEEP_REVISIONS = 50  # of each photo, and the first one
 
 
@@ -29,11 +31,18 @@ class AnnotationStore:
         self.cache = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
 
     def collections(self):
-        """Every Collection, by title."""
+        """Every Collection, by title. Damaged ones are left out, with a warning in the log."""
         if not self.root.is_dir():
             return []
-        found = [Collection(self, f.parent) for f in self.root.glob("*/collection.json")]
-        return sorted((c for c in found if not c.name.startswith(".")), key=lambda c: c.title.lower())
+        found = {}
+        for path in self.root.glob("*/collection.json"):
+            collection = Collection(self, path.parent)
+            try:
+                if not collection.name.startswith(".") and collection.label_set:
+                    found[collection] = collection.title.lower()
+            except StoreError as error:  # one that is damaged must not take the others along
+                _log.warning("Left out: %s", error)
+        return sorted(found, key=found.get)
 
     def create(self, title, label_set):
         """A new, empty Collection.

@@ -80,7 +80,7 @@ def objection(data: bytes, width: int, height: int) -> str | None:
 
 
 def _least_jpeg(data, pixels):
-    """Bytes that the blocks of 8x8 of one band take at the very least: two codes of a bit each, or one if progressive."""
+    """Bytes that one band's blocks of 8x8 take at the very least: two codes of a bit each, or one if progressive."""
     place = 2
     for _ in range(1000):  # segments; that many may come before a frame in no file of a camera
         if place + 4 > len(data) or data[place] != 0xFF or data[place + 1] == 0xDA:

@@ -123,7 +123,10 @@ def locked(path, timeout=LOCK_SECONDS):
 
 def read_json(path):
     """The plain data of a UTF-8 JSON file. Raises FileNotFoundError, ValueError if it is damaged."""
-    return json.loads(path.read_text("utf-8"))
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def remove_folder(folder):

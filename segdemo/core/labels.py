@@ -72,15 +72,23 @@ class LabelSet:
 
     @classmethod
     def from_json(cls, data):
-        """The label set ``to_json`` described. Raises ValueError as the constructor does, KeyError if incomplete."""
-        classes = sorted(data["classes"], key=lambda entry: entry["id"])
-        return cls(
-            data["name"],
-            data["title"],
-            tuple(str(entry["name"]) for entry in classes),
-            tuple(tuple(int(v) for v in entry["color"]) for entry in classes),
-            data.get("background", 0),
-        )
+        """The label set ``to_json`` described. Raises ValueError as the constructor does, or if it is none."""
+        try:
+            classes = sorted(data["classes"], key=lambda entry: entry["id"])
+            name, title, background = data["name"], data["title"], data.get("background", 0)
+            if not isinstance(name, str) or not isinstance(title, str):
+                raise TypeError("its name is not text")
+            if isinstance(background, bool) or not isinstance(background, int | None):
+                raise TypeError("its background is no number")
+            names = tuple(str(entry["name"]) for entry in classes)
+            colors = tuple(tuple(int(v) for v in entry["color"]) for entry in classes)
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(
+                f"A label set has a name, a title and classes with id, name and color ({error})."
+            ) from error
+        return cls(name, title, names, colors, background)
 
 
 def _repeated(values):

@@ -94,7 +94,14 @@ class Predictor:
         self._offsets = np.float32(adjustment["offsets"] if adjustment else 0)
         refinement = entry.data.get("refinement")  # see ``calibrate.fit_refinement``
         self._filter = {key: refinement[key] for key in ("radius", "epsilon")} if refinement else None
-        self.session = open_session(entry.path, threads())
+        try:
+            self.session = open_session(entry.path, threads())
+        except (
+            Exception
+        ) as error:  # ONNX Runtime has a kind of error for each thing that can be wrong with a graph
+            raise DamagedModelError(
+                f"{entry.path.name} is no graph that can be run: export it again."
+            ) from error
         self._set_passes(scales, flip)
 
     def _set_passes(self, scales, flip):

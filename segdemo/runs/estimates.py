@@ -197,7 +197,11 @@ class Estimates:
         try:
             data = read_json(path)
             age = time.time() - data["time"]
-        except (OSError, ValueError, KeyError):
+            if not isinstance(data.get("measured", {}), dict) or (
+                "measured" not in data and "error" not in data
+            ):
+                return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         if "measured" in data:
             return Estimate("done", data["measured"]) if age < KEPT_SECONDS else None
@@ -205,9 +209,10 @@ class Estimates:
 
     def _current(self):
         try:
-            return read_json(self.folder / "current.json")
+            current = read_json(self.folder / "current.json")
         except (OSError, ValueError, StoreError):
             return {}
+        return current if isinstance(current, dict) and {"pid", "started"} <= current.keys() else {}
 
     def _pid(self):
         current = self._current()

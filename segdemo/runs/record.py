@@ -8,10 +8,20 @@ from functools import cache
 from pathlib import Path
 
 from segdemo.annotations.store import AnnotationStore
+from segdemo.core import plain
 from segdemo.core.conventions import slug
 from segdemo.core.files import read_json
 from segdemo.core.settings import PACKAGE
 from segdemo.runs import processes
+
+# What the files of a run may say; damaged ones, and those of other programs, say less.
+_RECORD = dict.fromkeys(("title", "name", "created", "user", "request", "key", "model"), str)
+_RECORD |= {"queued": plain.NUMBER, "launches": list, "lineage": dict, "stopped": dict}
+_LAUNCH = {"pid": int, "started": int, "time": plain.NUMBER}
+_STATUS = {"state": str, "message": str, "pid": int, "heartbeat": plain.NUMBER}
+_STATUS |= dict.fromkeys(("epoch", "epochs", "step", "steps"), int)
+_STATUS |= dict.fromkeys(("images_per_second", "eta_seconds", "rss_mb", "best"), plain.NUMBER)
+STATES = ("queued", "running", "done", "failed", "cancelled")
 
 LOG_TAIL = 8000  # characters
 
@@ -26,7 +36,13 @@ class Run:
     @classmethod
     def read(cls, folder):
         """The run in ``folder``, which has to exist."""
-        return cls(folder, json_or(folder / "run.json", {}))
+        record = plain.fitting(json_or(folder / "run.json", {}), _RECORD)
+        if "launches" in record:
+            whole = (plain.fitting(launch, _LAUNCH) for launch in record["launches"])
+            record["launches"] = [launch for launch in whole if launch.keys() >= _LAUNCH.keys()]
+        if not plain.fitting(record.get("stopped"), _STATUS).keys() >= {"state", "message"}:
+            record.pop("stopped", None)
+        return cls(folder, record)
 
     @property
     def id(self):
@@ -42,7 +58,8 @@ class Run:
 
     def status(self):
         """``status.json``; a damaged one reads as that of a run that stopped."""
-        return json_or(self.folder / "status.json", {"state": "running"})
+        status = plain.fitting(json_or(self.folder / "status.json", {}), _STATUS)
+        return status if status.get("state") in STATES else {**status, "state": "running"}
 
     def stamp(self):
         """Changes whenever ``status.json`` does."""
@@ -77,7 +94,7 @@ def events_since(path, since):
     for line in whole.splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # cut short when a trainer was killed
         if isinstance(event, dict):
             events.append(event)

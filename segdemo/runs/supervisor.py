@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo import zoo
+from segdemo.core import plain
 from segdemo.core import settings as places
 from segdemo.core.conventions import clean_title, now, slug
 from segdemo.core.files import (
@@ -33,7 +34,6 @@ from segdemo.core.files import (
     StoreError,
     disk_error,
     locked,
-    read_json,
     remove_folder,
     sweep,
     write_json,
@@ -297,7 +297,11 @@ class Runs:
 
     def settings_of(self, run_id):
         """A copy of a run's settings, to start another one with."""
-        return read_json(self._run(run_id).folder / "config.json")
+        run = self._run(run_id)
+        settings = json_or(run.folder / "config.json", None)
+        if not isinstance(settings, dict):
+            raise RunError(f"The settings of {run.title} are damaged: start a new run instead.")
+        return settings
 
     def rename(self, run_id, title, user="", token=""):
         """Call a run something else. Raises StoreError without a title."""
@@ -367,7 +371,8 @@ class Runs:
                         queued.append(run)
                     else:
                         self._settle(run, state)
-                except (OSError, StoreError, RunError) as error:  # one bad run must not stop the others
+                except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                    # One bad run must not stop the others.
                     _log.warning("%s: %s", run.id, error)
             if queued and not busy:
                 self._launch(min(queued, key=lambda run: run.record.get("queued", 0)))
@@ -435,11 +440,11 @@ class Runs:
         """Where the model will come from. The data may have changed since the run was queued: it is read now."""
         from segdemo import __version__
 
-        config = read_json(run.folder / "config.json")
+        config = plain.fitting(json_or(run.folder / "config.json", {}), {})
         try:
             dataset = open_dataset(config["dataset"], config["data"])
             digest = dataset_hash(dataset)
-        except (ValueError, OSError):
+        except (ValueError, OSError, KeyError, TypeError):
             digest = None  # the trainer will say what is wrong with it
         parent = config.get("start_from") or None
         earlier = (run.record.get("lineage") or {}).get("dataset_hash")
@@ -587,7 +592,7 @@ class Runs:
 
     def _snapshot(self, run, queue, events=(), cursor=0, log=""):
         state = self._state(run)
-        config = json_or(run.folder / "config.json", {})
+        config = plain.fitting(json_or(run.folder / "config.json", {}), {"epochs": int})
         return Snapshot(
             id=run.id,
             title=run.title,
@@ -610,7 +615,7 @@ class Runs:
             can_resume=state["state"] in ("failed", "cancelled"),
             model=run.record.get("model", ""),
             lineage=run.record.get("lineage") or {},
-            report=json_or(run.folder / "report.json", None),
+            report=plain.fitting(json_or(run.folder / "report.json", None), {}) or None,
             samples=tuple(sorted((run.folder / "samples").glob("epoch_*.png"))),
             events=tuple(events),
             cursor=cursor,

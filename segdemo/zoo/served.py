@@ -5,12 +5,18 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segdemo.core import plain
 from segdemo.core.files import read_json
 from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.settings import home, models_dir
+from segdemo.errors import UserError
 from segdemo.zoo.specs import SPECS, UnknownModelError, spec
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+
+
+class ManifestError(UserError):
+    """A manifest that cannot be read. The message is one sentence that names it."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +82,41 @@ class ModelEntry:
         }
 
 
+_KINDS = dict.fromkeys(("title", "architecture", "onnx", "onnx_sha256"), str)
+_KINDS |= {"label_set": (str, dict), "long_side": int, "temperature": plain.NUMBER}
+MAX_SIDE, MAX_SAMPLES = 8192, 1000
 _ENTRY_FIELDS = ("title", "architecture", "label_set", "onnx", "onnx_sha256", "long_side", "temperature")
 
 
 def read_manifest(path):
-    """The entries of a manifest file, name to ModelEntry. A missing file holds none."""
+    """The entries of a manifest file, name to ModelEntry. A missing file holds none.
+
+    Raises:
+        ManifestError: it is damaged, or an entry is not what it should be.
+    """
     path = Path(path)
     if not path.is_file():
         return {}
+    try:
+        return _entries(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ManifestError(f"The manifest {path} is damaged ({error}): restore it from a copy.") from error
+
+
+def _entries(path):
     entries = {}
     for name, data in read_json(path)["models"].items():
+        plain.require(data, _KINDS)
+        if Path(data["onnx"]).name != data["onnx"].rpartition("/")[2] or ".." in Path(data["onnx"]).parts:
+            raise ValueError("its graph has no such name")
+        if Path(data["onnx"]).is_absolute():
+            raise ValueError("its graph lies elsewhere")
+        if data["architecture"] not in SPECS:
+            raise ValueError(f"there is no architecture {data['architecture']!r}")
+        if not 1 <= data["long_side"] <= MAX_SIDE or not data["temperature"] > 0:
+            raise ValueError("its size or temperature is out of range")
+        if not isinstance(data.get("samples", 1), int) or not 1 <= data.get("samples", 1) <= MAX_SAMPLES:
+            raise ValueError("its number of passes is out of range")
         labels = data["label_set"]
         entries[name] = ModelEntry(
             name=name,
@@ -103,11 +134,7 @@ def served_models():
     for manifest in sorted(models_dir().glob("*/manifest.json")):
         try:
             entries.update(read_manifest(manifest))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # one damaged version must not take the others along
+        except ManifestError as error:  # one damaged version must not take the others along
             logging.getLogger(__name__).warning("Left out %s, which cannot be read: %r", manifest, error)
     return entries
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo import zoo
-from segdemo.core import settings
+from segdemo.core import plain, settings
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now
 from segdemo.core.files import (
     DiskError,
@@ -265,12 +265,15 @@ class ModelStore:
         self._check_name(name)
         try:
             data = read_json(self.root / name / "manifest.json")
-            if "versions" not in data:
+            if isinstance(data, dict) and "versions" not in data:
                 raise StoreError(f"The model {name!r} was put there by hand: choose another name.")
+            _check_manifest(data)
             return data
         except FileNotFoundError:
             return {"models": {}, "name": name, "current": None, "history": [], "versions": {}}
-        except json.JSONDecodeError:
+        except StoreError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise StoreError(f"The manifest of {name} is damaged: restore it from a copy.") from None
 
     def _write(self, name, data):
@@ -312,13 +315,37 @@ class ModelStore:
 def _is_ours(manifest):
     """Whether a manifest was written here, and is whole."""
     try:
-        return bool(_NAME.fullmatch(manifest.parent.name)) and "versions" in read_json(manifest)
-    except (OSError, ValueError):
+        data = read_json(manifest)
+        if not _NAME.fullmatch(manifest.parent.name) or "versions" not in data:
+            return False
+        _check_manifest(data)
+        return True
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
+def _check_manifest(data):
+    """Raise ValueError if the manifest of a model is not as this module writes it."""
+    plain.require(data, {"name": str, "history": list, "versions": dict, "models": dict})
+    numbers = [data["current"], *data["history"]]
+    if not all(number is None or plain.fits(number, int) for number in numbers):
+        raise ValueError("its versions are no numbers")
+    if data["current"] is not None and str(data["current"]) not in data["versions"]:
+        raise ValueError("its current version is missing")
+    for number, record in data["versions"].items():
+        if not number.isdecimal() or len(number) > 9:
+            raise ValueError("a version is no number")
+        plain.require(record, {"entry": dict, "installed": str, "lineage": dict})
+        plain.require(
+            record["entry"], {"title": str, "architecture": str, "onnx": str, "label_set": (str, dict)}
+        )
+        for key in ("before", "after"):
+            if record[key] is not None and not isinstance(record[key], dict):
+                raise ValueError("its scores are none")
+
+
 def _is_number(value):
-    return isinstance(value, int | float) and value == value
+    return plain.fits(value, plain.NUMBER)
 
 
 def _trained(folder):
@@ -332,6 +359,9 @@ def _trained(folder):
             files[entry["weights"]] = entry["weights_sha256"]
         path = folder / "report.json"
         report = read_json(path) if path.is_file() else {}
+        scores = [report.get("before"), report.get("after"), entry.get("metrics")]
+        if not all(score is None or isinstance(score, dict) for score in scores):
+            raise ValueError("its scores are none")
     except FileNotFoundError:
         raise StoreError(f"There is no trained model in {folder}: export the run first.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

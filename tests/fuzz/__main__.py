@@ -30,11 +30,9 @@ def main():
     with campaign.Worker() as worker:
         for kind in kinds:
             end = time.monotonic() + 60 * options.minutes * SHARES[kind] / shares
-            numbers = itertools.count(options.seed)
-            if options.count:
-                numbers, end = itertools.islice(numbers, options.count), float("inf")
-            wanted = itertools.chain(campaign.seeds(kind), itertools.takewhile(lambda _: time.monotonic() < end, numbers))
-            done = campaign.run(kind, wanted, worker)
+            last = options.seed + options.count if options.count else None
+            numbers = until(options.seed, last, float("inf") if options.count else end)
+            done = campaign.run(kind, itertools.chain(campaign.seeds(kind), numbers), worker)
             print(*done.lines(), sep="\n", flush=True)
             found += len(done.faults)
             kept = set()
@@ -43,6 +41,14 @@ def main():
                     kept.add(what)
                     keep(options.keep / kind / f"{case}.zip", kind, case)
     return 1 if found else 0
+
+
+def until(first, last, end):
+    """Numbers from the first one on, until the last or the time ``end``."""
+    for number in itertools.count(first):
+        if number == last or time.monotonic() > end:
+            return
+        yield number
 
 
 def keep(path, kind, number):

@@ -58,15 +58,25 @@ def photos():
                 key = f"{name} {mode} {progressive}.jpg"
                 found[key] = _encoded(image.convert(mode), "JPEG", progressive=progressive)
         for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-            shown = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image
+            shown = (
+                Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image
+            )
             shown = shown if mode == "I;16" else image.convert(mode)
             found[f"{name} {mode}.png"] = _encoded(shown, "PNG")
         found[f"{name} keyed.png"] = _encoded(image.convert("P"), "PNG", transparency=3, exif=exif)
         found[f"{name} profile.png"] = _encoded(image, "PNG", icc_profile=odd)
-        for options in ({"lossless": True}, {"quality": 50}, {"quality": 50, "exif": exif, "icc_profile": odd}):
+        for options in (
+            {"lossless": True},
+            {"quality": 50},
+            {"quality": 50, "exif": exif, "icc_profile": odd},
+        ):
             found[f"{name} {sorted(options)}.webp"] = _encoded(image.convert("RGBA"), "WEBP", **options)
-        found[f"{name} animated.webp"] = _encoded(image, "WEBP", save_all=True, append_images=[image.rotate(180)])
-        found[f"{name} animated.gif"] = _encoded(image, "GIF", save_all=True, append_images=[image.rotate(180)])
+        found[f"{name} animated.webp"] = _encoded(
+            image, "WEBP", save_all=True, append_images=[image.rotate(180)]
+        )
+        found[f"{name} animated.gif"] = _encoded(
+            image, "GIF", save_all=True, append_images=[image.rotate(180)]
+        )
         found[f"{name}.gif"] = _encoded(image, "GIF")
         for mode in ("1", "L", "P", "RGB"):
             found[f"{name} {mode}.bmp"] = _encoded(image.convert(mode), "BMP")
@@ -169,9 +179,28 @@ def runs():
     scores = {"mean_iou": 0.5, "classes": {"pet": 0.5}}
     found = {}
     for state in ("queued", "running", "done", "failed", "cancelled"):
-        status = {"state": state, "message": "So.", "epoch": 1, "epochs": 3, "step": 4, "steps": 9, "pid": 999999}
-        status |= {"heartbeat": 1.0, "images_per_second": 2.5, "eta_seconds": 7.0, "rss_mb": 99.0, "best": 0.4}
-        plain = {"config": settings, "status": status, "run": record, "report": {"before": scores, "after": scores}}
+        status = {
+            "state": state,
+            "message": "So.",
+            "epoch": 1,
+            "epochs": 3,
+            "step": 4,
+            "steps": 9,
+            "pid": 999999,
+        }
+        status |= {
+            "heartbeat": 1.0,
+            "images_per_second": 2.5,
+            "eta_seconds": 7.0,
+            "rss_mb": 99.0,
+            "best": 0.4,
+        }
+        plain = {
+            "config": settings,
+            "status": status,
+            "run": record,
+            "report": {"before": scores, "after": scores},
+        }
         found[state] = {f"{name}.json": json.dumps(data).encode() for name, data in plain.items()}
         found[state]["events.jsonl"] = "".join(json.dumps(event) + "\n" for event in events).encode()
         found[state]["train.log"] = b"=== trainer started\nEpoch 1\rEpoch 2\nsegdemo: It failed.\n"
@@ -206,7 +235,9 @@ def weights():
 
 
 def _files(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
 
 
 def photo():

@@ -1,5 +1,6 @@
 """Damage: to bytes, to pictures, to plain data and to ZIPs, as a ``random.Random`` says."""
 
+import copy
 import io
 import json
 import struct
@@ -8,17 +9,88 @@ import zipfile
 import zlib
 
 NUMBERS = (0, 1, 2, 3, 7, 127, 128, 255, 256, 1000, 8000, 32767, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1)
-SIZES = ((8000, 8000), (1000, 32768), (32768, 1000), (65535, 65535), (1, 60000), (0, 5), (16383, 3900), (5000, 5000))
+SIZES = (
+    (8000, 8000),
+    (1000, 32768),
+    (32768, 1000),
+    (65535, 65535),
+    (1, 60000),
+    (0, 5),
+    (16383, 3900),
+    (5000, 5000),
+)
 NAMES = (
-    *("../../out.png", "/etc/x.png", "C:\\x.png", "a\\b.png", "", " ", ".", "..", "a\0b.png", "con.png", "a\nb.png"),
-    *("x" * 300 + ".png", "a/" * 200 + "b.png", "é.png", "JPEGImages/a.png", "labels.json", "x/", "\u202egnp.a"),
+    *(
+        "../../out.png",
+        "/etc/x.png",
+        "C:\\x.png",
+        "a\\b.png",
+        "",
+        " ",
+        ".",
+        "..",
+        "a\0b.png",
+        "con.png",
+        "a\nb.png",
+    ),
+    *(
+        "x" * 300 + ".png",
+        "a/" * 200 + "b.png",
+        "é.png",
+        "JPEGImages/a.png",
+        "labels.json",
+        "x/",
+        "\u202egnp.a",
+    ),
 )
 VALUES = (
-    *(None, True, False, -1, 0, 1, 2, 1e308, -1e308, 2**31, 2**53 + 1, 2**63, 10**30, float("nan"), float("inf")),
-    *("", "x", "a.png", "../x", "9" * 400, "\ud800", "\0", "a\nb", "x" * 5000, [], {}, [1], {"a": 1}, [[1, 2]]),
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        2,
+        1e308,
+        -1e308,
+        2**31,
+        2**53 + 1,
+        2**63,
+        10**30,
+        float("nan"),
+        float("inf"),
+    ),
+    *(
+        "",
+        "x",
+        "a.png",
+        "../x",
+        "9" * 400,
+        "\ud800",
+        "\0",
+        "a\nb",
+        "x" * 5000,
+        [],
+        {},
+        [1],
+        {"a": 1},
+        [[1, 2]],
+    ),
     *([[]] * 3, [None], ["x"], [1e308] * 6, {"": None}, "queued", "voc", "2026-13-45T99:00:00"),
 )
-RAW = (b"", b"\xff\xfe", b"null", b"[]", b"{", b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"a":' * 50_000, b"9" * 5000, b"NaN")
+RAW = (
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"{",
+    b"\xef\xbb\xbf{}",
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b"9" * 5000,
+    b"NaN",
+)
 
 
 def damaged(random, data, others):
@@ -108,7 +180,9 @@ def _jpeg(random, data):
             width, height = random.choice(SIZES)
             struct.pack_into(">HH", data, frame + 5, height & 65535, width & 65535)
     else:
-        segment = random.choice((b"\xff\xfe\0\2", b"\xff\xe1\0\x08Exif\0\0", b"\xff\xe2\0\2", b"\xff\xdd\0\4\0\1"))
+        segment = random.choice(
+            (b"\xff\xfe\0\2", b"\xff\xe1\0\x08Exif\0\0", b"\xff\xe2\0\2", b"\xff\xdd\0\4\0\1")
+        )
         data[2:2] = segment * random.choice((1, 40, 20_000))
     return bytes(data)
 
@@ -130,13 +204,16 @@ def _png(random, data):
     elif kind == 2 and chunks:
         chunks.insert(random.randrange(len(chunks)), random.choice(chunks))
     elif kind == 3:
-        name = random.choice((b"iCCP", b"tRNS", b"PLTE", b"eXIf", b"zTXt", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"IDAT"))
+        name = random.choice(
+            (b"iCCP", b"tRNS", b"PLTE", b"eXIf", b"zTXt", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"IDAT")
+        )
         body = random.choice((b"", b"a\0\0" + zlib.compress(bytes(10**6)), random.randbytes(26), bytes(1000)))
         chunks.insert(1, (name, body))
     elif chunks:
         chunks[1:1] = [(b"tEXt", b"a\0b")] * random.choice((1, 50_000))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
     )
 
 
@@ -156,7 +233,9 @@ def _tiff(random, data):
             elif random.random() < 0.5:
                 struct.pack_into(endian + "I", data, entry + 8, random.choice(NUMBERS))
             else:
-                struct.pack_into(endian + random.choice("HI"), data, entry + 2, random.choice(NUMBERS) & 65535)
+                struct.pack_into(
+                    endian + random.choice("HI"), data, entry + 2, random.choice(NUMBERS) & 65535
+                )
     except struct.error:
         pass
     return bytes(data)
@@ -233,11 +312,11 @@ def _other_value(random, plain):
         if random.random() < 0.15:
             del node[key]
         elif random.random() < 0.1 and isinstance(node, dict):
-            node[random.choice(VALUES[-12:]) if False else str(random.choice(VALUES))[:50]] = node.pop(key)
+            node[str(random.choice(VALUES))[:50]] = node.pop(key)
         else:
-            node[key] = _nested(random) if random.random() < 0.05 else random.choice(VALUES)
+            node[key] = _nested(random) if random.random() < 0.05 else copy.deepcopy(random.choice(VALUES))
         return plain
-    return random.choice(VALUES)
+    return copy.deepcopy(random.choice(VALUES))
 
 
 def _nested(random):
@@ -307,7 +386,9 @@ def damaged_zip(random, data, others):
         place = max(0, place)
         offset = random.choice((4, 6, 8, 10, 16, 20, 24, 28, 30, 34, 38, 42))  # fields of the directory
         if place + offset + 4 < len(data):
-            struct.pack_into(random.choice(("<H", "<I")), data, place + offset, random.choice(NUMBERS) & 65535)
+            struct.pack_into(
+                random.choice(("<H", "<I")), data, place + offset, random.choice(NUMBERS) & 65535
+            )
         if random.random() < 0.4:
             data = _flip(random, data, others)
     return bytes(data)

@@ -47,7 +47,9 @@ def main():
         print(json.dumps({"made": sum(map(len, files.values()))}), file=out, flush=True)
         answer = _read(readers.Readers(folder, []), request["kind"], before)
         left = [str(p.relative_to(place)) for p in temporary.rglob("*")]
-        left += [str(p.relative_to(place)) for p in home.rglob(".*") if p.suffix in (".new", ".part", ".gone")]
+        left += [
+            str(p.relative_to(place)) for p in home.rglob(".*") if p.suffix in (".new", ".part", ".gone")
+        ]
         if left and not answer["fault"]:
             answer["fault"] = f"left behind: {left[:3]}"
             shutil.rmtree(temporary)

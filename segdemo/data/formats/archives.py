@@ -128,7 +128,7 @@ class ZipSource(Source):
     def _index(self):
         seen, locked = {}, []
         for info in self._archive.infolist():
-            if info.is_dir() or info.filename.endswith("\\"):
+            if info.filename.endswith(("/", "\\")):
                 continue
             if info.filename in seen:
                 first = seen[info.filename]
@@ -137,7 +137,9 @@ class ZipSource(Source):
                 raise ExchangeError(f"{self.title} holds {info.filename} twice: pack it again.")
             seen[info.filename] = info
             shown = _name_in_zip(info)
-            if info.flag_bits & 1 and not names.is_system(names.tidy(shown)):
+            if not shown.strip():
+                self.odd.append(("a file", "has no name"))
+            elif info.flag_bits & 1 and not names.is_system(names.tidy(shown)):
                 locked.append(info.filename)
                 self.odd.append((shown, "is encrypted: pack it without a password"))
             elif info.compress_type not in _READ:

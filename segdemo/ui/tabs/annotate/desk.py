@@ -1,7 +1,6 @@
 """What the Annotate tab does, apart from its looks: photos into collections, masks out of models and archives."""
 
 import contextlib
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -312,9 +311,9 @@ class Entropies:
             if entry.onnx_sha256 not in self._known:
                 try:
                     known = read_json(self._path(entry))
-                except (OSError, json.JSONDecodeError):
+                except (OSError, ValueError):
                     known = {}
-                self._known[entry.onnx_sha256] = known
+                self._known[entry.onnx_sha256] = known if isinstance(known, dict) else {}
             return self._known[entry.onnx_sha256]
 
     def _path(self, entry):
