@@ -79,6 +79,19 @@ def objection(data: bytes, width: int, height: int) -> str | None:
     return None
 
 
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of the canvas of a WebP, pixels, before memory is asked for it; None for anything else."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        return None
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    sides = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
+    return sides[0] & 0x3FFF, sides[1] & 0x3FFF
+
+
 def _least_jpeg(data, pixels):
     """Bytes that one band's blocks of 8x8 take at the very least: two codes of a bit each, or one if progressive."""
     place = 2

@@ -37,6 +37,8 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Bytes of memory that a pixel takes while it is decoded, measured: WebP holds two canvases and two copies.
+_COSTS = {("WEBP", "RGB"): 15, ("WEBP", "RGBA"): 19, ("AVIF", "RGB"): 10, ("AVIF", "RGBA"): 14}
 _SAVE_AS = "save it as JPEG or PNG and try again"
 
 STRIP_BYTES = 8_000_000  # copied at a time
@@ -70,7 +72,7 @@ class Limits:
     max_pixels: int = 64_000_000
     max_side: int = 32_768
     max_aspect: int = 1000
-    max_photo_seconds: int = 8
+    max_photo_seconds: int = 5
     max_photo_mb: int = 1024
 
     @classmethod
@@ -266,11 +268,13 @@ class _Photo:
 
     Attributes:
         stored_size: (width, height) in the file, pixels.
+        cost: bytes of memory per pixel that it takes at least, where it is known.
     """
 
     def __init__(self, image, clock, parent_orientation=1):
         self._image, self._clock, self._parent_orientation = image, clock, parent_orientation
         self.stored_size = image.size
+        self.cost = _COSTS.get((image.format, image.mode), 0)
 
     @property
     def orientation(self):
@@ -303,6 +307,7 @@ class _TiffPhoto:
     def __init__(self, data, clock, page):
         self._data, self._clock, self._page = data, clock, page
         self.stored_size = page.size
+        self.cost = 0
         self.orientation = page.orientation
 
     def __enter__(self):
@@ -346,6 +351,8 @@ def _opened(name, data, limits):
         problem = f"measures {width}x{height} pixels, which is too narrow to be a photo: crop it"
     else:
         problem = decoding.objection(data, width, height)
+        if width * height * photo.cost > limits.max_photo_mb * 1e6:
+            problem = _too_much(limits)  # their decoders would say that the file is damaged
     if problem:
         photo.close()
         raise IntakeError(f"{name} {problem}.")
@@ -353,6 +360,8 @@ def _opened(name, data, limits):
 
 
 def _opened_by_pillow(data, limits, clock):
+    if (size := decoding.webp_size(data)) and size[0] * size[1] > limits.max_pixels:
+        raise Image.DecompressionBombError
     file = decoding.TimedFile(_without_texts(data), clock)
     return _Photo(Image.open(file, formats=_formats(data)), clock)
 

@@ -98,7 +98,7 @@ VARIABLES = {
         Variable("SEGDEMO_MAX_SIDE", "longest side of a photo accepted, pixels", 32_768, "count"),
         Variable("SEGDEMO_MAX_ASPECT", "a photo's longest side over its shortest", 1000, "count"),
         Variable(
-            "SEGDEMO_MAX_PHOTO_SECONDS", "processor time that decoding one photo or mask may take", 8, "count"
+            "SEGDEMO_MAX_PHOTO_SECONDS", "processor time that decoding one photo or mask may take", 5, "count"
         ),
         Variable(
             "SEGDEMO_MAX_PHOTO_MB",

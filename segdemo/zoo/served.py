@@ -68,6 +68,12 @@ class ModelEntry:
         """The same model without ``refine.refine`` after it."""
         return replace(self, data={**self.data, "refinement": None})
 
+    def _bytes(self):
+        try:
+            return self.path.stat().st_size
+        except (OSError, ValueError):  # it is missing, which must not cost the list of all the others
+            return 0
+
     def to_json(self):
         """What ``models --json`` and the API say of it."""
         return {
@@ -77,7 +83,7 @@ class ModelEntry:
             "label_set": self.label_set.name,
             "classes": list(self.label_set.classes),
             "long_side": self.long_side,
-            "bytes": self.path.stat().st_size,
+            "bytes": self._bytes(),
             **self.data,
         }
 
@@ -100,7 +106,8 @@ def read_manifest(path):
     try:
         return _entries(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"The manifest {path} is damaged ({error}): restore it from a copy.") from error
+        why = str(error)[:200]
+        raise ManifestError(f"The manifest {path} is damaged ({why}): restore it from a copy.") from error
 
 
 def _entries(path):

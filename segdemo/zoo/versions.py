@@ -383,7 +383,7 @@ def _card(name, number, record):
     """A short model card."""
     entry, lineage = record["entry"], record["lineage"]
     labels = entry["label_set"]
-    classes = ", ".join(c["name"] for c in labels["classes"]) if isinstance(labels, dict) else labels
+    classes = ", ".join(str(c["name"]) for c in labels["classes"]) if isinstance(labels, dict) else labels
 
     def score(scores):
         value = (scores or {}).get("mean_iou")

@@ -7,3 +7,9 @@ files left behind. Finds are kept in ``seeds/`` as ZIPs of their files, which th
 
     python -m tests.fuzz --minutes 30
 """
+
+import sys
+from pathlib import Path
+
+_TESTS = Path(__file__).resolve().parents[1]
+sys.path += [str(_TESTS), str(_TESTS / "data")]  # for what the tests draw and write

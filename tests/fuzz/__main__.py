@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 from tests.fuzz import campaign
-from tests.fuzz.worker import ROOT  # noqa: F401 - puts the tests' helpers on the path
 
 SHARES = {"photos": 8, "masks": 1, "archives": 6, "json": 3, "runs": 1, "manifests": 1, "weights": 1}
 

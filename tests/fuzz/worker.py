@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "data")]
+sys.path.insert(0, str(ROOT))
 WORST_MB = 1000
 LONGEST = 2000  # characters of a sentence
 
