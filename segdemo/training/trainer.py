@@ -351,7 +351,9 @@ def load_start(model, source):
             try:
                 model.load_weights(path, skip_mismatch=True)
             except Exception as error:  # Keras and HDF5 raise anything for a damaged file
-                raise TrainingError(f"{path.name} is no file of weights that can be read: fetch it again.") from error
+                raise TrainingError(
+                    f"{path.name} is no file of weights that can be read: fetch it again."
+                ) from error
     else:
         entry = zoo.served_model(source)
         if "weights" not in entry.data:

@@ -126,6 +126,8 @@ def run(kind, cases, worker):
     campaign = Campaign(kind)
     for case in cases:
         campaign.add(case, worker.run(kind, case))
+        if campaign.tried % 500 == 0:
+            print(f"{kind}: {campaign.tried} cases, {len(campaign.faults)} faults", file=sys.stderr, flush=True)
     return campaign
 
 

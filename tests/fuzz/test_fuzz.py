@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz import campaign, mutating, readers
 
-COUNTS = {"photos": 40, "masks": 15, "archives": 40, "json": 15, "runs": 40, "manifests": 30, "weights": 30}
+COUNTS = {"photos": 30, "masks": 10, "archives": 30, "json": 10, "runs": 30, "manifests": 20, "weights": 20}
 
 
 @pytest.fixture(scope="module")
