@@ -444,7 +444,7 @@ class Collection(CollectionFiles):
             old = self._revision(photo, revision)
             if photo.current is not None and photo.current.sha256 == old.sha256:
                 return photo.revision
-            data = self._revision_path(id_, old.number).read_bytes()
+            data = self._revision_bytes(id_, old.number)
             fresh = replace(
                 old, number=photo.last + 1, time=now(), kind="restored", base=old.number, author="", kept=""
             )
@@ -464,7 +464,7 @@ class Collection(CollectionFiles):
         if revision is None and not photo.revision:
             return None
         chosen = self._revision(photo, photo.revision if revision is None else revision)
-        return in_palette(self._revision_path(id_, chosen.number).read_bytes(), self.label_set)
+        return in_palette(self._revision_bytes(id_, chosen.number), self.label_set)
 
     def load(self, id_: str, revision: int | None = None) -> UInt8 | None:
         """As ``mask_png``, but the label map: uint8 (H, W)."""

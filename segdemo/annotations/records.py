@@ -35,6 +35,7 @@ from segdemo.core.files import (
     write_json,
 )
 from segdemo.core.labels import LabelSet
+from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import SUBSETS
 from segdemo.data.splits import subset_of
 
@@ -324,7 +325,7 @@ class CollectionFiles:
             for path in (self.folder / ".thumbnails").glob(f"{id_}.*"):
                 path.unlink(missing_ok=True)
         elif photo.revision:
-            data = self._revision_path(id_, photo.revision).read_bytes()
+            data = self._revision_bytes(id_, photo.revision)
             write_atomic(mask, in_palette(data, self.label_set))
         kept = {f"{r.number:06d}.png" for r in photo.revisions} if photo else ()
         for path in (self.folder / ".revisions" / id_).glob("*"):
@@ -368,6 +369,12 @@ class CollectionFiles:
 
     def _revision_path(self, id_: str, number: int) -> Path:
         return self.folder / ".revisions" / id_ / f"{number:06d}.png"
+
+    def _revision_bytes(self, id_: str, number: int) -> bytes:
+        try:
+            return self._revision_path(id_, number).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"The mask {number} of {id_} is gone: restore another one.") from None
 
     def _record(self, id_: str) -> Photo | None:
         """The Photo called ``id_``, or None. Ids come from pages, so they may be anything."""
@@ -428,10 +435,17 @@ class CollectionFiles:
 
 
 def in_palette(data: bytes, label_set: LabelSet) -> bytes:
-    """A mask's PNG in the colours of ``label_set``: the same bytes unless these were changed since."""
-    with Image.open(io.BytesIO(data)) as image:
-        palette = label_set.palette()
-        if image.mode == "P" and (image.getpalette() or [])[: len(palette)] == palette:
-            return data
-        ids = np.array(image)
+    """A mask's PNG in the colours of ``label_set``: the same bytes unless these were changed since.
+
+    Raises:
+        StoreError: it is damaged. MaskError: it does not fit the label set.
+    """
+    palette = label_set.palette()
+    try:
+        with quiet_pillow, Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.mode == "P" and (image.getpalette() or [])[: len(palette)] == palette:
+                return data
+            ids = np.array(image)
+    except Exception as error:  # a damaged file makes the parser raise anything
+        raise StoreError("A mask of this photo is damaged: restore an older one.") from error
     return label_maps.encode_png(ids, label_set)

@@ -58,7 +58,7 @@ def read_classes(path: Path) -> tuple[LabelSet, tuple[list[str], dict[str, Any]]
         return make_label_set(found, path.name, colors), (found, colors)
     except FileNotFoundError as error:
         raise StoreError(f"There is no file {path}: check the name of the list of classes.") from error
-    except (UnicodeDecodeError, ExchangeError, ValueError, OSError) as error:
+    except (UnicodeDecodeError, ExchangeError, ValueError, OSError, RecursionError) as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"{path} does not name classes, one a line ({str(error).rstrip('.')}).") from error

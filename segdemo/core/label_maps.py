@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segdemo.core import decoding
 from segdemo.core.arrays import AnyArray, Bools, Floats, Ints, UInt8
 from segdemo.core.labels import VOID, LabelSet, voc_color
 from segdemo.core.photos import IntakeError, Limits, Source, read_bytes
@@ -125,17 +126,25 @@ def decode_png(
         raise MaskError(f"{name} is not a PNG: save the mask as PNG{why}.")
     with quiet_pillow:
         try:
-            image = Image.open(io.BytesIO(data), formats=("PNG",))
+            file = decoding.TimedFile(data, decoding.Clock(limits.max_photo_seconds))
+            image = Image.open(file, formats=("PNG",))
         except Image.DecompressionBombError as error:
             raise MaskError(f"{name} has more than {limits.max_pixels / 1e6:g} million pixels.") from error
         except Exception as error:  # hostile bytes make the parser raise anything
             raise MaskError(f"{name} is a damaged PNG: save or download it again.") from error
         _check_size(name, image.size, size, limits)
+        if objection := decoding.objection(data, *image.size):
+            raise MaskError(f"{name} {objection}.")
         depth, kind = data[24], data[25]  # of the IHDR chunk, which is always first
         if depth == 16:
             raise MaskError(f"{name} has 16 bits per channel: save the mask with 8 bits.")
         try:
             image.load()
+        except decoding.OutOfTimeError as error:
+            seconds = limits.max_photo_seconds
+            raise MaskError(
+                f"{name} takes more than {seconds} seconds to decode: save the mask again."
+            ) from error
         except Exception as error:
             raise MaskError(f"{name} is cut short or damaged: save or download it again.") from error
     try:

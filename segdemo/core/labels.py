@@ -74,19 +74,23 @@ class LabelSet:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """The label set ``to_json`` described. Raises ValueError, also if it is incomplete."""
+        """The label set ``to_json`` described. Raises UserError, a ValueError, if it is none."""
         try:
             classes = sorted(data["classes"], key=lambda entry: entry["id"])
-            background = data.get("background", 0)
-            return cls(
-                str(data["name"]),
-                str(data["title"]),
-                tuple(str(entry["name"]) for entry in classes),
-                tuple(_color(entry["color"]) for entry in classes),
-                None if background is None else int(background),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it is no label set ({error!r})") from error
+            name, title, background = data["name"], data["title"], data.get("background", 0)
+            if not isinstance(name, str) or not isinstance(title, str):
+                raise TypeError("its name is not text")
+            if isinstance(background, bool) or not isinstance(background, int | None):
+                raise TypeError("its background is no number")
+            names = tuple(str(entry["name"]) for entry in classes)
+            colors = tuple(_color(entry["color"]) for entry in classes)
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(
+                f"A label set has a name, a title and classes with id, name and color ({error})."
+            ) from error
+        return cls(name, title, names, colors, background)
 
 
 def _color(values: Iterable[Any]) -> tuple[int, int, int]:

@@ -7,14 +7,14 @@
 import io
 import os
 import stat
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from segdemo.core import faithful, settings, tiff
+from segdemo.core import apart, decoding, faithful, settings, tiff
 from segdemo.core.arrays import UInt8
 from segdemo.core.faithful import orientation
 from segdemo.core.quiet import quiet_pillow
@@ -39,6 +39,8 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Bytes of memory that a pixel takes while it is decoded, measured: WebP holds two canvases and two copies.
+_COSTS = {("WEBP", "RGB"): 15, ("WEBP", "RGBA"): 19, ("AVIF", "RGB"): 10, ("AVIF", "RGBA"): 14}
 _SAVE_AS = "save it as JPEG or PNG and try again"
 
 STRIP_BYTES = 8_000_000  # copied at a time
@@ -68,12 +70,16 @@ class Limits:
         max_pixels: width times height (64 million, so 8000x6000 passes); Pillow itself stops at 179 million.
         max_side: longest side in pixels.
         max_aspect: longest side over shortest side.
+        max_photo_seconds: processor time of decoding.
+        max_photo_mb: memory that decoders may take which run in a process of their own, millions of bytes.
     """
 
     max_bytes: int = 40_000_000
     max_pixels: int = 64_000_000
     max_side: int = 32_768
     max_aspect: int = 1000
+    max_photo_seconds: int = 5
+    max_photo_mb: int = 1024
 
     @classmethod
     def from_env(cls) -> Self:
@@ -108,13 +114,35 @@ def read_photo(
     """
     limits = limits or Limits.from_env()
     name, data = read_bytes(source, limits)
+    if apart.wanted(data):
+        ask: dict[str, Any] = {"name": name, "limits": asdict(limits), "draft_size": draft_size}
+        costs = limits.max_photo_seconds, limits.max_photo_mb
+        try:
+            decoded: UInt8 = apart.run(f"{__name__}:decode", data, *costs, **ask)
+            return decoded
+        except apart.ApartError as error:
+            raise IntakeError(str(error)) from None
+        except apart.CostError as error:
+            raise IntakeError(f"{name} {_too_much(limits)}.") from error
+        except OSError:  # no process or no memory for one: better here than not at all
+            pass
+    return decode(data, name, limits, draft_size)
+
+
+def decode(
+    data: bytes, name: str, limits: Limits | dict[str, int], draft_size: tuple[int, int] | None = None
+) -> UInt8:
+    """As ``read_photo``, of bytes, in this process. ``limits`` may be plain data, as it comes from another one."""
+    limits = Limits(**limits) if isinstance(limits, dict) else limits
     with quiet_pillow, _opened(name, data, limits) as photo:
         try:
             return _pixels(photo.upright_rgb(draft_size))
+        except decoding.OutOfTimeError as error:
+            raise IntakeError(f"{name} {_too_much(limits)}.") from error
         except tiff.TiffError as error:
             raise IntakeError(f"{name} {error}.") from error
         except MemoryError as error:
-            raise IntakeError(f"{name} needs more memory than there is: {_shrink(limits)}.") from error
+            raise IntakeError(f"{name} needs more memory than there is for it: {_SAVE_AS}.") from error
         except Exception as error:  # decoders of hostile bytes raise anything from OSError to KeyError
             raise IntakeError(f"{name} is cut short or damaged: save or download it again.") from error
 
@@ -238,11 +266,13 @@ class _Photo:
 
     Attributes:
         stored_size: (width, height) in the file, pixels.
+        cost: bytes of memory per pixel that it takes at least, where it is known.
     """
 
-    def __init__(self, image: Image.Image, parent_orientation: int = 1) -> None:
-        self._image, self._parent_orientation = image, parent_orientation
+    def __init__(self, image: Image.Image, clock: decoding.Clock, parent_orientation: int = 1) -> None:
+        self._image, self._clock, self._parent_orientation = image, clock, parent_orientation
         self.stored_size = image.size
+        self.cost = _COSTS.get((image.format or "", image.mode), 0)
 
     @property
     def orientation(self) -> int:
@@ -266,15 +296,16 @@ class _Photo:
             height, width = draft_size
             image.draft(image.mode, (height, width) if orientation >= 5 else (width, height))
         image.load()
-        return _upright_rgb(image, image.info.get("icc_profile"), orientation)
+        return _upright_rgb(image, image.info.get("icc_profile"), orientation, self._clock)
 
 
 class _TiffPhoto:
     """A page of a TIFF that Pillow would read wrong or not at all; otherwise as ``_Photo``."""
 
-    def __init__(self, data: bytes, page: tiff.Page) -> None:
-        self._data, self._page = data, page
+    def __init__(self, data: bytes, clock: decoding.Clock, page: tiff.Page) -> None:
+        self._data, self._clock, self._page = data, clock, page
         self.stored_size = page.size
+        self.cost = 0
         self.orientation = page.orientation
 
     def __enter__(self) -> Self:
@@ -289,13 +320,16 @@ class _TiffPhoto:
     def upright_rgb(self, draft_size: tuple[int, int] | None = None) -> Image.Image:
         """The decoded picture, mode RGB; ``draft_size`` is of no use here."""
         image = tiff.picture(self._data, self._page)
-        return _upright_rgb(image, tiff.profile(self._data, self._page), self.orientation)
+        return _upright_rgb(image, tiff.profile(self._data, self._page), self.orientation, self._clock)
 
 
 def _opened(name: str, data: bytes, limits: Limits) -> _Photo | _TiffPhoto:
     """A photo, as ``_Photo``, whose size is within the limits; no pixel is decoded."""
+    clock = decoding.Clock(limits.max_photo_seconds)
     try:
-        photo = _opened_tiff(data, limits) if tiff.is_tiff(data) else _Photo(_pillow_image(data))
+        photo = (_opened_tiff if tiff.is_tiff(data) else _opened_by_pillow)(data, limits, clock)
+    except decoding.OutOfTimeError as error:
+        raise IntakeError(f"{name} {_too_much(limits)}.") from error
     except tiff.TiffError as error:
         raise IntakeError(f"{name} {error}.") from error
     except Image.DecompressionBombError as error:
@@ -313,17 +347,24 @@ def _opened(name: str, data: bytes, limits: Limits) -> _Photo | _TiffPhoto:
         problem = f"measures {width}x{height} pixels, which is too large: {_shrink(limits)}"
     elif max(width, height) > limits.max_aspect * min(width, height):
         problem = f"measures {width}x{height} pixels, which is too narrow to be a photo: crop it"
+    else:
+        problem = decoding.objection(data, width, height)
+        if width * height * photo.cost > limits.max_photo_mb * 1e6:
+            problem = _too_much(limits)  # their decoders would say that the file is damaged
     if problem:
         photo.close()
         raise IntakeError(f"{name} {problem}.")
     return photo
 
 
-def _pillow_image(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(_without_texts(data)), formats=_formats(data))
+def _opened_by_pillow(data: bytes, limits: Limits, clock: decoding.Clock) -> _Photo:
+    if (size := decoding.webp_size(data)) and size[0] * size[1] > limits.max_pixels:
+        raise Image.DecompressionBombError
+    file = decoding.TimedFile(_without_texts(data), clock)
+    return _Photo(Image.open(file, formats=_formats(data)), clock)
 
 
-def _opened_tiff(data: bytes, limits: Limits) -> _Photo | _TiffPhoto:
+def _opened_tiff(data: bytes, limits: Limits, clock: decoding.Clock) -> _Photo | _TiffPhoto:
     """As ``_opened``. Raises TiffError for a sound file of a kind that cannot be read, whatever else for others."""
     page = tiff.photo_page(data)
     if (why := tiff.refusal(page)) is not None:
@@ -334,16 +375,16 @@ def _opened_tiff(data: bytes, limits: Limits) -> _Photo | _TiffPhoto:
             raise tiff.TiffError(
                 f"takes {page.decoded_bytes / 1e6:.0f} MB unpacked: save it with 8 bits a sample"
             )
-        return _TiffPhoto(data, page)
+        return _TiffPhoto(data, clock, page)
     if page.is_beyond_pillow:
         raise tiff.TiffError(tiff.cannot(page))
     try:
-        image = Image.open(io.BytesIO(tiff.with_first_page(data, page)), formats=("TIFF",))
-    except Image.DecompressionBombError:
+        image = Image.open(decoding.TimedFile(tiff.with_first_page(data, page), clock), formats=("TIFF",))
+    except (Image.DecompressionBombError, decoding.OutOfTimeError):
         raise
     except Exception as error:
         raise tiff.TiffError(tiff.cannot(page)) from error
-    return _Photo(image, 1 if tiff.ORIENTATION in page.tags else page.orientation)
+    return _Photo(image, clock, 1 if tiff.ORIENTATION in page.tags else page.orientation)
 
 
 def _without_texts(data: bytes) -> bytes:
@@ -370,6 +411,10 @@ def _may_turn(kind: bytes, text: bytes) -> bool:
     packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
     most = MAX_PROFILE_BYTES // 1032 if packed else MAX_PROFILE_BYTES  # what Deflate gains at most
     return keyword in _TURNING_TEXTS and len(rest) <= most
+
+
+def _too_much(limits: Limits) -> str:
+    return f"takes more than {limits.max_photo_seconds} seconds or too much memory to decode: {_SAVE_AS}"
 
 
 def _shrink(limits: Limits) -> str:
@@ -416,19 +461,22 @@ def _not_a_photo(data: bytes) -> str:
     return f"is not a photo that can be read here (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF): {_SAVE_AS}"
 
 
-def _upright_rgb(image: Image.Image, profile: bytes | None, orientation: int) -> Image.Image:
+def _upright_rgb(
+    image: Image.Image, profile: bytes | None, orientation: int, clock: decoding.Clock
+) -> Image.Image:
     """A decoded Pillow image of any mode as an upright mode-RGB one, transparency composited on white."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _grey_from_deep(image)
     elif image.mode == "LAB":
-        image = _to_srgb(image, None)
+        image = _to_srgb(image, None, clock)
     elif image.has_transparency_data:
         # A premultiplied grey ("La") only converts by way of LA.
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        image = image.convert("LA") if image.mode == "La" else image
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
     if profile:
-        image = _to_srgb(image, profile)
+        image = _to_srgb(image, profile, clock)
     if image.mode == "RGBA":
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=image.getchannel("A"))
@@ -454,7 +502,7 @@ def _grey_from_deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _to_srgb(image: Image.Image, profile: bytes | None, clock: decoding.Clock) -> Image.Image:
     """``image`` (L, RGB, RGBA, CMYK; LAB with ``profile`` None) in sRGB; unchanged if the profile is bad."""
     from PIL import ImageCms  # not needed for most photos
 
@@ -464,8 +512,16 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         if profile is not None and "sRGB" in (source.profile.profile_description or ""):
             return image
         mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
-        return converted or image
+        target = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, target, image.mode, mode)
+        out = Image.new(mode, image.size)
+        width, height = image.size
+        rows = max(1, STRIP_BYTES // (4 * width))
+        for top in range(0, height, rows):  # a strip at a time, so that it can be stopped
+            clock.check()
+            strip = image.crop((0, top, width, min(top + rows, height)))
+            out.paste(transform.apply(strip), (0, top))
+        return out
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         if profile is None:
             raise

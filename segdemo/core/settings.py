@@ -112,6 +112,15 @@ VARIABLES = {
             4,
             **_NUMBER,
         ),
+        Variable(
+            "SEGDEMO_MAX_PHOTO_SECONDS", "processor time that decoding one photo or mask may take", 5, "count"
+        ),
+        Variable(
+            "SEGDEMO_MAX_PHOTO_MB",
+            "memory for decoding a TIFF, WebP or AVIF, which is done in a process of its own, MB",
+            1024,
+            "count",
+        ),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
             "SEGDEMO_MAX_COLLECTIONS",

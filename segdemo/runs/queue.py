@@ -23,7 +23,6 @@ from segdemo.core.files import (
     StoreError,
     hidden_build,
     locked,
-    read_json,
     remove_folder,
     sweep,
     write_json,
@@ -231,7 +230,9 @@ class Runs:
 
     def settings_of(self, run_id: str) -> dict[str, Any]:
         """A copy of a run's settings, to start another one with."""
-        settings: dict[str, Any] = read_json(find_run(self.root, run_id).folder / "config.json")
+        run = find_run(self.root, run_id)
+        if not (settings := run.settings()):
+            raise RunError(f"The settings of {run.title} are damaged: start a new run instead.")
         return settings
 
     def rename(self, run_id: str, title: str, user: str = "", token: str = "") -> None:

@@ -29,6 +29,7 @@ from segdemo.core.files import (
     write_atomic,
     write_json,
 )
+from segdemo.core.labels import LabelSet
 from segdemo.zoo.scores import Lineage, Report, Scores
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
@@ -387,6 +388,10 @@ def _trained(folder: Path) -> tuple[dict[str, Any], Report]:
     try:
         (entry,) = zoo.Manifest.read(folder / "manifest.json").models.values()
         zoo.read_manifest(folder / "manifest.json")
+        if isinstance(entry["label_set"], dict):
+            LabelSet.from_json(entry["label_set"])
+            if not all(isinstance(known["name"], str) for known in entry["label_set"]["classes"]):
+                raise ValueError("a class has a name that is no text")
         files = {entry["onnx"]: entry["onnx_sha256"]}
         if entry.get("weights"):
             files[entry["weights"]] = entry["weights_sha256"]

@@ -5,14 +5,17 @@ import os
 import struct
 import sys
 import threading
+import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from photo_files import UPRIGHT
 from PIL import Image, ImageCms, features
 
+from segdemo.core import apart, decoding
 from segdemo.core.photos import MAX_PROFILE_BYTES, IntakeError, Limits, is_plain_jpeg, read_photo
 from segdemo.errors import UserError
 
@@ -259,7 +262,7 @@ def test_colour_profiles_are_converted_to_srgb():
 
 
 def test_an_srgb_profile_costs_no_conversion(monkeypatch):
-    monkeypatch.setattr(ImageCms, "profileToProfile", None)
+    monkeypatch.setattr(ImageCms, "buildTransform", None)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert np.array_equal(read_photo(encoded(PHOTO, icc_profile=srgb)), PHOTO)
 
@@ -545,3 +548,109 @@ def test_threads_leave_the_warning_filters_as_they_were():
     for thread in threads:
         thread.join()
     assert not failures and warnings.filters == before
+
+
+# ------------------------------------------------------------------------- files that cost more than they should
+
+
+def many_scans(side, scans):
+    """A progressive JPEG in which an empty scan is repeated."""
+    data = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * scans + b"\xff\xd9"
+
+
+def claiming(data, width, height):
+    """A JPEG with another size in its header."""
+    frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2")) + 5
+    return data[:frame] + struct.pack(">HH", height, width) + data[frame + 4 :]
+
+
+def within(seconds, function, *args):
+    """What a function returns; it may take so much processor time of this process, all threads together."""
+    start = time.process_time()
+    result = function(*args)
+    assert time.process_time() - start < seconds
+    return result
+
+
+def test_two_jpegs_of_thousands_of_empty_scans_are_refused_at_once():
+    photos = [many_scans(1000, 24_000), many_scans(4000, 24_000)]
+    assert all(photo.count(b"\xff\xda") > 24_000 for photo in photos)
+    with ThreadPoolExecutor(2) as pool:
+        for message in within(3, lambda: list(pool.map(refusal, photos))):
+            assert "is a JPEG of more than 100 scans, which would take too long" in message
+    assert_photo(read_photo(many_scans(300, 20)), 300, 300)
+
+
+@pytest.mark.parametrize("size", [(8000, 8000), (1000, 32768), (32768, 1000)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_small_jpeg_that_claims_a_large_size_is_refused_at_once(size, mode, progressive):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    data = encoded(noise.convert(mode), "JPEG", progressive=progressive)
+    message = within(0.5, refusal, claiming(data, *size))
+    assert f"is cut short: it claims {size[0]}x{size[1]} pixels" in message
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
+def test_a_small_png_that_claims_a_large_size_is_refused_at_once(mode):
+    data = encoded(Image.new(mode, (50, 50)))
+    header = struct.pack(">II", 8000, 8000) + data[24:29]
+    message = within(0.5, refusal, data[:8] + png_chunk(b"IHDR", header) + data[33:])
+    assert "is cut short: it claims 8000x8000 pixels" in message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"P6 3000 3000 7\n" + bytes(27_000_000), id="ppm in pure Python"),
+        pytest.param(b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, id="jpeg of segments without end"),
+    ],
+)
+def test_what_takes_longer_than_its_time_is_stopped(data):
+    message = within(4, refusal, data, Limits(max_photo_seconds=1))
+    assert "takes more than 1 seconds" in message and "save it as JPEG" in message
+
+
+def test_what_takes_more_memory_than_it_may_is_stopped_and_the_next_one_is_read():
+    large = encoded(Image.new("RGBA", (4000, 4000)), "WEBP", lossless=True, method=0)
+    assert len(large) < 1000
+    message = within(2, refusal, large, Limits(max_photo_mb=150))
+    assert "takes more than 5 seconds or too much memory to decode" in message
+    assert_photo(read_photo(encoded(PHOTO, "WEBP")), 16, 24)
+
+
+@pytest.mark.parametrize(
+    "options", [{"lossless": True}, {"quality": 1}, {"lossless": True, "exif": b"Exif\0\0"}]
+)
+def test_a_webp_that_claims_more_pixels_than_there_may_be_is_refused_as_that(options):
+    data = bytearray(encoded(Image.new("RGB", (30, 20), "red"), "WEBP", **options))
+    assert decoding.webp_size(data) == (30, 20)
+    if data[12:16] == b"VP8X":
+        data[24:30] = b"\xfe\x3f\0\xfe\x3f\0"
+    elif data[12:16] == b"VP8 ":
+        data[26:30] = b"\xff\x3f\xff\x3f"
+    else:
+        data[21:25] = b"\xfe\xbf\xff\x0f"
+    assert decoding.webp_size(data) == (16383, 16383)
+    assert "too many pixels" in within(0.5, refusal, bytes(data))
+
+
+def test_a_decoder_that_crashes_costs_its_photo_only(monkeypatch):
+    run = apart.run
+    monkeypatch.setattr(apart, "run", lambda _, *args, **more: run("tests.decoders:crash", *args))
+    assert "takes more than 5 seconds or too much memory to decode" in refusal(encoded(PHOTO, "TIFF"))
+    monkeypatch.undo()
+    assert np.array_equal(read_photo(encoded(PHOTO, "TIFF")), PHOTO)
+
+
+def test_without_a_process_to_decode_in_it_is_decoded_here(monkeypatch):
+    monkeypatch.setattr(apart, "run", raise_(OSError("no more processes")))
+    assert np.array_equal(read_photo(encoded(PHOTO, "TIFF")), PHOTO)
+
+
+def raise_(error):
+    def function(*args, **options):
+        raise error
+
+    return function

@@ -133,7 +133,7 @@ class Account:
             where = f"{entry.file}, {entry.photo}" if entry.photo else entry.file
             gap = ":" if entry.why[:1].isupper() else ""  # a sentence of its own
             what = "" if entry.whole else f" {entry.what}{gap}"
-            told.setdefault(f"{where}:{what} {entry.why}.")
+            told.setdefault(_one_line(f"{where}:{what} {entry.why}."))
         return list(told)
 
     def totals(self) -> list[str]:
@@ -152,6 +152,12 @@ class Account:
         parts = ", ".join(f"{name} {count}" for name, count in self.splits.items())
         said.append(f"Subsets: {parts} ({self.splits_source or 'none told'}).")
         return said + self.notes
+
+
+def _one_line(text: str) -> str:
+    """A sentence with names in it that may hold anything and be of any length."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= 1000 else f"{text[:480]} ... {text[-480:]}"
 
 
 def _count(number: int, thing: str) -> str:

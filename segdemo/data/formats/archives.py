@@ -116,7 +116,7 @@ class ZipSource(Source):
             self._archive = zipfile.ZipFile(path)
         except FileNotFoundError as error:
             raise ExchangeError(f"There is no file {path}: check its name.") from error
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # zipfile raises anything from BadZipFile to IndexError for hostile bytes
             raise ExchangeError(f"{self.title} {_not_a_zip(path, self.title)}.") from error
         try:
             self._index()
@@ -128,7 +128,7 @@ class ZipSource(Source):
     def _index(self):
         seen, locked = {}, []
         for info in self._archive.infolist():
-            if info.is_dir() or info.filename.endswith("\\"):
+            if info.filename.endswith(("/", "\\")):
                 continue
             if info.filename in seen:
                 first = seen[info.filename]
@@ -137,7 +137,9 @@ class ZipSource(Source):
                 raise ExchangeError(f"{self.title} holds {info.filename} twice: pack it again.")
             seen[info.filename] = info
             shown = _name_in_zip(info)
-            if info.flag_bits & 1 and not names.is_system(names.tidy(shown)):
+            if not shown.strip():
+                self.odd.append(("a file", "has no name"))
+            elif info.flag_bits & 1 and not names.is_system(names.tidy(shown)):
                 locked.append(info.filename)
                 self.odd.append((shown, "is encrypted: pack it without a password"))
             elif info.compress_type not in _READ:
@@ -152,7 +154,7 @@ class ZipSource(Source):
     def _read(self, name, original):
         try:
             return self._archive.read(original)  # never more than the size declared
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+        except Exception as error:  # unpackers of hostile bytes raise anything from zlib.error to LZMAError
             raise ExchangeError(f"{name} is damaged in {self.title}: pack or download it again.") from error
 
     def close(self) -> None:

@@ -6,12 +6,14 @@ lossy and are not read.
 
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image
 
+from segdemo.core import apart, decoding
 from segdemo.core.labels import VOID
+from segdemo.core.photos import Limits
 from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Reader
@@ -107,18 +109,38 @@ def as_png(reader: Reader, file: str) -> bytes:
     if data.startswith(b"\xff\xd8") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         kind = "JPEG" if data[:1] == b"\xff" else "WebP"
         raise ExchangeError(f"it is a {kind}, which changes class ids, as lossy formats do: {SAVE}")
+    if not apart.wanted(data):
+        return converted(data, reader.limits).tobytes()
+    costs = reader.limits.max_photo_seconds, reader.limits.max_photo_mb
+    with (
+        refusing(f"it takes too much time or memory to decode: {SAVE}", apart.CostError),
+        refusing(f"it cannot be decoded now: try again, or {SAVE}", OSError),
+    ):
+        try:
+            return apart.run(f"{__name__}:converted", data, *costs, limits=asdict(reader.limits)).tobytes()
+        except apart.ApartError as error:
+            raise ExchangeError(str(error)) from None
+
+
+def converted(data: bytes, limits: Limits | dict) -> np.ndarray:
+    """The bytes of a picture as those of a PNG of 8 bits, uint8 (N,), as ``as_png`` says. Raises ExchangeError."""
+    limits = Limits(**limits) if isinstance(limits, dict) else limits
     # Hostile bytes make the parser raise anything.
     with (
         quiet_pillow,
         refusing(f"it is not a PNG, TIFF, BMP or GIF that can be read: {SAVE}", Exception),
-        refusing(_too_large(reader.limits), Image.DecompressionBombError),
+        refusing(_too_large(limits), Image.DecompressionBombError),
+        refusing(f"it takes too much time to decode: {SAVE}", decoding.OutOfTimeError),
     ):
-        picture = Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "BMP", "GIF"))
-        _check(picture, reader.limits)
+        file = decoding.TimedFile(data, decoding.Clock(limits.max_photo_seconds))
+        picture = Image.open(file, formats=("PNG", "TIFF", "BMP", "GIF"))
+        _check(picture, limits)
+        if why := decoding.objection(data, *picture.size):
+            raise ExchangeError(f"it {why}.")
         picture.load()
         out = io.BytesIO()
         _eight_bits(picture).save(out, "PNG", compress_level=1)
-    return out.getvalue()
+    return np.frombuffer(out.getvalue(), np.uint8)
 
 
 def _too_large(limits):
@@ -158,8 +180,10 @@ def _decoded(data, limits):
     """The bytes of a PNG as a decoded picture, or None."""
     with quiet_pillow:
         try:
-            picture = Image.open(io.BytesIO(data), formats=("PNG",))
-            if picture.width * picture.height <= limits.max_pixels:
+            file = decoding.TimedFile(data, decoding.Clock(limits.max_photo_seconds))
+            picture = Image.open(file, formats=("PNG",))
+            small = picture.width * picture.height <= limits.max_pixels
+            if small and not decoding.objection(data, *picture.size):
                 picture.load()
                 return picture
         except Exception:  # hostile bytes make the parser raise anything

@@ -1,12 +1,13 @@
 """Plain data that strangers wrote, as what it stands for: ids, numbers, colours, sizes, run lengths and small masks."""
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from segdemo.core import decoding
+from segdemo.core.photos import Limits
 from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import ExchangeError, refusing
 
@@ -70,8 +71,12 @@ def small_mask(read: Callable[[], bytes], max_pixels: int, alpha: bool = False) 
     """
     # Hostile bytes make the parser raise anything.
     with quiet_pillow, refusing("has a mask that cannot be read", Exception):
-        image = Image.open(io.BytesIO(read()), formats=("PNG",))
+        data = read()
+        clock = decoding.Clock(Limits.max_photo_seconds)
+        image = Image.open(decoding.TimedFile(data, clock), formats=("PNG",))
         if image.width * image.height > max_pixels:
             raise ExchangeError("has a mask that is too large")
+        if why := decoding.objection(data, *image.size):
+            raise ExchangeError(f"has a mask that {why}")
         opaque = alpha and image.mode in ("RGBA", "LA")
         return np.asarray(image.getchannel("A") if opaque else image.convert("L")) > 0
