@@ -146,6 +146,12 @@ class Photo:
         photo = cls(**{**data, "revisions": tuple(revisions)})
         if not all(isinstance(getattr(photo, f.name), f.type) for f in fields(cls) if f.type in (str, int)):
             raise ValueError("a number or a text is something else")
+        if photo.revision and photo.current is None:
+            raise ValueError("its mask is missing")
+        if Path(photo.file).name != photo.file or photo.split not in ("", *SUBSETS):
+            raise ValueError("its file or subset has no such name")
+        if min(photo.width, photo.height) < 1:
+            raise ValueError("it has no pixels")
         return photo
 
 

@@ -152,9 +152,11 @@ class Predictor:
             picture: see ``network_input``.
         """
         pixels = self.network_input(image, scale, picture)
-        (logits,) = self.session.run(
-            None, {"image": np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels}
-        )
+        seen = np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels
+        try:
+            (logits,) = self.session.run(None, {"image": seen})
+        except Exception as error:  # as when it is loaded
+            raise DamagedModelError(f"{self.entry.path.name} cannot be run: export it again.") from error
         adjusted: Floats = (logits[0] - self._offsets) / np.float32(self.entry.temperature)
         return adjusted[:, ::-1] if mirrored else adjusted
 

@@ -70,7 +70,12 @@ class Shelf(Document):
             for key in ("name", "history", "versions", "models"):
                 if key in data and data[key] is None:
                     raise ValueError(f"its {key!r} is null")
-        return super().from_json(data)
+        shelf = super().from_json(data)
+        if not all(number.isdecimal() and len(number) < 10 for number in shelf.versions):
+            raise ValueError("a version is no number")
+        if shelf.current is not None and str(shelf.current) not in shelf.versions:
+            raise ValueError("its current version is missing")
+        return shelf
 
     @property
     def ours(self) -> bool:
@@ -198,7 +203,8 @@ class ModelStore:
                     if file and (folder / file).is_file():
                         shutil.copyfile(folder / file, build / file)
                 if not (build / "README.md").is_file():
-                    write_atomic(build / "README.md", _card(name, number, record).encode())
+                    card = _card(name, number, record).encode("utf-8", "backslashreplace")
+                    write_atomic(build / "README.md", card)
                 for path in build.iterdir():
                     _sync_file(path)
             shelf = replace(shelf, versions={**shelf.versions, str(number): record})

@@ -717,3 +717,38 @@ def test_collections_have_a_number_and_a_size_they_may_not_pass(tmp_path, monkey
     assert (
         collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
     )  # what is being labelled can be saved
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"null", b"{}", b'{"title": 3}', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("file", ["collection.json", "labels.json"])
+def test_a_damaged_collection_is_left_out_and_the_others_listed(collection, caplog, file, text):
+    other = collection.store.create("Dogs", PETS)
+    (collection.folder / file).write_bytes(text)
+    assert [found.title for found in collection.store.collections()] == ["Dogs"]
+    assert len(caplog.records) == 1 and f"{file} is damaged" in caplog.text
+    with pytest.raises(StoreError, match=f"{file} is damaged"):
+        _ = collection.title, collection.label_set
+    assert collection.store.open(other.name).title == "Dogs"
+
+
+@pytest.mark.parametrize(
+    "change", [{"revision": 9}, {"file": "../../x.png"}, {"width": 0}, {"created": None}, {"split": "all"}]
+)
+def test_side_cars_that_nobody_here_wrote_are_damaged(collection, change, caplog):
+    id_ = collection.add_photo(np.zeros((4, 5, 3), np.uint8), "a.png")
+    path = collection._sidecar(id_)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert collection.photos().total == 0 and "is damaged" in caplog.text
+    with pytest.raises(StoreError, match="is damaged: restore it from a copy"):
+        collection.photo(id_)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n")]
+)
+def test_a_damaged_mask_is_said_to_be(collection, damage):
+    id_ = collection.add_photo(np.zeros((4, 5, 3), np.uint8), "a.png")
+    number = collection.save(id_, np.zeros((4, 5), np.uint8), 0)
+    damage(collection._revision_path(id_, number))
+    with pytest.raises(StoreError, match="restore an"):
+        collection.load(id_)

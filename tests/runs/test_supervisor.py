@@ -475,9 +475,14 @@ def test_damaged_files_of_one_run_do_not_stop_the_others(make, config):
     server = make()
     broken = server.start(config(epochs=9)).run_id
     until(server, broken, "done")
-    for name in ("run.json", "status.json", "config.json", "report.json"):
-        (server.root / broken / name).write_text('{"state": ')
-    assert server.follow(broken).state == "failed"
+    for text in ('{"launches": [3], "stopped": 1, "state": 7}', "[1]", "null", "[" * 100_000, '{"state": '):
+        for name in ("run.json", "status.json", "config.json", "report.json", "events.jsonl"):
+            (server.root / broken / name).write_text(text)
+        assert server.follow(broken).state == "failed"
+        assert [run.id for run in server.list()] == [broken]
+        if not text.endswith("}"):
+            with pytest.raises(RunError, match=r"settings of .* are damaged"):
+                server.settings_of(broken)
     run_id = server.start(config()).run_id
     until(server, run_id, "done")
     server.delete(broken)

@@ -187,10 +187,21 @@ def test_a_model_put_there_by_hand_is_left_alone(models, tmp_path):
 def test_a_damaged_manifest_is_named_and_does_not_hide_the_others(models, tmp_path):
     models.install(trained(tmp_path / "a"), "cats")
     models.install(trained(tmp_path / "b"), "dogs")
-    (models.root / "cats" / "manifest.json").write_text("{")
-    assert models.names() == ["dogs"]
-    with pytest.raises(StoreError, match="damaged"):
-        models.versions("cats")
+    path = models.root / "cats" / "manifest.json"
+    whole = json.loads(path.read_text())
+    changes = ({"current": 7}, {"versions": {"x": {}}}, {"versions": []}, {"models": 3}, {"history": ["1"]})
+    for text in (
+        "{",
+        "[]",
+        "null",
+        "",
+        "[" * 100_000,
+        *(json.dumps({**whole, **change}) for change in changes),
+    ):
+        path.write_text(text)
+        assert models.names() == ["dogs"]
+        with pytest.raises(StoreError, match="damaged"):
+            models.versions("cats")
 
 
 def _fill_disk_at(patch, number):

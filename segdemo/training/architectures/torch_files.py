@@ -6,7 +6,9 @@ few names that plain tensors need and refuses all others. The layout is that of 
 and each storage's number of elements followed by these.
 """
 
+import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ import numpy as np
 from segdemo.errors import UserError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 _DTYPES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8", "LongStorage": "<i8"}
 
 
@@ -64,6 +67,13 @@ def _read(file):
 
 def pickle_of(file: BinaryIO, storages: dict[str, SimpleNamespace]) -> Any:
     """The next object of a file; its storages are noted in a dictionary by their keys, still without values."""
+    start, names = file.tell(), 0
+    for opcode, argument, _ in pickletools.genops(file):
+        # Python makes room for a number that objects are remembered by, whatever that is.
+        names += opcode.name in _MEMO
+        if opcode.name in _MEMO and int(argument or 0) > 2 * names + 100:
+            raise ValueError("a name out of range")
+    file.seek(start)
     return _PlainUnpickler(file, storages).load()
 
 
@@ -74,6 +84,8 @@ class _Tensor:
     def array(self):
         if min(0, self.offset, *self.size, *self.stride) < 0:
             raise ValueError("a tensor of no possible shape")
+        if math.prod(self.size) > self.storage.count:
+            raise ValueError("a tensor larger than its storage")
         if 0 in self.size:
             return np.zeros(self.size, self.storage.dtype)
         values = self.storage.values[self.offset :]

@@ -1,10 +1,11 @@
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from torch_writing import MAGIC, write_state_dict
 
-from segdemo.training.architectures.torch_files import read_state_dict
+from segdemo.training.architectures.torch_files import _Tensor, read_state_dict
 
 RNG = np.random.default_rng(0)
 STATE = {
@@ -66,3 +67,36 @@ def test_other_pickles_are_refused(tmp_path):
     (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": [1, 2]}))
     with pytest.raises(ValueError, match=r"before its version 1\.6"):
         read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        b"r\xff\xff\xff\x7f",  # to be remembered by a number for which Python would make room of 32 GB
+        b"p1999999999\n",
+    ],
+)
+def test_room_is_not_made_for_any_number(tmp_path, harm):
+    path = tmp_path / "a.pth"
+    write_state_dict(path, STATE)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"N" + harm + b"0" + data[2:])  # behind the mark of the protocol
+    with pytest.raises(ValueError, match=r"a\.pth is not a file of plain tensors"):
+        read_state_dict(path)
+
+
+def test_a_tensor_is_not_larger_than_what_is_stored(tmp_path):
+    path = tmp_path / "a.pth"
+    write_state_dict(path, {"a": np.zeros((257, 1), np.float32)})
+    data = path.read_bytes()
+    assert read_state_dict(path)["a"].shape == (257, 1) and data.count(b"M\x01\x01K\x01\x86") == 1
+    path.write_bytes(data.replace(b"M\x01\x01K\x01\x86", b"M\x01\x01M\xff\xff\x86"))
+    with pytest.raises(ValueError, match=r"a\.pth is not a file of plain tensors"):
+        read_state_dict(path)
+
+
+def test_steps_of_nothing_do_not_make_a_tensor_of_any_size():
+    storage = SimpleNamespace(dtype=np.dtype("<f4"), count=1, values=np.zeros(1, np.float32))
+    assert _Tensor(storage, 0, (1, 1), (0, 0)).array().shape == (1, 1)
+    with pytest.raises(ValueError, match="larger than its storage"):
+        _Tensor(storage, 0, (10**6, 10**6), (0, 0)).array()
