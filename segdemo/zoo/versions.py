@@ -73,7 +73,7 @@ class Shelf(Document):
         shelf = super().from_json(data)
         if not all(number.isdecimal() and len(number) < 10 for number in shelf.versions):
             raise ValueError("a version is no number")
-        if shelf.current is not None and str(shelf.current) not in shelf.versions:
+        if shelf.ours and shelf.current is not None and str(shelf.current) not in shelf.versions:
             raise ValueError("its current version is missing")
         return shelf
 
