@@ -142,7 +142,10 @@ def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state(monkeypat
         holder[session][state._id] = {"a": 2}
         event = SimpleNamespace(_id="call", session_hash=session)
         queue.event_analytics["call"] = {}
-        asyncio.run(queue.process_events([event], False, 0.0, None))
+        with ThreadPoolExecutor(
+            1
+        ) as pool:  # a thread of its own has no loop that runs already, as a browser's may
+            pool.submit(asyncio.run, queue.process_events([event], False, 0.0, None)).result()
         assert (session in holder) is stays
         assert (session in holder.time_last_used) is stays
         assert not queue.event_analytics

@@ -156,7 +156,7 @@ class Account:
 
 def _one_line(text: str) -> str:
     """A sentence with names in it that may hold anything and be of any length."""
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 1000 else f"{text[:480]} ... {text[-480:]}"
 
 
