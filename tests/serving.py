@@ -114,6 +114,18 @@ def served_app(folder, seconds=120, script="app.py", fresh=False, **environment)
             process.wait()
 
 
+def last_message(url, session, timeout=120):
+    """What the queue of the page at ``url`` tells a session in the end of its event; None if it hangs up before."""
+    with urllib.request.urlopen(
+        f"{url}gradio_api/queue/data?session_hash={session}", timeout=timeout
+    ) as stream:
+        for line in stream:
+            message = json.loads(line[5:]) if line.startswith(b"data:") else {}
+            if message.get("msg") == "process_completed":
+                return message
+    return None
+
+
 def _answers(url):
     try:
         with urllib.request.urlopen(url, timeout=5) as response:

@@ -108,7 +108,9 @@ def _import(options: argparse.Namespace) -> None:
 
 def _say(text: str) -> None:
     # Names of files may hold bytes that are no text, and control characters that would write elsewhere.
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    from segdemo.core import names
+
+    shown = names.printable(text, keep="\n")
     print(shown.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 

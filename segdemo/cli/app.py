@@ -14,6 +14,9 @@ def add_to(commands: Commands) -> None:
 
 
 def _app(options: argparse.Namespace) -> None:
+    from segdemo.core.frugal import be_frugal
+
+    be_frugal()
     from segdemo.ui.page import build, launch_options
 
     build().launch(**launch_options())

@@ -229,6 +229,11 @@ def text(data: bytes) -> str:
     return data.decode("utf-16" if wide else "utf-8-sig")
 
 
+def printable(text: str, keep: str = "") -> str:
+    """A text with its control characters written out, as in ``\\x1b``; those in ``keep`` stay."""
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
 def lines(written: str) -> list[str]:
     """The lines of a list, stripped, without empty ones, whatever ends them."""
     return [line for line in (line.strip().strip("\ufeff").strip() for line in written.splitlines()) if line]

@@ -147,10 +147,9 @@ def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool
         keys = ((by_caller, (_caller.get(), name)), (by_name, name))
         left = max(attempts.seconds_left(key) for attempts, key in keys)
         if left:
-            wait = f"{math.ceil(left)} seconds"
-            raise HTTPException(
-                429, f"Too many wrong passwords: try again in {wait}.", {"Retry-After": wait[:-8]}
-            )
+            seconds = str(math.ceil(left))
+            sentence = f"Too many wrong passwords: try again in {seconds} seconds."
+            raise HTTPException(429, sentence, {"Retry-After": seconds})
         wanted = known.get(name)
         right = hmac.compare_digest((wanted or "").encode(), password.encode()) and wanted is not None
         for attempts, key in keys:

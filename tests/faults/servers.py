@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from serving import served_app
+from serving import last_message, served_app
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
@@ -90,12 +90,10 @@ class Page:
         given = {self.ids[name.replace("_", "-")]: value for name, value in values.items()}
         data = [given.get(id_, self.values.get(id_)) for id_ in event["inputs"]]
         self.post("queue/join", {"data": data, "fn_index": event["id"], "session_hash": session})
-        with urllib.request.urlopen(f"{self.url}queue/data?session_hash={session}", timeout=60) as stream:
-            for line in stream:
-                message = json.loads(line[5:]) if line.startswith(b"data:") else {}
-                if message.get("msg") == "process_completed":
-                    return message
-        raise ValueError("The stream ended without an answer.")
+        message = last_message(self.url.removesuffix("gradio_api/"), session, 60)
+        if message is None:
+            raise ValueError("The stream ended without an answer.")
+        return message
 
 
 class _Clients:

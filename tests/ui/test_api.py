@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from serving import served_app
+from serving import last_message, served_app
 from skimage import data
 from tiny import bright, write_model
 
@@ -235,12 +235,9 @@ def answer(url, event, values):
         f"{url}gradio_api/queue/join", data, {"Content-Type": "application/json"}, method="POST"
     )
     urllib.request.urlopen(request).close()
-    with urllib.request.urlopen(f"{url}gradio_api/queue/data?session_hash=walk{event}", timeout=60) as stream:
-        for line in stream:
-            message = json.loads(line[5:]) if line.startswith(b"data:") else {}
-            if message.get("msg") == "process_completed":
-                return message
-    raise AssertionError("no answer")
+    message = last_message(url, f"walk{event}", 60)
+    assert message is not None, "no answer"
+    return message
 
 
 @pytest.mark.parametrize("place", ["a photo", "no photo", "nothing", "a folder", "forbidden", "a link"])

@@ -4,6 +4,7 @@ import csv
 import io
 from dataclasses import asdict, dataclass, field
 
+from segdemo.core import names
 from segdemo.data.formats.annotation import SUBSETS, Annotation
 
 
@@ -156,7 +157,7 @@ class Account:
 
 def _one_line(text: str) -> str:
     """A sentence with names in it that may hold anything and be of any length."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = names.printable(text)
     return text if len(text) <= 1000 else f"{text[:480]} ... {text[-480:]}"
 
 

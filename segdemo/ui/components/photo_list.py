@@ -1,6 +1,5 @@
 """The list of a collection's photos: thumbnails to choose from, one page at a time."""
 
-import html
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,9 @@ def listing(collection: Collection, page: Page, current: str | None = None) -> d
 
 
 def summary(page: Page) -> str:
-    """Which part of how many photos is shown, as HTML."""
+    """Which part of how many photos is shown."""
     photos = "1 photo" if page.total == 1 else f"{page.total} photos"
-    return html.escape(f"{photos} · page {page.page} of {page.pages}" if page.pages > 1 else photos)
+    return f"{photos} · page {page.page} of {page.pages}" if page.pages > 1 else photos
 
 
 def class_choices(label_set: LabelSet) -> list[tuple[str, int]]:
