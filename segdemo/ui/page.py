@@ -69,8 +69,8 @@ def build() -> gr.Blocks:
     services = Services.start()
     demo = gr.Blocks(title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True)
     with demo:
-        panel(html(HEADER, version=__version__))
-        with gr.Tabs() as tabs:
+        panel(html(HEADER, version=__version__), elem_classes="segdemo-top")
+        with gr.Tabs(elem_classes="segdemo-tabs") as tabs:
             page = Page(services, demo, tabs)
             for row in TABS:
                 with gr.Tab(row.title, id=row.id) as tab:

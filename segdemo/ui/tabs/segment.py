@@ -21,9 +21,9 @@ from segdemo.data.pets import breed
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
 from segdemo.ui.events import Event, Events, Updates
-from segdemo.ui.inputs import button, photo_picker, unchecked
+from segdemo.ui.inputs import button, photo_picker, samples, unchecked
 from segdemo.ui.markup import html, panel
-from segdemo.ui.photos import shown_as_it_is
+from segdemo.ui.photos import shown_as_it_is, suiting
 from segdemo.ui.queueing import PREDICT
 from segdemo.ui.services import Services
 
@@ -46,12 +46,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class SegmentTab:
-    """Components that other tabs listen to: what is looked at, with which models, and the wish to correct it."""
+    """Components that other tabs listen to: what is looked at, with which models, and the canvas, whose event ``correct`` is the wish to correct."""
 
     choice: gr.State
     model: gr.Radio
     other: gr.Dropdown
-    correct: gr.Button
+    stage: gr.HTML
 
     def menus(self, services: Services, model: str, other: str) -> Updates:
         """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
@@ -75,46 +75,48 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     models = services.choices()
     start = FIRST_MODEL if FIRST_MODEL in services.models() else models[0][1]
 
-    with gr.Row():
-        with gr.Column(scale=1, min_width=290):
-            built_in, photos, own_photo = photo_picker()
-            first, path = next(iter(built_in.items()))
-            choice = gr.State(Choice(str(path), first.name))
-            model = unchecked(gr.Radio(models, value=start, label="Model", elem_id="model"))
-            card = panel(services.card(start), elem_classes="segdemo-card")
-            other = unchecked(
-                gr.Dropdown(
-                    [("nothing", NO_COMPARISON), *models],
-                    value=NO_COMPARISON,
-                    label="Compare with",
-                    elem_id="compare",
-                )
+    with gr.Row(elem_classes="segdemo-bar"):
+        model = unchecked(
+            gr.Radio(models, value=start, label="Model", show_label=False, container=False, elem_id="model")
+        )
+        card = panel(services.card(start), elem_classes="segdemo-card")
+    notice = panel(visible=False, elem_id="notice")
+    with gr.Row(elem_classes="segdemo-stage"):
+        with gr.Column(min_width=300):
+            title = panel(visible=False, elem_classes="segdemo-title")
+            stage = canvas.mask_canvas(elem_id="stage")
+        with gr.Column(min_width=300, visible=False) as second_column:
+            second_title = panel(elem_classes="segdemo-title")
+            second = canvas.mask_canvas(elem_id="second-stage")
+    with gr.Row(elem_classes="segdemo-strip"):
+        offered = suiting(zoo.served_model(start).label_set)
+        photos, own_photo = photo_picker(offered)
+        first, path = next(iter(offered.items()))
+        choice = gr.State(Choice(str(path), first.name))
+    with gr.Accordion("Compare models, look closer", open=False), gr.Row():
+        other = unchecked(
+            gr.Dropdown(
+                [("nothing", NO_COMPARISON), *models],
+                value=NO_COMPARISON,
+                label="Compare with",
+                elem_id="compare",
             )
-            passes = gr.Radio(
-                [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
-                value="once",
-                label="Look at the photo",
-                info="More looks are averaged: a better mask for up to twice or six times the time.",
-                elem_id="passes",
-            )
-            browser = _Browser(services) if services.datasets else None
-        with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
-            notice = panel(visible=False, elem_id="notice")
-            with gr.Row():
-                with gr.Column(min_width=300):
-                    title = panel(visible=False, elem_classes="segdemo-title")
-                    stage = canvas.mask_canvas(elem_id="stage")
-                with gr.Column(min_width=300, visible=False) as second_column:
-                    second_title = panel(elem_classes="segdemo-title")
-                    second = canvas.mask_canvas(elem_id="second-stage")
-            correct = button("Correct this mask", "correct")
+        )
+        passes = gr.Radio(
+            [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
+            value="once",
+            label="Look at the photo",
+            info="More looks are averaged: a better mask for up to twice or six times the time.",
+            elem_id="passes",
+        )
+    browser = _Browser(services) if services.datasets else None
 
-    segment = SegmentTab(choice, model, other, correct)
+    segment = SegmentTab(choice, model, other, stage)
     outputs = [stage, title, second_column, second_title, second, card, notice]
     looks = Events(
         notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
     )
-    choices = Events(notice, {model, other}, [choice, model, other, notice], "segment")
+    choices = Events(notice, {model, other}, [choice, model, other, photos, notice], "segment")
 
     def show(event: Event) -> Updates:
         """The canvases for a photo; if there is an error they stay."""
@@ -123,7 +125,10 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         def payload(name: str) -> dict[str, Any]:
             return _payload(services, event[choice], photo, name, event[passes])
 
-        updates = {stage: payload(event[model]), card: services.card(event[model], event[passes])}
+        updates = {
+            stage: {**payload(event[model]), "correctable": True},
+            card: services.card(event[model], event[passes]),
+        }
         comparing = event[other] != NO_COMPARISON
         if comparing:
             updates |= {second: payload(event[other]), second_title: _title(event[other])}
@@ -134,8 +139,12 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         }
 
     def pick(event: Event) -> Updates:
-        photo, path = list(built_in.items())[event[photos]]
+        photo, path = list(suiting(zoo.served_model(event[model]).label_set).items())[event[photos]]
         return {choice: Choice(str(path), photo.name)}
+
+    def suited(event: Event) -> Updates:
+        """The built-in photos that a model knows something in."""
+        return {photos: gr.update(samples=samples(suiting(zoo.served_model(event[model]).label_set)))}
 
     def upload(event: Event) -> Updates:
         path = event[own_photo]
@@ -146,7 +155,8 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
     looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
-    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos})
+    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos, model})
+    choices.on(model.change, suited, quiet=True, trigger_mode="always_last")
     choices.on(own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo})
     if browser:
         browser.connect(choice, notice)

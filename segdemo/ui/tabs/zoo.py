@@ -15,6 +15,7 @@ from PIL import Image
 
 from segdemo import zoo
 from segdemo.core import settings
+from segdemo.core.display import display_colors
 from segdemo.core.label_maps import class_table, overlay
 from segdemo.core.labels import LabelSet
 from segdemo.errors import UserError
@@ -24,6 +25,7 @@ from segdemo.runs import recipes
 from segdemo.ui.components.zoo_cards import zoo_cards
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import photo_picker
+from segdemo.ui.photos import built_in_paths
 from segdemo.ui.markup import definitions, html, join, panel
 from segdemo.ui.queueing import PREDICT
 from segdemo.ui.services import Services
@@ -47,7 +49,8 @@ def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
     panel(html('<div class="zoo"><h2>All models on one photo</h2></div>'), padding=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=290):
-            built_in, photos, own_photo = photo_picker("zoo-")
+            built_in = built_in_paths()
+            photos, own_photo = photo_picker(built_in, "zoo-")
         with gr.Column(scale=3, min_width=320):
             grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
     listing = zoo_cards(elem_id="zoo-cards")
@@ -207,8 +210,9 @@ def _alert(error: Exception) -> Markup:
 def _model_tile(
     photo: np.ndarray, entry: zoo.ModelEntry, label_map: np.ndarray, milliseconds: float
 ) -> Markup:
+    shown = display_colors(entry.label_set)
     keys = join(
-        _key(tuple(row["color"]), f"{row['name']} {100 * row['share']:.0f} %")
+        _key(shown[row["id"]], f"{row['name']} {100 * row['share']:.0f} %")
         for row in class_table(label_map, entry.label_set)
         if row["id"] != entry.label_set.background and row["share"] >= LEAST
     )
