@@ -1,7 +1,7 @@
 """How classes look on a screen: colours of their own, bright and even in lightness, on light and dark photos.
 
-VOC's palette is a file format: its cat is (64, 0, 0), a brown veil over a photo. Files keep it; what is only looked at is
-drawn in these. A class whose colour somebody has chosen is shown in that.
+VOC's palette is a file format: its cat is (64, 0, 0), a brown veil over a photo. Files keep it; what is only looked at
+is drawn in these. A class whose colour somebody has chosen is shown in that.
 """
 
 from functools import cache
@@ -35,5 +35,7 @@ def display_colors(label_set: LabelSet) -> tuple[Color, ...]:
     shown = []
     for id_, color in enumerate(label_set.colors):
         given = id_ == label_set.background or color != voc_color(id_)
-        shown.append(color if given else _rgb(_VOC[id_ if id_ < len(VOC) else 1 + (id_ - 1) % (len(VOC) - 1)]))
+        shown.append(
+            color if given else _rgb(_VOC[id_ if id_ < len(VOC) else 1 + (id_ - 1) % (len(VOC) - 1)])
+        )
     return tuple(shown)

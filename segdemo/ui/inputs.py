@@ -104,7 +104,9 @@ def samples(photos: Mapping[BuiltInPhoto, Path]) -> list[list[str]]:
     return [[cached(thumbnail(path), f"{photo.name}.jpg")] for photo, path in photos.items()]
 
 
-def photo_picker(photos_offered: Mapping[BuiltInPhoto, Path], prefix: str = "") -> tuple[gr.Dataset, gr.Image]:
+def photo_picker(
+    photos_offered: Mapping[BuiltInPhoto, Path], prefix: str = ""
+) -> tuple[gr.Dataset, gr.Image]:
     """The built-in photos as thumbnails, and beside them a place for one's own.
 
     Args:

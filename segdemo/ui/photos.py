@@ -16,7 +16,6 @@ from segdemo.core.faithful import shown_alike
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import Limits, read_photo
 
-
 THUMBNAIL = (208, 156)  # pixels, twice what a thumbnail is wide and high
 
 
@@ -40,7 +39,11 @@ class BuiltInPhoto:
 BUILT_IN = (
     BuiltInPhoto("four", "segdemo", "ui/collage.jpg", "Parts of the four photos below", ("voc",)),
     BuiltInPhoto(
-        "cat", "skimage", "data/chelsea.png", "Chelsea, by Stefan van der Walt (scikit-image)", ("voc", "pets")
+        "cat",
+        "skimage",
+        "data/chelsea.png",
+        "Chelsea, by Stefan van der Walt (scikit-image)",
+        ("voc", "pets"),
     ),
     BuiltInPhoto("astronaut", "skimage", "data/astronaut.png", "Eileen Collins, NASA (scikit-image)"),
     BuiltInPhoto(

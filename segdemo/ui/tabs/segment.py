@@ -46,7 +46,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class SegmentTab:
-    """Components that other tabs listen to: what is looked at, with which models, and the canvas, whose event ``correct`` is the wish to correct."""
+    """Components that other tabs listen to: what is looked at, with which models, and the canvas.
+
+    The canvas's event ``correct`` is the wish to correct the mask.
+    """
 
     choice: gr.State
     model: gr.Radio

@@ -25,8 +25,8 @@ from segdemo.runs import recipes
 from segdemo.ui.components.zoo_cards import zoo_cards
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import photo_picker
-from segdemo.ui.photos import built_in_paths
 from segdemo.ui.markup import definitions, html, join, panel
+from segdemo.ui.photos import built_in_paths
 from segdemo.ui.queueing import PREDICT
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.train.tab import TrainTab
