@@ -13,9 +13,15 @@ def add_to(commands: Commands) -> None:
     command = commands.add_parser("clicks", help="measure how many clicks a thing takes")
     command.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos")
     command.add_argument(
-        "--masks", required=True, type=Path, metavar="DIR", help="masks called alike: 255 thing, 0 not, 128 ignored"
+        "--masks",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="masks called alike: 255 thing, 0 not, 128 ignored",
     )
-    command.add_argument("--model", default="click", help="a click model, or the folder of a run (default: click)")
+    command.add_argument(
+        "--model", default="click", help="a click model, or the folder of a run (default: click)"
+    )
     command.add_argument("--noise", action="store_true", help="clicks that are off as people's are")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_clicks)

@@ -3,16 +3,26 @@
 A click is positive ("this belongs to it") or negative ("this does not"). The order in which clicks were made counts.
 """
 
+import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from segdemo.errors import UserError
+
 RADIUS = 5  # pixels of the network's input: the disk that stands for a click
 IGNORED = 128  # in masks of 0 and 255: pixels that do not count
 
+MOST_TEXT = 1_000_000  # characters of clicks or of a box as JSON
+FAR = 1e9  # pixels; no photo is as large
+
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels, the last two exclusive
+
+
+class ClickError(UserError):
+    """Clicks, mask or box that cannot be used; the message is one sentence that says what to do."""
 
 
 class Click(NamedTuple):
@@ -99,3 +109,63 @@ def next_click(
         inner = np.flatnonzero(depth > depth.max() / 2)
         y, x = np.unravel_index(int(rng.choice(inner)), depth.shape)
     return Click(int(x + columns[0]), int(y + rows[0]), positive)
+
+
+def extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The smallest box around what is True in a mask, bool (H, W), or None if nothing is."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def read_clicks(data: Any) -> list[Click]:
+    """Clicks as a browser or a script sends them.
+
+    Args:
+        data: a list of [x, y, 1 or 0], the same as JSON text, or None for none.
+
+    Raises:
+        ClickError: anything else. Whether they are inside the photo is not looked at.
+    """
+    form = (
+        "Give the clicks as [[120, 80, 1], [30, 40, 0]]: x and y in pixels of the photo, "
+        "then 1 for what belongs to the thing or 0 for what does not."
+    )
+    rows = _plain(data, form)
+    rows = [] if rows is None else rows
+    if not isinstance(rows, list) or not all(_are_numbers(row, 3) and row[2] in (0, 1) for row in rows):
+        raise ClickError(form)
+    return [Click(x, y, bool(positive)) for x, y, positive in rows]
+
+
+def read_box(data: Any) -> Box | None:
+    """A box as a browser or a script sends it: [x0, y0, x1, y1], the same as JSON text, or None. Raises ClickError."""
+    form = "Give the box as [20, 30, 180, 220]: left, top, right and bottom in pixels of the photo."
+    sides = _plain(data, form)
+    if sides is None:
+        return None
+    if not _are_numbers(sides, 4):
+        raise ClickError(form)
+    x0, y0, x1, y1 = sides
+    return x0, y0, x1, y1
+
+
+def _plain(data: Any, form: str) -> Any:
+    if not isinstance(data, str):
+        return data
+    if len(data) > MOST_TEXT:
+        raise ClickError(form)
+    try:
+        return json.loads(data) if data.strip() else None
+    except (ValueError, RecursionError) as error:
+        raise ClickError(form) from error
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    """Whether it is a list of so many numbers, none of which is NaN or beyond all photos."""
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(v, int | float) and -FAR < v < FAR for v in values)
+    )

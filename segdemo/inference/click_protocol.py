@@ -53,7 +53,9 @@ def cases(images: Path, masks: Path) -> Iterator[Case]:
     """
     for folder in (images, masks):
         if not folder.is_dir():
-            raise UserError(f"There is no folder {folder}: give one of photos and one of masks that are called alike.")
+            raise UserError(
+                f"There is no folder {folder}: give one of photos and one of masks that are called alike."
+            )
     found = {p.stem: p for p in sorted(masks.iterdir()) if p.suffix.lower() in (".png", ".bmp")}
     pairs = [
         (photo, found[photo.stem])
@@ -67,12 +69,17 @@ def cases(images: Path, masks: Path) -> Iterator[Case]:
 
 def _case(path: Path, mask: Path) -> Case:
     photo = read_photo(path)
-    with Image.open(mask) as picture:
-        values = np.array(picture.convert("L"))
+    try:
+        with Image.open(mask) as picture:
+            values = np.array(picture.convert("L"))
+    except Exception as error:  # decoders of damaged files raise anything
+        raise UserError(f"{mask} cannot be read as a picture: save or download it again.") from error
     if values.shape != photo.shape[:2]:
         raise UserError(f"{mask} and its photo differ in size: make them equal.")
     if not (values > IGNORED).any():
-        raise UserError(f"{mask} holds no pixel of a thing: masks are 255 in it, 0 outside, 128 where it does not count.")
+        raise UserError(
+            f"{mask} holds no pixel of a thing: masks are 255 in it, 0 outside, 128 where it does not count."
+        )
     return Case(path.stem, photo, values > IGNORED, values != IGNORED)
 
 
@@ -120,7 +127,8 @@ def measure(
         wrap: around the iteration, for a progress bar.
     """
     rng = np.random.default_rng(seed)
-    each, seconds = [], []
+    each: list[dict[str, Any]] = []
+    seconds: list[float] = []
     for case in wrap(things):
         ious, taken = click_through(clicker, case, rng if noise else None)
         each.append({"name": case.name, "iou": [round(i, 4) for i in ious]})
@@ -134,7 +142,10 @@ def measure(
         failures={
             f"{100 * goal:.0f}": sum(max(thing["iou"], default=0) < goal for thing in each) for goal in GOALS
         },
-        iou={str(n): round(float(np.mean([thing["iou"][min(n, len(thing["iou"])) - 1] for thing in each])), 4) for n in AFTER},
+        iou={
+            str(n): round(float(np.mean([thing["iou"][min(n, len(thing["iou"])) - 1] for thing in each])), 4)
+            for n in AFTER
+        },
         seconds=round(float(np.median(seconds)), 4),
         each=each,
     )

@@ -6,6 +6,7 @@ that is corrected, only what hangs together with a click that is not obeyed yet 
 3.4): a click never spoils what was right elsewhere.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from segdemo.core.arrays import Bools, UInt8
-from segdemo.core.clicks import Box, Click, disks
+from segdemo.core.arrays import Bools, Ints, UInt8
+from segdemo.core.clicks import Box, Click, ClickError, disks
 from segdemo.core.files import sha256
 from segdemo.core.settings import threads
-from segdemo.errors import UserError
 from segdemo.inference.predict import DamagedModelError
 from segdemo.inference.sessions import open_session
 from segdemo.zoo.clicks import ClickModel
@@ -29,11 +29,9 @@ ENLARGED = 1.4  # sides of the crop, in sides of the box around mask and clicks
 SMALLEST = 64  # pixels of a crop's side
 CLOSER = 0.7  # a crop of less than this share of the photo's sides is worth a second look
 MULTIPLE = 32
-STRIDE = 2  # of the network's answer
 
-
-class ClickError(UserError):
-    """Clicks, mask or box that cannot be used; the message is one sentence that says what to do."""
+Window = tuple[int, int, int, int]  # a part of a photo: x0, y0, x1, y1 in pixels, the last two exclusive
+Answer = tuple[Window, UInt8, Bools]  # as the first three fields of ``Selection``
 
 
 class Levels:
@@ -41,19 +39,29 @@ class Levels:
 
     Args:
         image: uint8 (H, W, 3), RGB.
+        most: bytes it may take; the largest halves of a photo that takes more are left out.
     """
 
-    def __init__(self, image: UInt8) -> None:
+    def __init__(self, image: UInt8, most: float = math.inf) -> None:
         self.height, self.width = image.shape[:2]
         self._levels = [Image.fromarray(image)]
         while max(self._levels[-1].size) > 1024:
             self._levels.append(self._levels[-1].reduce(2))
+        self._left_out = 0
+        while len(self._levels) > 1 and self.bytes > most:
+            del self._levels[0]
+            self._left_out += 1
+
+    @property
+    def bytes(self) -> int:
+        """What it takes; Pillow keeps four bytes a pixel."""
+        return sum(4 * level.width * level.height for level in self._levels)
 
     def crop(self, box: Box, width: int, height: int) -> UInt8:
         """The part of the photo in ``box``, scaled: uint8 (height, width, 3)."""
         x0, y0, x1, y1 = box
         shrink = min((x1 - x0) / width, (y1 - y0) / height)
-        n = min(max(int(np.log2(max(shrink, 1))), 0), len(self._levels) - 1)
+        n = min(max(int(np.log2(max(shrink, 1))) - self._left_out, 0), len(self._levels) - 1)
         level = self._levels[n]
         across, down = level.width / self.width, level.height / self.height
         window = (
@@ -151,21 +159,27 @@ class Clicker:
         milliseconds = (time.perf_counter() - start) * 1000
         return Selection(window, probabilities, changed, before, shape, milliseconds)
 
-    def _find(self, levels, clicks):
+    def _find(self, levels: Levels, clicks: Sequence[Click]) -> Answer:
         """A thing that there is no mask of: once on the whole photo, and again on what was found there."""
         shape = (levels.height, levels.width)
         whole = (0, 0, levels.width, levels.height)
         window, probabilities, changed = self._look(levels, clicks, whole, None)
         inside = probabilities > 127
         numbers, _ = ndimage.label(inside)
-        hit = {int(numbers[cell]) for c in clicks if c.positive and numbers[cell := _cell(c, window, inside.shape)]}
+        hit = {
+            int(numbers[cell])
+            for c in clicks
+            if c.positive and numbers[cell := _cell(c, window, inside.shape)]
+        }
         thing = np.isin(numbers, list(hit)) if hit else inside
         closer = _enlarged(_around(thing, window, clicks), shape)
-        if (closer[2] - closer[0]) > CLOSER * levels.width and (closer[3] - closer[1]) > CLOSER * levels.height:
+        if (closer[2] - closer[0]) > CLOSER * levels.width and (
+            closer[3] - closer[1]
+        ) > CLOSER * levels.height:
             return window, probabilities, changed
         return self._look(levels, clicks, closer, _part(inside, window, closer))
 
-    def _correct(self, levels, clicks, mask):
+    def _correct(self, levels: Levels, clicks: Sequence[Click], mask: Bools) -> Answer:
         """A mask that there is already: the crop holds its component next to the clicks, and them."""
         shape = (levels.height, levels.width)
         window = _enlarged(_around(_near(mask, clicks, shape), (0, 0, *shape[::-1]), clicks), shape)
@@ -189,7 +203,7 @@ class Clicker:
         changed = ndimage.binary_dilation(changed, iterations=2) & (~different | changed)
         return window, probabilities, changed
 
-    def _look(self, levels, clicks, window, before):
+    def _look(self, levels: Levels, clicks: Sequence[Click], window: Window, before: Bools | None) -> Answer:
         """The network's answer for one window: (window, uint8 (h, w), bool (h, w), all true)."""
         x0, y0, x1, y1 = window
         scale = self.model.long_side / max(x1 - x0, y1 - y0)
@@ -206,13 +220,19 @@ class Clicker:
         return window, probabilities, np.ones(probabilities.shape, bool)
 
 
-def _check(clicks, mask, box, shape):
+def _check(clicks: Sequence[Click], mask: Bools | None, box: Box | None, shape: tuple[int, int]) -> None:
     height, width = shape
     if not clicks and box is None:
         raise ClickError("Click on the thing, or draw a box around it: there is neither a click nor a box.")
     if len(clicks) > MOST_CLICKS:
-        raise ClickError(f"There are {len(clicks)} clicks: {MOST_CLICKS} are the most. Accept the mask and go on with it.")
-    if mask is not None and mask.shape != shape and abs(mask.shape[0] * width - mask.shape[1] * height) > max(shape):
+        raise ClickError(
+            f"There are {len(clicks)} clicks: {MOST_CLICKS} are the most. Accept the mask and go on with it."
+        )
+    if (
+        mask is not None
+        and mask.shape != shape
+        and abs(mask.shape[0] * width - mask.shape[1] * height) > max(shape)
+    ):
         raise ClickError(
             f"The mask is {mask.shape[1]} x {mask.shape[0]} pixels and the photo {width} x {height}: make them equal."
         )
@@ -229,7 +249,7 @@ def _check(clicks, mask, box, shape):
             )
 
 
-def _enlarged(box, shape):
+def _enlarged(box: Box, shape: tuple[int, int]) -> Window:
     """A box with room around it, in whole pixels and inside the photo."""
     x0, y0, x1, y1 = box
     sides = []
@@ -241,7 +261,7 @@ def _enlarged(box, shape):
     return x0, y0, x1, y1
 
 
-def _around(inside, window, clicks):
+def _around(inside: Bools, window: Window, clicks: Sequence[Click]) -> Box:
     """The box of cells and positive clicks, in pixels of the photo."""
     x0, y0, x1, y1 = window
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -260,7 +280,7 @@ def _around(inside, window, clicks):
     return float(first[0]), float(first[1]), float(last[2]), float(last[3])
 
 
-def _near(mask, clicks, shape):
+def _near(mask: Bools, clicks: Sequence[Click], shape: tuple[int, int]) -> Bools:
     """Of a mask that spans a photo, the components that clicks are in or next to: bool (h, w), no longer than 512."""
     shrink = max(1, max(mask.shape) // 512)
     small = mask[::shrink, ::shrink]
@@ -272,7 +292,7 @@ def _near(mask, clicks, shape):
     return np.isin(numbers, [numbers[rows[cell], columns[cell]] for cell in cells])
 
 
-def _filled(box, shape):
+def _filled(box: Box, shape: tuple[int, int]) -> Bools:
     """A box as a mask, cut to the window that it will be shown in."""
     x0, y0, x1, y1 = _enlarged(box, shape)
     mask = np.zeros((y1 - y0, x1 - x0), bool)
@@ -281,7 +301,7 @@ def _filled(box, shape):
     return mask
 
 
-def _part(mask, window, part):
+def _part(mask: Bools, window: Window, part: Window) -> Bools:
     """What of a mask that spans one window another shows: bool, no longer than 512."""
     x0, y0, x1, y1 = window
     across, down = mask.shape[1] / (x1 - x0), mask.shape[0] / (y1 - y0)
@@ -294,12 +314,12 @@ def _part(mask, window, part):
     return _resized(cut, [max(1, round(side * shrink)) for side in cut.shape])
 
 
-def _resized(mask, shape):
+def _resized(mask: Bools, shape: Sequence[int]) -> Bools:
     picture = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) > 127
 
 
-def _cell(click, window, shape):
+def _cell(click: Click, window: Window, shape: Sequence[int]) -> tuple[int, int]:
     """The cell of a grid spanning a window that a click is in: (row, column)."""
     x0, y0, x1, y1 = window
     row = int((click.y + 0.5 - y0) * shape[0] / (y1 - y0))
@@ -307,7 +327,7 @@ def _cell(click, window, shape):
     return min(max(row, 0), shape[0] - 1), min(max(column, 0), shape[1] - 1)
 
 
-def _number_near(numbers, cell, reach=3):
+def _number_near(numbers: Ints, cell: tuple[int, int], reach: int = 3) -> int:
     """The number at a cell, or the one next to it that is nearest, or 0."""
     if numbers[cell]:
         return int(numbers[cell])

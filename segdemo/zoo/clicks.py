@@ -1,11 +1,13 @@
 """Models that take clicks, beside those that know classes: they know no class and work on any thing."""
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
+from segdemo.core.settings import models_dir
 from segdemo.zoo.served import WEIGHTS, Manifest
 from segdemo.zoo.specs import UnknownModelError
 
@@ -71,8 +73,12 @@ def _entries(manifest: Path) -> dict[str, ClickModel]:
 
 
 def click_models() -> dict[str, ClickModel]:
-    """Every click model that ships: name to ClickModel."""
-    return _entries(WEIGHTS / "manifest.json")
+    """Every click model, those that ship first, then those among the models of this machine: name to ClickModel."""
+    models: dict[str, ClickModel] = {}
+    for manifest in (WEIGHTS / "manifest.json", *sorted(models_dir().glob("*/manifest.json"))):
+        with contextlib.suppress(OSError):  # it has just gone
+            models.update(_entries(manifest))
+    return models
 
 
 def click_model(name: str = DEFAULT) -> ClickModel:

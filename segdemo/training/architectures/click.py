@@ -2,8 +2,8 @@
 
 Clicks as disks and the previous mask beside the photo: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with
 Mask Guidance for Interactive Segmentation" (RITM), arXiv:2102.06583 (2021), section 3. They join behind the encoder's
-stem, so that its ImageNet weights fit (section 3.2, "Conv1S"). The decoder walks up to stride 2 and sees the clicks once
-more on the way, since by stride 32 a disk is a fraction of a cell.
+stem, so that its ImageNet weights fit (section 3.2, "Conv1S"). The decoder walks up to stride 2 and sees the clicks
+once more on the way, since by stride 32 a disk is a fraction of a cell.
 """
 
 import keras

@@ -52,9 +52,7 @@ def efficientnet_lite(variant: int, weights: str | Path | None = None) -> keras.
     return model
 
 
-def convolved(
-    images: Tensor, variant: int, after_stem: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
+def convolved(images: Tensor, variant: int, after_stem: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """All the layers of an ``efficientnet_lite``, put on an input.
 
     Args:

@@ -28,7 +28,9 @@ def export(run: Path, name: str = "click", int8: bool = True) -> None:
     """
     best = run / "checkpoints" / "best.weights.h5"
     if not best.is_file():
-        raise ExportError(f"{run} has no best checkpoint yet: let it come to its first look at held-out things.")
+        raise ExportError(
+            f"{run} has no best checkpoint yet: let it come to its first look at held-out things."
+        )
     config = ClickConfig(**read_json(run / "config.json"))
     model = click_network(config.encoder)
     model.load_weights(best)

@@ -13,8 +13,13 @@ from scipy import ndimage
 from segdemo.core.clicks import Click, disks, next_click
 from segdemo.core.labels import VOID
 
-NOTHING, WRONG = 0.55, 0.37  # shares of crops that begin without a mask, and with a wrong one; the rest with a box
-BESIDE_THE_MIDDLE = 0.6  # share of clicks that are anywhere in the inner half of an error, rather than in its middle
+NOTHING, WRONG = (
+    0.55,
+    0.37,
+)  # shares of crops that begin without a mask, and with a wrong one; the rest with a box
+BESIDE_THE_MIDDLE = (
+    0.6  # share of clicks that are anywhere in the inner half of an error, rather than in its middle
+)
 
 
 class Start(NamedTuple):
@@ -131,6 +136,8 @@ def _box(rng, truth):
     box = np.zeros(truth.shape, bool)
     off = 0.06 * np.array([rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1])
     top, bottom = np.clip(np.array([rows[0], rows[-1] + 1]) + rng.normal(0, off[0], 2), 0, truth.shape[0])
-    left, right = np.clip(np.array([columns[0], columns[-1] + 1]) + rng.normal(0, off[1], 2), 0, truth.shape[1])
+    left, right = np.clip(
+        np.array([columns[0], columns[-1] + 1]) + rng.normal(0, off[1], 2), 0, truth.shape[1]
+    )
     box[int(top) : max(int(top) + 2, round(bottom)), int(left) : max(int(left) + 2, round(right))] = True
     return box

@@ -56,7 +56,9 @@ def things_of(dataset: Dataset, subset: str, classes: Sequence[int] | None = Non
 
     def found(sample):
         label_map = read_label_map(sample)
-        return [thing for c in wanted if (label_map == c).any() for thing in _components(sample, label_map, c)]
+        return [
+            thing for c in wanted if (label_map == c).any() for thing in _components(sample, label_map, c)
+        ]
 
     with ThreadPoolExecutor(cores()) as pool:
         return [things for things in pool.map(found, dataset.samples(subset)) if things]
@@ -70,9 +72,7 @@ def _components(sample, label_map, class_id):
             rows, columns = place
             row = rows.start
             column = columns.start + int(np.argmax(numbers[row, columns] == number))
-            yield Thing(
-                sample, class_id, (row, column), (columns.start, rows.start, columns.stop, rows.stop)
-            )
+            yield Thing(sample, class_id, (row, column), (columns.start, rows.start, columns.stop, rows.stop))
 
 
 def crops(

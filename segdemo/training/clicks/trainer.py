@@ -29,7 +29,12 @@ from segdemo.training.checkpoints import Checkpoints, save_weights
 from segdemo.training.clicks import simulation, things
 from segdemo.training.losses import NormalizedFocal
 
-ITERATIONS = (0.35, 0.3, 0.2, 0.15)  # shares of batches with 0, 1, 2 and 3 clicks on the network's own mistakes
+ITERATIONS = (
+    0.35,
+    0.3,
+    0.2,
+    0.15,
+)  # shares of batches with 0, 1, 2 and 3 clicks on the network's own mistakes
 CHECKPOINT_SECONDS = 300
 WATCHED = 160  # crops
 PREFETCH = 3  # batches
@@ -77,9 +82,10 @@ class Crops:
     """
 
     def __init__(self, config: ClickConfig, done: int = 0):
-        self._config, self._queue, self._error = config, queue.Queue(PREFETCH), None
+        self._config = config
+        self._queue: queue.Queue[Any] = queue.Queue(PREFETCH)
         voc = open_dataset("voc", config.data)
-        official = {i for i in voc.splits["train"]} if "train" in voc.splits else set()
+        official = set(voc.splits["train"]) if "train" in voc.splits else set()
         found = things.things_of(voc, voc.learning_subset)
         own = [t for t in found if t[0].sample.id in official]
         self._photos, self._shares = [found, own], [1 - config.official - config.pets, config.official]
