@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from segdemo.errors import UserError
 
@@ -84,6 +83,8 @@ def next_click(
     Returns:
         The click, or None if there is no error.
     """
+    from scipy.ndimage import distance_transform_edt  # loaded only where clicks are simulated
+
     wrong = truth != mask
     if counts is not None:
         wrong &= counts

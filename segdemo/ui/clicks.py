@@ -4,6 +4,8 @@ One click is answered at a time, with all threads, first come first served. A pr
 pointer makes worthless, does not wait.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 import time
@@ -12,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -23,10 +25,12 @@ from segdemo.core.clicks import Box, Click, ClickError, read_box, read_clicks
 from segdemo.core.label_maps import decode_mask
 from segdemo.core.line import BusyError, Line
 from segdemo.core.photos import Limits
-from segdemo.inference.clicks import Clicker, Levels, Selection
 from segdemo.ui.events import sentence
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.clicks import DEFAULT, click_model, click_models
+
+if TYPE_CHECKING:  # it loads SciPy, and the page starts without
+    from segdemo.inference.clicks import Clicker, Levels, Selection
 
 WAIT_SECONDS = 8  # for one's turn; a click that is answered later helps nobody
 MOST_WAITING = 30  # of the forty threads that Gradio has for the canvas
@@ -65,6 +69,8 @@ class Clicks:
         key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
         if (kept := self._known(key)) is not None:
             return kept
+        from segdemo.inference.clicks import Levels
+
         with self._loading:  # ten who click on the same photo at once need it once
             if (kept := self._known(key)) is not None:
                 return kept
@@ -106,6 +112,8 @@ class Clicks:
 
     def _model(self) -> Clicker:
         """The model, loaded; for whose turn it is."""
+        from segdemo.inference.clicks import Clicker
+
         entry = click_model()
         if self._clicker is None or self._clicker.model != entry:
             self._clicker = Clicker(entry)

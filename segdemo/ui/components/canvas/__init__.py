@@ -214,7 +214,7 @@ def _fields(data: Any, /, **kinds: type) -> list[Any]:
     # What a browser sends can be anything; the callables get the types they were promised.
     if not isinstance(data, dict) or not all(isinstance(data.get(k), kind) for k, kind in kinds.items()):
         raise ValueError(_UNREADABLE)
-    return [data[name] for name in kinds]
+    return [data.get(name) for name in kinds]
 
 
 def _call(function: Callable[..., Any], request: gr.Request, *args: Any) -> Any:
