@@ -90,7 +90,9 @@ def click_model(name: str = DEFAULT) -> ClickModel:
     if len(found) == 1:
         return next(iter(found.values()))
     if not models and name == DEFAULT:
-        raise UnknownModelError("There is no click model here yet: put one into the weights folder, or train one.")
+        raise UnknownModelError(
+            "There is no click model here yet: put one into the weights folder, or train one."
+        )
     raise UnknownModelError(
         f"There is no click model {name!r}: choose one of {', '.join(models) or 'none yet'}, or give a run's folder."
     )

@@ -51,11 +51,11 @@ def test_a_run_s_folder_is_a_name_too(tmp_path):
 
 def test_no_model_gives_a_sentence(tmp_path):
     assert click_models() == {}
-    with pytest.raises(
-        UnknownModelError, match="There is no click model here yet: put one"
-    ):
+    with pytest.raises(UnknownModelError, match="There is no click model here yet: put one"):
         click_model()
-    with pytest.raises(UnknownModelError, match="There is no click model 'mine': choose one of none yet, or give a"):
+    with pytest.raises(
+        UnknownModelError, match="There is no click model 'mine': choose one of none yet, or give a"
+    ):
         click_model("mine")
     write_click_model(tmp_path / "weights")
     with pytest.raises(UnknownModelError, match="There is no click model 'other': choose one of click"):

@@ -183,7 +183,7 @@ def _paste(rng, other, image, mask, others):
     pasted = np.zeros(mask.shape, bool)
     pasted[rows, columns] = alpha > 127
     if rng.random() < PASTED_MEANT:
-        return image, pasted.astype(np.uint8), others | (mask == INSIDE)
+        return image, pasted.astype(np.uint8), (others | (mask == INSIDE)) & ~pasted
     mask[pasted] = OUTSIDE
     return image, mask, others | pasted
 
