@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # it loads SciPy, and the page starts without
     from segdemo.inference.clicks import Clicker, Levels, Selection
 
 WAIT_SECONDS = 8  # for one's turn; a click that is answered later helps nobody
-MOST_WAITING = 30  # of the forty threads that Gradio has for the canvas
+MOST_WAITING = 15  # for the model, and as many for a photo; Gradio has forty threads for all canvases
 MASK_SIDE = 1024  # pixels: what a browser sends of a mask is no longer
 MASK_BYTES = 1_500_000  # of its PNG: more than its pixels have
 _DAMAGED = "The click arrived damaged: click again."
@@ -53,8 +53,8 @@ class Clicks:
         self._mask_limits = replace(limits, max_bytes=MASK_BYTES, max_pixels=MASK_SIDE**2)
         self._capacity = settings.read("SEGDEMO_CLICK_CACHE_MB") * 1e6 if capacity is None else capacity
         self._kept: OrderedDict[tuple[str, int], Levels] = OrderedDict()
-        self._keeping, self._loading = Lock(), Lock()
-        self._line = Line(MOST_WAITING)
+        self._keeping = Lock()
+        self._line, self._loading = Line(MOST_WAITING), Line(MOST_WAITING)
         self._clicker: Clicker | None = None
 
     @property
@@ -63,15 +63,23 @@ class Clicks:
         entry = click_models().get(DEFAULT)
         return entry is not None and entry.path.is_file()
 
-    def levels(self, path: str | Path) -> Levels:
-        """A photo for ``Clicker.select``. Raises ``photos.IntakeError``."""
+    def levels(self, path: str | Path, wait: float = WAIT_SECONDS) -> Levels:
+        """A photo for ``Clicker.select``; one at a time is decoded.
+
+        Args:
+            path: of the photo.
+            wait: seconds, for one's turn.
+
+        Raises:
+            BusyError: it takes longer. IntakeError: no photo.
+        """
         path = Path(path)
         key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
         if (kept := self._known(key)) is not None:
             return kept
         from segdemo.inference.clicks import Levels
 
-        with self._loading:  # ten who click on the same photo at once need it once
+        with self._loading.turn(wait):  # ten who click on the same photo at once need it once
             if (kept := self._known(key)) is not None:
                 return kept
             levels = Levels(self._photos.read(path), self._capacity)
@@ -106,7 +114,7 @@ class Clicks:
             BusyError: it takes longer. IntakeError: no photo. UnknownModelError, DamagedModelError: no model.
             ClickError: as ``Clicker.select``.
         """
-        levels = self.levels(path)
+        levels = self.levels(path, wait)
         with self._line.turn(wait):
             return self._model().select(levels, clicks, mask, box)
 

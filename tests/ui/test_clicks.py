@@ -140,6 +140,16 @@ def test_a_preview_does_not_wait_and_a_click_does(ask, clicks, monkeypatch):
     assert "box" in ask(preview=True)
 
 
+def test_a_preview_does_not_wait_for_a_photo_either(ask, clicks, monkeypatch):
+    monkeypatch.setattr(page_clicks, "WAIT_SECONDS", 0.01)
+    with clicks._loading.turn(0):
+        assert ask(preview=True) == {"busy": True}
+        assert "try again in some seconds" in ask()["error"]
+    assert "box" in ask(preview=True)
+    with clicks._loading.turn(0):
+        assert "box" in ask(preview=True)  # it is at hand now
+
+
 def test_all_who_click_at_once_are_answered_alike(ask):
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(ask())) for _ in range(12)]
