@@ -34,6 +34,7 @@ def mask_canvas(
     *,
     on_save: Callable[..., dict[str, Any]] | None = None,
     on_import: Callable[..., bytes] | None = None,
+    on_select: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     **kwargs: Any,
 ) -> gr.HTML:
     """The component. Give it what ``payload`` returns, as its value or as the output of an event.
@@ -47,6 +48,12 @@ def mask_canvas(
             receives the request. None: no save button.
         on_import: ``(key, file_bytes, width, height, label_set_json) -> png_bytes``, the label map in a mask
             file a person chose, or ``ValueError`` with the sentence to show. None: no import entry.
+        on_select: called with ``{"key", "clicks": [[x, y, 1 or 0], ...], "box", "mask", "preview", "prepare"}``, as a
+            browser sends it, to select a thing; clicks and box are in pixels of the photo, the mask is base64 of a grey
+            PNG (0 and 255) that spans it, in less detail if it is large. The answer is ``{"box": [x0, y0, x1, y1],
+            "probabilities", "changed"}``, the last two base64 of grey PNGs of one size that span the box; or
+            ``{"error": sentence}``; or ``{"busy": True}`` to a preview; or ``{"ready": True}`` to ``prepare``. None:
+            things are selected by their colours, in the browser.
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
@@ -58,6 +65,8 @@ def mask_canvas(
     functions = []
     if on_save is not None:
         functions.append(_save_function(on_save))
+    if on_select is not None:
+        functions.append(_select_function(on_select))
     if on_import is not None:
         functions.append(_import_function(on_import))
     return gr.HTML(
@@ -225,6 +234,13 @@ def _save_function(on_save: Callable[..., dict[str, Any]]) -> Callable[..., dict
             return {"error": str(error)}
 
     return save_mask
+
+
+def _select_function(on_select: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def select_thing(data: Any) -> dict[str, Any]:
+        return on_select(data)
+
+    return select_thing
 
 
 def _import_function(on_import: Callable[..., bytes]) -> Callable[..., dict[str, Any]]:
