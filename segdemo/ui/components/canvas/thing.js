@@ -329,6 +329,7 @@ export function makeThing(canvas, editor) {
   Object.assign(thing, { hover, place, forget, leaveTool, setSign, isLearned, milliseconds: 0 });
   thing.isOpen = () => Boolean(session);
   thing.isBusy = () => Boolean(session || press);
+  thing.isAsking = () => asking;
   thing.takesAway = () => takesAway;
   return thing;
 }

@@ -5,21 +5,25 @@ import { setRun } from "./fill.js";
 const HALF = 127; // a probability (0..255) above it is inside
 
 // Where the pixels whose centres lie between `start` and `end` fall on the cells that span that stretch: between the
-// centres of cell `lower` and the next one, `part` of the way on; `nearest` is the cell they lie in.
+// centres of cell `lower` and the next one, `part` of the way on; `nearest` is the cell they lie in. Pixels between the
+// same two centres begin at `starts`, which closes with their number.
 function placeOn(cells, start, end, most) {
   const first = Math.max(0, Math.ceil(start - 0.5)),
     last = Math.max(first, Math.min(most, Math.ceil(end - 0.5)));
   const lower = new Int32Array(last - first),
     nearest = new Int32Array(last - first),
-    part = new Float64Array(last - first);
+    part = new Float64Array(last - first),
+    starts = [];
   for (let k = 0; k < lower.length; k++) {
     const at = ((first + k + 0.5 - start) * cells) / (end - start);
     nearest[k] = Math.min(cells - 1, Math.floor(at));
     const between = Math.min(Math.max(at - 0.5, 0), cells - 1);
     lower[k] = Math.min(Math.floor(between), Math.max(0, cells - 2));
     part[k] = between - lower[k];
+    if (!k || lower[k] !== lower[k - 1]) starts.push(k);
   }
-  return { first, count: lower.length, lower, nearest, part };
+  starts.push(lower.length);
+  return { first, count: lower.length, lower, nearest, part, starts: Int32Array.from(starts) };
 }
 
 // [start, end, ...] of the pixels whose cell is set.
@@ -36,23 +40,22 @@ function runsOf(flags, nearest) {
 
 // Thresholds a row that is linear between the cells' values: only where two neighbours disagree is there a pixel to
 // look at, all else is filled in runs.
-function thresholdRow(values, { lower, part, count }, row) {
+function thresholdRow(values, { lower, part, count, starts }, row) {
   const last = values.length - 1;
   let since = 0,
     inside = 0;
-  for (let k = 0; k < count;) {
-    const cell = lower[k],
+  for (let n = 0; n + 1 < starts.length; n++) {
+    let k = starts[n];
+    const end = starts[n + 1],
+      cell = lower[k],
       a = values[cell],
       b = values[Math.min(cell + 1, last)];
-    let end = k + 1;
-    while (end < count && lower[end] === cell) end++;
     const both = a > HALF && b > HALF ? 1 : a <= HALF && b <= HALF ? 0 : -1;
     if (both !== inside) {
       if (inside >= 0) row.fill(inside, since, k);
       [since, inside] = [k, both];
     }
     if (both < 0) for (; k < end; k++) row[k] = a + (b - a) * part[k] > HALF ? 1 : 0;
-    k = end;
   }
   if (inside >= 0) row.fill(inside, since, count);
 }
@@ -116,26 +119,26 @@ export function takeRegion(map, width, height, x, y, mask) {
     stack = [x, y],
     runs = [];
   const box = [x, y, x + 1, y + 1];
-  const open = (at) => map[at] === id && !mask[at];
   while (stack.length) {
     const row = stack.pop(),
       seed = stack.pop(),
       base = row * width;
-    if (!open(base + seed)) continue;
+    if (mask[base + seed]) continue; // runs are taken whole
     let lo = seed,
       hi = seed + 1;
-    while (lo > 0 && open(base + lo - 1)) lo--;
-    while (hi < width && open(base + hi)) hi++;
+    while (lo > 0 && map[base + lo - 1] === id) lo--;
+    while (hi < width && map[base + hi] === id) hi++;
     mask.fill(1, base + lo, base + hi);
     runs.push(base + lo, base + hi);
     [box[0], box[1]] = [Math.min(box[0], lo), Math.min(box[1], row)];
     [box[2], box[3]] = [Math.max(box[2], hi), Math.max(box[3], row + 1)];
     for (const next of [row - 1, row + 1]) {
       if (next < 0 || next >= height) continue;
-      for (let i = lo, before = false; i < hi; i++) {
-        const hit = open(next * width + i);
-        if (hit && !before) stack.push(i, next);
-        before = hit;
+      const end = next * width + hi;
+      for (let at = next * width + lo; at < end; at++) {
+        if (map[at] !== id) continue;
+        if (!mask[at]) stack.push(at - next * width, next);
+        while (at < end && map[at] === id) at++;
       }
     }
   }
