@@ -140,7 +140,7 @@ class Canvas(CanvasDriver):
         deadline = time.monotonic() + 20
         while len(self.selector.asked) < answers and time.monotonic() < deadline:
             self.page.wait_for_timeout(10)
-        self.wait("!canvas.editor.thing.isAsking()")
+        self.wait("!canvas.editor.thing.selecting.isAsking()")
         assert len(self.selector.asked) == answers
         return self
 
@@ -200,7 +200,7 @@ def test_undo_and_redo_take_an_open_selection_as_one_step(canvas):
     canvas.show("empty").take_up()
     canvas.click(100, 100)
     canvas.click(150, 100)
-    canvas.wait("!canvas.editor.thing.isAsking()")
+    canvas.wait("!canvas.editor.thing.selecting.isAsking()")
     wanted = painted(EMPTY, disk(100, 100) | disk(150, 100), BICYCLE)
     canvas.same(wanted)
     canvas.press("Control+z")
@@ -330,7 +330,7 @@ def test_an_answer_for_another_photo_is_dropped(canvas):
     canvas.click(100, 100)
     canvas.show("empty")
     canvas.selector.gate.set()
-    canvas.wait("!canvas.editor.thing.isAsking()")
+    canvas.wait("!canvas.editor.thing.selecting.isAsking()")
     canvas.same(EMPTY)
     canvas.show("photo").same(PREDICTION)
 

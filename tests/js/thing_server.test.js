@@ -25,7 +25,8 @@ test("a request says everything, and its answer comes as arrays", async () => {
   });
   const mask = new Uint8Array(1200);
   mask.fill(1, 405, 410);
-  const answer = await server.ask({ ...photo, clicks: [[7, 10, 1]], mask, corrects: [5, 10, 10, 11] });
+  const encoded = await server.encode(mask, 40, 30, [5, 10, 10, 11]);
+  const answer = await server.ask({ ...photo, clicks: [[7, 10, 1]], mask: encoded });
   const { mask: png, ...rest } = sent;
   assert.deepEqual(rest, { key: "k", clicks: [[7, 10, 1]], box: null, preview: false, prepare: false });
   const small = await decode(fromBase64(png));
@@ -39,8 +40,8 @@ test("a request says everything, and its answer comes as arrays", async () => {
     [answer.probabilities, answer.changed],
     [new Uint8Array(8).fill(200), new Uint8Array(8).fill(255)],
   );
-  await server.ask({ ...photo, clicks: [], box: [1, 2, 3, 4], mask });
-  assert.deepEqual([sent.mask, sent.box], [null, [1, 2, 3, 4]]); // nothing of the mask is corrected
+  await server.ask({ ...photo, clicks: [], box: [1, 2, 3, 4] });
+  assert.deepEqual([sent.mask, sent.box], [null, [1, 2, 3, 4]]);
 });
 
 test("what a server says that cannot select is told, and all else is a server that does not answer", async () => {

@@ -70,10 +70,11 @@ export function makeSaving(canvas, editor) {
     if (e.saving || !e.history || !server.save_mask) return;
     e.saving = true;
     editor.toolbar.refreshButtons();
-    await editor.thing.accept();
-    const { key } = state.payload,
-      version = e.version;
+    const { key } = state.payload;
     try {
+      await editor.thing.accept(); // what is being selected belongs to the mask
+      if (key !== state.payload.key) return;
+      const { version } = e;
       const png = await toBase64(await canvas.downloads.encode("yours"));
       const answer = await server.save_mask({ key, png, revision: state.revision });
       if (key !== state.payload.key) return;

@@ -46,20 +46,23 @@ export function makeThingServer(select, patience = PATIENCE) {
     return { box: answer.box, columns, rows, probabilities, changed: changed.data };
   }
 
-  async function encode({ mask, width, height, box }) {
-    const small = shrinkMask(mask, width, height, box, LONGEST);
-    return base64Of(await codec.encode(small.width, small.height, small.data, null));
-  }
-
   return {
     // Rejects with a sentence if the server cannot select things of this photo.
-    prepare: (key) => call({ key, prepare: true }),
+    async prepare(key) {
+      await codec.decode(await codec.encode(1, 1, new Uint8Array(1), null)); // a first time takes ten times as long
+      await call({ key, prepare: true });
+    },
 
-    // The answer to clicks, a box, or both, on a photo of width x height; `corrects` is the box of what there is of `mask`,
-    // or null. Null for a preview that the server is too busy for. Rejects with a sentence.
-    async ask({ key, width, height, clicks, box = null, mask = null, corrects = null, preview = false }) {
-      const sent = corrects && (await encode({ mask, width, height, box: corrects }));
-      const answer = await call({ key, clicks, box, mask: sent, preview });
+    // A mask as it is sent; outside `box` it is empty.
+    async encode(mask, width, height, box) {
+      const small = shrinkMask(mask, width, height, box, LONGEST);
+      return base64Of(await codec.encode(small.width, small.height, small.data, null));
+    },
+
+    // The answer to clicks, a box, or both, on a photo of width x height, where there is an encoded mask or none. Null for a
+    // preview that the server is too busy for. Rejects with a sentence.
+    async ask({ key, width, height, clicks, box = null, mask = null, preview = false }) {
+      const answer = await call({ key, clicks, box, mask, preview });
       if (answer?.busy && preview) return null;
       if (!Array.isArray(answer?.box)) throw new Error(answer?.busy ? "The server is busy." : GONE);
       return read(answer, width, height);

@@ -8,12 +8,14 @@ export function makeSession({ map, width, height, seed, id, only }) {
   const region = seed ? takeRegion(map, width, height, ...seed, mask) : null;
   const steps = [],
     answers = []; // {count: how many of the steps it answers, answer}
+  let version = 0; // of the mask
   const answered = () => answers.at(-1)?.count ?? 0;
 
   // The box of all that may differ from the map as it was; null if nothing may.
   const bounds = () => around(region?.box, ...answers.map(({ answer }) => answer.box));
 
   function rebuild(box) {
+    version++;
     const [x0, y0, x1, y1] = box;
     for (let y = y0; y < y1; y++) mask.fill(0, y * width + x0, y * width + x1);
     for (let r = 0; region && r < region.runs.length; r += 2)
@@ -33,6 +35,7 @@ export function makeSession({ map, width, height, seed, id, only }) {
   function receive({ count, last }, answer) {
     if (steps[count - 1] !== last) return false;
     answers.push({ count, answer });
+    version++;
     applyAnswer(mask, width, height, answer);
     return true;
   }
@@ -54,6 +57,7 @@ export function makeSession({ map, width, height, seed, id, only }) {
     region,
     steps,
     bounds,
+    version: () => version,
     request,
     receive,
     takeBack,

@@ -12,7 +12,8 @@ const SIGNS = [
 // Both as seen through the view, per device pixel. Only the rectangle of the thing is drawn.
 export function makeThingView({ state, view, nodes }) {
   const context = nodes.glow.getContext("2d");
-  let drawn = null; // the rectangle of device pixels that is not empty
+  let drawn = null, // the rectangle of device pixels that is not empty
+    shown = []; // what is in it
 
   function clear() {
     if (drawn) context.clearRect(...drawn);
@@ -51,25 +52,40 @@ export function makeThingView({ state, view, nodes }) {
     context.putImageData(image, left, top);
   }
 
-  // Shows a mask of the photo's size, or an answer of the server in `color`; `box` is where it is, in image pixels.
-  function outline(box, { mask, answer, color }) {
-    if (nodes.glow.width !== view.width || nodes.glow.height !== view.height) {
-      [nodes.glow.width, nodes.glow.height] = [view.width, view.height]; // which empties it
+  // Draws inside a box of image pixels what `fill(inside, rectangle, box in it)` says, unless it is there already.
+  function draw(box, color, fill, ...what) {
+    const { tx, ty, scale, width, height } = view;
+    const now = [tx, ty, scale, width, height, color, ...what];
+    if (drawn && now.every((value, n) => value === shown[n])) return;
+    if (nodes.glow.width !== width || nodes.glow.height !== height) {
+      [nodes.glow.width, nodes.glow.height] = [width, height]; // which empties it
       drawn = null;
     }
     clear();
     const [x0, y0] = view.toDevice(box[0], box[1]),
       [x1, y1] = view.toDevice(box[2], box[3]);
     const [left, top] = [Math.max(0, Math.floor(x0) - 3), Math.max(0, Math.floor(y0) - 3)];
-    const width = Math.min(view.width, Math.ceil(x1) + 3) - left,
-      height = Math.min(view.height, Math.ceil(y1) + 3) - top;
-    if (width <= 0 || height <= 0) return;
-    drawn = [left, top, width, height];
-    const inside = new Uint8Array(width * height);
-    if (mask) sample(mask, drawn, inside);
-    else applyAnswer(inside, width, height, answer, [x0 - left, y0 - top, x1 - left, y1 - top]);
-    paint(inside, drawn, mask ? 0 : rgba(...color, FILL));
+    const [right, bottom] = [Math.min(width, Math.ceil(x1) + 3), Math.min(height, Math.ceil(y1) + 3)];
+    if (left >= right || top >= bottom) return;
+    drawn = [left, top, right - left, bottom - top];
+    shown = now;
+    const inside = new Uint8Array(drawn[2] * drawn[3]);
+    fill(inside, drawn, [x0 - left, y0 - top, x1 - left, y1 - top]);
+    paint(inside, drawn, color ? rgba(...color, FILL) : 0);
   }
+
+  // The outline of a mask of the photo's size, of which `version` tells whether it has changed.
+  const outline = (mask, box, version) =>
+    draw(box, null, (inside, rectangle) => sample(mask, rectangle, inside), mask, version);
+
+  // An answer of the server, in the colour of its class.
+  const preview = (answer, color) =>
+    draw(
+      answer.box,
+      color,
+      (inside, [, , width, height], box) => applyAnswer(inside, width, height, answer, box),
+      answer,
+    );
 
   // Signs of white on green or red, in white and dark rings. `shape` adds to the drawing over the photo.
   function clicks(steps, isAnswered, shape) {
@@ -103,5 +119,5 @@ export function makeThingView({ state, view, nodes }) {
       shape("path", { d, fill: "none", stroke, "stroke-width": width, "stroke-linejoin": "round" });
   }
 
-  return { outline, clear, clicks, band };
+  return { outline, preview, clear, clicks, band };
 }
