@@ -1,4 +1,4 @@
-"""Select thing in headless Chromium, with a server that answers disks: what is asked, painted, taken back and undone."""
+"""Select thing in headless Chromium, with a server that answers disks: what is asked, painted and undone."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ def png64(picture):
 
 
 class Selector:
-    """Stands for the model on the server: a disk is added by each positive click and taken away by each negative one."""
+    """Stands for the model on the server: a positive click adds a disk, a negative one takes one away."""
 
     def __init__(self):
         self.asked, self.previews, self.prepared = [], [], []
@@ -391,7 +391,9 @@ def test_a_failure_amid_a_selection_costs_only_the_last_click(canvas):
     canvas.settled(1)
     canvas.selector.answer_instead = {"error": "There are 101 clicks: 100 are the most."}
     canvas.click(200, 100)
-    expect(canvas.root.locator(".sc-banner")).to_contain_text("100 are the most. The last click was left out.")
+    expect(canvas.root.locator(".sc-banner")).to_contain_text(
+        "100 are the most. The last click was left out."
+    )
     canvas.same(painted(EMPTY, disk(100, 100), BICYCLE))
     canvas.selector.answer_instead = None
     canvas.click(200, 100)
