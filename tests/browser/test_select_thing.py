@@ -335,6 +335,15 @@ def test_an_answer_for_another_photo_is_dropped(canvas):
     canvas.show("photo").same(PREDICTION)
 
 
+def test_leaving_the_photo_keeps_what_is_selected(canvas):
+    canvas.show("photo").take_up()
+    canvas.click(100, 100)
+    canvas.settled(1)
+    canvas.show("empty").show("photo")
+    canvas.same(painted(PREDICTION, disk(100, 100), BICYCLE))
+    assert not canvas.js("canvas.editor.thing.isOpen()")
+
+
 def test_the_thing_under_the_pointer_is_previewed(canvas):
     canvas.show("photo").take_up()
     assert canvas.selector.prepared == ["photo"]
@@ -432,6 +441,8 @@ def test_a_finger_taps_and_the_switch_takes_away(app, open_page, phone):
     canvas.button("Select thing").tap()
     canvas.js("canvas.editor.choose(argument)", BICYCLE)
     canvas.page.touchscreen.tap(*canvas.at(100, 100))
+    canvas.settled(1).same(painted(PREDICTION, disk(100, 100), BICYCLE))
+    canvas.js("canvas.editor.down([20, 20], {}) || canvas.editor.cancel()")  # as when a second finger comes
     canvas.settled(1).same(painted(PREDICTION, disk(100, 100), BICYCLE))
     minus = canvas.button("Clicks take away")
     box = minus.bounding_box()
