@@ -4,8 +4,8 @@ import { builtinRules } from "eslint/use-at-your-own-risk";
 const recommended = [...builtinRules].filter(([, rule]) => rule.meta.docs.recommended).map(([name]) => name);
 const globalsOf = (text) => Object.fromEntries(text.split(/\s+/).map((name) => [name, "readonly"]));
 const EVERYWHERE =
-  "Blob CompressionStream DecompressionStream Response URL clearTimeout performance setTimeout";
-const BROWSER = `${EVERYWHERE} CustomEvent FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener atob
+  "Blob CompressionStream DecompressionStream Response URL atob btoa clearTimeout performance setTimeout";
+const BROWSER = `${EVERYWHERE} CustomEvent FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener
   createImageBitmap devicePixelRatio document fetch indexedDB innerHeight innerWidth localStorage requestAnimationFrame`;
 
 const forbid = (selector, message) => ({ selector, message });

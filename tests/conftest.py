@@ -42,6 +42,8 @@ SLOW = [
     "training/architectures/test_upsampling.py",
     "training/architectures/test_deeplab.py",
     "training/architectures/test_efficientnet_lite.py",
+    "training/clicks/test_trainer.py",
+    "training/architectures/test_click.py",
     "training/distillation/test_distiller.py",
     "ui/test_api.py",
     "ui/test_endpoints.py",

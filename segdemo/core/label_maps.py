@@ -116,7 +116,46 @@ def decode_png(
         MaskError: not a PNG, damaged, too large, of another size, 16-bit, partly transparent, a colour
             outside the palette or an id outside the label set (which, and where).
     """
-    limits = limits or Limits.from_env()
+    name, image, depth, kind = _decoded(source, size, limits or Limits.from_env())
+    try:
+        return check_label_map(_ids(image, depth, kind, label_set), label_set)
+    except MaskError as error:
+        raise MaskError(f"{name}: {error}") from error
+
+
+def decode_mask(source: Source, size: tuple[int, int] | None = None, limits: Limits | None = None) -> Bools:
+    """Read the mask of one thing: a PNG of greys, white inside and black outside.
+
+    Args:
+        source: bytes, a path or an open binary file.
+        size: (height, width) the mask must have, or None.
+        limits: as for ``decode_png``.
+
+    Returns:
+        bool (H, W): True where a pixel is over 127.
+
+    Raises:
+        MaskError: as ``decode_png``, and for colours, transparency or several frames.
+    """
+    name, image, *_ = _decoded(source, size, limits or Limits.from_env())
+    still = not getattr(image, "is_animated", False)
+    if image.mode in ("P", "RGB"):
+        with quiet_pillow:
+            red, green, blue = (np.asarray(band) for band in image.convert("RGB").split())
+        if np.array_equal(red, green) and np.array_equal(green, blue):
+            image = Image.fromarray(red)
+    if image.mode not in ("1", "L") or not still:
+        raise MaskError(
+            f"{name} is no mask of one thing: save it as a grey PNG without transparency, 255 inside and 0 outside."
+        )
+    inside: Bools = np.asarray(image.convert("L")) > 127
+    return inside
+
+
+def _decoded(
+    source: Source, size: tuple[int, int] | None, limits: Limits
+) -> tuple[str, Image.Image, int, int]:
+    """What to call a PNG, its pixels, and depth and colour type as in its header. Raises MaskError."""
     try:
         name, data = read_bytes(source, limits)
     except IntakeError as error:
@@ -148,10 +187,7 @@ def decode_png(
             ) from error
         except Exception as error:
             raise MaskError(f"{name} is cut short or damaged: save or download it again.") from error
-    try:
-        return check_label_map(_ids(image, depth, kind, label_set), label_set)
-    except MaskError as error:
-        raise MaskError(f"{name}: {error}") from error
+    return name, image, depth, kind
 
 
 def _check_size(name: str, found: tuple[int, int], wanted: tuple[int, int] | None, limits: Limits) -> None:

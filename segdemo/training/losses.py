@@ -169,3 +169,27 @@ class CrossEntropyDice(SegmentationLoss):
     def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
         dice = dice_loss(labels, logits, weights, self.smooth)
         return cross_entropy(labels, logits, weights) + self.dice_weight * dice
+
+
+class NormalizedFocal(keras.losses.Loss):
+    """The normalised focal loss of one thing against the rest.
+
+    Sofiiuk, Barinova, Konushin, "AdaptIS", ICCV 2019, arXiv:1909.07829, section 3.4: focal weights ``(1 - p)^gamma``
+    that sum to the number of pixels of each crop, so that the gradient does not vanish as the crop is learnt.
+
+    Call: masks (B, H, W) of 0, 1 and 255 for what does not count; logits (B, h, w, 1), enlarged bilinearly.
+    """
+
+    def __init__(self, gamma: float = 2.0, name: str = "normalized_focal"):
+        super().__init__(name=name)
+        self.gamma = gamma
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        y_pred = ops.image.resize(ops.cast(y_pred, "float32"), ops.shape(y_true)[1:3])[..., 0]
+        counts = ops.cast(ops.not_equal(y_true, VOID), "float32")
+        inside = ops.cast(ops.equal(y_true, 1), "float32")
+        log_p = ops.log_sigmoid(ops.where(inside > 0, y_pred, -y_pred))  # of the right answer
+        focus = counts * ops.stop_gradient((1 - ops.exp(log_p)) ** self.gamma)
+        factor = ops.sum(counts, (1, 2)) / (ops.sum(focus, (1, 2)) + 1e-6)
+        loss = -ops.sum(focus * log_p, (1, 2)) * ops.minimum(factor, 1e4)
+        return loss / (ops.sum(counts, (1, 2)) + 1e-6)

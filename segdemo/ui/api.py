@@ -1,12 +1,15 @@
-"""The HTTP API: ``/segment`` and ``/models``, for ``gradio_client`` and curl."""
+"""The HTTP API: ``/segment``, ``/click`` and ``/models``, for ``gradio_client`` and curl."""
 
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from segdemo import zoo
 from segdemo.core import label_maps, settings
+from segdemo.core.clicks import extent, read_box, read_clicks
 from segdemo.core.photos import IntakeError
+from segdemo.ui.clicks import encoded_grey
 from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
 from segdemo.ui.queueing import PREDICT
@@ -18,8 +21,10 @@ def build(services: Services) -> None:
     """Add the endpoints to the Blocks being built; their components are not shown."""
     image = photo_input(visible=False)
     model = gr.Textbox(visible=False)
+    clicks, mask, box = gr.Textbox(visible=False), photo_input(visible=False), gr.Textbox(visible=False)
     call = gr.Button(visible=False)  # an endpoint hangs on an event
     label_map, facts, models = gr.File(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)
+    selected, told = gr.File(visible=False), gr.JSON(visible=False)
 
     def segment(image: str, model: str) -> tuple[str, dict[str, Any]]:
         """Segment a photo.
@@ -45,6 +50,33 @@ def build(services: Services) -> None:
             "classes": label_maps.class_table(prediction.label_map, entry.label_set),
         }
 
+    def click(
+        image: str, clicks: str | None = None, mask: str | None = None, box: str | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Select the thing that is clicked on, or correct a mask of it.
+
+        Args:
+            image: the photo.
+            clicks: JSON such as [[120, 80, 1], [30, 40, 0]] in the order made: x and y in pixels of the photo, then 1
+                for what belongs to the thing or 0 for what does not.
+            mask: a PNG of the photo's size to correct, 255 inside and 0 outside; left out, there is none yet.
+            box: JSON such as [20, 30, 180, 220] around the thing: left, top, right, bottom. It may stand for clicks.
+
+        Returns:
+            The mask, a grey PNG of the photo's size, 255 inside and 0 outside; and the milliseconds it took, with the
+            box of the pixels that changed, or null.
+        """
+        if not image:
+            raise IntakeError("There is no photo: send one as `image`.")
+        size = services.photos.read(image).shape[:2]
+        before = label_maps.decode_mask(mask, size, services.limits) if mask else np.zeros(size, bool)
+        selection = services.clicks.select(image, read_clicks(clicks), before, read_box(box))
+        inside = np.where(selection.mask, np.uint8(255), np.uint8(0))
+        return cached(encoded_grey(inside), "mask.png"), {
+            "milliseconds": round(selection.milliseconds, 1),
+            "changed": extent(selection.mask != before),
+        }
+
     def list_models() -> list[dict[str, Any]]:
         return [entry.to_json() for entry in zoo.served_models().values()]
 
@@ -53,6 +85,14 @@ def build(services: Services) -> None:
         [image, model],
         [label_map, facts],
         api_name="segment",
+        concurrency_limit=settings.read("SEGDEMO_PREDICTIONS"),
+        concurrency_id=PREDICT,
+    )
+    call.click(
+        endpoint(click),
+        [image, clicks, mask, box],
+        [selected, told],
+        api_name="click",
         concurrency_limit=settings.read("SEGDEMO_PREDICTIONS"),
         concurrency_id=PREDICT,
     )

@@ -19,6 +19,7 @@ from segdemo.data import sources
 from segdemo.data.datasets import Dataset
 from segdemo.inference.predict import PASSES, Prediction, PredictorCache
 from segdemo.runs.queue import Runs
+from segdemo.ui.clicks import Clicks
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.versions import ModelStore
@@ -35,6 +36,7 @@ class Services:
         store: the annotations.
         versions: those of the models trained here.
         runs: the trainings.
+        clicks: the model of clicks, and the photos that were clicked on.
     """
 
     limits: Limits
@@ -47,6 +49,7 @@ class Services:
         self.store = AnnotationStore()
         self.versions = ModelStore()
         self.runs = Runs(models=self.versions)
+        self.clicks = Clicks(self.photos, self.limits)
 
     @classmethod
     def start(cls) -> "Services":

@@ -133,9 +133,10 @@ class ModelEntry(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Document):
-    """A manifest file: models by name."""
+    """A manifest file: models by name, and click models by name, see ``zoo.clicks``."""
 
     models: dict[str, Any]
+    clicks: dict[str, Any] = field(default_factory=dict)
 
 
 def read_manifest(path: Path | str) -> dict[str, ModelEntry]:

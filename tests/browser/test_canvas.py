@@ -776,7 +776,7 @@ def test_tools_and_classes_by_key(canvas):
     assert canvas.js("canvas.editor.e.size") < size
     canvas.press("?")
     dialog = canvas.page.get_by_role("dialog", name="Keyboard shortcuts")
-    expect(dialog).to_contain_text("Smart select")
+    expect(dialog).to_contain_text("Select thing")
     canvas.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     canvas.press("n")

@@ -360,3 +360,50 @@ def test_confusion_refuses_what_is_no_class():
         label_maps.confusion(np.array([[0, 254]], np.uint8), good, 3)
     with pytest.raises(MaskError, match=r"\(1, 2\).*\(2, 1\)"):
         label_maps.confusion(good, good.T, 3)
+
+
+# --- masks of one thing ---------------------------------------------------------------------------------------
+
+
+INSIDE = np.random.default_rng(6).random((20, 30)) < 0.4
+GREY = Image.fromarray(np.where(INSIDE, np.uint8(128), np.uint8(127)))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        GREY,
+        Image.fromarray(INSIDE),
+        Image.fromarray(np.where(INSIDE, np.uint8(255), np.uint8(0))).convert("P"),
+        GREY.convert("RGB"),
+    ],
+    ids=["grey", "one bit", "palette", "three equal channels"],
+)
+def test_a_mask_is_what_is_over_127(picture):
+    mask = label_maps.decode_mask(png(picture), (20, 30))
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, INSIDE)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_mask_of_few_bits_goes_by_its_grey(depth):
+    values = range(2**depth)
+    bits = "".join(f"{value:0{depth}b}" for value in values).ljust(8, "0")
+    row = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    mask = label_maps.decode_mask(grey_png(depth, len(values), row))
+    np.testing.assert_array_equal(mask[0], [v * 255 / (2**depth - 1) > 127 for v in values])
+
+
+def test_what_is_no_mask_of_one_thing_is_refused(tmp_path):
+    colours = Image.fromarray(random_map(1, 20, 90, list(range(200))).reshape(20, 30, 3))
+    still = {"colours.png": colours, "palette.png": colours.quantize(9), "clear.png": GREY.convert("LA")}
+    for name, picture in still.items():
+        picture.save(tmp_path / name)
+    GREY.save(tmp_path / "moving.png", save_all=True, append_images=[Image.new("L", GREY.size)])
+    for name in (*still, "moving.png"):
+        with pytest.raises(MaskError, match=f"{name} is no mask of one thing: save it as a grey PNG without"):
+            label_maps.decode_mask(tmp_path / name)
+    with pytest.raises(MaskError, match="30x20 pixels, but its photo measures 31x20"):
+        label_maps.decode_mask(png(GREY), (20, 31))
+    with pytest.raises(MaskError, match="more than"):
+        label_maps.decode_mask(png(GREY), limits=Limits(max_pixels=599))

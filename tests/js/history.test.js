@@ -93,6 +93,18 @@ test("what was painted since the last step can be forgotten", () => {
   assert.equal(history.commit("nothing"), false);
 });
 
+test("pixels of a rectangle can go back to the last step, and the rest stays", () => {
+  const { map, history } = begin(makeRandom(15), 150, 140);
+  const before = map.slice();
+  map.fill(7);
+  history.mark(0, 0, 150, 140);
+  history.restore(20, 30, 140, 135);
+  map.forEach((id, i) => {
+    const [x, y] = [i % 150, Math.floor(i / 150)];
+    assert.equal(id, x >= 20 && x < 140 && y >= 30 && y < 135 ? before[i] : 7);
+  });
+});
+
 test("the oldest steps go when there are too many or they take too much room", () => {
   const keep = (limits) => {
     const { history, edit } = begin(makeRandom(14), 40, 40, limits);

@@ -68,6 +68,16 @@ test("label maps of every size and id come back as they were", async () => {
   assert.deepEqual((await decode(await encode(256, 1, values, palette))).data, values);
 });
 
+test("without a palette a grey picture is written, as Pillow writes it", async () => {
+  const map = Uint8Array.from({ length: 143 }, (_, i) => ((i % 13) * 7 + Math.floor(i / 13) * 5) % 256);
+  const png = await encode(13, 11, map, null);
+  const wanted = Buffer.from(BY_PILLOW["8-bit grey"][1], "base64");
+  assert.deepEqual(Buffer.from(png.subarray(0, 33)), wanted.subarray(0, 33)); // signature and header
+  const back = await decode(png, 143);
+  assert.deepEqual([back.width, back.height, back.data, back.palette], [13, 11, map, null]);
+  await assert.rejects(decode(png, 142), /too large/);
+});
+
 function chunk(type, body) {
   const named = Buffer.concat([Buffer.from(type, "latin1"), body]);
   const out = Buffer.alloc(named.length + 8);

@@ -4,7 +4,13 @@ from keras import ops
 
 from segdemo.core.labels import PETS
 from segdemo.training import losses
-from segdemo.training.losses import CrossEntropy, CrossEntropyDice, Dice, median_frequency_weights
+from segdemo.training.losses import (
+    CrossEntropy,
+    CrossEntropyDice,
+    Dice,
+    NormalizedFocal,
+    median_frequency_weights,
+)
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, (2, 5, 6)).astype(np.uint8)
@@ -188,3 +194,52 @@ def test_agrees_with_keras_where_keras_is_right():
     keras_own = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
     assert float(ours) == pytest.approx(float(keras_own(LABELS, LOGITS)), rel=1e-5)
     assert losses.VOID == 255
+
+
+# --- normalised focal loss --------------------------------------------------------------------------------------
+
+
+def reference_normalized_focal(mask, logits, gamma):
+    """A loop over pixels: sum(w * -log p) / sum(w), w = (1 - p)^gamma."""
+    total = norm = 0.0
+    for index in np.ndindex(mask.shape):
+        if mask[index] != 255:
+            p = 1 / (1 + np.exp(-logits[index] if mask[index] == 1 else logits[index]))
+            total -= (1 - p) ** gamma * np.log(p)
+            norm += (1 - p) ** gamma
+    return total / norm
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 2])
+def test_normalized_focal_is_a_mean_weighted_by_what_is_not_learnt(gamma):
+    masks = np.where(LABELS == 255, 255, LABELS % 2).astype(np.uint8)
+    logits = 2 * LOGITS[..., :1]
+    expected = np.mean([reference_normalized_focal(masks[b], logits[b, ..., 0], gamma) for b in range(2)])
+    assert float(NormalizedFocal(gamma)(masks, logits)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_normalized_focal_takes_logits_of_half_the_size():
+    masks = np.zeros((1, 8, 12), np.uint8)
+    masks[:, :, 6:] = 1
+    logits = np.where(masks[:, ::2, ::2, None] == 1, 3.0, -3.0).astype(np.float32)
+    enlarged = np.asarray(ops.image.resize(logits, (8, 12)))
+    expected = reference_normalized_focal(masks[0], enlarged[0, ..., 0], 2)
+    assert float(NormalizedFocal()(masks, logits)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_normalized_focal_keeps_its_gradient_as_a_crop_is_learnt_and_ignores_void():
+    masks = np.ones((1, 6, 6), np.uint8)
+    masks[:, 0] = 255
+    sizes = []
+    for value in (0.5, 4.0):
+        gradients = gradient(NormalizedFocal(), masks, np.full((1, 6, 6, 1), value, np.float32))
+        assert not gradients[:, 0].any()
+        sizes.append(np.abs(gradients).sum())
+    p = 1 / (1 + np.exp(-4.0))
+    assert sizes[1] == pytest.approx(1 - p, rel=1e-3)  # that of cross entropy, not its square times less
+    assert sizes[0] > sizes[1] > 0
+    nothing = np.full((1, 6, 6), 255, np.uint8)
+    assert float(NormalizedFocal()(nothing, np.ones((1, 6, 6, 1), np.float32))) == 0
+    certain = np.full((1, 6, 6, 1), 80.0, np.float32)
+    assert np.isfinite(float(NormalizedFocal()(masks, certain)))
+    assert np.isfinite(float(NormalizedFocal()(masks, -certain)))

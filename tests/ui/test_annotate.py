@@ -250,11 +250,24 @@ def test_two_pages_saving_the_same_photo(desk, shades):
         ("../x/y", NotFoundError),
         ("", NotFoundError),
         ("shades", NotFoundError),
+        ("shades/../shades", NotFoundError),
+        ("shades//etc/passwd", NotFoundError),
+        ("\0/\ud800", NotFoundError),
     ],
 )
 def test_keys_no_page_would_send(desk, shades, key, error):
     with pytest.raises(error):
         desk.save(key, png(np.zeros((2, 2), np.uint8), SHADES), None)
+    with pytest.raises(error):
+        desk.photo_of(key)
+
+
+def test_clicks_are_on_the_photo_of_a_key_and_no_other(desk, shades):
+    collection, id_ = shades
+    key = desk.payload(collection.name, id_)["key"]
+    assert desk.photo_of(key) == collection.image_path(id_)
+    with pytest.raises(NotFoundError):
+        desk.photo_of(f"{key}/1")  # an older mask, only to look at
 
 
 def test_masks_that_do_not_fit_are_refused(desk, shades):

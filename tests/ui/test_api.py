@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from serving import last_message, served_app
 from skimage import data
-from tiny import bright, write_model
+from tiny import bright, write_click_model, write_model
 
 from segdemo import zoo
 from segdemo.core import label_maps
@@ -30,6 +30,7 @@ def folder(tmp_path_factory):
     models = folder / "home" / "models"
     write_model(models / "colours", "colours", PETS, *bright(3, 0, 1))
     write_model(models / "scenes", "scenes", VOC, *bright(21, 8, 0), stride=4)
+    write_click_model(models / "click")
     write_model(models / "broken", "broken", VOC, *bright(21, 8, 0)).path.write_bytes(b"")
     return folder
 
@@ -63,12 +64,17 @@ def read(path):
         return image
 
 
-def test_only_the_two_endpoints_are_public(client):
+def test_only_the_three_endpoints_are_public(client):
     described = client.view_api(return_format="dict", print_info=False)
-    assert described["named_endpoints"].keys() == {"/segment", "/models"}
+    assert described["named_endpoints"].keys() == {"/segment", "/click", "/models"}
     assert described["unnamed_endpoints"] == {}
     parameters = described["named_endpoints"]["/segment"]["parameters"]
     assert [parameter["parameter_name"] for parameter in parameters] == ["image", "model"]
+    parameters = described["named_endpoints"]["/click"]["parameters"]
+    names = ["image", "clicks", "mask", "box"]
+    assert [(p["parameter_name"], p["parameter_has_default"]) for p in parameters] == [
+        (name, name != "image") for name in names
+    ]
 
 
 def test_models_lists_what_is_served(client, folder, monkeypatch):
@@ -158,6 +164,155 @@ def test_a_wrong_model_gives_a_sentence(client, photo, model, sentence):
 def test_no_photo_gives_a_sentence(client):
     with pytest.raises(AppError, match="There is no photo: send one as `image`"):
         client.predict(None, "colours", api_name="/segment")
+
+
+# --- clicks -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """A photo with a red thing and a blue one, and where they are: (path, bool, bool)."""
+    red, blue = np.zeros((2, 200, 300), bool)
+    red[40:120, 30:140], blue[60:160, 180:260] = True, True
+    pixels = np.full((200, 300, 3), 90, np.uint8)
+    pixels[red], pixels[blue] = (220, 30, 30), (30, 30, 220)
+    path = tmp_path_factory.mktemp("things") / "things.png"
+    Image.fromarray(pixels).save(path)
+    return path, red, blue
+
+
+def mask_file(path, mask, **options):
+    Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(path, "PNG", **options)
+    return handle_file(path)
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_a_click_selects_a_thing(client, things):
+    path, red, _ = things
+    mask_png, told = client.predict(handle_file(path), "[[80, 80, 1]]", api_name="/click")
+    picture = read(mask_png)
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (300, 200))
+    assert set(np.unique(picture)) == {0, 255}
+    mask = np.asarray(picture) > 0
+    assert iou(mask, red) > 0.95
+    assert told.keys() == {"milliseconds", "changed"}
+    assert told["milliseconds"] > 0
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    assert told["changed"] == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def test_a_mask_is_corrected_and_what_is_right_stays(client, things, tmp_path):
+    path, red, blue = things
+    wrong = (red | blue).copy()
+    wrong[:, :80] = False
+    mask_png, told = client.predict(
+        handle_file(path), "[[50, 80, 1]]", mask_file(tmp_path / "wrong.png", wrong), api_name="/click"
+    )
+    mask = np.asarray(read(mask_png)) > 0
+    assert iou(mask, red | blue) > 0.95
+    np.testing.assert_array_equal(mask[:, 160:], blue[:, 160:])
+    assert 20 <= told["changed"][0] <= 40
+    assert 75 <= told["changed"][2] <= 90
+    again, told = client.predict(handle_file(path), "[[50, 80, 1]]", handle_file(mask_png), api_name="/click")
+    assert told["changed"] is None
+    np.testing.assert_array_equal(np.asarray(read(again)) > 0, mask)
+
+
+def test_masks_may_be_grey_or_of_one_bit(client, things, tmp_path):
+    path, red, _ = things
+    wrong = red.copy()
+    wrong[:, :80] = False
+    answers = []
+    grey = Image.fromarray(np.where(wrong, np.uint8(128), np.uint8(127)))
+    for n, picture in enumerate(
+        (grey, grey.point(lambda v: 255 * (v > 127)).convert("1"), grey.convert("RGB"))
+    ):
+        picture.save(tmp_path / f"{n}.png")
+        mask = handle_file(tmp_path / f"{n}.png")
+        answers.append(
+            np.asarray(read(client.predict(handle_file(path), "[[50, 80, 1]]", mask, api_name="/click")[0]))
+        )
+    assert iou(answers[0] > 0, red) > 0.95
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
+def test_a_box_stands_for_clicks(client, things):
+    path, _, blue = things
+    mask_png, _ = client.predict(handle_file(path), box="[175, 55, 265, 165]", api_name="/click")
+    assert iou(np.asarray(read(mask_png)) > 0, blue) > 0.9
+
+
+def test_clicks_are_on_the_upright_photo(client, photo):
+    mask_png, _ = client.predict(handle_file(photo), "[[440, 10, 1]]", api_name="/click")
+    assert read(mask_png).size == (451, 300)
+
+
+CLICK_JSON = r"Give the clicks as [[120, 80, 1], [30, 40, 0]]"
+
+
+@pytest.mark.parametrize(
+    ("clicks", "box", "sentence"),
+    [
+        ("", "", "Click on the thing, or draw a box around it"),
+        ("[]", "null", "Click on the thing, or draw a box around it"),
+        ("[[80, 80, 1]", "", CLICK_JSON),
+        ("80, 80", "", CLICK_JSON),
+        ("[[80, NaN, 1]]", "", CLICK_JSON),
+        ("[" * 100_000, "", CLICK_JSON),
+        (f"[[{10**400}, 80, 1]]", "", CLICK_JSON),
+        (json.dumps([[1, 1, 1]] * 10_000), "", "There are 10000 clicks: 100 are the most"),
+        ("[[300, 80, 1]]", "", "The click at (300, 80) is outside the photo of 300 x 200 pixels"),
+        ("[[-1, 80, 0]]", "", "outside the photo"),
+        ("", "[1, 2, 3]", "Give the box as [20, 30, 180, 220]"),
+        ("", "[9, 9, 9, 9]", "The box is [x0, y0, x1, y1]"),
+        ("", "[0, 0, 1e999, 9]", "Give the box as"),
+    ],
+)
+def test_clicks_that_cannot_be_used_give_a_sentence(client, things, clicks, box, sentence):
+    with pytest.raises(AppError) as caught:
+        client.predict(handle_file(things[0]), clicks, None, box, api_name="/click")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def strange_masks(folder):
+    mask = np.ones((200, 300), bool)
+    mask_file(folder / "narrow.png", mask[:, 1:])
+    yield "narrow.png", "a mask must have exactly the size of its photo"
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8))
+    colours.save(folder / "colours.png")
+    yield "colours.png", "is no mask of one thing: save it as a grey PNG"
+    colours.save(folder / "photo.jpg")
+    yield "photo.jpg", "is not a PNG: save the mask as PNG"
+    frames = [Image.fromarray(np.full((200, 300), value, np.uint8)) for value in (0, 255)]
+    frames[0].save(folder / "moving.png", save_all=True, append_images=frames[1:])
+    yield "moving.png", "is no mask of one thing"
+    colours.convert("RGBA").save(folder / "clear.png")
+    yield "clear.png", "is no mask of one thing"
+    Image.fromarray(np.zeros((200, 300), np.uint16)).save(folder / "deep.png")
+    yield "deep.png", "16 bits"
+    data = (folder / "colours.png").read_bytes()
+    (folder / "half.png").write_bytes(data[: len(data) // 2])
+    yield "half.png", "damaged"
+    (folder / "empty.png").write_bytes(b"")
+    yield "empty.png", "empty"
+
+
+def test_masks_that_cannot_be_used_give_a_sentence(client, things, tmp_path):
+    for name, sentence in strange_masks(tmp_path):
+        with pytest.raises(AppError) as caught:
+            client.predict(
+                handle_file(things[0]), "[[80, 80, 1]]", handle_file(tmp_path / name), api_name="/click"
+            )
+        assert sentence in str(caught.value), name
+        assert "\n" not in str(caught.value)
+    with pytest.raises(AppError, match="There is no photo: send one as `image`"):
+        client.predict(None, "[[1, 1, 1]]", api_name="/click")
+    assert client.predict(handle_file(things[0]), "[[80, 80, 1]]", api_name="/click")[1]["changed"]
 
 
 def post(url, payload):

@@ -121,11 +121,13 @@ def test_an_unknown_mode_is_refused():
 
 def test_component_hosts_the_scripts_and_events():
     with gr.Blocks():
-        component = canvas.mask_canvas(on_save=lambda *_: {}, on_import=lambda *_: b"")
+        component = canvas.mask_canvas(
+            on_save=lambda *_: {}, on_import=lambda *_: b"", on_select=lambda *_: {}
+        )
         for event in ("ready", "edit", "saved", "reload", "next"):
             getattr(component, event)(lambda: None)
     config = component.get_config()
-    assert config["server_fns"] == ["save_mask", "import_mask"]
+    assert config["server_fns"] == ["save_mask", "import_mask", "select_thing"]
     # Gradio renders the style sheet as a JavaScript template literal and as a Handlebars template.
     assert not set("`\\") & set(component.css_template)
     assert "{{" not in component.css_template
@@ -194,3 +196,11 @@ def test_importing():
     assert seen == [("k", b"file", 4, 3, {"name": "v"})]
     assert canvas._import_function(refuse)(data, None) == {"error": "Too many classes."}
     assert "damaged" in function({**data, "width": "wide"}, None)["error"]
+
+
+def test_selecting_hands_over_what_the_browser_sends_and_gives_back_the_answer():
+    seen = []
+    function = canvas._select_function(lambda data: seen.append(data) or {"ready": True})
+    assert function({"key": "k", "prepare": True}, None) == {"ready": True}
+    assert seen == [{"key": "k", "prepare": True}]
+    assert canvas._select_function(refuse)({}, None) == {"error": "Too many classes."}

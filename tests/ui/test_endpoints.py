@@ -4,6 +4,7 @@ What a visitor may see is a sentence, a refusal, or what the page shows anyway; 
 traceback or a change of what others have.
 """
 
+import base64
 import hashlib
 import itertools
 import json
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from serving import last_message, served_app
-from tiny import bright, write_model
+from tiny import bright, write_click_model, write_model
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS, VOC
@@ -45,6 +46,7 @@ def home(tmp_path_factory):
     """The state of an installation with a collection of somebody else's."""
     folder = tmp_path_factory.mktemp("walk") / "app"
     write_model(folder / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    write_click_model(folder / "home" / "models" / "click")
     collection = AnnotationStore(folder / "home" / "annotations").create("Somebody else's", VOC)
     photo = np.zeros((16, 24, 3), np.uint8)
     collection.save(collection.add_photo(photo, "photo.png"), np.ones((16, 24), np.uint8), 0)
@@ -118,6 +120,74 @@ def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, 
         assert process.poll() is None
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 900_000  # kB
+
+
+def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what_others_have(home, secret):
+    """What the canvas calls, called by somebody who guesses keys."""
+    [id_] = [path.stem for path in (home / "home" / "annotations").rglob("JPEGImages/*")]
+    png = base64.b64encode(secret.read_bytes()).decode()
+    fields = {"clicks": [[1, 1, 1]], "png": png, "data": png, "width": 24, "height": 16, "labels": {}}
+    keys = [
+        *(
+            str(secret),
+            f"{secret}:colours",
+            f"../../{secret}",
+            f"somebody-else-s/../../../..{secret}",
+            "",
+            "/",
+        ),
+        *("somebody-else-s", "somebody-else-s/nobody", f"nobody-s/{id_}", f"somebody-else-s/{id_}/1"),
+        *("\0/\0", "x" * 100_000, 7, None, ["somebody-else-s"], {"path": str(secret)}),
+    ]
+    ways = [{}, {"preview": True}, {"prepare": True}]
+    hostile = [{**fields, **way, "key": key} for key in keys for way in ways]
+    hostile += [1e308, deep(300), None, "\0<script>", [str(secret)], {"path": str(secret)}]
+    mine = {**fields, "key": f"somebody-else-s/{id_}"}
+    wrong = {
+        "save_mask": {"png": ["A" * 10_000, 7, png[:80]]},
+        "import_mask": {"data": ["A" * 10_000, 7, png], "width": [-1, "x"], "height": [None], "labels": [[]]},
+        "select_thing": {
+            "clicks": [[[99, 1, 1]], "x", deep(300)],
+            "mask": [png, 7],
+            "box": [7, [0, 0, 0, 0]],
+        },
+    }
+    with served_app(home) as (url, process):
+        functions = [
+            (part["id"], name)
+            for part in config(url)["components"]
+            for name in part["props"].get("server_fns") or part.get("server_fns") or []
+        ]
+        assert {name for _, name in functions} == {"save_mask", "import_mask", "select_thing"}
+        before = state_of(home)
+
+        def call(id_, name, data):
+            body = {"session_hash": "walk", "component_id": id_, "fn_name": name, "data": data}
+            request = urllib.request.Request(
+                f"{url}gradio_api/component_server",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+
+        for id_of_part, name in functions:
+            own = [{**mine, field: value} for field, values in wrong[name].items() for value in values]
+            for data in hostile + own:
+                answer = call(id_of_part, name, data)
+                assert isinstance(answer, dict), (name, data, answer)
+                assert answer.keys() == {"error"}, (name, data, answer)
+                assert SENTENCE.match(answer["error"]), answer
+                assert "Traceback" not in answer["error"]
+        part = next(id_of_part for id_of_part, name in functions if name == "select_thing")
+        assert call(part, "select_thing", mine).keys() >= {"box", "probabilities"}  # its photo is everybody's
+        for name in ("on_select", "get_config", "__class__", "preprocess"):
+            assert call(part, name, mine)[0] == 404
+        assert state_of(home) == before
+        assert process.poll() is None
 
 
 def test_nobody_who_is_not_signed_in_gets_anything_where_users_are_named(home, secret):

@@ -7,12 +7,14 @@ repeats of the first and last stage. Layers are named as in ``keras.applications
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from segdemo.errors import UserError
 from segdemo.training.architectures.torch_files import read_state_dict
+from segdemo.training.layers import Tensor
 
 # Repeats, kernel size, stride, expansion, channels of each stage of EfficientNet-B0 (table 1).
 STAGES = (
@@ -42,11 +44,30 @@ def efficientnet_lite(variant: int, weights: str | Path | None = None) -> keras.
     Raises:
         ValueError: the file holds other weights.
     """
-    width, depth = SCALES[variant]
     inputs = keras.Input((None, None, 3), name="input")
-    x = _strided(inputs, 3, "stem")
+    x = convolved(inputs, variant)
+    model = keras.Model(inputs, x, name=f"efficientnet_lite{variant}")
+    if weights is not None:
+        load_torch_weights(model, weights)
+    return model
+
+
+def convolved(images: Tensor, variant: int, after_stem: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """All the layers of an ``efficientnet_lite``, put on an input.
+
+    Args:
+        images: (B, H, W, 3), scaled as for ``efficientnet_lite``.
+        variant: 0, 1 or 2.
+        after_stem: what happens to the stem's (B, H/2, W/2, 32) before the first block, if anything.
+
+    Returns:
+        (B, H/32, W/32, C).
+    """
+    width, depth = SCALES[variant]
+    x = _strided(images, 3, "stem")
     x = keras.layers.Conv2D(STEM, 3, 2, padding="valid", use_bias=False, name="stem_conv")(x)
     x = _activated(x, "stem")
+    x = x if after_stem is None else after_stem(x)
     for stage, (repeats, kernel_size, stride, expansion, channels) in enumerate(STAGES, 1):
         if stage not in (1, len(STAGES)):
             repeats = math.ceil(repeats * depth)
@@ -59,10 +80,7 @@ def efficientnet_lite(variant: int, weights: str | Path | None = None) -> keras.
                 rounded(channels * width),
                 f"block{stage}{chr(ord('a') + n)}",
             )
-    model = keras.Model(inputs, x, name=f"efficientnet_lite{variant}")
-    if weights is not None:
-        load_torch_weights(model, weights)
-    return model
+    return x
 
 
 def rounded(channels: float) -> int:

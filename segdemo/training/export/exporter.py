@@ -61,7 +61,7 @@ def to_onnx(model: keras.Model, path: Path | str, metadata: dict[str, Any] | Non
 
     The graph takes uint8 (1, H, W, 3) of any height and width. Names are ``"image"`` and ``"logits"``.
     """
-    signature = [keras.InputSpec(shape=(1, None, None, 3), dtype="uint8", name=INPUT)]
+    signature = [keras.InputSpec(shape=(1, None, None, model.input.shape[-1]), dtype="uint8", name=INPUT)]
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.onnx"
         serving_model(model).export(

@@ -35,6 +35,7 @@ def mask_canvas(
     *,
     on_save: Callable[..., dict[str, Any]] | None = None,
     on_import: Callable[..., bytes] | None = None,
+    on_select: Callable[..., dict[str, Any]] | None = None,
     **kwargs: Any,
 ) -> gr.HTML:
     """The component. Give it what ``payload`` returns, as its value or as the output of an event.
@@ -48,6 +49,13 @@ def mask_canvas(
             receives the request. None: no save button.
         on_import: ``(key, file_bytes, width, height, label_set_json) -> png_bytes``, the label map in a mask
             file a person chose, or ``ValueError`` with the sentence to show. None: no import entry.
+        on_select: ``(data) -> dict`` called while a person selects a thing, with what the browser sends, unchecked:
+            ``{"key": str, "clicks": [[x, y, 1 or 0], ...], "box": [x0, y0, x1, y1] or None, "mask": base64 of a
+            grey PNG that spans the photo, at most 1024 pixels long, or None, "preview": bool, "prepare": bool}``. The
+            answer is ``{"box": [x0, y0, x1, y1], "probabilities": base64 of a grey PNG that spans the box,
+            "changed": the same of 0 and 255, where the mask becomes that of the probabilities, "milliseconds"}``,
+            ``{"ready": True}`` where the photo was to be prepared only, ``{"busy": True}`` for a preview that would
+            have to wait, or ``{"error": sentence}``. None: superpixels are selected, without the server.
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
@@ -61,6 +69,8 @@ def mask_canvas(
         functions.append(_save_function(on_save))
     if on_import is not None:
         functions.append(_import_function(on_import))
+    if on_select is not None:
+        functions.append(_select_function(on_select))
     return gr.HTML(
         value,
         html_template=_HTML,
@@ -209,7 +219,7 @@ def _fields(data: Any, /, **kinds: type) -> list[Any]:
     # What a browser sends can be anything; the callables get the types they were promised.
     if not isinstance(data, dict) or not all(isinstance(data.get(k), kind) for k, kind in kinds.items()):
         raise ValueError(_UNREADABLE)
-    return [data[name] for name in kinds]
+    return [data.get(name) for name in kinds]
 
 
 def _call(function: Callable[..., Any], request: gr.Request, *args: Any) -> Any:
@@ -244,3 +254,14 @@ def _import_function(on_import: Callable[..., bytes]) -> Callable[..., dict[str,
         return {"png": base64.b64encode(png).decode("ascii")}
 
     return import_mask
+
+
+def _select_function(on_select: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def select_thing(data: Any, request: gr.Request) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = _call(on_select, request, data)
+            return answer
+        except ValueError as error:
+            return {"error": str(error)}
+
+    return select_thing

@@ -8,6 +8,7 @@ import { makeSaving } from "./saving.js";
 import { makeShortcuts } from "./shortcuts.js";
 import { makeSmart } from "./smart.js";
 import { countsOf, isThing } from "./state.js";
+import { makeThing } from "./thing.js";
 import { makeToolbar } from "./toolbar.js";
 import { makeTools } from "./tools.js";
 
@@ -51,7 +52,7 @@ export function makeEditor(canvas) {
   }
 
   const blank = () => (state.background === null ? VOID : state.background);
-  const dirty = () => e.version !== e.savedVersion;
+  const dirty = () => e.version !== e.savedVersion || editor.thing.isOpen();
 
   function overBackground() {
     const table = new Uint8Array(256);
@@ -99,6 +100,7 @@ export function makeEditor(canvas) {
   // A whole-map operation, told about in words.
   function operate(label, work) {
     if (!e.history) return;
+    editor.thing.finish();
     lookAtMask();
     work(e.history.mark);
     const changed = commit(label);
@@ -114,6 +116,8 @@ export function makeEditor(canvas) {
   }
 
   function undo() {
+    // What is being selected is a step like any other.
+    if (editor.thing.isOpen() && !editor.thing.finish()) return announce("Undone: Select thing");
     const label = e.history?.undo();
     if (!label) return announce("Nothing to undo");
     changedMap();
@@ -121,6 +125,7 @@ export function makeEditor(canvas) {
   }
 
   function redo() {
+    editor.thing.finish();
     const label = e.history?.redo();
     if (!label) return announce("Nothing to redo");
     changedMap();
@@ -141,12 +146,14 @@ export function makeEditor(canvas) {
     if (id !== state.background && state.hidden.delete(id)) state.solo = null;
     editor.toolbar.refreshClass();
     canvas.side.refreshLegend();
+    editor.thing.recolour();
     redraw("overlay");
     announce(`Painting ${entry.name}`);
   }
 
   function down(point, event) {
     lookAtMask();
+    if (e.tool !== "thing") editor.thing.finish();
     e.erasing = e.tool === "eraser" || event.button === 2;
     e.id = state.paintClass;
     e.only = e.onlyBackground ? overBackground() : null;
@@ -167,7 +174,8 @@ export function makeEditor(canvas) {
   }
 
   function cancel() {
-    e.history?.cancel();
+    if (e.active?.cancel) e.active.cancel();
+    else e.history?.cancel();
     if (e.tool === "rectangle" || e.freehand) e.points = [];
     e.active = null;
     editor.place();
@@ -176,6 +184,7 @@ export function makeEditor(canvas) {
   // The photo of the state is there now; `draft` is unsaved work on it, if any.
   function enter(draft) {
     editor.smart.forget();
+    editor.thing.forget();
     e.points = [];
     if (!state.editing) {
       e.history = e.map = null;
@@ -193,7 +202,6 @@ export function makeEditor(canvas) {
     if (!state.byId.has(state.paintClass) || state.paintClass === state.background)
       state.paintClass = firstClass();
     editor.toolbar.build();
-    if (e.tool === "smart") editor.smart.prepare();
   }
 
   function firstClass() {
@@ -210,10 +218,16 @@ export function makeEditor(canvas) {
   editor.saving = makeSaving(canvas, editor);
   editor.marks = makeMarks(canvas, editor);
   editor.smart = makeSmart(canvas, editor);
+  editor.thing = makeThing(canvas, editor);
   editor.tools = makeTools(canvas, editor);
-  const { writeDraft, readDraft, save } = editor.saving,
+  const { readDraft, save } = editor.saving,
     { hover, place } = editor.marks;
-  Object.assign(editor, { writeDraft, readDraft, save, hover, place });
+  Object.assign(editor, { readDraft, save, hover, place });
+  // The photo is being left: what is selected is kept.
+  editor.writeDraft = () => {
+    editor.thing.finish();
+    return editor.saving.writeDraft();
+  };
   editor.toolbar = makeToolbar(canvas, editor);
   const { setTool, setSize } = editor.toolbar;
   return Object.assign(editor, { setTool, setSize }, makeShortcuts(canvas, editor));

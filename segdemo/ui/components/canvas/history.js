@@ -121,6 +121,11 @@ export function makeHistory(current, width, height, counts, changed, limits = LI
       trim();
       return true;
     },
+    // Puts the pixels inside a rectangle back to the last step.
+    restore(x0, y0, x1, y1) {
+      for (let y = y0; y < y1; y++)
+        current.set(settled.subarray(y * width + x0, y * width + x1), y * width + x0);
+    },
     // Forgets what was painted since the last step.
     cancel() {
       eachRow(touched, (start, end) => current.set(settled.subarray(start, end), start));

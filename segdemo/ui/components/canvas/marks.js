@@ -1,4 +1,4 @@
-// What is drawn over the mask while somebody edits: the ring of the brush, the polygon or rectangle under way.
+// What is drawn over the mask while somebody edits: the ring of the brush, the polygon, rectangle or selection under way.
 import { TOOLS } from "./tools.js";
 
 export function makeMarks({ state, view, nodes }, editor) {
@@ -18,6 +18,7 @@ export function makeMarks({ state, view, nodes }, editor) {
   function hover(point) {
     ringAt = point;
     editor.later("ring", drawRing);
+    editor.thing.hover(point);
   }
 
   function cornersOf(points) {
@@ -41,6 +42,7 @@ export function makeMarks({ state, view, nodes }, editor) {
   function place() {
     drawRing();
     nodes.draft.replaceChildren();
+    editor.thing.place(shape);
     if (!e.points.length || !state.editing) return;
     const at = cornersOf(e.points).map(([x, y]) => view.toStage(x, y));
     const color = `rgb(${state.byId.get(e.id).color.join(",")})`,

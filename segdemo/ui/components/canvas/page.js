@@ -7,6 +7,7 @@ export function makePage(canvas) {
   const nodes = (canvas.nodes = { root: canvas.element.querySelector(".sc") });
   nodes.base = el("canvas", { class: "sc-layer" });
   nodes.over = el("canvas", { class: "sc-layer" });
+  nodes.glow = el("canvas", { class: "sc-layer" });
   nodes.draft = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   nodes.draft.setAttribute("class", "sc-layer");
   nodes.ring = el("div", { class: "sc-ring", hidden: true });
@@ -69,6 +70,7 @@ export function makePage(canvas) {
     nodes.base,
     nodes.over,
     nodes.tags,
+    nodes.glow,
     nodes.draft,
     nodes.ring,
     nodes.handle,

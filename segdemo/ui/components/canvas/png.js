@@ -2,7 +2,7 @@
 //
 // A browser may colour-manage, premultiply or dither what passes through an <img> or a 2-D canvas, so label ids never
 // do: they are read from and written to PNG bytes here. Reads 8-bit-or-less grey and palette images (the id is the
-// sample itself), writes 8-bit palette images. PNG specification, third edition: https://www.w3.org/TR/png-3/
+// sample itself), writes 8-bit palette or grey images. PNG specification, third edition: https://www.w3.org/TR/png-3/
 //
 // The factory refers to nothing outside itself, because its source text is also the body of a Worker.
 export function makePngCodec() {
@@ -90,11 +90,13 @@ export function makePngCodec() {
   }
 
   // bytes: Uint8Array -> {width, height, data: Uint8Array of width*height samples, palette: Uint8Array or null}.
-  async function decode(bytes) {
+  // More than `most` pixels are refused.
+  async function decode(bytes, most = Infinity) {
     const { header, data, palette } = readChunks(bytes);
     const { width, height, depth, colour, interlace } = header;
     if ((colour !== 0 && colour !== 3) || depth > 8 || interlace)
       throw new Error("A label map is a grey or palette PNG with at most 8 bits, not interlaced.");
+    if (width * height > most) throw new Error(`A PNG of ${width} x ${height} pixels is too large here.`);
     const stride = Math.ceil((width * depth) / 8);
     const raw = await inflate(data, (stride + 1) * height);
     const out = new Uint8Array(width * height);
@@ -148,17 +150,17 @@ export function makePngCodec() {
     return new Uint8Array(await collected);
   }
 
-  // data: width*height ids, palette: 768 bytes -> Uint8Array of an 8-bit palette PNG.
+  // data: width*height ids, palette: 768 bytes, or null for grey -> Uint8Array of an 8-bit PNG.
   async function encode(width, height, data, palette) {
     const header = new Uint8Array(13);
     const view = new DataView(header.buffer);
     view.setUint32(0, width);
     view.setUint32(4, height);
-    header.set([8, 3, 0, 0, 0], 8);
+    header.set([8, palette ? 3 : 0, 0, 0, 0], 8);
     return join([
       Uint8Array.from(SIGNATURE),
       chunk("IHDR", header),
-      chunk("PLTE", palette),
+      ...(palette ? [chunk("PLTE", palette)] : []),
       chunk("IDAT", await deflateRows(data, width, height)),
       chunk("IEND"),
     ]);

@@ -127,7 +127,9 @@ export function makePointer(canvas) {
   stage.addEventListener("pointerup", onPointerUp);
   stage.addEventListener("pointercancel", onPointerUp);
   stage.addEventListener("pointerleave", () => {
-    if (!pointers.size) nodes.chip.hidden = nodes.ring.hidden = true;
+    if (pointers.size) return;
+    nodes.chip.hidden = nodes.ring.hidden = true;
+    canvas.editor.thing.hover(null);
   });
   stage.addEventListener("wheel", onWheel, { passive: false });
   stage.addEventListener("contextmenu", (event) => state.editing && event.preventDefault());

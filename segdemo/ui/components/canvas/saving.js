@@ -1,4 +1,5 @@
 // What keeps a person's work: drafts in the browser, the mask on the server, and masks from files.
+import { fromBase64 } from "./base64.js";
 import { makeDrafts } from "./drafts.js";
 
 const toBase64 = (bytes) =>
@@ -38,6 +39,9 @@ export function makeSaving(canvas, editor) {
     await drafts.remove(key).catch(() => {});
   }
 
+  // After work that was not kept as a step: the draft may hold it.
+  const renewDraft = () => (editor.dirty() ? writeDraftSoon() : dropDraft(state.payload.key));
+
   async function putDraft(map) {
     const { key, labels } = state.payload,
       { width, height, revision, palette } = state;
@@ -66,9 +70,11 @@ export function makeSaving(canvas, editor) {
     if (e.saving || !e.history || !server.save_mask) return;
     e.saving = true;
     editor.toolbar.refreshButtons();
-    const { key } = state.payload,
-      version = e.version;
+    const { key } = state.payload;
     try {
+      await editor.thing.accept(); // what is being selected belongs to the mask
+      if (key !== state.payload.key) return;
+      const { version } = e;
       const png = await toBase64(await canvas.downloads.encode("yours"));
       const answer = await server.save_mask({ key, png, revision: state.revision });
       if (key !== state.payload.key) return;
@@ -118,8 +124,7 @@ export function makeSaving(canvas, editor) {
       const { key, width, height, labels } = state.payload;
       const answer = await server.import_mask({ key, data, width, height, labels });
       if (answer.error) return banner(answer.error, "error");
-      const bytes = Uint8Array.from(atob(answer.png), (c) => c.charCodeAt(0));
-      const map = await codec.call("decode", bytes);
+      const map = await codec.call("decode", fromBase64(answer.png));
       if (map.width !== width || map.height !== height) throw new Error("The mask does not fit the photo.");
       editor.replaceMap(`Loaded ${file.name}`, map.data);
     } catch (error) {
@@ -146,5 +151,5 @@ export function makeSaving(canvas, editor) {
 
   document.addEventListener("visibilitychange", () => document.hidden && element.isConnected && writeDraft());
   addEventListener("pagehide", () => element.isConnected && writeDraft());
-  return { writeDraft, writeDraftSoon, readDraft, restore, save, importFile };
+  return { writeDraft, writeDraftSoon, renewDraft, readDraft, restore, save, importFile };
 }

@@ -6,7 +6,7 @@ const DIGITS_APART = 800; // milliseconds after which a digit begins a new numbe
 
 export function makeShortcuts(canvas, editor) {
   const { state } = canvas;
-  const { e, toolbar } = editor;
+  const { e, thing, toolbar } = editor;
   let digits = "",
     timer = 0;
 
@@ -34,9 +34,13 @@ export function makeShortcuts(canvas, editor) {
     const tool = Object.keys(TOOLS).find((t) => TOOLS[t].key.toLowerCase() === name);
     if (tool) toolbar.setTool(tool);
     else if (/^[0-9]$/.test(name)) onDigit(name);
+    else if (name === "x" && e.tool === "thing") thing.setSign(!thing.takesAway());
     else if (name === "x") editor.choose(VOID);
     else if (name === "[" || name === "]") toolbar.step(name === "]");
     else if (name === "n" && state.payload.next_photo) editor.next();
+    else if (name === "Escape" && thing.isBusy()) thing.drop();
+    else if (name === "Backspace" && thing.isOpen()) thing.takeBack();
+    else if (name === "Enter" && onStage && thing.enter(canvas.cursor.at())) return true;
     else if (name === "Escape" && e.points.length) setPoints([]);
     else if (name === "Backspace" && e.tool === "polygon" && e.points.length)
       setPoints(e.points.slice(0, -1));
@@ -73,15 +77,17 @@ export function makeShortcuts(canvas, editor) {
   const help = () => [
     ...Object.values(TOOLS).map((tool) => [tool.key, tool.label]),
     ["0 – 9", "Choose a class by its number (two digits in a row work)"],
-    ["X", "Choose void"],
-    ["[ ]", "Brush size, or reach of smart select"],
+    ["X", "Choose void; with Select thing, whether clicks add or take away"],
+    ["[ ]", "Brush size, or reach of a selection by colour"],
     ["Right drag", "Erase"],
-    ["Alt click", "Pick the class under the brush"],
+    ["Alt click", "Pick the class under the brush; with Select thing take away, as a right click does"],
+    ["Drag, Shift drag", "Box around a thing to select, or a scribble on it"],
     ["Ctrl Z", "Undo"],
     ["Ctrl Shift Z", "Redo"],
     ["Ctrl S", "Save"],
-    ["Enter", "Use the tool at the keyboard cursor; close a polygon"],
-    ["Esc", "Give up a polygon"],
+    ["Enter", "Use the tool at the keyboard cursor; close a polygon; take the selected thing"],
+    ["Backspace", "Take back a corner, or a click of Select thing"],
+    ["Esc", "Give up a polygon or a selected thing"],
     ...(state.payload.next_photo ? [["N", "Next photo to label"]] : []),
   ];
 

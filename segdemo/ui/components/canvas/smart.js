@@ -1,4 +1,4 @@
-// Smart select: seeds -> superpixels -> pixels. The last selection stays adjustable until the next one begins.
+// Selection by colour: seeds -> superpixels -> pixels. The last selection stays adjustable until the next one begins.
 import { growSelection } from "./selection.js";
 import { paintRefined, paintSelection } from "./selection_paint.js";
 import { makeSuperpixels } from "./superpixels.js";
@@ -110,7 +110,7 @@ export function makeSmart(canvas, editor) {
   function up() {
     if (!graph || !session) return;
     paint(paintRefined);
-    editor.commit("Smart select");
+    editor.commit("Select thing");
     session.step = e.history.top();
   }
 

@@ -1,4 +1,4 @@
-// Superpixels and the graph between them, for smart select. Self-contained: its source also runs in a Worker.
+// Superpixels and the graph between them, for the selection by colour. Self-contained: its source also runs in a Worker.
 //
 // SNIC (Achanta & Suesstrunk, "Superpixels and Polygons using Simple Non-Iterative Clustering", CVPR 2017): seeds on a
 // grid grow by taking, always, the cheapest pixel next to any of them, so pieces are connected and hug edges.

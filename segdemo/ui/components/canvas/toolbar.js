@@ -39,6 +39,29 @@ export function makeToolbar(canvas, editor) {
       (v) => setSize(fromSlider(v)),
     );
     ui.tolerance = slider("Reach", { min: 2, max: 60, value: e.tolerance }, String, setTolerance);
+    const clicks = (icon, label, minus) =>
+      iconButton(icon, label, () => editor.thing.setSign(minus), {
+        key: "X",
+        class: "sc-button sc-finger",
+        "aria-pressed": "false",
+      });
+    ui.signs = [clicks("plus", "Clicks add", false), clicks("minus", "Clicks take away", true)];
+    ui.take = iconButton("check", "Take the selected thing", editor.thing.accept, {
+      key: "Enter",
+      text: "Done",
+      class: "sc-button sc-finger",
+    });
+    ui.drop = iconButton("close", "Give up the selected thing", editor.thing.drop, {
+      key: "Escape",
+      class: "sc-button sc-finger",
+    });
+    ui.thing = el(
+      "div",
+      { class: "sc-thing", role: "group", "aria-label": "Select thing" },
+      ...ui.signs,
+      ui.take,
+      ui.drop,
+    );
     ui.hint = el("span", { class: "sc-hint" });
     ui.swatch = el("canvas", { width: 22, height: 22, class: "sc-swatch", "aria-hidden": "true" });
     ui.classes = el(
@@ -73,6 +96,7 @@ export function makeToolbar(canvas, editor) {
         el("label", { class: "sc-row sc-classpick" }, ui.swatch, ui.classes),
         ui.size,
         ui.tolerance,
+        ui.thing,
         ui.only,
         ui.hint,
       ),
@@ -86,7 +110,7 @@ export function makeToolbar(canvas, editor) {
   function refreshButtons() {
     if (!ui.save) return;
     const dirty = editor.dirty();
-    ui.undo.disabled = !e.history?.steps();
+    ui.undo.disabled = !e.history?.steps() && !editor.thing.isOpen();
     ui.redo.disabled = !e.history?.canRedo();
     ui.save.disabled = e.saving;
     ui.save.classList.toggle("sc-dirty", dirty);
@@ -103,17 +127,32 @@ export function makeToolbar(canvas, editor) {
 
   function setTool(name) {
     if (e.points.length && name !== e.tool) e.points = [];
+    if (name !== "thing") editor.thing.leaveTool();
     e.tool = name;
     for (const button of ui.tools) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     ui.size.hidden = !TOOLS[name].sized;
-    ui.tolerance.hidden = name !== "smart";
     ui.only.hidden = UNPAINTED.includes(name);
-    ui.hint.textContent = TOOLS[name].hint ?? "";
     nodes.stage.dataset.tool = name;
-    if (name === "smart") editor.smart.prepare();
+    if (name === "thing") editor.thing.prepare();
+    refreshThing();
     nodes.ring.hidden = true;
     editor.place();
     announce(TOOLS[name].label);
+  }
+
+  // What depends on the state of Select thing: its switch, its buttons, and what is said about the tool.
+  function refreshThing() {
+    if (!ui.thing) return;
+    const { thing } = editor,
+      chosen = e.tool === "thing",
+      alike = chosen && !thing.isLearned();
+    ui.thing.hidden = !chosen;
+    ui.signs.forEach((button, n) =>
+      button.setAttribute("aria-pressed", String(Number(thing.takesAway()) === n)),
+    );
+    ui.take.disabled = ui.drop.disabled = !thing.isOpen();
+    ui.tolerance.hidden = !alike;
+    ui.hint.textContent = (alike ? TOOLS.thing.hintAlike : TOOLS[e.tool].hint) ?? "";
   }
 
   function setSize(size) {
@@ -129,13 +168,14 @@ export function makeToolbar(canvas, editor) {
     editor.later("adjust", () => editor.smart.adjust());
   }
 
-  // [ and ]: brush size, or how far smart select reaches.
+  // [ and ]: brush size, or how far a selection by colour reaches.
   function step(up) {
-    if (e.tool === "smart") return setTolerance(e.tolerance + (up ? 2 : -2));
+    if (!ui.tolerance.hidden) return setTolerance(e.tolerance + (up ? 2 : -2));
+    if (e.tool === "thing") return;
     const next = e.size * (up ? 1.2 : 1 / 1.2);
     setSize(up ? Math.max(e.size + 1, next) : Math.min(e.size - 1, next));
     announce(`Size ${e.size}`);
   }
 
-  return { build, refreshButtons, refreshClass, setTool, setSize, step };
+  return { build, refreshButtons, refreshClass, refreshThing, setTool, setSize, step };
 }

@@ -19,11 +19,12 @@ export const TOOLS = {
     key: "F",
     hint: "Gives the whole connected region the chosen class.",
   },
-  smart: {
+  thing: {
     icon: "smart",
-    label: "Smart select",
+    label: "Select thing",
     key: "S",
-    hint: "Click or scribble on a thing. [ and ] reach less or further, Shift adds, Alt leaves out.",
+    hint: "Click a thing; click to add, Alt or right click to take away. Drag a box, Shift drag a scribble. Enter takes it.",
+    hintAlike: "Click or scribble on a thing. [ and ] reach less or further, Shift adds, Alt leaves out.",
   },
   pick: { icon: "pick", label: "Pick a class from the mask", key: "I" },
 };
@@ -100,5 +101,5 @@ export function makeTools({ state, view }, editor) {
     },
   };
 
-  return { brush, rectangle, polygon, fill, pick, smart: editor.smart };
+  return { brush, rectangle, polygon, fill, pick, thing: editor.thing };
 }

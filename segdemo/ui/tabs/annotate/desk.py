@@ -200,6 +200,11 @@ class Desk:
             label_maps.decode_png(data, label_set, (height, width), self.services.limits), label_set
         )
 
+    def photo_of(self, key: str) -> Path:
+        """The file of the photo that a key of the canvas stands for. Raises NotFoundError."""
+        name, _, id_ = key.partition("/")
+        return self.store.open(name).image_path(id_)
+
     # --- what to label next ---
 
     def next_photo(

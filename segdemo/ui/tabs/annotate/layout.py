@@ -189,7 +189,10 @@ class Layout:
                 )
                 self.delete = button("Delete photo", "photo-delete", min_width=110, scale=0)
             self.canvas = canvas.mask_canvas(
-                on_save=self.desk.save, on_import=self.desk.read_mask, elem_id="annotate-canvas"
+                on_save=self.desk.save,
+                on_import=self.desk.read_mask,
+                on_select=self.desk.services.clicks.answering(self.desk.photo_of),
+                elem_id="annotate-canvas",
             )
             with gr.Accordion(
                 "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
