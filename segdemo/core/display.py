@@ -10,10 +10,11 @@ from segdemo.core.labels import PETS, VOC, LabelSet, voc_color
 
 Color = tuple[int, int, int]
 
-# Classes that are seen together lie far apart in hue or lightness, also for eyes that miss red or green.
+# Classes that are seen together lie far apart in hue or lightness, also for eyes that miss red or green:
+# chosen by a search over Oklab distances, see ``tests/core/test_display.py``.
 _VOC = (
-    *("000000", "8FB8FF", "FFE14D", "FFB3E1", "2FB5FF", "B6F23C", "FF6E4A", "9C8BFF", "FF5C9A", "E58BFF"),
-    *("CF9D5F", "23D3EE", "FF8D7A", "C9A2FF", "FFB020", "4D9BFF", "3DDC7A", "A6E8DA", "B49CFF", "19E0C0"),
+    *("000000", "7BE4FA", "FFE14D", "FFB3E1", "39D2F6", "B6F23C", "FF6E4A", "6FBAF7", "FF5C9A", "DA749C"),
+    *("D0A64C", "3AFFFC", "FFAB7C", "D1B6FF", "FFB020", "6C8AFF", "3DDC7A", "6AFFC4", "A4B6FF", "19E0C0"),
     "FFD27A",
 )
 _PETS = ("FF5C9A", "000000", "FFE14D")

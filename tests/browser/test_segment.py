@@ -16,7 +16,7 @@ from tiny import bright, write_model
 from segdemo import zoo
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
 from segdemo.inference.predict import Predictor
-from segdemo.ui.photos import built_in_paths
+from segdemo.ui.photos import built_in_paths, suiting
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
@@ -49,7 +49,7 @@ def client(app, tmp_path_factory):
 def page(app, open_page):
     page = open_page(app)
     page.set_default_timeout(SECONDS)
-    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "collage.jpg", FIRST)
     return page
 
 
@@ -67,6 +67,11 @@ def wait_for(page, file, model, stage=STAGE):
 
 def choose(page, model):
     page.locator("#model").get_by_text(title(model), exact=True).click()
+
+
+def open_more(page):
+    if not page.locator("#compare").is_visible():
+        page.get_by_role("button", name="Compare models, look closer").click()
 
 
 def upload(page, name, content):
@@ -131,9 +136,11 @@ def assert_is_the_answer(page, client, photo, model):
 
 
 def test_the_page_opens_with_a_photo_already_segmented(page, client):
-    assert legend(page)[8][0] == "cat"
-    assert_is_the_answer(page, client, BUILT_IN["cat"], FIRST)
-    assert downloaded(page)[0] == f"cat_{FIRST}.png"
+    assert {name for name, _ in legend(page).values()} == {"cat", "person", "motorbike", "background"}
+    assert_is_the_answer(page, client, BUILT_IN["four"], FIRST)
+    assert downloaded(page)[0] == f"four_{FIRST}.png"
+    names = page.locator(f"{STAGE} .sc-tag")
+    assert sorted(names.all_inner_texts()) == ["cat", "motorbike", "person"]
     expect(page.locator("#notice")).to_be_hidden()
     expect(page.locator(SECOND)).to_be_hidden()
 
@@ -142,23 +149,29 @@ def test_the_page_opens_with_a_photo_already_segmented(page, client):
 def test_choosing_a_model_updates_the_result_without_a_button(page, client, model):
     if model != FIRST:
         choose(page, model)
-    wait_for(page, "chelsea.png", model)
-    assert_is_the_answer(page, client, BUILT_IN["cat"], model)
+    wait_for(page, "collage.jpg", model)
+    assert_is_the_answer(page, client, BUILT_IN["four"], model)
 
 
-def test_every_built_in_photo_can_be_picked(page, client):
-    choose(page, "scenes")
+def offered(label_set):
+    return list(suiting(label_set).values())
+
+
+def test_every_photo_that_suits_a_model_can_be_picked(page, client):
     pictures = page.locator("#photos .gallery-item")
-    assert pictures.count() == len(BUILT_IN)
-    for index, path in enumerate(BUILT_IN.values()):
-        pictures.nth(index).click()
-        wait_for(page, path.name, "scenes")
-    assert_is_the_answer(page, client, path, "scenes")
+    assert 1 == len(offered(PETS)) < len(offered(VOC)) < len(BUILT_IN)
+    for model, label_set in (("unet", PETS), (FIRST, VOC)):
+        choose(page, model)
+        expect(pictures).to_have_count(len(offered(label_set)))
+        for index, path in enumerate(offered(label_set)):
+            pictures.nth(index).click()
+            wait_for(page, path.name, model)
+    assert_is_the_answer(page, client, path, FIRST)
 
 
 def test_the_last_choice_wins_however_quickly_it_was_made(page, client):
-    pictures, paths = page.locator("#photos .gallery-item"), list(BUILT_IN.values())
-    for index in (1, 2, 3, 4, 1, 2):
+    pictures, paths = page.locator("#photos .gallery-item"), offered(VOC)
+    for index in (1, 2, 3, 0, 1, 2):
         pictures.nth(index).click()
     wait_for(page, paths[2].name, FIRST)
     for model in ("scenes", "colours", FIRST, "colours", "scenes"):
@@ -187,14 +200,16 @@ def test_an_uploaded_photo_is_turned_upright_and_segmented(page, client, tmp_pat
 
 
 def test_two_models_side_by_side(page):
+    open_more(page)
     page.locator("#compare input").click()
     page.get_by_role("option", name=title("colours"), exact=True).click()
-    wait_for(page, "chelsea.png", "colours", SECOND)
+    wait_for(page, "collage.jpg", "colours", SECOND)
     assert {name for name, _ in legend(page, SECOND).values()} <= set(PETS.classes)
     assert {name for name, _ in legend(page).values()} <= set(VOC.classes)
     page.locator("#photos .gallery-item").nth(1).click()  # both follow the photo
     wait_for(page, "astronaut.png", FIRST)
     wait_for(page, "astronaut.png", "colours", SECOND)
+    open_more(page)
     page.locator("#compare input").click()
     page.get_by_role("option", name="nothing", exact=True).click()
     expect(page.locator(SECOND)).to_be_hidden(timeout=SECONDS)
@@ -254,6 +269,7 @@ def test_a_photo_of_unfamiliar_things_comes_with_a_warning(page):
 
 
 def test_a_photo_can_be_looked_at_more_than_once(page):
+    open_more(page)
     page.locator("#passes").get_by_text("And mirrored", exact=True).click()
     page.wait_for_selector(f'{STAGE}[data-ready$="chelsea.png:{FIRST}:mirrored"]', timeout=SECONDS)
     _, picture = downloaded(page)
@@ -302,11 +318,12 @@ def test_a_dataset_photo_comes_with_its_true_mask(page):
 def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, compare):
     page = open_page(app, **phone)
     page.set_default_timeout(SECONDS)
-    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "collage.jpg", FIRST)
     if compare:
+        open_more(page)
         page.locator("#compare input").click()
         page.get_by_role("option", name=title("colours"), exact=True).click()
-        wait_for(page, "chelsea.png", "colours", SECOND)
+        wait_for(page, "collage.jpg", "colours", SECOND)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     stage = page.locator(f"{STAGE} .sc-stage").bounding_box()
     assert stage["x"] >= 0
@@ -316,13 +333,14 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, 
     # Nothing to divide: the other link is hidden.
     expect(page.locator("footer .divider:visible")).to_have_count(0)
     assert stage["height"] > 150
-    tops = [page.locator(selector).bounding_box()["y"] for selector in ("#stage", "#photos", "#model")]
-    assert tops[0] < min(tops[1:])  # the result comes first
+    tops = [page.locator(part).bounding_box()["y"] for part in ("#model", "#stage", "#photos", ".segdemo-card")]
+    assert tops[0] < tops[1] < min(tops[2:])  # a row of models, and the result
+    assert tops[1] - tops[0] < 80
     # Nothing reaches beyond the right edge unless it can be scrolled in its own box.
     wide = page.evaluate(
         """() => [...document.querySelectorAll("button, input, label, select, p, h1, li")]
             .filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > 391
-                && !node.closest("[style*=overflow], .overflow-x-auto, .sc-stage"))
+                && !node.closest("[style*=overflow], .overflow-x-auto, .sc-stage, #model, .segdemo-photos"))
             .map((node) => node.outerHTML.slice(0, 120))"""
     )
     assert wide == []
@@ -334,7 +352,7 @@ def test_nothing_is_fetched_from_elsewhere(app, browser):
     page = context.new_page()
     page.on("request", lambda request: addresses.append(request.url))
     page.goto(app)
-    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "collage.jpg", FIRST)
     context.close()
     assert addresses
     assert [a for a in addresses if not a.startswith((app, "data:", "blob:"))] == []

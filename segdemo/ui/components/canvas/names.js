@@ -102,10 +102,16 @@ export function makeNames({ state, view, nodes }) {
     const tags = [];
     for (const { id, x, y } of refresh()) {
       const [left, top] = view.toStage(x, y);
-      const inside = left > 4 && top > 4 && left < nodes.stage.clientWidth - 4 && top < nodes.stage.clientHeight - 4;
+      const inside =
+        left > 4 && top > 4 && left < nodes.stage.clientWidth - 4 && top < nodes.stage.clientHeight - 4;
       if (state.hidden.has(id) || !inside || left > cut) continue;
       const { name, color } = state.byId.get(id);
-      const tag = el("span", { class: "sc-tag" }, el("i", { style: `background:rgb(${color.join(",")})` }), name);
+      const tag = el(
+        "span",
+        { class: "sc-tag" },
+        el("i", { style: `background:rgb(${color.join(",")})` }),
+        name,
+      );
       tag.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px) translate(-50%, -50%)`;
       tags.push(tag);
     }
