@@ -8,7 +8,7 @@ import gradio as gr
 from gradio import processing_utils
 
 from segdemo.ui.markup import html, join
-from segdemo.ui.photos import BuiltInPhoto, thumbnail
+from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
 from segdemo.ui.served import cached
 
 Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
@@ -101,7 +101,7 @@ def unchecked(menu: Menu) -> Menu:
 
 def samples(photos: Mapping[BuiltInPhoto, Path]) -> list[list[str]]:
     """Built-in photos as the samples of a ``gr.Dataset``: paths of their thumbnails in Gradio's cache."""
-    return [[cached(thumbnail(path), f"{photo.name}.jpg")] for photo, path in photos.items()]
+    return [[cached(built_in_thumbnail(path), f"{photo.name}.jpg")] for photo, path in photos.items()]
 
 
 def photo_picker(
@@ -131,5 +131,6 @@ def photo_picker(
         sources=["upload", "webcam", "clipboard"],
         height=100,
         elem_id=f"{prefix}photo-input",
+        elem_classes="segdemo-takes-photos",
     )
     return photos, own_photo
