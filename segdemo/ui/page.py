@@ -29,28 +29,7 @@ THEME = gr.themes.Default(
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
 )
 CACHE_SECONDS = (600, 3600)  # look every ten minutes for files that nobody used for an hour
-HEADER = """
-<header class="segdemo-header">
-  <h1><svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect width="32" height="32" rx="8"
-  fill="#4f46e5"/><path d="M4 22c5-8 8-9 12-5s7 2 12-6v13a4 4 0 0 1-4 4H8a4 4 0 0 1-4-4z" fill="#a5b4fc"/>
-  <circle cx="11" cy="10" r="3.2" fill="#fde68a"/></svg>SegDemo</h1>
-  <button type="button" id="segdemo-help" aria-label="How it works" title="How it works" aria-expanded="false"><svg
-  viewBox="0 0 24 24" aria-hidden="true"><path d="M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 17.500h.01M12 3a9 9
-  0 1 0 0 18 9 9 0 0 0 0-18z"/></svg></button>
-  <button type="button" id="segdemo-theme" aria-label="Dark or light" title="Dark or light"><svg viewBox="0 0 24 24"
-  aria-hidden="true"><path d="M20 14.500A8 8 0 0 1 9.500 4a8 8 0 1 0 10.500 10.500z"/></svg></button>
-  <span title="Version">{version}</span>
-</header>
-<aside id="segdemo-welcome" aria-label="How it works" hidden>
-  <button type="button" aria-label="Close for good" title="Close for good"><svg viewBox="0 0 24 24" aria-hidden="true"><path
-  d="M6 6l12 12M18 6 6 18"/></svg></button>
-  <ol>
-    <li><b>See</b> Drop, paste or pick a photo. The mask is there at once; move over it to read it.</li>
-    <li><b>Correct</b> Press <i>Correct this mask</i>: click a thing, paint, undo. It is saved as you go.</li>
-    <li><b>Teach</b> Label ten photos or more in <i>Annotate</i>, then fine-tune a model of your own in <i>Train</i>.</li>
-  </ol>
-</aside>
-"""
+HEADER = (Path(__file__).parent / "page_header.html").read_text("utf-8")
 # In the order of the page: a tab finds in `parts` what those before it returned.
 TABS = (
     Tab("segment", "Segment", lambda page, tab: segment.build(page.services, page.demo, tab)),
