@@ -48,7 +48,7 @@ TABS = (
     Tab(
         "zoo",
         "Zoo",
-        lambda page, tab: zoo_tab.build(page.services, page.demo, page.parts[train.TAB]),
+        lambda page, tab: zoo_tab.build(page.services, page.demo, tab, page.parts[train.TAB]),
         zoo_tab.CSS,
     ),
 )
