@@ -3,19 +3,31 @@
 
 const isTyping = (target) => target.closest?.("input:not([type=file]), textarea, [contenteditable]");
 
-export function inputFor(document, files) {
-  const taking = [...document.querySelectorAll(".segdemo-takes-photos input[type=file]")];
-  const input = taking.find((node) => node.closest(".segdemo-takes-photos").checkVisibility());
-  return input && files[0]?.type.startsWith("image/") ? input : null;
+// The field of the open tab, if it takes these files.
+export function fieldFor(document, files) {
+  const fields = [...document.querySelectorAll(".segdemo-takes-photos")];
+  return (files[0]?.type.startsWith("image/") && fields.find((field) => field.checkVisibility())) || null;
 }
 
+// The field's input; one that holds a photo has none until that is taken away.
+async function inputOf(field) {
+  const find = () => field.querySelector("input[type=file]");
+  if (!find()) field.querySelector("button[aria-label='Remove Image']")?.click();
+  for (let frame = 0; frame < 60 && !find(); frame++) await new Promise(requestAnimationFrame);
+  return find();
+}
+
+// Whether there is a field that takes the files; it is given the first of them.
 function hand(files) {
-  const input = inputFor(document, files);
-  if (!input) return false;
+  const field = fieldFor(document, files);
+  if (!field) return false;
   const carried = new DataTransfer();
   carried.items.add(files[0]);
-  input.files = carried.files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
+  inputOf(field).then((input) => {
+    if (!input) return;
+    input.files = carried.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
   return true;
 }
 

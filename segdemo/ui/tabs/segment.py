@@ -123,7 +123,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
     )
     choices = Events(
-        notice, {model, other, yours}, [choice, model, other, photos, own_photo, yours, notice], "segment"
+        notice, {model, other, yours}, [choice, model, other, photos, yours, notice], "segment"
     )
 
     def show(event: Event) -> Updates:
@@ -169,7 +169,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         if not path:
             return {}
         new = Choice(path, Path(path).name)
-        updates: Updates = {choice: new, own_photo: None}
+        updates: Updates = {choice: new}
         try:
             services.photos.read(path)
         except IntakeError:  # the event that shows the choice will say it
