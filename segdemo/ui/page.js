@@ -62,7 +62,24 @@ function welcome(panel, button) {
   });
 }
 
+// Gradio's thumbnails are buttons without a name: they are called like the file that they show.
+function nameThumbnails(document) {
+  const name = () => {
+    for (const button of document.querySelectorAll(".gallery-item:not([aria-label])")) {
+      const file = button.querySelector("img")?.src;
+      if (file)
+        button.setAttribute(
+          "aria-label",
+          `Photo: ${decodeURIComponent(file).split("/").at(-1).split(".")[0]}`,
+        );
+    }
+  };
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  name();
+}
+
 export function run() {
+  nameThumbnails(document);
   const byId = (id) => document.getElementById(id);
   themeSwitch(byId("segdemo-theme"));
   welcome(byId("segdemo-welcome"), byId("segdemo-help"));

@@ -27,6 +27,14 @@ THEME = gr.themes.Default(
     radius_size="lg",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],  # no font is fetched
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
+).set(  # what is small or subdued can be read too: WCAG 2.2, 1.4.3
+    body_text_color_subdued="*neutral_500",
+    input_placeholder_color="*neutral_500",
+    block_info_text_color="*neutral_500",
+    color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
 )
 CACHE_SECONDS = (600, 3600)  # look every ten minutes for files that nobody used for an hour
 HEADER = (Path(__file__).parent / "page_header.html").read_text("utf-8")

@@ -314,7 +314,7 @@ def test_the_uncertainty_of_a_stochastic_network_is_explained(page):
     for model, sentence in ((FIRST, "Entropy over the classes"), ("bayesian_segnet", "with random dropout")):
         choose(page, model)
         wait_for(page, "collage.jpg", model)
-        page.locator(STAGE).get_by_text("Uncertainty", exact=True).click()
+        page.locator(f"{STAGE} .sc-segment").get_by_text("Uncertainty", exact=True).click()
         expect(hint).to_contain_text(sentence)
 
 
