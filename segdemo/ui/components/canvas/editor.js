@@ -8,6 +8,7 @@ import { makeSaving } from "./saving.js";
 import { makeShortcuts } from "./shortcuts.js";
 import { makeSmart } from "./smart.js";
 import { countsOf, isThing } from "./state.js";
+import { makeTeach } from "./teach.js";
 import { makeThing } from "./thing.js";
 import { makeToolbar } from "./toolbar.js";
 import { makeTools } from "./tools.js";
@@ -116,6 +117,7 @@ export function makeEditor(canvas) {
   }
 
   function undo() {
+    if (editor.teach.isOn()) return editor.teach.step("undo");
     // What is being selected is a step like any other.
     if (editor.thing.isOpen() && !editor.thing.finish()) return announce("Undone: Select thing");
     const label = e.history?.undo();
@@ -125,6 +127,7 @@ export function makeEditor(canvas) {
   }
 
   function redo() {
+    if (editor.teach.isOn()) return editor.teach.step("redo");
     editor.thing.finish();
     const label = e.history?.redo();
     if (!label) return announce("Nothing to redo");
@@ -185,6 +188,7 @@ export function makeEditor(canvas) {
   function enter(draft) {
     editor.smart.forget();
     editor.thing.forget();
+    editor.teach.forget();
     e.points = [];
     if (!state.editing) {
       e.history = e.map = null;
@@ -219,6 +223,7 @@ export function makeEditor(canvas) {
   editor.marks = makeMarks(canvas, editor);
   editor.smart = makeSmart(canvas, editor);
   editor.thing = makeThing(canvas, editor);
+  editor.teach = makeTeach(canvas, editor);
   editor.tools = makeTools(canvas, editor);
   const { readDraft, save } = editor.saving,
     { hover, place } = editor.marks;
@@ -226,7 +231,7 @@ export function makeEditor(canvas) {
   // The photo is being left: what is selected is kept.
   editor.writeDraft = () => {
     editor.thing.finish();
-    return editor.saving.writeDraft();
+    return Promise.all([editor.saving.writeDraft(), editor.teach.keep()]);
   };
   editor.toolbar = makeToolbar(canvas, editor);
   const { setTool, setSize } = editor.toolbar;

@@ -1,0 +1,64 @@
+// The settings of Teach in the toolbar, and what is said about it.
+import { el } from "../dom.js";
+import { iconButton, plainButton, slider } from "./controls.js";
+
+const START = "Paint a little of each class, and of the background. Right drag or E takes strokes away.";
+const GO_ON = "Paint where it is wrong. Apply writes it into the mask; Esc leaves.";
+
+export function makeTeachPanel({ state, nodes, page }, teach) {
+  const ui = {};
+  let said = "";
+
+  function build() {
+    ui.apply = iconButton("check", "Apply: write what was taught into the mask", teach.apply, {
+      text: "Apply",
+      class: "sc-button sc-primary",
+    });
+    ui.least = slider(
+      "Only where surer than",
+      { min: 0, max: 95, step: 5, value: Math.round(teach.least() * 100) },
+      (v) => `${v} %`,
+      (v) => teach.setLeast(v / 100),
+    );
+    ui.next = iconButton("target", "Paint here next", teach.next, { key: "U" });
+    ui.clear = plainButton("Clear strokes", teach.clear);
+    ui.hint = el("span", { class: "sc-hint" });
+    ui.row = el(
+      "div",
+      { class: "sc-thing sc-teach", role: "group", "aria-label": "Teach", hidden: true },
+      ui.apply,
+      ui.least,
+      ui.next,
+      ui.clear,
+      ui.hint,
+    );
+    said = "";
+    return ui.row;
+  }
+
+  function hintOf({ strokes, classes, failed }) {
+    if (failed) return failed;
+    if (!strokes) return "Getting this photo ready…";
+    if (classes.length === 1)
+      return `Only ${state.byId.get(classes[0])?.name} is painted: paint a second class, or background, too.`;
+    return classes.length ? GO_ON : START;
+  }
+
+  // `session` is that of teach.js, or null.
+  function refresh(session, isOn, erasing) {
+    if (!ui.row) return;
+    ui.row.hidden = !isOn;
+    if (!isOn || !session) return;
+    ui.apply.disabled = !session.answer || session.applying;
+    ui.next.disabled = !session.answer;
+    ui.clear.disabled = !session.strokes || session.strokes.isEmpty();
+    for (const button of nodes.toolbar.querySelectorAll('[data-tool="eraser"]'))
+      button.setAttribute("aria-pressed", String(erasing));
+    const hint = hintOf(session);
+    if (hint === said) return;
+    said = ui.hint.textContent = hint;
+    page.announce(hint);
+  }
+
+  return { build, refresh };
+}
