@@ -58,6 +58,6 @@ export default [
   },
   {
     files: ["tests/js/**/*.js", "benchmarks/*.js"],
-    languageOptions: { globals: globalsOf(`${EVERYWHERE} Buffer console`) },
+    languageOptions: { globals: globalsOf(`${EVERYWHERE} Buffer console process`) },
   },
 ];

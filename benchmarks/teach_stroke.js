@@ -48,24 +48,33 @@ function measure(K, radius) {
   const steps = new Array(channels).fill(0.02);
   learner.open({ rows, columns, channels, features, steps, guide, small: { ...small, rgba } });
   const strokes = makeStrokes(new Uint8Array(width * height).fill(255), width, height, () => {});
-  const times = [];
+  const times = [],
+    processor = [];
   let painted = 0;
   for (let n = 0; n < STROKES; n++) {
     const from = [random.below(width), random.below(height)];
     const to = from.map((v, i) => Math.min(Math.max(v + random.below(601) - 300, 0), i ? height : width));
     const id = kindAt(from[0] / width, from[1] / height);
     paintCapsule(strokes.map, width, height, from, to, radius, id, null, strokes.history.mark);
-    const began = performance.now();
+    const began = performance.now(),
+      used = process.cpuUsage();
     strokes.history.commit("Stroke");
     const own = strokes.votes(rows, columns);
     learner.learn({ own, others: [], least: 0 });
-    if (own.ids.length > 1) times.push(performance.now() - began);
+    if (own.ids.length > 1) {
+      const { user, system } = process.cpuUsage(used);
+      times.push(performance.now() - began);
+      processor.push((user + system) / 1000);
+    }
     painted = own.cells.length;
   }
-  times.sort((a, b) => a - b);
-  const at = (share) => times[Math.min(times.length - 1, Math.floor(share * times.length))].toFixed(0);
+  const told = [times, processor].map((values) => {
+    values.sort((a, b) => a - b);
+    const at = (share) => values[Math.min(values.length - 1, Math.floor(share * values.length))].toFixed(0);
+    return `median ${at(0.5)}, 95 % ${at(0.95)}, most ${at(1)} ms`;
+  });
   console.log(
-    `${K} classes, ${painted} cells painted in the end: median ${at(0.5)} ms, 95 % ${at(0.95)} ms, most ${at(1)} ms`,
+    `${K} classes, ${painted} cells in the end: ${told[0]}; processor time (all threads): ${told[1]}`,
   );
 }
 

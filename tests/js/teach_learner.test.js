@@ -46,7 +46,9 @@ for (const one of told.cases)
     assert.deepEqual(answer.classes, one.classes);
     const weights = learner.weights();
     assert.equal(weights.length, (channels + 1) * one.classes.length);
-    one.weights.flat().forEach((w, i) => assert.ok(Math.abs(w - weights[i]) < 0.003, `${w} ${weights[i]}`));
+    one.weights.forEach((row, d) =>
+      row.forEach((w, k) => assert.ok(Math.abs(w - weights[k * (channels + 1) + d]) < 0.003)),
+    );
     const expected = unpacked(one.labels);
     assert.equal(answer.data.length, expected.length);
     assert.ok(differing(answer.data, expected) < 0.01, String(differing(answer.data, expected)));

@@ -100,54 +100,56 @@ export function makeTeachLearner(spreading, outlines) {
     return bound;
   }
 
-  // Solves for the columns of `right` (size, K), in place.
+  // Solves for each row of `right` (K, size), in place.
   function solve(factor, right, size, K) {
-    for (let i = 0; i < size; i++)
-      for (let k = 0; k < K; k++) {
-        let sum = right[i * K + k];
-        for (let j = 0; j < i; j++) sum -= factor[i * size + j] * right[j * K + k];
-        right[i * K + k] = sum / factor[i * size + i];
+    for (let k = 0; k < K; k++) {
+      const row = right.subarray(k * size, (k + 1) * size);
+      for (let i = 0; i < size; i++) {
+        for (let j = 0; j < i; j++) row[i] -= factor[i * size + j] * row[j];
+        row[i] /= factor[i * size + i];
       }
-    for (let i = size - 1; i >= 0; i--)
-      for (let k = 0; k < K; k++) {
-        let sum = right[i * K + k];
-        for (let j = i + 1; j < size; j++) sum -= factor[j * size + i] * right[j * K + k];
-        right[i * K + k] = sum / factor[i * size + i];
+      for (let i = size - 1; i >= 0; i--) {
+        row[i] /= factor[i * size + i];
+        for (let j = 0; j < i; j++) row[j] -= factor[i * size + j] * row[i];
       }
+    }
   }
 
-  // The softmax of a row of values times weights (with the bias last) into out[at..].
-  function likelyOf(values, from, size, w, K, out, at) {
-    for (let k = 0; k < K; k++) out[at + k] = w[size * K + k];
-    for (let d = 0; d < size; d++) {
-      const value = values[from + d];
-      for (let k = 0; k < K; k++) out[at + k] += value * w[d * K + k];
-    }
+  // The softmax of `channels` values times weights (with the bias last) into out[at..].
+  function likelyOf(values, from, channels, w, K, out, at) {
     let most = -Infinity,
       sum = 0;
-    for (let k = at; k < at + K; k++) most = Math.max(most, out[k]);
-    for (let k = at; k < at + K; k++) sum += out[k] = Math.exp(out[k] - most);
+    for (let k = 0; k < K; k++) {
+      const row = k * (channels + 1);
+      let value = w[row + channels];
+      for (let d = 0; d < channels; d++) value += values[from + d] * w[row + d];
+      out[at + k] = value;
+      if (value > most) most = value;
+    }
+    for (let k = at; k < at + K; k++) {
+      out[k] = Math.exp(out[k] - most);
+      sum += out[k];
+    }
     for (let k = at; k < at + K; k++) out[k] /= sum;
   }
 
   function gradientOf({ n, inputs, targets }, total, w, size, K) {
-    const gradient = new Float64Array(size * K),
+    const gradient = new Float64Array(K * size),
       likely = new Float64Array(K);
     for (let i = 0; i < n; i++) {
-      likelyOf(inputs, i * size, size - 1, w, K, likely, 0);
-      for (let k = 0; k < K; k++) likely[k] = total[i] * likely[k] - targets[i * K + k];
-      for (let d = 0; d < size; d++) {
-        const value = inputs[i * size + d];
-        for (let k = 0; k < K; k++) gradient[d * K + k] += value * likely[k];
+      const from = i * size;
+      likelyOf(inputs, from, size - 1, w, K, likely, 0);
+      for (let k = 0; k < K; k++) {
+        const by = total[i] * likely[k] - targets[i * K + k],
+          row = k * size;
+        for (let d = 0; d < size; d++) gradient[row + d] += by * inputs[from + d];
       }
     }
-    for (let d = 0; d < size; d++)
-      for (let k = 0; k < K; k++)
-        gradient[d * K + k] += (d === size - 1 ? BIAS_PENALTY : PENALTY) * w[d * K + k];
+    for (let i = 0; i < gradient.length; i++) gradient[i] += ((i + 1) % size ? PENALTY : BIAS_PENALTY) * w[i];
     return gradient;
   }
 
-  // Weights (channels + 1, K) at the minimum. `start` may be any: there is only one.
+  // Weights (K, channels + 1), each with its bias last, at the minimum. `start` may be any: there is only one.
   function regression(set, K, size, start) {
     const total = new Float64Array(set.n);
     for (let i = 0; i < set.n; i++) for (let k = 0; k < K; k++) total[i] += set.targets[i * K + k];

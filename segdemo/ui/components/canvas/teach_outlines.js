@@ -7,25 +7,30 @@ export function makeTeachOutlines() {
   // Means over windows that end at the border, of values (rows, columns, C): first across, then down.
   function boxMean(values, rows, columns, C) {
     const across = new Float64Array(values.length),
-      out = new Float64Array(values.length);
-    for (let r = 0; r < rows; r++)
-      for (let c = 0; c < columns; c++) {
-        const [low, high] = [Math.max(0, c - RADIUS), Math.min(columns - 1, c + RADIUS)];
-        addMean(values, across, (r * columns + c) * C, C, (r * columns + low) * C, high - low + 1, C);
-      }
-    for (let r = 0; r < rows; r++) {
-      const [low, high] = [Math.max(0, r - RADIUS), Math.min(rows - 1, r + RADIUS)];
-      const row = columns * C;
-      addMean(across, out, r * row, row, low * row, high - low + 1, row);
-    }
+      out = new Float64Array(values.length),
+      row = columns * C;
+    for (let r = 0; r < rows; r++) slide(values, across, r * row, columns, C);
+    slide(across, out, 0, rows, row);
     return out;
   }
 
-  // The mean of `count` pieces of `size` values, the first at `start` and each `stride` after the last, into out[at..].
-  function addMean(values, out, at, size, start, count, stride) {
-    for (let j = 0; j < count; j++)
-      for (let i = 0, from = start + j * stride; i < size; i++) out[at + i] += values[from + i];
-    for (let i = at; i < at + size; i++) out[i] /= count;
+  // Means over windows of `count` pieces of `size` values from `start` on: what enters is added, what leaves subtracted.
+  function slide(values, out, start, count, size) {
+    const sums = new Float64Array(size);
+    let inside = 0;
+    for (let j = -RADIUS; j < count; j++) {
+      if (j + RADIUS < count) {
+        const from = start + (j + RADIUS) * size;
+        for (let i = 0; i < size; i++) sums[i] += values[from + i];
+        inside++;
+      }
+      if (j > RADIUS) {
+        const from = start + (j - RADIUS - 1) * size;
+        for (let i = 0; i < size; i++) sums[i] -= values[from + i];
+        inside--;
+      }
+      if (j >= 0) for (let i = 0, to = start + j * size; i < size; i++) out[to + i] = sums[i] / inside;
+    }
   }
 
   // Linear functions of colour, (cells, K, 4): He, Sun and Tang, "Guided Image Filtering", with a colour guide.
@@ -117,38 +122,56 @@ export function makeTeachOutlines() {
       sure = sureOf(functions, K),
       count = rgba.length / (4 * width);
     const out = new Uint8Array(width * count);
-    const across = lerp(columns, width),
+    const { before, after, share } = lerp(columns, width),
       down = lerp(rows, height);
+    const differ = (x) => !x || before[x] !== before[x - 1] || after[x] !== after[x - 1];
+    const borders = [...[...before.keys()].filter(differ), width]; // of runs of pixels that are between the same cells
     const row = new Float64Array(columns * K * 4),
-      sureRow = new Int16Array(columns);
+      winners = new Uint8Array(width);
+
+    // The first of the likeliest classes at the colours of pixels of the row that begins at `at`.
+    function decide(from, to, at) {
+      for (let x = from; x < to; x++) {
+        const red = rgba[(at + x) * 4] / 255,
+          green = rgba[(at + x) * 4 + 1] / 255,
+          blue = rgba[(at + x) * 4 + 2] / 255;
+        let most = -Infinity,
+          l = before[x] * K * 4,
+          r = after[x] * K * 4;
+        for (let k = 0; k < K; k++, l += 4, r += 4) {
+          const one = row[l] * red + row[l + 1] * green + row[l + 2] * blue + row[l + 3];
+          const two = row[r] * red + row[r + 1] * green + row[r + 2] * blue + row[r + 3];
+          const value = one + (two - one) * share[x];
+          if (value > most) {
+            most = value;
+            winners[x] = k;
+          }
+        }
+      }
+    }
+
     for (let y = 0; y < count; y++) {
       const a = down.before[top + y] * columns,
         b = down.after[top + y] * columns,
-        share = down.share[top + y];
-      const [above, below] = [a * K * 4, b * K * 4];
-      for (let i = 0; i < row.length; i++) {
-        const value = functions[above + i];
-        row[i] = value + (functions[below + i] - value) * share;
+        lower = down.share[top + y],
+        at = y * width;
+      for (let i = 0, one = a * K * 4, two = b * K * 4; i < row.length; i++)
+        row[i] = functions[one + i] + (functions[two + i] - functions[one + i]) * lower;
+      for (let n = 0; n + 1 < borders.length; n++) {
+        const x = borders[n],
+          winner = sure[a + before[x]];
+        const same = sure[a + after[x]] === winner && sure[b + before[x]] === winner;
+        if (winner >= 0 && same && sure[b + after[x]] === winner) winners.fill(winner, x, borders[n + 1]);
+        else decide(x, borders[n + 1], at);
       }
-      for (let c = 0; c < columns; c++) sureRow[c] = sure[a + c] === sure[b + c] ? sure[a + c] : -1;
-      for (let x = 0, at = y * width; x < width; x++, at++) {
-        const [left, right, w] = [across.before[x], across.after[x], across.share[x]];
-        let winner = sureRow[left] === sureRow[right] ? sureRow[left] : -1;
-        if (winner < 0) {
-          const [red, green, blue] = [rgba[at * 4], rgba[at * 4 + 1], rgba[at * 4 + 2]];
-          let most = -Infinity;
-          for (let k = 0, l = left * K * 4, r = right * K * 4; k < K; k++, l += 4, r += 4) {
-            const before = (row[l] * red + row[l + 1] * green + row[l + 2] * blue) / 255 + row[l + 3];
-            const after = (row[r] * red + row[r + 1] * green + row[r + 2] * blue) / 255 + row[r + 3];
-            const value = before + (after - before) * w;
-            if (value > most) [most, winner] = [value, k];
-          }
-        }
-        out[at] = ids[winner];
+      for (let x = 0; x < width; x++) {
+        const k = winners[x];
+        out[at + x] = ids[k];
         if (!least) continue;
-        const before = likely[(a + left) * K + winner] * (1 - w) + likely[(a + right) * K + winner] * w;
-        const after = likely[(b + left) * K + winner] * (1 - w) + likely[(b + right) * K + winner] * w;
-        if (before + (after - before) * share < least) out[at] = NONE;
+        const [left, right] = [before[x] * K + k, after[x] * K + k];
+        const one = likely[a * K + left] * (1 - share[x]) + likely[a * K + right] * share[x];
+        const two = likely[b * K + left] * (1 - share[x]) + likely[b * K + right] * share[x];
+        if (one + (two - one) * lower < least) out[at + x] = NONE;
       }
     }
     return out;
