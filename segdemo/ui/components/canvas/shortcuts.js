@@ -89,6 +89,7 @@ export function makeShortcuts(canvas, editor) {
     ["Enter", "Use the tool at the keyboard cursor; close a polygon; take the selected thing"],
     ["Backspace", "Take back a corner, or a click of Select thing"],
     ["Esc", "Give up a polygon or a selected thing"],
+    ...(server.teach_features ? [["U, Esc", "With Teach, where to paint next; leave it"]] : []),
     ...(state.payload.next_photo ? [["N", "Next photo to label"]] : []),
   ];
 

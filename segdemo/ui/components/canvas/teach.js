@@ -66,6 +66,8 @@ export function makeTeach(canvas, editor) {
     const kept = await store.read(mine.payload).catch(() => null); // storage can be forbidden
     if (!isCurrent(mine)) return;
     const map = kept ?? new Uint8Array(width * height).fill(UNPAINTED);
+    const known = Uint8Array.from({ length: 256 }, (_, id) => (state.byId.has(id) ? id : UNPAINTED));
+    if (kept) for (let i = 0; i < map.length; i++) map[i] = known[map[i]]; // classes may be gone
     mine.strokes = makeStrokes(map, width, height, (...box) => isCurrent(mine) && touched(box));
     refresh();
     draw();
@@ -100,7 +102,8 @@ export function makeTeach(canvas, editor) {
     worker ??= makeWorker(makeTeachLearner, makeTeachSpread, makeTeachOutlines);
     const small = pixelsOf(Math.min(1, LONGEST / Math.max(payload.width, payload.height)));
     await worker.call("open", { rows, columns, channels, features: bytes, steps, guide, small });
-    Object.assign(mine, { grid: { rows, columns, channels, bytes, graph }, others });
+    const known = others.filter(({ ids }) => ids.every((id) => state.byId.has(id)));
+    Object.assign(mine, { grid: { rows, columns, channels, bytes, graph }, others: known });
   }
 
   // The photo in small: {width, height, rgba}.

@@ -2,7 +2,8 @@
 import { el } from "../dom.js";
 import { iconButton, plainButton, slider } from "./controls.js";
 
-const START = "Paint a little of each class, and of the background. Right drag or E takes strokes away.";
+const START =
+  "Paint a little of each class, and of the background. The eraser or a right drag takes strokes away.";
 const GO_ON = "Paint where it is wrong. Apply writes it into the mask; Esc leaves.";
 
 export function makeTeachPanel({ state, nodes, page }, teach) {

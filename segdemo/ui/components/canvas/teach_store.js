@@ -19,16 +19,13 @@ export function makeTeachStore({ codec }) {
     return { graph, ids, shares, features };
   }
 
-  async function decode({ png }) {
-    return (await codec.call("decode", png)).data;
-  }
-
   return {
     // The map of strokes on a photo, or null.
     async read({ key, width, height, labels }) {
       const found = await kept.get(key);
-      const fits = found && found.width === width && found.height === height && found.labels === labels.name;
-      return fits ? decode(found) : null;
+      if (!found || found.labels !== labels.name) return null;
+      const map = await codec.call("decode", found.png);
+      return map.width === width && map.height === height ? map.data : null;
     },
 
     // grid: {rows, columns, channels, bytes, graph}, features of the photo; null if there are none yet.
@@ -36,8 +33,8 @@ export function makeTeachStore({ codec }) {
       const { key, width, height, labels } = payload;
       const taught = grid && taughtBy(strokes, grid);
       const png = await codec.call("encode", width, height, strokes.map, null);
-      const about = { key, width, height, labels: labels.name, group: groupOf(payload) };
-      await kept.put({ ...about, png, taught, when: Date.now() });
+      const when = Date.now();
+      await kept.put({ key, labels: labels.name, group: groupOf(payload), png, taught, when });
     },
 
     remove: (key) => kept.remove(key),
