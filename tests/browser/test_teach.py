@@ -1,5 +1,6 @@
 """Teach in headless Chromium, with features that are a cell's mean colour: strokes, what they teach, Apply and undo."""
 
+import re
 import socket
 
 import gradio as gr
@@ -123,6 +124,7 @@ def test_two_classes_are_taught_applied_undone_and_kept(canvas):
     canvas.paint(0, (230, 60), (260, 200))
     assert right(canvas.taught()) > 0.99
     np.testing.assert_array_equal(canvas.labels(), MASK)  # until it is applied
+    assert canvas.js("canvas.describe(60, 80).entry.id") == BICYCLE
     both = canvas.strokes()
     assert set(np.unique(both)) == {0, BICYCLE, 255}
 
@@ -207,3 +209,15 @@ def test_what_cannot_be_taught_is_said(app, open_page, canvas):
     plain.press("g")
     assert plain.js("canvas.editor.e.tool") == "brush"
     expect(plain.root.get_by_role("button", name="Teach", exact=True)).to_have_count(0)
+
+
+def test_a_server_that_is_away_is_asked_again_with_the_next_stroke(canvas):
+    canvas.show("photo")
+    canvas.page.route(re.compile("component_server"), lambda route: route.abort())
+    canvas.press("g")
+    expect(canvas.hint()).to_contain_text("The server does not answer: your strokes are kept")
+    canvas.paint(BICYCLE, (80, 100), (120, 130))
+    canvas.root.and_(canvas.page.locator("[data-strokes]")).wait_for()
+    canvas.page.unroute(re.compile("component_server"))
+    canvas.paint(0, (230, 60), (260, 200))
+    assert right(canvas.taught()) > 0.99

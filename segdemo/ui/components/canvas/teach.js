@@ -1,38 +1,24 @@
 // Teach: strokes of each class on the photo, kept apart from the mask, from which a Worker learns to label the whole photo
 // after every one. Apply writes that into the mask. docs/teach.md is the contract.
-import { fromBase64 } from "./base64.js";
 import { paintCapsule } from "./brush.js";
 import { VOID } from "./colours.js";
-import { makeTeachLearner } from "./teach_learner.js";
-import { makeTeachOutlines } from "./teach_outlines.js";
+import { makeTeachLearning } from "./teach_learning.js";
 import { makeTeachPanel } from "./teach_panel.js";
-import { makeTeachSpread } from "./teach_spread.js";
 import { makeTeachStore } from "./teach_store.js";
 import { UNPAINTED, makeStrokes } from "./teach_strokes.js";
 import { makeTeachView } from "./teach_view.js";
-import { makeWorker } from "./worker.js";
 
-const LONGEST = 1024; // pixels of the longest side of the label map that is shown; Apply makes that of the photo
-const STRIP = 2e6; // pixels that Apply has outlined at a time
 const KEEP = 400; // milliseconds from a stroke until it is kept
 
-async function inflate(text, size) {
-  const stream = new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-  if (bytes.length !== size)
-    throw new Error("What the server knows of this photo arrived damaged: try again.");
-  return bytes;
-}
-
 export function makeTeach(canvas, editor) {
-  const { element, state, view, server } = canvas;
+  const { element, state, view } = canvas;
   const { announce, banner } = canvas.page;
   const { e } = editor;
   const store = makeTeachStore(canvas);
   const look = makeTeachView(canvas);
-  let worker = null,
-    // Of a photo: {payload, strokes, grid, others, classes, answer, failed, learning, wanted, applying}.
-    session = null,
+  const learning = makeTeachLearning(canvas, store);
+  // Of a photo: {payload, strokes, grid, classes, answer, failed, learning, wanted, applying}.
+  let session = null,
     erasing = false, // what plain strokes do
     least = 0, // how likely a class has to be, 0..1
     before = "brush", // the tool to go back to
@@ -56,9 +42,9 @@ export function makeTeach(canvas, editor) {
 
   function open() {
     const { payload } = state;
-    const mine = { payload, strokes: null, grid: null, others: [], classes: [], answer: null, failed: "" };
+    const mine = { payload, strokes: null, grid: null, classes: [], answer: null, failed: "" };
     session = mine;
-    readStrokes(mine);
+    readStrokes(mine); // until then nothing can be painted
   }
 
   async function readStrokes(mine) {
@@ -79,40 +65,9 @@ export function makeTeach(canvas, editor) {
     const [a0, b0, a1, b1] = (touchedBox ??= [x0, y0, x1, y1]);
     touchedBox = [Math.min(a0, x0), Math.min(b0, y0), Math.max(a1, x1), Math.max(b1, y1)];
     editor.later("strokes", () => {
-      look.drawStrokes(...touchedBox);
+      if (touchedBox) look.drawStrokes(...touchedBox);
       touchedBox = null;
     });
-  }
-
-  // Features of the photo, once, and what was painted on others.
-  async function getReady(mine) {
-    if (mine.grid) return;
-    const { payload } = mine;
-    const answer = await server.teach_features({ key: payload.key }).catch(() => {
-      throw new Error("The server does not answer: your strokes are kept, paint on to try again.");
-    });
-    if (answer.error) throw new Error(answer.error);
-    const { rows, columns, channels, steps, features: graph } = answer;
-    const [bytes, guide, others] = await Promise.all([
-      inflate(answer.data, rows * columns * channels),
-      inflate(answer.guide, rows * columns * 3),
-      store.others(payload, graph).catch(() => []),
-    ]);
-    if (!isCurrent(mine)) return;
-    worker ??= makeWorker(makeTeachLearner, makeTeachSpread, makeTeachOutlines);
-    const small = pixelsOf(Math.min(1, LONGEST / Math.max(payload.width, payload.height)));
-    await worker.call("open", { rows, columns, channels, features: bytes, steps, guide, small });
-    const known = others.filter(({ ids }) => ids.every((id) => state.byId.has(id)));
-    Object.assign(mine, { grid: { rows, columns, channels, bytes, graph }, others: known });
-  }
-
-  // The photo in small: {width, height, rgba}.
-  function pixelsOf(scale) {
-    const [width, height] = [state.width, state.height].map((side) => Math.max(1, Math.round(side * scale)));
-    const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingQuality = "high";
-    context.drawImage(state.pyramid.level(scale), 0, 0, width, height);
-    return { width, height, rgba: context.getImageData(0, 0, width, height).data };
   }
 
   // Learns from what is painted. Strokes made meanwhile are learned from together.
@@ -130,11 +85,11 @@ export function makeTeach(canvas, editor) {
     try {
       while (mine.wanted && isCurrent(mine)) {
         mine.wanted = false;
-        await getReady(mine);
+        mine.grid ??= await learning.open(mine.payload, () => isCurrent(mine));
         if (!isCurrent(mine)) return;
         const { began } = mine;
         const own = mine.strokes.votes(mine.grid.rows, mine.grid.columns);
-        const answer = await worker.call("learn", { own, others: mine.others, least });
+        const answer = await learning.learn(own, least);
         if (!isCurrent(mine)) return;
         mine.classes = answer.classes;
         mine.answer = answer.data ? answer : null;
@@ -225,27 +180,11 @@ export function makeTeach(canvas, editor) {
     editor.later("least", async () => {
       const mine = session;
       if (!mine?.answer) return;
-      const answer = await worker.call("look", { least });
+      const answer = await learning.look(least);
       if (!isCurrent(mine) || !mine.answer || !answer.data) return;
       mine.answer = { ...mine.answer, ...answer };
       draw();
     });
-  }
-
-  // The label map at the photo's own size.
-  async function labelsOf(mine) {
-    const { width, height } = mine.payload;
-    const rows = Math.max(1, Math.min(height, Math.floor(STRIP / width)));
-    const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
-    const map = new Uint8Array(width * height);
-    for (let top = 0; top < height && isCurrent(mine); top += rows) {
-      const count = Math.min(rows, height - top);
-      context.drawImage(state.pyramid.level(1), 0, top, width, count, 0, 0, width, count);
-      const rgba = context.getImageData(0, 0, width, count).data;
-      const { data } = await worker.call("outline", { rgba, width, height, top, least });
-      map.set(data, top * width);
-    }
-    return map;
   }
 
   async function apply() {
@@ -255,7 +194,10 @@ export function makeTeach(canvas, editor) {
     refresh();
     try {
       await mine.learning; // the last stroke counts
-      const map = isCurrent(mine) && mine.answer ? await labelsOf(mine) : null;
+      const map =
+        isCurrent(mine) && mine.answer
+          ? await learning.labels(mine.payload, least, () => isCurrent(mine))
+          : null;
       if (!map || !isCurrent(mine)) return;
       write(map);
       if (isOn()) leaveTo("brush");
@@ -272,6 +214,15 @@ export function makeTeach(canvas, editor) {
       for (let i = 0; i < map.length; i++) if (map[i] !== UNPAINTED && free[e.map[i]]) e.map[i] = map[i];
       mark(0, 0, state.width, state.height);
     });
+  }
+
+  // The class at a pixel of the photo in the label map that is shown in place of the mask; null where it has none.
+  function labelAt(x, y) {
+    const answer = isOn() ? session?.answer : null;
+    if (!answer) return null;
+    const { data, width, height } = answer;
+    const id = data[Math.floor((y * height) / state.height) * width + Math.floor((x * width) / state.width)];
+    return id === UNPAINTED ? null : id;
   }
 
   // To where it is least sure.
@@ -325,9 +276,10 @@ export function makeTeach(canvas, editor) {
   function forget() {
     touchedBox = null;
     const { payload, editing } = state;
-    const fits =
-      editing && session?.payload.key === payload.key && session.payload.labels.name === payload.labels.name;
-    if (fits && session.payload.width === payload.width && session.payload.height === payload.height) return;
+    const same = ["key", "width", "height", "labels"].every(
+      (name) => JSON.stringify(session?.payload[name]) === JSON.stringify(payload?.[name]),
+    );
+    if (editing && session && same) return;
     keep();
     session = null;
     look.hide();
@@ -336,7 +288,22 @@ export function makeTeach(canvas, editor) {
   const panel = makeTeachPanel(canvas, { apply, clear, next, setLeast, least: () => least });
   document.addEventListener("visibilitychange", () => document.hidden && element.isConnected && keep());
   addEventListener("pagehide", () => element.isConnected && keep());
-  Object.assign(teach, { down, move, up, cancel, step, enter, leave, keeps, key, keep, forget, draw, isOn });
+  Object.assign(teach, {
+    down,
+    move,
+    up,
+    cancel,
+    step,
+    enter,
+    leave,
+    keeps,
+    key,
+    keep,
+    forget,
+    draw,
+    isOn,
+    labelAt,
+  });
   teach.controls = panel.build;
   teach.history = () => session?.strokes?.history;
   teach.session = () => session;
