@@ -221,3 +221,14 @@ def test_a_server_that_is_away_is_asked_again_with_the_next_stroke(canvas):
     canvas.page.unroute(re.compile("component_server"))
     canvas.paint(0, (230, 60), (260, 200))
     assert right(canvas.taught()) > 0.99
+
+
+def test_on_a_phone_the_settings_fit(app, open_page, phone):
+    canvas = Canvas(open_page(app, **phone)).show("photo")
+    canvas.button("Teach").tap()
+    canvas.settled()
+    canvas.js("canvas.editor.choose(argument)", BICYCLE)
+    canvas.page.touchscreen.tap(*canvas.at(100, 120))
+    canvas.settled()
+    assert set(np.unique(canvas.strokes())) == {BICYCLE, 255}
+    assert canvas.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
