@@ -13,6 +13,7 @@ from PIL import Image
 
 from segdemo.core import decoding
 from segdemo.core.arrays import AnyArray, Bools, Floats, Ints, UInt8
+from segdemo.core.display import display_colors
 from segdemo.core.labels import VOID, LabelSet, voc_color
 from segdemo.core.photos import IntakeError, Limits, Source, read_bytes
 from segdemo.core.quiet import quiet_pillow
@@ -341,9 +342,9 @@ def boundaries(label_map: AnyArray, width: int = 1) -> Bools:
 
 
 def overlay(
-    image: UInt8, label_map: UInt8, label_set: LabelSet, opacity: float = 0.55, outline: bool = True
+    image: UInt8, label_map: UInt8, label_set: LabelSet, opacity: float = 0.4, outline: bool = True
 ) -> UInt8:
-    """The photo with every class but the background painted over it.
+    """The photo with every class but the background painted over it, in the colours of ``display``.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -362,7 +363,9 @@ def overlay(
     """
     if not 0 <= opacity <= 1:
         raise UserError(f"The opacity is between 0 and 1, not {opacity}.")
-    colors = Image.fromarray(colourise(label_map, label_set))
+    table = _table(label_set).copy()
+    table[: len(label_set)] = display_colors(label_set)
+    colors = Image.fromarray(table[check_label_map(label_map, label_set)])
     if image.shape != (*label_map.shape, 3) or image.dtype != np.uint8:
         wanted = (*label_map.shape, 3)
         raise MaskError(

@@ -1,5 +1,6 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +9,8 @@ from gradio import processing_utils
 
 from segdemo.ui.markup import html, join
 from segdemo.ui.overriding import overriding
-from segdemo.ui.photos import BuiltInPhoto, built_in_paths
+from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
+from segdemo.ui.served import cached
 
 Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
 
@@ -96,28 +98,38 @@ def _any_choice(menu: Menu, payload: Any) -> str | int | None:
     return payload if isinstance(payload, str | int) else None
 
 
-def photo_picker(prefix: str = "") -> tuple[dict[BuiltInPhoto, Path], gr.Dataset, gr.Image]:
-    """The built-in photos as thumbnails, and below them a place for one's own.
+def samples(photos: Mapping[BuiltInPhoto, Path]) -> list[list[str]]:
+    """Built-in photos as the samples of a ``gr.Dataset``: paths of their thumbnails in Gradio's cache."""
+    return [[cached(built_in_thumbnail(path), f"{photo.name}.jpg")] for photo, path in photos.items()]
+
+
+def photo_picker(
+    photos_offered: Mapping[BuiltInPhoto, Path], prefix: str = ""
+) -> tuple[gr.Dataset, gr.Image]:
+    """The built-in photos as thumbnails, and beside them a place for one's own.
 
     Args:
+        photos_offered: of ``photos.built_in_paths``.
         prefix: of the elements' ids ``photos`` and ``photo-input``.
 
     Returns:
-        ``built_in_paths()``, the thumbnails (their value is the index of the one clicked) and the ``photo_input``.
+        The thumbnails (their value is the index of the one clicked) and the ``photo_input``.
     """
-    built_in = built_in_paths()
     photos = gr.Dataset(
         components=[gr.Image(visible=False)],
-        samples=[[str(path)] for path in built_in.values()],
+        samples=samples(photos_offered),
         type="index",
         label="Photos",
         elem_classes="segdemo-photos",
         elem_id=f"{prefix}photos",
     )
     own_photo = photo_input(
-        label="Your photo: drop, paste, pick or take one",
+        label="Your photo",
+        show_label=False,
+        placeholder="Your own photo",
         sources=["upload", "webcam", "clipboard"],
-        height=170,
+        height=100,
         elem_id=f"{prefix}photo-input",
+        elem_classes="segdemo-takes-photos",
     )
-    return built_in, photos, own_photo
+    return photos, own_photo

@@ -1,37 +1,65 @@
 """Photos on the page: the built-in ones, and a small memory of those decoded last."""
 
 import importlib.util
+import io
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from segdemo.core import settings
 from segdemo.core.faithful import shown_alike
+from segdemo.core.labels import LabelSet
 from segdemo.core.photos import Limits, read_photo
+
+THUMBNAIL = (208, 156)  # pixels, twice what a thumbnail is wide and high
 
 
 @dataclass(frozen=True)
 class BuiltInPhoto:
-    """A photo that a package we depend on carries."""
+    """A photo that a package carries.
+
+    Attributes:
+        name: of it. credit: whose it is.
+        package, file: which package, and where in it.
+        suits: names of the label sets whose classes it shows.
+    """
 
     name: str
     package: str
     file: str
     credit: str
+    suits: tuple[str, ...] = ()
 
 
 BUILT_IN = (
-    BuiltInPhoto("cat", "skimage", "data/chelsea.png", "Chelsea, by Stefan van der Walt (scikit-image)"),
+    BuiltInPhoto("four", "segdemo", "ui/collage.jpg", "Parts of the four photos below", ("voc",)),
+    BuiltInPhoto(
+        "cat",
+        "skimage",
+        "data/chelsea.png",
+        "Chelsea, by Stefan van der Walt (scikit-image)",
+        ("voc", "pets"),
+    ),
     BuiltInPhoto("astronaut", "skimage", "data/astronaut.png", "Eileen Collins, NASA (scikit-image)"),
     BuiltInPhoto(
-        "motorcycle", "skimage", "data/motorcycle_left.png", "Middlebury Stereo Benchmark (scikit-image)"
+        "motorcycle",
+        "skimage",
+        "data/motorcycle_left.png",
+        "Middlebury Stereo Benchmark (scikit-image)",
+        ("voc",),
     ),
     BuiltInPhoto("coffee", "skimage", "data/coffee.png", "Coffee cup, by Rachel Michetti (scikit-image)"),
     BuiltInPhoto(
-        "admiral", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "Grace Hopper, US Navy (Matplotlib)"
+        "admiral",
+        "matplotlib",
+        "mpl-data/sample_data/grace_hopper.jpg",
+        "Grace Hopper, US Navy (Matplotlib)",
+        ("voc",),
     ),
 )
 
@@ -46,6 +74,26 @@ def built_in_paths() -> dict[BuiltInPhoto, Path]:
             if path.is_file():
                 paths[photo] = path
     return paths
+
+
+def suiting(label_set: LabelSet) -> dict[BuiltInPhoto, Path]:
+    """Those that show classes of a label set; of one that none is known to suit, all but the collage."""
+    paths = built_in_paths()
+    suited = {photo: path for photo, path in paths.items() if label_set.name in photo.suits}
+    return suited or {photo: path for photo, path in paths.items() if photo.package != "segdemo"}
+
+
+def thumbnail(photo: np.ndarray) -> bytes:
+    """A photo uint8 (H, W, 3) as a small JPEG."""
+    out = io.BytesIO()
+    ImageOps.fit(Image.fromarray(photo), THUMBNAIL, Image.Resampling.BILINEAR).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+@cache
+def built_in_thumbnail(path: Path) -> bytes:
+    """``thumbnail`` of a built-in photo."""
+    return thumbnail(read_photo(path))
 
 
 def shown_as_it_is(path: str | Path) -> bool:

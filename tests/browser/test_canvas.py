@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from browser.canvas_driver import CanvasDriver
+from segdemo.core.display import display_colors
 from segdemo.core.labels import VOC, VOID, LabelSet
 from segdemo.ui.components.canvas import mask_canvas, payload
 
@@ -477,7 +478,7 @@ def test_downloads(canvas):
     assert overlay.shape == PHOTO.shape
     difference = np.abs(overlay - PHOTO).sum(2)
     assert difference[PREDICTION == 0].mean() < 12  # the photo's own JPEG loss
-    mixed = 0.45 * PHOTO[150, 200] + 0.55 * np.array(VOC.colors[CAT])
+    mixed = 0.62 * PHOTO[150, 200] + 0.38 * np.array(display_colors(VOC)[CAT])
     np.testing.assert_allclose(overlay[150, 200], mixed, atol=8)
 
 

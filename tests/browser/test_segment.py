@@ -1,5 +1,6 @@
 """The real page in headless Chromium: pick or upload a photo, choose a model, see and download the result."""
 
+import base64
 import io
 import re
 
@@ -15,8 +16,9 @@ from tiny import bright, write_model
 
 from segdemo import zoo
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
+from segdemo.core.photos import read_photo
 from segdemo.inference.predict import Predictor
-from segdemo.ui.photos import built_in_paths
+from segdemo.ui.photos import built_in_paths, suiting
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
@@ -49,7 +51,7 @@ def client(app, tmp_path_factory):
 def page(app, open_page):
     page = open_page(app)
     page.set_default_timeout(SECONDS)
-    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "collage.jpg", FIRST)
     return page
 
 
@@ -67,6 +69,11 @@ def wait_for(page, file, model, stage=STAGE):
 
 def choose(page, model):
     page.locator("#model").get_by_text(title(model), exact=True).click()
+
+
+def open_more(page):
+    if not page.locator("#compare").is_visible():
+        page.get_by_role("button", name="Compare models, look closer").click()
 
 
 def upload(page, name, content):
@@ -118,7 +125,7 @@ def assert_is_the_answer(page, client, photo, model):
         if (
             model in SHIPPED and SHIPPED[model].samples > 1
         ):  # no two answers of a stochastic network are the same
-            assert (np.asarray(picture) == np.asarray(answer)).mean() > 0.95
+            assert (np.asarray(picture) == np.asarray(answer)).mean() > 0.9
             return
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(answer))
     shown = legend(page)
@@ -131,9 +138,11 @@ def assert_is_the_answer(page, client, photo, model):
 
 
 def test_the_page_opens_with_a_photo_already_segmented(page, client):
-    assert legend(page)[8][0] == "cat"
-    assert_is_the_answer(page, client, BUILT_IN["cat"], FIRST)
-    assert downloaded(page)[0] == f"cat_{FIRST}.png"
+    assert {name for name, _ in legend(page).values()} == {"cat", "person", "motorbike", "background"}
+    assert_is_the_answer(page, client, BUILT_IN["four"], FIRST)
+    assert downloaded(page)[0] == f"four_{FIRST}.png"
+    names = page.locator(f"{STAGE} .sc-tag")
+    assert sorted(names.all_inner_texts()) == ["cat", "motorbike", "person"]
     expect(page.locator("#notice")).to_be_hidden()
     expect(page.locator(SECOND)).to_be_hidden()
 
@@ -142,23 +151,29 @@ def test_the_page_opens_with_a_photo_already_segmented(page, client):
 def test_choosing_a_model_updates_the_result_without_a_button(page, client, model):
     if model != FIRST:
         choose(page, model)
-    wait_for(page, "chelsea.png", model)
-    assert_is_the_answer(page, client, BUILT_IN["cat"], model)
+    wait_for(page, "collage.jpg", model)
+    assert_is_the_answer(page, client, BUILT_IN["four"], model)
 
 
-def test_every_built_in_photo_can_be_picked(page, client):
-    choose(page, "scenes")
+def offered(label_set):
+    return list(suiting(label_set).values())
+
+
+def test_every_photo_that_suits_a_model_can_be_picked(page, client):
     pictures = page.locator("#photos .gallery-item")
-    assert pictures.count() == len(BUILT_IN)
-    for index, path in enumerate(BUILT_IN.values()):
-        pictures.nth(index).click()
-        wait_for(page, path.name, "scenes")
-    assert_is_the_answer(page, client, path, "scenes")
+    assert 1 == len(offered(PETS)) < len(offered(VOC)) < len(BUILT_IN)
+    for model, label_set in (("unet", PETS), (FIRST, VOC)):
+        choose(page, model)
+        expect(pictures).to_have_count(len(offered(label_set)))
+        for index, path in enumerate(offered(label_set)):
+            pictures.nth(index).click()
+            wait_for(page, path.name, model)
+    assert_is_the_answer(page, client, path, FIRST)
 
 
 def test_the_last_choice_wins_however_quickly_it_was_made(page, client):
-    pictures, paths = page.locator("#photos .gallery-item"), list(BUILT_IN.values())
-    for index in (1, 2, 3, 4, 1, 2):
+    pictures, paths = page.locator("#photos .gallery-item"), offered(VOC)
+    for index in (1, 2, 3, 0, 1, 2):
         pictures.nth(index).click()
     wait_for(page, paths[2].name, FIRST)
     for model in ("scenes", "colours", FIRST, "colours", "scenes"):
@@ -187,14 +202,16 @@ def test_an_uploaded_photo_is_turned_upright_and_segmented(page, client, tmp_pat
 
 
 def test_two_models_side_by_side(page):
+    open_more(page)
     page.locator("#compare input").click()
     page.get_by_role("option", name=title("colours"), exact=True).click()
-    wait_for(page, "chelsea.png", "colours", SECOND)
+    wait_for(page, "collage.jpg", "colours", SECOND)
     assert {name for name, _ in legend(page, SECOND).values()} <= set(PETS.classes)
     assert {name for name, _ in legend(page).values()} <= set(VOC.classes)
     page.locator("#photos .gallery-item").nth(1).click()  # both follow the photo
-    wait_for(page, "astronaut.png", FIRST)
-    wait_for(page, "astronaut.png", "colours", SECOND)
+    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "chelsea.png", "colours", SECOND)
+    open_more(page)
     page.locator("#compare input").click()
     page.get_by_role("option", name="nothing", exact=True).click()
     expect(page.locator(SECOND)).to_be_hidden(timeout=SECONDS)
@@ -207,7 +224,7 @@ def test_the_background_of_each_models_own_classes_starts_hidden(page):
     assert hidden() == [VOC.background]
     for model, label_set in (("unet", PETS), (FIRST, VOC)):
         choose(page, model)
-        wait_for(page, "chelsea.png", model)
+        wait_for(page, "collage.jpg", model)
         assert hidden() == [label_set.background]
 
 
@@ -226,10 +243,38 @@ def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page, name, content
     assert notice.locator("b").count() == 0  # a file name is no HTML
     assert legend(page)[8][0] == "cat"  # what was there before stays
     page.locator("#photos .gallery-item").nth(1).click()
-    wait_for(page, "astronaut.png", FIRST)
+    wait_for(page, "chelsea.png", FIRST)
     expect(page.locator("#notice")).to_be_hidden()
     upload(page, "good.jpg", jpeg(data.coffee()))
     wait_for(page, "good.jpg", FIRST)
+
+
+HAND_OVER = """([kind, base64, name]) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    const files = new DataTransfer();
+    files.items.add(new File([bytes], name, { type: "image/jpeg" }));
+    const options = { bubbles: true, cancelable: true };
+    const event = kind === "drop"
+        ? new DragEvent("drop", { ...options, dataTransfer: files })
+        : new ClipboardEvent("paste", { ...options, clipboardData: files });
+    return document.body.dispatchEvent(event);
+}"""
+
+
+def test_photos_are_dropped_or_pasted_anywhere_and_stay_in_the_strip(page):
+    pictures = page.locator("#photos .gallery-item")
+    for n, kind in enumerate(("drop", "paste"), 1):
+        content = base64.b64encode(jpeg(data.coffee()[: 100 * n])).decode()
+        # The browser is told that somebody took it, or it would open the file instead of the page.
+        assert page.evaluate(HAND_OVER, [kind, content, f"{kind}.jpg"]) is False
+        wait_for(page, f"{kind}.jpg", FIRST)
+        expect(pictures).to_have_count(len(offered(VOC)) + n)
+    pictures.nth(1).click()  # the newest comes first
+    wait_for(page, "drop.jpg", FIRST)
+    choose(page, "unet")
+    expect(pictures).to_have_count(len(offered(PETS)) + 2)
+    pictures.nth(2).click()
+    wait_for(page, "chelsea.png", "unet")
 
 
 def test_a_photo_without_anything_known_is_answered_in_a_sentence(page):
@@ -254,10 +299,11 @@ def test_a_photo_of_unfamiliar_things_comes_with_a_warning(page):
 
 
 def test_a_photo_can_be_looked_at_more_than_once(page):
+    open_more(page)
     page.locator("#passes").get_by_text("And mirrored", exact=True).click()
-    page.wait_for_selector(f'{STAGE}[data-ready$="chelsea.png:{FIRST}:mirrored"]', timeout=SECONDS)
+    page.wait_for_selector(f'{STAGE}[data-ready$="collage.jpg:{FIRST}:mirrored"]', timeout=SECONDS)
     _, picture = downloaded(page)
-    photo = data.chelsea()
+    photo = read_photo(BUILT_IN["four"])
     expected = Predictor(SHIPPED[FIRST], flip=True)(photo).label_map
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert (expected != Predictor(SHIPPED[FIRST])(photo).label_map).any()
@@ -267,8 +313,8 @@ def test_the_uncertainty_of_a_stochastic_network_is_explained(page):
     hint = page.locator(f"{STAGE} .sc-heat .sc-hint")
     for model, sentence in ((FIRST, "Entropy over the classes"), ("bayesian_segnet", "with random dropout")):
         choose(page, model)
-        wait_for(page, "chelsea.png", model)
-        page.locator(STAGE).get_by_text("Uncertainty", exact=True).click()
+        wait_for(page, "collage.jpg", model)
+        page.locator(f"{STAGE} .sc-segment").get_by_text("Uncertainty", exact=True).click()
         expect(hint).to_contain_text(sentence)
 
 
@@ -277,12 +323,12 @@ def test_hovering_tells_class_and_confidence(page):
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     chip = page.locator(f"{STAGE} .sc-chip")
     expect(chip).to_be_visible()
-    expect(chip).to_have_text(re.compile(r"(cat|background).*\d+ ?%", re.S))
+    expect(chip).to_have_text(re.compile(r"(cat|person|motorbike|background).*\d+ ?%", re.S))
 
 
 def test_a_dataset_photo_comes_with_its_true_mask(page):
     choose(page, "scenes")
-    wait_for(page, "chelsea.png", "scenes")
+    wait_for(page, "collage.jpg", "scenes")
     page.get_by_text("Dataset photos, with their true masks").click()
     page.locator("#dataset-random").click()
     page.wait_for_selector(f'{STAGE}[data-ready*="2007_"][data-ready$=":scenes"]', timeout=SECONDS)
@@ -302,11 +348,12 @@ def test_a_dataset_photo_comes_with_its_true_mask(page):
 def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, compare):
     page = open_page(app, **phone)
     page.set_default_timeout(SECONDS)
-    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "collage.jpg", FIRST)
     if compare:
+        open_more(page)
         page.locator("#compare input").click()
         page.get_by_role("option", name=title("colours"), exact=True).click()
-        wait_for(page, "chelsea.png", "colours", SECOND)
+        wait_for(page, "collage.jpg", "colours", SECOND)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     stage = page.locator(f"{STAGE} .sc-stage").bounding_box()
     assert stage["x"] >= 0
@@ -316,13 +363,17 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, 
     # Nothing to divide: the other link is hidden.
     expect(page.locator("footer .divider:visible")).to_have_count(0)
     assert stage["height"] > 150
-    tops = [page.locator(selector).bounding_box()["y"] for selector in ("#stage", "#photos", "#model")]
-    assert tops[0] < min(tops[1:])  # the result comes first
+    tops = [
+        page.locator(part).bounding_box()["y"]
+        for part in ("#model", "#stage", "#photos", ".block.segdemo-card")
+    ]
+    assert tops[0] < tops[1] < min(tops[2:])  # a row of models, and the result
+    assert tops[1] - tops[0] < 140  # two rows where there are titles, as in a comparison
     # Nothing reaches beyond the right edge unless it can be scrolled in its own box.
     wide = page.evaluate(
         """() => [...document.querySelectorAll("button, input, label, select, p, h1, li")]
             .filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > 391
-                && !node.closest("[style*=overflow], .overflow-x-auto, .sc-stage"))
+                && !node.closest("[style*=overflow], .overflow-x-auto, .sc-stage, #model, .segdemo-photos"))
             .map((node) => node.outerHTML.slice(0, 120))"""
     )
     assert wide == []
@@ -334,7 +385,23 @@ def test_nothing_is_fetched_from_elsewhere(app, browser):
     page = context.new_page()
     page.on("request", lambda request: addresses.append(request.url))
     page.goto(app)
-    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "collage.jpg", FIRST)
     context.close()
     assert addresses
     assert [a for a in addresses if not a.startswith((app, "data:", "blob:"))] == []
+
+
+def test_the_three_steps_can_be_closed_for_good_and_the_theme_stays(app, open_page):
+    page = open_page(app)
+    steps, asks = page.locator("#segdemo-welcome"), page.locator("#segdemo-help")
+    expect(steps).to_be_visible(timeout=SECONDS)
+    steps.get_by_role("button", name="Close for good").click()
+    expect(steps).to_be_hidden()
+    page.locator("#segdemo-theme").click()
+    expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+    page.reload()
+    expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"), timeout=SECONDS)
+    expect(steps).to_be_hidden()
+    asks.click()
+    expect(steps).to_be_visible()
+    expect(asks).to_have_attribute("aria-expanded", "true")

@@ -274,15 +274,15 @@ def test_overlay_by_hand():
     image = np.full((1, 3, 3), 100, np.uint8)
     label_map = np.array([[0, 1, 255]], np.uint8)
     plain = label_maps.overlay(image, label_map, VOC, opacity=0.2, outline=False)
-    # 20 % of (128, 0, 0) and of (224, 224, 192); the background stays as it is.
-    assert plain[0].tolist() == [[100, 100, 100], [106, 80, 80], [125, 125, 118]]
+    # 20 % of (123, 228, 250), which aeroplanes are shown in, and of (224, 224, 192); the background stays as it is.
+    assert plain[0].tolist() == [[100, 100, 100], [105, 126, 130], [125, 125, 118]]
     assert plain.dtype == np.uint8 and plain.shape == image.shape
     white = np.full_like(image, 255)
     assert label_maps.overlay(white, label_map, VOC)[0, 0].tolist() == [255, 255, 255]
     assert np.array_equal(label_maps.overlay(image, label_map, VOC, 0, outline=False), image)
     assert label_maps.overlay(image, label_map, VOC, 1, outline=False)[0].tolist() == [
         [100, 100, 100],
-        [128, 0, 0],
+        [123, 228, 250],
         [224, 224, 192],
     ]
 
@@ -292,12 +292,12 @@ def test_overlay_outlines_the_class_and_not_the_background():
     label_map = np.zeros((7, 7), np.uint8)
     label_map[1:6, 1:6] = 1
     result = label_maps.overlay(image, label_map, VOC, opacity=0.2)
-    solid = (result == (128, 0, 0)).all(-1)
+    solid = (result == (123, 228, 250)).all(-1)
     expected = np.zeros((7, 7), bool)
     expected[1:6, 1:6] = True
     expected[2:5, 2:5] = False
     assert np.array_equal(solid, expected)
-    assert (result[label_map == 0] == 100).all() and result[3, 3].tolist() == [106, 80, 80]
+    assert (result[label_map == 0] == 100).all() and result[3, 3].tolist() == [105, 126, 130]
 
 
 def test_overlay_refuses_what_does_not_fit():

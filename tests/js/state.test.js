@@ -21,7 +21,7 @@ test("two canvases share no state", () => {
   a.hidden.add(1);
   a.options.opacity = 0;
   a.maps.truth = map;
-  assert.deepEqual([b.hidden.size, b.options.opacity, b.maps], [0, 0.55, {}]);
+  assert.deepEqual([b.hidden.size, b.options.opacity, b.maps], [0, 0.38, {}]);
 });
 
 test("only what there is can be looked at", () => {

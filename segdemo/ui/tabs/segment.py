@@ -13,7 +13,7 @@ from markupsafe import Markup
 from segdemo import zoo
 from segdemo.core import label_maps, settings
 from segdemo.core.labels import LabelSet
-from segdemo.core.photos import read_photo
+from segdemo.core.photos import IntakeError, read_photo
 from segdemo.data import datasets
 from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.index import by_class
@@ -21,16 +21,18 @@ from segdemo.data.pets import breed
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
 from segdemo.ui.events import Event, Events, Updates
-from segdemo.ui.inputs import button, photo_picker, unchecked
+from segdemo.ui.inputs import button, photo_picker, samples, unchecked
 from segdemo.ui.markup import html, panel
-from segdemo.ui.photos import shown_as_it_is
+from segdemo.ui.photos import shown_as_it_is, suiting, thumbnail
 from segdemo.ui.queueing import PREDICT
+from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 
 FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
 PAGE = 18  # thumbnails shown of a dataset
 THUMBNAIL = 160  # pixels
+MOST_YOURS = 12  # photos of a visitor that stay at hand
 SPREAD = "Twice the standard deviation of the answers with random dropout: 0 means that all agree."
 
 
@@ -46,12 +48,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class SegmentTab:
-    """Components that other tabs listen to: what is looked at, with which models, and the wish to correct it."""
+    """Components that other tabs listen to: what is looked at, with which models, and the canvas.
+
+    The canvas's event ``correct`` is the wish to correct the mask.
+    """
 
     choice: gr.State
     model: gr.Radio
     other: gr.Dropdown
-    correct: gr.Button
+    stage: gr.HTML
 
     def menus(self, services: Services, model: str, other: str) -> Updates:
         """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
@@ -75,46 +80,51 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     models = services.choices()
     start = FIRST_MODEL if FIRST_MODEL in services.models() else models[0][1]
 
-    with gr.Row():
-        with gr.Column(scale=1, min_width=290):
-            built_in, photos, own_photo = photo_picker()
-            first, path = next(iter(built_in.items()))
-            choice = gr.State(Choice(str(path), first.name))
-            model = unchecked(gr.Radio(models, value=start, label="Model", elem_id="model"))
-            card = panel(services.card(start), elem_classes="segdemo-card")
-            other = unchecked(
-                gr.Dropdown(
-                    [("nothing", NO_COMPARISON), *models],
-                    value=NO_COMPARISON,
-                    label="Compare with",
-                    elem_id="compare",
-                )
+    with gr.Row(elem_classes="segdemo-bar"):
+        model = unchecked(
+            gr.Radio(models, value=start, label="Model", show_label=False, container=False, elem_id="model")
+        )
+        card = panel(services.card(start), elem_classes="segdemo-card")
+    notice = panel(visible=False, elem_id="notice")
+    with gr.Row(elem_classes="segdemo-stage"):
+        with gr.Column(min_width=300):
+            title = panel(visible=False, elem_classes="segdemo-title")
+            stage = canvas.mask_canvas(elem_id="stage")
+        with gr.Column(min_width=300, visible=False) as second_column:
+            second_title = panel(elem_classes="segdemo-title")
+            second = canvas.mask_canvas(elem_id="second-stage")
+    with gr.Row(elem_classes="segdemo-strip"):
+        offered = suiting(zoo.served_model(start).label_set)
+        photos, own_photo = photo_picker(offered)
+        first, path = next(iter(offered.items()))
+        choice = gr.State(Choice(str(path), first.name))
+        yours: gr.State = gr.State(())  # Choices, the newest first
+    with gr.Accordion("Compare models, look closer", open=False), gr.Row():
+        other = unchecked(
+            gr.Dropdown(
+                [("nothing", NO_COMPARISON), *models],
+                value=NO_COMPARISON,
+                label="Compare with",
+                elem_id="compare",
             )
-            passes = gr.Radio(
-                [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
-                value="once",
-                label="Look at the photo",
-                info="More looks are averaged: a better mask for up to twice or six times the time.",
-                elem_id="passes",
-            )
-            browser = _Browser(services) if services.datasets else None
-        with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
-            notice = panel(visible=False, elem_id="notice")
-            with gr.Row():
-                with gr.Column(min_width=300):
-                    title = panel(visible=False, elem_classes="segdemo-title")
-                    stage = canvas.mask_canvas(elem_id="stage")
-                with gr.Column(min_width=300, visible=False) as second_column:
-                    second_title = panel(elem_classes="segdemo-title")
-                    second = canvas.mask_canvas(elem_id="second-stage")
-            correct = button("Correct this mask", "correct")
+        )
+        passes = gr.Radio(
+            [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
+            value="once",
+            label="Look at the photo",
+            info="More looks are averaged: a better mask for up to twice or six times the time.",
+            elem_id="passes",
+        )
+    browser = _Browser(services) if services.datasets else None
 
-    segment = SegmentTab(choice, model, other, correct)
+    segment = SegmentTab(choice, model, other, stage)
     outputs = [stage, title, second_column, second_title, second, card, notice]
     looks = Events(
         notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
     )
-    choices = Events(notice, {model, other}, [choice, model, other, notice], "segment")
+    choices = Events(
+        notice, {model, other, yours}, [choice, model, other, photos, yours, notice], "segment"
+    )
 
     def show(event: Event) -> Updates:
         """The canvases for a photo; if there is an error they stay."""
@@ -123,7 +133,10 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         def payload(name: str) -> dict[str, Any]:
             return _payload(services, event[choice], photo, name, event[passes])
 
-        updates = {stage: payload(event[model]), card: services.card(event[model], event[passes])}
+        updates = {
+            stage: {**payload(event[model]), "correctable": True},
+            card: services.card(event[model], event[passes]),
+        }
         comparing = event[other] != NO_COMPARISON
         if comparing:
             updates |= {second: payload(event[other]), second_title: _title(event[other])}
@@ -133,21 +146,47 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
             second_column: gr.update(visible=comparing),
         }
 
+    def strip(name: str, mine: tuple[Choice, ...]) -> dict[str, Any]:
+        """The thumbnails: one's own photos, then those that a model knows something in."""
+        own = [
+            [cached(thumbnail(services.photos.read(one.path)), f"yours-{n}.jpg")]
+            for n, one in enumerate(mine)
+        ]
+        return gr.update(samples=own + samples(suiting(zoo.served_model(name).label_set)))
+
     def pick(event: Event) -> Updates:
-        photo, path = list(built_in.items())[event[photos]]
+        mine, index = event[yours], event[photos]
+        if index < len(mine):
+            return {choice: mine[index]}
+        photo, path = list(suiting(zoo.served_model(event[model]).label_set).items())[index - len(mine)]
         return {choice: Choice(str(path), photo.name)}
+
+    def suited(event: Event) -> Updates:
+        return {photos: strip(event[model], event[yours])}
 
     def upload(event: Event) -> Updates:
         path = event[own_photo]
-        return {choice: Choice(path, Path(path).name)} if path else {}
+        if not path:
+            return {}
+        new = Choice(path, Path(path).name)
+        updates: Updates = {choice: new}
+        try:
+            services.photos.read(path)
+        except IntakeError:  # the event that shows the choice will say it
+            return updates
+        mine = (new, *(one for one in event[yours] if one.path != path))[:MOST_YOURS]
+        return {**updates, yours: mine, photos: strip(event[model], mine)}
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
     # so the last choice wins and no answer overtakes a newer one.
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
     looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
-    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos})
-    choices.on(own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo})
+    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos, model, yours})
+    choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
+    choices.on(
+        own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo, model, yours}
+    )
     if browser:
         browser.connect(choice, notice)
     choices.on(  # there may be new models since the page was made

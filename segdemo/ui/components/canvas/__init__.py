@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps
+from segdemo.core.display import display_colors
 from segdemo.core.labels import VOID_COLOR, LabelSet
 from segdemo.errors import UserError
 from segdemo.ui.components.bundle import component_script
@@ -58,7 +59,7 @@ def mask_canvas(
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
-        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload`` and ``next``. A listener that
+        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload``, ``next`` and ``correct``. A listener that
         takes a ``gr.EventData`` argument reads ``.key`` (and ``.revision`` after ``saved``); ``reload`` and
         ``next`` ask the page for the photo's newest revision and for another photo. A value from before the
         last save (an answer that was on its way) is not shown: ``reload`` comes instead.
@@ -99,6 +100,7 @@ def payload(
     name: str = "photo",
     sync: str | None = None,
     next_photo: bool = False,
+    correctable: bool = False,
 ) -> dict[str, Any]:
     """What the canvas shows, as the dict that is its value.
 
@@ -122,6 +124,7 @@ def payload(
         name: stem of downloaded files.
         sync: canvases with the same name show the same part of the photo; None for an independent one.
         next_photo: whether to offer the "next photo" button.
+        correctable: whether to offer a button whose press is the event ``correct``.
 
     Raises:
         ValueError: a map whose size is not the image's or with ids outside the label set, or an unknown mode.
@@ -142,6 +145,7 @@ def payload(
         "uncertainty": _grey_file(uncertainty, "uncertainty"),
         "labels": {
             **label_set.to_json(),
+            "shown": [list(color) for color in display_colors(label_set)],
             "palette": bytes(label_set.palette()).hex(),
             "void_color": list(VOID_COLOR),
         },
@@ -153,6 +157,7 @@ def payload(
         "name": name,
         "sync": sync,
         "next_photo": next_photo,
+        "correctable": correctable,
     }
 
 

@@ -6,6 +6,7 @@ import { makeEditor } from "./editor.js";
 import { makeFrames } from "./frames.js";
 import { makeCursor, makeKeys } from "./keyboard.js";
 import { makeLoader } from "./loading.js";
+import { makeNames } from "./names.js";
 import { makePage } from "./page.js";
 import { makePngCodec } from "./png.js";
 import { makePointer } from "./pointer.js";
@@ -22,6 +23,7 @@ export function mount(element, { trigger, props, server, watch }) {
   canvas.codec = makeWorker(makePngCodec);
   canvas.page = makePage(canvas); // makes `canvas.nodes` too
   canvas.frames = makeFrames(canvas);
+  canvas.names = makeNames(canvas);
   canvas.side = makeSide(canvas);
   canvas.chip = makeChip(canvas);
   canvas.downloads = makeDownloads(canvas);

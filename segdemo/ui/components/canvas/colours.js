@@ -72,9 +72,9 @@ export function buildStyle(entries, options, shown) {
     const ink = luminance(color) > 0.45 ? 0 : 255;
     style.fill[id] = rgba(...color, opacity);
     style.ink[id] = rgba(ink, ink, ink, opacity * 0.85);
-    // The outline has the class's hue, but is always bright: that of VOC's cat (64, 0, 0) must show on a dark photo.
+    // The outline has the class's hue, but is always bright: that of a dark colour must show on a dark photo.
     const top = Math.max(...color, 1);
-    style.line[id] = rgba(...color.map((v) => 76 + (130 + top * 0.19) * (v / top)), 1);
+    style.line[id] = rgba(...color.map((v) => (top > 200 ? v : 76 + (130 + top * 0.19) * (v / top))), 1);
     style.tile[id] = pattern * PATTERN * PATTERN;
   }
   return style;

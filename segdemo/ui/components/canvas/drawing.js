@@ -5,6 +5,10 @@
 import { PATTERN, PATTERN_BANK, VOID, luminance, rgba, viridis } from "./colours.js";
 import { makeView } from "./view.js";
 
+const LINE = 2; // CSS pixels of an outline
+const WIDEST = 4; // device pixels of one
+const ROWS = 2 * WIDEST + 1; // of labels that are remembered
+
 // Halved copies of the photo, so that a zoomed-out frame never resamples all of a 12-megapixel picture.
 export function makePyramid(bitmap) {
   const levels = [bitmap];
@@ -49,7 +53,7 @@ export function makeOverlay(canvas, view) {
     frame = context.createImageData(view.width, view.height);
     pixels = new Uint32Array(frame.data.buffer);
     columns = new Int32Array(view.width);
-    ring = [0, 1, 2, 3, 4].map(() => ({ row: -1, labels: new Uint16Array(view.width) }));
+    ring = Array.from({ length: ROWS }, () => ({ row: -1, labels: new Uint16Array(view.width) }));
   }
 
   // Which image column each device column shows; called once per change of view.
@@ -67,7 +71,7 @@ export function makeOverlay(canvas, view) {
   function sample(layer, y, x0, x1) {
     const source = imageRow(y);
     if (source < 0 || source >= view.imageHeight) return null;
-    const slot = ring[((y % 5) + 5) % 5];
+    const slot = ring[((y % ROWS) + ROWS) % ROWS];
     if (slot.row === y) return slot.labels;
     slot.row = y;
     const { map, truth } = layer,
@@ -120,7 +124,7 @@ export function makeOverlay(canvas, view) {
     if (x0 >= x1 || y0 >= y1) return;
     if (!layer) return context.clearRect(x0, y0, x1 - x0, y1 - y0);
     for (const slot of ring) slot.row = -1e9;
-    const reach = view.dpr > 1.4 ? 2 : 1;
+    const reach = Math.min(WIDEST, Math.max(1, Math.round(LINE * view.dpr)));
     for (let y = y0; y < y1; y++) drawRow(layer, y, x0, x1, reach);
     context.putImageData(frame, 0, 0, x0, y0, x1 - x0, y1 - y0);
   }

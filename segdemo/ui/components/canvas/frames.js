@@ -1,7 +1,7 @@
 // What a frame draws: the photo, the overlay over it, and the split between two of them.
 import { ERROR_CODES, buildStyle } from "./colours.js";
 import { drawPhoto, makeOverlay } from "./drawing.js";
-import { LAYER_NAMES, SHOW_NAMES, heatOf, judged } from "./state.js";
+import { LAYER_NAMES, SHOW_NAMES, cutOf, heatOf, judged } from "./state.js";
 
 export function makeFrames(canvas) {
   const { state, view, nodes } = canvas;
@@ -25,11 +25,12 @@ export function makeFrames(canvas) {
 
   // Draws the overlay inside a rectangle of device pixels.
   function drawOverlay(x0 = 0, y0 = 0, x1 = view.width, y1 = view.height) {
-    const cut = state.split.on ? Math.round(view.width * state.split.at) : view.width;
+    const cut = Math.round(view.width * cutOf(state));
     const heat = heatOf(state);
     if (heat) overlay.paintHeat(heat, state.options.opacity, 0, cut);
     else overlay.paint(mainLayer(), x0, y0, Math.min(cut, x1), y1);
-    if (state.split.on) overlay.paint(layerFor(state.split.with), Math.max(cut, x0), y0, x1, y1);
+    const right = state.sweep === null ? layerFor(state.split.with) : null;
+    if (cut < view.width) overlay.paint(right, Math.max(cut, x0), y0, x1, y1);
   }
 
   // Draws at most once per frame, whatever asks for it. `part` is "photo", "overlay" or nothing more than was wanted.
@@ -67,7 +68,8 @@ export function makeFrames(canvas) {
         [x1, y1] = view.toDevice(rect[2], rect[3]);
       drawOverlay(x0 - margin, y0 - margin, x1 + margin, y1 + margin);
     }
-    if (state.split.on || !nodes.handle.hidden) placeSplit();
+    if (cutOf(state) < 1 || !nodes.handle.hidden) placeSplit();
+    if (photo || whole) canvas.names.place();
     frames.milliseconds = performance.now() - began;
   }
 
@@ -81,14 +83,14 @@ export function makeFrames(canvas) {
   }
 
   function placeSplit() {
-    nodes.handle.hidden = !state.split.on;
-    nodes.handle.style.left = `${state.split.at * 100}%`;
+    nodes.handle.hidden = cutOf(state) === 1 && !state.split.on;
+    nodes.handle.style.left = `${cutOf(state) * 100}%`;
     nodes.handle.setAttribute("aria-valuenow", Math.round(state.split.at * 100));
     const whole = heatOf(state) || state.show === "errors";
     const left = whole ? SHOW_NAMES[state.show] : LAYER_NAMES[state.layer];
     [left, LAYER_NAMES[state.split.with]].forEach((name, i) => {
       nodes.splitNames[i].hidden = !state.split.on;
-      nodes.splitNames[i].textContent = name;
+      nodes.splitNames[i].textContent = state.split.on ? name : "";
     });
   }
 

@@ -66,6 +66,7 @@ export function makeKeys(canvas) {
     o: ["Outline on or off", () => pressToggle(0)],
     t: ["Patterns on or off", () => pressToggle(1)],
     d: ["Split on or off", () => pressToggle(2)],
+    N: ["Names on or off", () => nodes.namesToggle?.click()],
     a: ["Show all classes", side.showAllClasses],
     u: ["Jump to the most uncertain region", stage.jumpToUncertain],
     "?": ["This list", showHelp],

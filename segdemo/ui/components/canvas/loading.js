@@ -13,6 +13,9 @@ async function fetchBytes(file) {
   return response.arrayBuffer();
 }
 
+const SWEEP = 1100; // milliseconds in which the mask is drawn over the first photo
+let swept = false; // once a page
+
 export function makeLoader(canvas) {
   const { state, view, nodes, codec, trigger } = canvas;
   const { announce } = canvas.page;
@@ -33,7 +36,8 @@ export function makeLoader(canvas) {
   }
 
   function readLabels(labels) {
-    state.classes = labels.classes.map((c) => ({ ...c, pattern: patternOf(c.id) }));
+    const colored = (c) => ({ ...c, color: labels.shown?.[c.id] ?? c.color, pattern: patternOf(c.id) });
+    state.classes = labels.classes.map(colored);
     state.classes.push({ id: VOID, name: "void", color: labels.void_color, pattern: patternOf(VOID) });
     state.byId = new Map(state.classes.map((c) => [c.id, c]));
     state.background = labels.background;
@@ -112,9 +116,25 @@ export function makeLoader(canvas) {
     canvas.stage.fitStage();
     redraw("photo");
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    sweep();
     loader.loads++;
     nodes.root.dataset.ready = payload.key;
     trigger("ready", { key: payload.key });
+  }
+
+  // The first mask of the page comes from the left, so that photo and mask are both seen. The split line is the hand.
+  function sweep() {
+    if (swept || state.editing || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    swept = true;
+    const began = performance.now();
+    const step = (now) => {
+      const t = Math.min(1, (now - began) / SWEEP);
+      state.sweep = t < 1 ? 1 - (1 - t) ** 3 : null;
+      redraw("overlay");
+      if (t < 1) requestAnimationFrame(step);
+    };
+    state.sweep = 0;
+    requestAnimationFrame(step);
   }
 
   async function show() {

@@ -13,6 +13,7 @@ export function makePage(canvas) {
   nodes.ring = el("div", { class: "sc-ring", hidden: true });
   nodes.cross = el("div", { class: "sc-cross", "aria-hidden": "true", hidden: true });
   nodes.chip = el("div", { class: "sc-chip", hidden: true });
+  nodes.tags = el("div", { class: "sc-tags", "aria-hidden": "true" });
   nodes.note = el("p", { class: "sc-note", hidden: true });
   nodes.busy = el("p", { class: "sc-busy" }, "No photo yet");
   nodes.handle = el(
@@ -55,6 +56,7 @@ export function makePage(canvas) {
     el("button", actualSize, el("span", { class: "sc-text" }, "1:1")),
     nodes.uncertain,
     iconButton("expand", "Full screen", () => canvas.stage.toggleFullScreen()),
+    iconButton("help", "Keyboard shortcuts", () => canvas.keys.showHelp(), { key: "?" }),
   );
   nodes.stage = el(
     "div",
@@ -67,6 +69,7 @@ export function makePage(canvas) {
     },
     nodes.base,
     nodes.over,
+    nodes.tags,
     nodes.glow,
     nodes.draft,
     nodes.ring,

@@ -35,12 +35,16 @@ export function makeSide(canvas) {
     if (!shows.includes(state.show)) state.show = "classes";
     const named = (list, names) => list.map((name) => [name, names[name]]);
     const { options, split } = state;
+    nodes.namesToggle = state.editing
+      ? null
+      : toggle("names", "Names", options.names, (on) => setOption("names", on), "Shift+N");
     nodes.toggles = el(
       "div",
-      { class: "sc-toggles", role: "group", "aria-label": "How the mask is drawn" },
+      { class: "sc-toggles sc-pairs", role: "group", "aria-label": "How the mask is drawn" },
       toggle("outline", "Outline", options.outline, (on) => setOption("outline", on), "O"),
       toggle("pattern", "Patterns", options.patterns, (on) => setOption("patterns", on), "T"),
       layers.length ? toggle("split", "Split", split.on, (on) => setSplit(on), "D") : null,
+      nodes.namesToggle,
     );
     const setSplitWith = (event) => {
       split.with = event.target.value;
@@ -77,15 +81,19 @@ export function makeSide(canvas) {
       nodes.legend,
       el(
         "div",
-        { class: "sc-toggles" },
+        { class: "sc-toggles sc-pairs" },
         iconButton("download", "Download the photo with its overlay", () => canvas.downloads.overlay(), {
           text: "Overlay",
         }),
         iconButton("download", "Download the label map as a palette PNG", () => canvas.downloads.labels(), {
           text: "Label map",
         }),
-        !state.editing &&
-          iconButton("help", "Keyboard shortcuts", () => canvas.keys.showHelp(), { key: "?" }),
+        state.payload.correctable &&
+          iconButton("brush", "Correct this mask in Annotate", () => canvas.trigger("correct", {}), {
+            text: "Correct this mask",
+            class: "sc-button sc-primary sc-dirty sc-wide",
+            id: "correct",
+          }),
       ),
     ];
     nodes.side.replaceChildren(...parts.filter(Boolean));

@@ -14,7 +14,8 @@ export function makeStage(canvas) {
     const width = stage.parentElement.clientWidth;
     const natural = state.width ? (width * state.height) / state.width : width * 0.66;
     const full = document.fullscreenElement === root;
-    const most = full ? innerHeight * 0.8 : Math.min(innerHeight * 0.72, 760);
+    const around = parseFloat(getComputedStyle(root).getPropertyValue("--sc-around")) || innerHeight * 0.28;
+    const most = full ? innerHeight - 120 : innerHeight - around;
     stage.style.height = `${Math.round(Math.min(Math.max(natural, 220), Math.max(most, 260)))}px`;
     const fitted = !view.width || view.width === 1 || view.isFitted();
     const [x, y] = middle();
@@ -91,5 +92,6 @@ export function makeStage(canvas) {
 
   document.addEventListener("sc-view", follow);
   new ResizeObserver(fitStage).observe(nodes.stage.parentElement);
+  addEventListener("resize", () => element.isConnected && fitStage());
   return { fitStage, moved, zoomBy, fit, actualSize, toggleFullScreen, jumpToUncertain };
 }

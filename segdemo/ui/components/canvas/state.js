@@ -14,7 +14,7 @@ export const SHOW_NAMES = {
   uncertainty: "Uncertainty",
   errors: "Errors",
 };
-const OPTIONS = { opacity: 0.55, outline: true, patterns: false };
+const OPTIONS = { opacity: 0.38, outline: true, patterns: false, names: true };
 const STORED = "segdemo-canvas"; // where the browser keeps the options
 
 export function makeState() {
@@ -41,6 +41,7 @@ export function makeState() {
     paintClass: 0,
     editing: false,
     options: readOptions(),
+    sweep: null, // how far the first mask of the page is drawn, 0..1, while it is
     split: { on: false, at: 0.5, with: "photo" },
     pyramid: null,
     visited: [],
@@ -91,6 +92,9 @@ export function iousOf(state, name) {
 
 // The background starts hidden: it is everywhere and says nothing. Hiding is about looking, never about the data.
 export const startHidden = (state) => new Set(state.background === null ? [] : [state.background]);
+
+// Where the overlay ends and what the split shows begins, as a share of the stage; 1 for nowhere.
+export const cutOf = ({ sweep, split }) => sweep ?? (split.on ? split.at : 1);
 
 export const isInside = (state, x, y) => x >= 0 && y >= 0 && x < state.width && y < state.height;
 export const isThing = (state, id) => id !== state.background && id !== VOID;

@@ -53,7 +53,7 @@ class AnnotateTab(Layout):
         on(self.discard.click, self._delete_collection)
         on(self.files.upload, self._add_files)
         on(self.add_segmented.click, self._add_segmented)
-        on(self.segment.correct.click, self._correct)
+        on(self.segment.stage.correct, self._correct)
         # Not search.input: a paste does not fire it. The page and other events write into the box too, so what the
         # visitor was told before must stay.
         searches = [self.search.change, self.which.input, self.class_.input, self.sort.input]
