@@ -94,6 +94,9 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
         "app_kwargs": {"middleware": guard.middleware()},
+        # Without Gradio's look at its own page when it has started: on a busy machine that takes longer than the three
+        # seconds it gives, and a page that works would end.
+        "_frontend": False,
     }
 
 

@@ -92,7 +92,6 @@ def test_whoever_looks_after_the_server_asks_it_without_signing_in(signed, open_
         assert told["x-content-type-options"] == "nosniff"
         assert ask(url, "HEAD", "/healthz")[::2] == (200, "")
     assert ask(signed, "POST", "/healthz")[0] != 200
-    assert ask(signed, "GET", "/healthz/../config")[0] == 401
     assert ask(signed, "GET", "/config")[0] == 401
 
 
