@@ -13,8 +13,9 @@ pytestmark = [
 ]
 
 
-def test_a_page_that_cannot_look_at_itself_in_time_is_served_all_the_same(monkeypatch):
-    """As on a busy machine, where Gradio would end it."""
+def test_a_page_is_served_by_the_guard_and_however_busy_the_machine_is(monkeypatch):
+    """Not by Node, whatever the environment asks for; and though Gradio's look at its own page comes to nothing."""
+    monkeypatch.setenv("GRADIO_SSR_MODE", "True")
     monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
     with gr.Blocks() as demo:
         gr.Markdown("Squares")
@@ -24,5 +25,7 @@ def test_a_page_that_cannot_look_at_itself_in_time_is_served_all_the_same(monkey
             assert answer.read() == b"ok"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert "Squares" in answer.read().decode()
+            assert answer.headers["Content-Security-Policy"]
+        assert not demo.ssr_mode
     finally:
         demo.close()
