@@ -4,7 +4,7 @@ import pytest
 from rehearsing import Visit, code_of_a_space, contents, variables_of_a_space
 from serving import served_app
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 def test_a_first_visitor_of_a_space(tmp_path, browser):
