@@ -6,8 +6,8 @@ For each set: a fresh environment gets the packages of its list, the files are t
 page is started with an empty state as a Space starts it. Told are
 
 * seconds to install, from wherever pip fetches here, and megabytes on disk of packages and of files;
-* seconds from the start of the process to the first byte of ``/healthz``, and to the first label map, at the first
-  start and the median of further ones;
+* seconds from the start of the process to the first byte of ``/healthz``, and to the first label map: the
+  first start, the median and the least of all;
 * what ``/click`` answers, if a click model is among the files.
 
 ``--environments`` keeps the environments in a folder, and takes those that are there already, whose time to install is
@@ -139,32 +139,47 @@ def first_answer(python, code, photo):
     return healthy, answered, click
 
 
-def measure(kind, starts, environments):
-    """One set, "serve" or "train": a dictionary of what the module says."""
+def spread(seconds):
+    """The first, the median and the least of some starts."""
+    return {
+        "first": round(seconds[0], 2),
+        "median": round(statistics.median(seconds), 2),
+        "least": round(min(seconds), 2),
+    }
+
+
+def measure(kinds, starts, environments):
+    """What the module says, for each set: kind to a dictionary. Starts of the sets take turns."""
     from segdemo.hosting.bundle import bundle
 
+    report, pages, times = {}, {}, {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
-        code = Path(folder) / "app"
-        bundle(train=kind == "train").write_to(code)
-        python, installing = environment((environments or Path(folder)) / kind, code / "requirements.txt")
-        (packages,) = python.parent.parent.glob("lib/python*/site-packages")
-        times = [first_answer(python, code, packages / "skimage/data/chelsea.png") for _ in range(starts)]
-        healthy, answered, clicks = zip(*times, strict=True)
+        for kind in kinds:
+            code = Path(folder) / f"files-{kind}"
+            bundle(train=kind == "train").write_to(code)
+            python, installing = environment((environments or Path(folder)) / kind, code / "requirements.txt")
+            (packages,) = python.parent.parent.glob("lib/python*/site-packages")
+            pages[kind] = python, code, packages / "skimage/data/chelsea.png"
+            report[kind] = {
+                "packages": len(list(packages.glob("*.dist-info"))),
+                "packages_mb": round(megabytes(packages)),
+                "files_mb": round(megabytes(code)),
+                "seconds_to_install": installing and round(installing, 1),
+            }
+        for _ in range(starts):
+            for kind in kinds:
+                times[kind].append((*first_answer(*pages[kind]), os.getloadavg()[0]))
+    for kind, row in report.items():
+        healthy, answered, clicks, loads = zip(*times[kind], strict=True)
         event, click = clicks[0]
-        return {
-            "packages": len(list(packages.glob("*.dist-info"))),
-            "packages_mb": round(megabytes(packages)),
-            "files_mb": round(megabytes(code)),
-            "seconds_to_install": installing and round(installing, 1),
-            "seconds_to_health": [round(healthy[0], 2), round(statistics.median(healthy[1:] or healthy), 2)],
-            "seconds_to_answer": [
-                round(answered[0], 2),
-                round(statistics.median(answered[1:] or answered), 2),
-            ],
-            "click": click[1] if event == "complete" else click,
-            "load": round(os.getloadavg()[0], 1),
+        row |= {
+            "seconds_to_health": spread(healthy),
+            "seconds_to_answer": spread(answered),
+            "click": click[1] if event == "complete" else click["error"],
+            "load": [round(load, 1) for load in (min(loads), max(loads))],
             "cores": len(os.sched_getaffinity(0)),
         }
+    return report
 
 
 def main():
@@ -174,12 +189,12 @@ def main():
     parser.add_argument("--environments", type=Path, metavar="DIR")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    report = {kind: measure(kind, options.starts, options.environments) for kind in options.sets}
+    report = measure(options.sets, options.starts, options.environments)
     if options.json:
         print(json.dumps(report, indent=1))
         return
-    for name in next(iter(report.values())):
-        print(f"{name:20}", *(f"{row[name]!s:>30}" for row in report.values()))
+    for kind, row in report.items():
+        print(kind, *(f"  {name}: {value}" for name, value in row.items()), sep="\n")
 
 
 if __name__ == "__main__":
