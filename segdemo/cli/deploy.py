@@ -16,7 +16,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--dry-run", action="store_true", help="say what it would get; needs no token")
     command.add_argument("--private", action="store_true", help="for its owner alone")
     command.add_argument(
-        "--hardware", default="cpu-basic", help="cpu-basic, which is free (default), or cpu-upgrade"
+        "--hardware", default="", help="cpu-basic, which is free and what a new one gets, or cpu-upgrade"
     )
     command.add_argument(
         "--storage", action="store_true", help="keep its state in a private bucket called USER/NAME-state"
@@ -37,7 +37,7 @@ def _deploy(options: argparse.Namespace) -> None:
     report = {
         "space": space.name,
         "private": space.private,
-        "hardware": space.hardware,
+        "hardware": space.machine,
         "bucket": space.bucket if space.storage else None,
         "variables": space.variables(),
         "secrets": list(space.secrets()),

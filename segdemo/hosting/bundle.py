@@ -17,8 +17,8 @@ CODE = ("*.py", "*.js", "*.css", "*.json", "*.onnx", "py.typed")
 _README = """
 # {title}
 
-{short_description}. Semantic segmentation with Keras 3 models, served by ONNX Runtime. What this Space keeps is
-common to all who open it{training}.
+{short_description}: models trained with Keras 3, served by ONNX Runtime. What is made in this Space is common to all
+who may open it{training}.
 """
 
 

@@ -6,7 +6,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,21 @@ class Space:
     Attributes:
         name: ``USER/NAME``.
         private: whether only its owner may open it.
-        hardware: a key of ``HARDWARE``.
+        hardware: a key of ``HARDWARE``; "" for what it has, and cpu-basic if it is new.
         storage: whether its state outlives it, in a private bucket of the Hub called ``bucket``.
         train: whether people may train in it.
     """
 
     name: str
     private: bool = False
-    hardware: str = "cpu-basic"
+    hardware: str = ""
     storage: bool = False
     train: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(rf"{_PART}/{_PART}", self.name) or re.search(r"--|\.\.|\.git$", self.name):
             raise HostingError(f"Give the Space as USER/NAME, such as ann/segdemo, not {self.name!r}.")
-        if self.hardware not in HARDWARE:
+        if self.machine not in HARDWARE:
             raise HostingError(f"Choose the hardware among {', '.join(HARDWARE)}, not {self.hardware!r}.")
 
     @property
@@ -55,13 +55,18 @@ class Space:
         return self.name.partition("/")[0]
 
     @property
+    def machine(self) -> str:
+        """Its hardware, as far as it is known here."""
+        return self.hardware or "cpu-basic"
+
+    @property
     def bucket(self) -> str:
         """The bucket of its state."""
         return f"{self.name}-state"
 
     def variables(self) -> dict[str, str]:
         """Its settings, which everybody can read on the Hub. Raises SettingError."""
-        cores, memory = HARDWARE[self.hardware]
+        cores, memory = HARDWARE[self.machine]
         told: dict[str, Any] = {
             "SEGDEMO_TRAINING": (settings.read("SEGDEMO_TRAINING") or "token") if self.train else "off",
             "SEGDEMO_THREADS": cores,  # the machine below has more, which are others'
@@ -148,7 +153,7 @@ def deploy(space: Space, files: Bundle, api: HfApi | None = None) -> Deployed:
                 repo_type="space",
                 space_sdk="gradio",
                 private=space.private or None,
-                space_hardware=space.hardware,  # type: ignore[arg-type]  # its value will do
+                space_hardware=space.machine,  # type: ignore[arg-type]  # its value will do
                 space_variables=_listed(space.variables()),
                 space_secrets=_listed(wanted) or None,
                 space_volumes=volumes or None,
@@ -168,6 +173,9 @@ def deploy(space: Space, files: Bundle, api: HfApi | None = None) -> Deployed:
 
 
 def _renew(api: HfApi, space: Space, wanted: dict[str, str], volumes: list[Volume]) -> None:
+    has = api.get_space_runtime(space.name).requested_hardware
+    if not space.hardware and has in HARDWARE:
+        space = replace(space, hardware=str(has))
     if space.private:
         api.update_repo_settings(space.name, repo_type="space", private=True)
     for name, value in space.variables().items():
@@ -176,7 +184,7 @@ def _renew(api: HfApi, space: Space, wanted: dict[str, str], volumes: list[Volum
         api.add_space_secret(space.name, name, value)
     if volumes:
         api.set_space_volumes(space.name, volumes)
-    if api.get_space_runtime(space.name).requested_hardware != space.hardware:
+    if space.hardware and space.hardware != has:
         api.request_space_hardware(space.name, space.hardware)  # type: ignore[arg-type]
 
 
@@ -220,7 +228,7 @@ def _sentence(space: Space, error: HfHubHTTPError) -> str:
     if status in (403, 404):
         return f"Use a token that may write to {space.name}: with this one the Hub refuses."
     if status == 402:
-        return f"Add a way to pay on the Hub, or do without: {space.hardware} or storage has its price."
+        return f"Add a way to pay on the Hub, or do without: {space.machine} or storage has its price."
     if status == 429 or status >= 500:
         return f"Try again in a while: the Hub is busy or out of order ({status})."
     said = " ".join((error.server_message or "").split())[:300].rstrip(".")

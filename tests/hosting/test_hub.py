@@ -73,6 +73,17 @@ def test_it_is_renewed_and_what_is_gone_is_removed(hub, files):
     assert told["variables"]["SEGDEMO_HOME"].startswith("/data/")
 
 
+def test_hardware_stays_unless_it_is_asked_for(hub, files):
+    send(hub, Space("ann/squares"), files)
+    told = hub.settings["ann/squares"]
+    assert (told["hardware"], told["variables"]["SEGDEMO_THREADS"]) == ("cpu-basic", "2")
+    told["hardware"] = "cpu-upgrade"  # by its owner, on the Hub
+    send(hub, Space("ann/squares"), files)
+    assert (told["hardware"], told["variables"]["SEGDEMO_THREADS"]) == ("cpu-upgrade", "8")
+    send(hub, Space("ann/squares", hardware="cpu-basic"), files)
+    assert (told["hardware"], told["variables"]["SEGDEMO_THREADS"]) == ("cpu-basic", "2")
+
+
 def test_a_space_that_is_private_or_public_stays_so(hub, files):
     send(hub, Space("ann/squares", private=True), files)
     send(hub, Space("ann/squares"), files)
