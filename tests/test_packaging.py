@@ -46,6 +46,7 @@ def pins(path):
     ("path", "requirements"),
     [
         ("requirements.txt", PROJECT["dependencies"] + EXTRAS["train"]),
+        ("requirements-serve.txt", PROJECT["dependencies"]),
         ("tests/requirements.txt", EXTRAS["test"]),
     ],
 )
