@@ -41,7 +41,7 @@ def upload(label: str, elem_id: str, **kwargs: Any) -> gr.File:
         label, elem_id: of the component, a ``gr.File``; its ``preprocess`` is changed, see ``photo_input`` for why.
         **kwargs: further ones.
     """
-    component = gr.File(label=label, height=160, elem_id=elem_id, **kwargs)
+    component = gr.File(label=label, elem_id=elem_id, **{"height": 160, **kwargs})
     preprocess = component.preprocess
 
     def checked(payload: Any) -> Any:

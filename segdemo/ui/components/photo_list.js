@@ -1,9 +1,10 @@
 // The list of photos. `props.value` is { photos: [{ id, name, labelled, thumbnail }], current: id or null, empty:
-// sentence }; a click is the event "pick".
+// sentence }; a click is the event "pick". Files dropped anywhere on the page while the list is in sight go to `upload`.
 import { el, plain } from "./dom.js";
 
-export function mount(element, { trigger, props, watch }) {
+export function mount(element, { trigger, props, watch, upload }) {
   const root = element.querySelector(".sp");
+  let shown = null; // id of the photo that was open when it was last drawn
 
   function drawPhoto({ id, name, labelled, thumbnail }, current) {
     const button = el(
@@ -26,14 +27,37 @@ export function mount(element, { trigger, props, watch }) {
     return button;
   }
 
+  // Within the list only: the page stays where it is.
+  function toSight(button) {
+    if (!button) return;
+    const box = button.getBoundingClientRect(),
+      frame = root.getBoundingClientRect();
+    root.scrollTop += Math.min(0, box.top - frame.top) + Math.max(0, box.bottom - frame.bottom);
+    root.scrollLeft += Math.min(0, box.left - frame.left) + Math.max(0, box.right - frame.right);
+  }
+
+  // A drop beside an upload would make the browser leave the page.
+  function onDrag(event) {
+    if (!root.isConnected || !root.checkVisibility() || event.defaultPrevented) return;
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    const input = document.querySelector(`${upload} input[type=file]`);
+    if (event.type !== "drop" || !input) return;
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
   function show() {
     const { photos, current, empty } = plain(props.value) ?? { photos: [] };
     const focused = root.contains(document.activeElement) ? document.activeElement.dataset.id : null;
     root.replaceChildren(...photos.map((photo) => drawPhoto(photo, current)));
     if (!photos.length && empty) root.append(el("p", {}, empty));
+    if (current !== shown) toSight(root.querySelector("[aria-pressed=true]"));
+    shown = current;
     if (focused) [...root.children].find((node) => node.dataset.id === focused)?.focus();
   }
 
+  for (const name of ["dragover", "drop"]) document.addEventListener(name, onDrag);
   watch("value", show);
   show();
 }
