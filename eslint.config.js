@@ -7,7 +7,7 @@ const EVERYWHERE =
   "Blob CompressionStream DecompressionStream Response URL atob btoa clearTimeout performance setTimeout";
 const BROWSER = `${EVERYWHERE} CustomEvent Event FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener
   createImageBitmap crypto devicePixelRatio document fetch getComputedStyle indexedDB innerHeight innerWidth localStorage
-  matchMedia requestAnimationFrame`;
+  matchMedia requestAnimationFrame scrollY`;
 
 const forbid = (selector, message) => ({ selector, message });
 const bundle = [

@@ -333,7 +333,9 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, 
     # Nothing to divide: the other link is hidden.
     expect(page.locator("footer .divider:visible")).to_have_count(0)
     assert stage["height"] > 150
-    tops = [page.locator(part).bounding_box()["y"] for part in ("#model", "#stage", "#photos", ".segdemo-card")]
+    tops = [
+        page.locator(part).bounding_box()["y"] for part in ("#model", "#stage", "#photos", ".segdemo-card")
+    ]
     assert tops[0] < tops[1] < min(tops[2:])  # a row of models, and the result
     assert tops[1] - tops[0] < 80
     # Nothing reaches beyond the right edge unless it can be scrolled in its own box.

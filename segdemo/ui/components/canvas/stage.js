@@ -17,14 +17,22 @@ export function makeStage(canvas) {
     return tools + stage.nextElementSibling.offsetHeight + parseFloat(paddingTop) + parseFloat(paddingBottom);
   }
 
+  // What is above the stage on the page, and what belongs below it.
+  function aroundHere() {
+    const { stage } = nodes;
+    return stage.getBoundingClientRect().top + scrollY + stage.nextElementSibling.offsetHeight + 4;
+  }
+
   function fitStage() {
     const { root, stage } = nodes;
     if (!root.clientWidth) return canvas.editor.saving.saveNow(); // in a tab that is not open
     root.classList.toggle("sc-narrow", root.clientWidth < 720);
+    root.classList.toggle("sc-tight", root.clientWidth < 960);
     const width = stage.parentElement.clientWidth;
     const natural = state.width ? (width * state.height) / state.width : width * 0.66;
     const full = document.fullscreenElement === root;
-    const around = parseFloat(getComputedStyle(root).getPropertyValue("--sc-around")) || innerHeight * 0.28;
+    const set = getComputedStyle(root).getPropertyValue("--sc-around").trim();
+    const around = set === "measured" ? aroundHere() : parseFloat(set) || innerHeight * 0.28;
     const most = full ? innerHeight - aroundFull() : innerHeight - around;
     // While photos are labelled one after the other it does not change with them; full screen is full.
     const wanted = full || state.editing ? most : Math.min(Math.max(natural, 220), most);

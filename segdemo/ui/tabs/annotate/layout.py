@@ -151,7 +151,7 @@ class Layout:
         self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort", **slim)
 
     def _list(self) -> None:
-        self.photos = photo_list.photo_list(elem_id="photo-list")
+        self.photos = photo_list.photo_list(elem_id="photo-list", padding=False)
         self.page = gr.State(1)
         self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
         with gr.Row():
@@ -217,6 +217,7 @@ class Layout:
                 on_import=self.desk.read_mask,
                 on_select=self.desk.services.clicks.answering(self.desk.photo_of),
                 elem_id="annotate-canvas",
+                padding=False,
             )
             self.ahead = canvas.ahead()
             with gr.Accordion(
