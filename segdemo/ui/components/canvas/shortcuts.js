@@ -83,6 +83,7 @@ export function makeShortcuts(canvas, editor) {
     e.clicked = 0;
     editor.down(point, { button: 0 });
     if (e.tool !== "rectangle" && e.tool !== "polygon") e.active.up?.();
+    e.active = null;
   }
 
   const help = () => [
