@@ -51,6 +51,7 @@ SLOW = [
     "runs/test_failures.py",
     "training/test_facts.py",
     "browser/test_faithful.py",
+    "browser/test_accessibility.py",
 ]
 
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from segdemo import zoo
 from segdemo.core.files import sha256
 from segdemo.zoo.clicks import ClickModel, read_click_models
+from segdemo.zoo.features import served_features
 
 
 def write_graph(path, weights, bias, stride=1):
@@ -146,3 +147,34 @@ def write_click_model(folder, name="click", long_side=128, **options):
     del entry["name"], entry["folder"]
     (folder / "manifest.json").write_text(json.dumps({"models": {}, "clicks": {name: entry}}))
     return read_click_models(folder / "manifest.json")[name]
+
+
+def write_features(folder, step=1 / 40, long_side=64):
+    """A features graph whose channels are a cell's mean red, green and blue, in a manifest: its FeaturesEntry."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["real"], ["channels_first"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["channels_first"], ["means"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Transpose", ["means"], ["cells"], perm=[0, 2, 3, 1]),
+        helper.make_node("Round", ["cells"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["features"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "means",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "height", "width", 3])],
+        [helper.make_tensor_value_info("features", TensorProto.UINT8, [1, "rows", "columns", 3])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(proto)
+    path = folder / "features.onnx"
+    onnx.save(proto, path)
+    entry = {
+        "onnx": path.name,
+        "onnx_sha256": sha256(path),
+        "long_side": long_side,
+        "steps": [step] * 3,
+    }
+    (folder / "manifest.json").write_text(json.dumps({"models": {}, "features": entry}))
+    return served_features(folder)

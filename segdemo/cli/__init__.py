@@ -10,10 +10,22 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from segdemo.cli import annotations, app, calibrate, clicks, data, evaluate, export, models, predict, train
+from segdemo.cli import (
+    annotations,
+    app,
+    calibrate,
+    clicks,
+    data,
+    evaluate,
+    export,
+    models,
+    predict,
+    teach,
+    train,
+)
 from segdemo.runs import failures
 
-COMMANDS = (models, predict, evaluate, calibrate, train, export, data, annotations, clicks, app)
+COMMANDS = (models, predict, evaluate, calibrate, train, export, data, annotations, clicks, teach, app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -52,6 +52,7 @@ def start(
         pass_fds=(lock,),
     )
     children[process.pid] = process
+    exit_codes.pop(process.pid, None)  # of an earlier one that had this number
     step_back(process.pid)
     return process.pid
 
@@ -68,6 +69,20 @@ def fetch_exit_codes() -> None:
         if (code := process.poll()) is not None:
             exit_codes[pid] = code
             children.pop(pid, None)
+
+
+def exit_code(pid: int, patience: float = 1.0) -> int | None:
+    """Exit code of one of ``children`` that has let go of its lock, or None: it may still be on its way out.
+
+    Args:
+        pid: of the child.
+        patience: seconds to wait for its end.
+    """
+    if process := children.get(pid):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    fetch_exit_codes()
+    return exit_codes.get(pid)
 
 
 def killed_by(code: int | None) -> str:

@@ -200,8 +200,7 @@ class Supervisor:
         last = log.rpartition(LAUNCHED)[2]
         if _free(self.root) < FREE_BYTES / 10 or any(os.strerror(e) in last for e in DISK_FULL):
             return "failed", "The disk is full: free some space, then resume the run."
-        processes.fetch_exit_codes()
-        code = next((processes.exit_codes.get(launch.pid) for launch in run.record.launches[-1:]), 0)
+        code = next((processes.exit_code(launch.pid) for launch in run.record.launches[-1:]), 0)
         if cause := processes.killed_by(code):
             return "failed", f"{cause}: resume it, or start again with a smaller batch or crop."
         if state == "done":

@@ -8,7 +8,8 @@ import gradio as gr
 from gradio import processing_utils
 
 from segdemo.ui.markup import html, join
-from segdemo.ui.photos import BuiltInPhoto, thumbnail
+from segdemo.ui.overriding import overriding
+from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
 from segdemo.ui.served import cached
 
 Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
@@ -38,19 +39,17 @@ def upload(label: str, elem_id: str, **kwargs: Any) -> gr.File:
     is there or not.
 
     Args:
-        label, elem_id: of the component, a ``gr.File``; its ``preprocess`` is changed, see ``photo_input`` for why.
+        label, elem_id: of the component, a ``gr.File``.
         **kwargs: further ones.
     """
     component = gr.File(label=label, elem_id=elem_id, **{"height": 160, **kwargs})
-    preprocess = component.preprocess
+    return overriding(component, preprocess=_uploaded_files)
 
-    def checked(payload: Any) -> Any:
-        for file in getattr(payload, "root", None) or [payload]:
-            _refuse_unless_uploaded(file, component)
-        return preprocess(payload)
 
-    component.preprocess = checked  # type: ignore[method-assign]
-    return component
+def _uploaded_files(component: gr.File, payload: Any) -> Any:
+    for file in getattr(payload, "root", None) or [payload]:
+        _refuse_unless_uploaded(file, component)
+    return gr.File.preprocess(component, payload)
 
 
 def _refuse_unless_uploaded(file: Any, component: gr.File | gr.Image) -> None:
@@ -68,25 +67,22 @@ def photo_input(**kwargs: Any) -> gr.Image:
     """A ``gr.Image`` that gives the path of the raw file: upload, drop, paste or webcam.
 
     Gradio opens and converts the file itself, and answers one it cannot open with an internal error; here
-    ``segdemo.core.photos`` is the only one to look into it. The instance is changed rather than a subclass made, since
-    Gradio writes a stub file next to the code of every subclass of a component.
+    ``segdemo.core.photos`` is the only one to look into it.
 
     Args:
         **kwargs: of ``gr.Image``.
     """
-    component = gr.Image(type="filepath", image_mode=None, **kwargs)
+    return overriding(gr.Image(type="filepath", image_mode=None, **kwargs), preprocess=_raw_file)
 
-    def raw_file(payload: Any) -> str | None:
-        """FileData or data URL to a path, or None."""
-        if payload is None:
-            return None
-        if payload.url and payload.url.startswith("data:"):
-            return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
-        _refuse_unless_uploaded(payload, component)
-        return str(payload.path)
 
-    component.preprocess = raw_file  # type: ignore[method-assign]
-    return component
+def _raw_file(component: gr.Image, payload: Any) -> str | None:
+    """FileData or data URL to a path, or None."""
+    if payload is None:
+        return None
+    if payload.url and payload.url.startswith("data:"):
+        return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
+    _refuse_unless_uploaded(payload, component)
+    return str(payload.path)
 
 
 def unchecked(menu: Menu) -> Menu:
@@ -95,13 +91,16 @@ def unchecked(menu: Menu) -> Menu:
     Gradio refuses a value that is not among the choices it remembers, which are those of the start after the
     server was started again. What no menu can hold becomes None.
     """
-    menu.preprocess = lambda payload: payload if isinstance(payload, (str, int)) else None  # type: ignore[method-assign]
-    return menu
+    return overriding(menu, preprocess=_any_choice)
+
+
+def _any_choice(menu: Menu, payload: Any) -> str | int | None:
+    return payload if isinstance(payload, str | int) else None
 
 
 def samples(photos: Mapping[BuiltInPhoto, Path]) -> list[list[str]]:
     """Built-in photos as the samples of a ``gr.Dataset``: paths of their thumbnails in Gradio's cache."""
-    return [[cached(thumbnail(path), f"{photo.name}.jpg")] for photo, path in photos.items()]
+    return [[cached(built_in_thumbnail(path), f"{photo.name}.jpg")] for photo, path in photos.items()]
 
 
 def photo_picker(
@@ -131,5 +130,6 @@ def photo_picker(
         sources=["upload", "webcam", "clipboard"],
         height=100,
         elem_id=f"{prefix}photo-input",
+        elem_classes="segdemo-takes-photos",
     )
     return photos, own_photo

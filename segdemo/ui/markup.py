@@ -6,6 +6,8 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup, escape
 
+from segdemo.ui.overriding import overriding
+
 
 def html(template: str, *values: Any, **named: Any) -> Markup:
     """A template of this program's own, filled in as by ``str.format``; values that are not ``Markup`` are escaped.
@@ -33,7 +35,10 @@ def panel(value: str = "", **kwargs: Any) -> gr.HTML:
         value: what it shows at first.
         **kwargs: of ``gr.HTML``.
     """
-    component = gr.HTML(**kwargs)
-    component.postprocess = lambda value: None if value is None else str(escape(value))  # type: ignore[method-assign]
+    component = overriding(gr.HTML(**kwargs), postprocess=_escaped)
     component.value = str(escape(value))
     return component
+
+
+def _escaped(component: gr.HTML, value: Any) -> str | None:
+    return None if value is None else str(escape(value))

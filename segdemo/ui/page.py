@@ -10,6 +10,7 @@ from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.errors import UserError
 from segdemo.ui import api, guard, queueing, temporary
+from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
@@ -26,17 +27,17 @@ THEME = gr.themes.Default(
     radius_size="lg",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],  # no font is fetched
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
+).set(  # what is small or subdued can be read too: WCAG 2.2, 1.4.3
+    body_text_color_subdued="*neutral_500",
+    input_placeholder_color="*neutral_500",
+    block_info_text_color="*neutral_500",
+    color_accent="*primary_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
 )
 CACHE_SECONDS = (600, 3600)  # look every ten minutes for files that nobody used for an hour
-HEADER = """
-<header class="segdemo-header">
-  <h1><svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect width="32" height="32" rx="8"
-  fill="#4f46e5"/><path d="M4 22c5-8 8-9 12-5s7 2 12-6v13a4 4 0 0 1-4 4H8a4 4 0 0 1-4-4z" fill="#a5b4fc"/>
-  <circle cx="11" cy="10" r="3.2" fill="#fde68a"/></svg>SegDemo</h1>
-  <p>Semantic segmentation and mask annotation in the browser</p>
-  <span title="Version">{version}</span>
-</header>
-"""
+HEADER = (Path(__file__).parent / "page_header.html").read_text("utf-8")
 # In the order of the page: a tab finds in `parts` what those before it returned.
 TABS = (
     Tab("segment", "Segment", lambda page, tab: segment.build(page.services, page.demo, tab)),
@@ -55,7 +56,7 @@ TABS = (
     Tab(
         "zoo",
         "Zoo",
-        lambda page, tab: zoo_tab.build(page.services, page.demo, page.parts[train.TAB]),
+        lambda page, tab: zoo_tab.build(page.services, page.demo, tab, page.parts[train.TAB]),
         zoo_tab.CSS,
     ),
 )
@@ -76,6 +77,7 @@ def build() -> gr.Blocks:
                 with gr.Tab(row.title, id=row.id) as tab:
                     page.parts[row.id] = row.build(page, tab)
         api.build(services)
+        demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
     queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
     temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
     services.look_after()

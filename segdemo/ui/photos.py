@@ -83,14 +83,17 @@ def suiting(label_set: LabelSet) -> dict[BuiltInPhoto, Path]:
     return suited or {photo: path for photo, path in paths.items() if photo.package != "segdemo"}
 
 
-@cache
-def thumbnail(path: Path) -> bytes:
-    """A built-in photo as a small JPEG."""
-    with Image.open(path) as picture:
-        small = ImageOps.fit(picture.convert("RGB"), THUMBNAIL, Image.Resampling.LANCZOS)
+def thumbnail(photo: np.ndarray) -> bytes:
+    """A photo uint8 (H, W, 3) as a small JPEG."""
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=85)
+    ImageOps.fit(Image.fromarray(photo), THUMBNAIL, Image.Resampling.BILINEAR).save(out, "JPEG", quality=85)
     return out.getvalue()
+
+
+@cache
+def built_in_thumbnail(path: Path) -> bytes:
+    """``thumbnail`` of a built-in photo."""
+    return thumbnail(read_photo(path))
 
 
 def shown_as_it_is(path: str | Path) -> bool:

@@ -133,10 +133,11 @@ class ModelEntry(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Document):
-    """A manifest file: models by name, and click models by name, see ``zoo.clicks``."""
+    """A manifest file: models by name, click models by name (``zoo.clicks``), and what ``zoo.features`` reads."""
 
     models: dict[str, Any]
     clicks: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] | None = None
 
 
 def read_manifest(path: Path | str) -> dict[str, ModelEntry]:

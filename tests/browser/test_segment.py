@@ -1,5 +1,6 @@
 """The real page in headless Chromium: pick or upload a photo, choose a model, see and download the result."""
 
+import base64
 import io
 import re
 
@@ -15,6 +16,7 @@ from tiny import bright, write_model
 
 from segdemo import zoo
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
+from segdemo.core.photos import read_photo
 from segdemo.inference.predict import Predictor
 from segdemo.ui.photos import built_in_paths, suiting
 
@@ -123,7 +125,7 @@ def assert_is_the_answer(page, client, photo, model):
         if (
             model in SHIPPED and SHIPPED[model].samples > 1
         ):  # no two answers of a stochastic network are the same
-            assert (np.asarray(picture) == np.asarray(answer)).mean() > 0.95
+            assert (np.asarray(picture) == np.asarray(answer)).mean() > 0.9
             return
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(answer))
     shown = legend(page)
@@ -207,8 +209,8 @@ def test_two_models_side_by_side(page):
     assert {name for name, _ in legend(page, SECOND).values()} <= set(PETS.classes)
     assert {name for name, _ in legend(page).values()} <= set(VOC.classes)
     page.locator("#photos .gallery-item").nth(1).click()  # both follow the photo
-    wait_for(page, "astronaut.png", FIRST)
-    wait_for(page, "astronaut.png", "colours", SECOND)
+    wait_for(page, "chelsea.png", FIRST)
+    wait_for(page, "chelsea.png", "colours", SECOND)
     open_more(page)
     page.locator("#compare input").click()
     page.get_by_role("option", name="nothing", exact=True).click()
@@ -222,7 +224,7 @@ def test_the_background_of_each_models_own_classes_starts_hidden(page):
     assert hidden() == [VOC.background]
     for model, label_set in (("unet", PETS), (FIRST, VOC)):
         choose(page, model)
-        wait_for(page, "chelsea.png", model)
+        wait_for(page, "collage.jpg", model)
         assert hidden() == [label_set.background]
 
 
@@ -241,10 +243,38 @@ def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page, name, content
     assert notice.locator("b").count() == 0  # a file name is no HTML
     assert legend(page)[8][0] == "cat"  # what was there before stays
     page.locator("#photos .gallery-item").nth(1).click()
-    wait_for(page, "astronaut.png", FIRST)
+    wait_for(page, "chelsea.png", FIRST)
     expect(page.locator("#notice")).to_be_hidden()
     upload(page, "good.jpg", jpeg(data.coffee()))
     wait_for(page, "good.jpg", FIRST)
+
+
+HAND_OVER = """([kind, base64, name]) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    const files = new DataTransfer();
+    files.items.add(new File([bytes], name, { type: "image/jpeg" }));
+    const options = { bubbles: true, cancelable: true };
+    const event = kind === "drop"
+        ? new DragEvent("drop", { ...options, dataTransfer: files })
+        : new ClipboardEvent("paste", { ...options, clipboardData: files });
+    return document.body.dispatchEvent(event);
+}"""
+
+
+def test_photos_are_dropped_or_pasted_anywhere_and_stay_in_the_strip(page):
+    pictures = page.locator("#photos .gallery-item")
+    for n, kind in enumerate(("drop", "paste"), 1):
+        content = base64.b64encode(jpeg(data.coffee()[: 100 * n])).decode()
+        # The browser is told that somebody took it, or it would open the file instead of the page.
+        assert page.evaluate(HAND_OVER, [kind, content, f"{kind}.jpg"]) is False
+        wait_for(page, f"{kind}.jpg", FIRST)
+        expect(pictures).to_have_count(len(offered(VOC)) + n)
+    pictures.nth(1).click()  # the newest comes first
+    wait_for(page, "drop.jpg", FIRST)
+    choose(page, "unet")
+    expect(pictures).to_have_count(len(offered(PETS)) + 2)
+    pictures.nth(2).click()
+    wait_for(page, "chelsea.png", "unet")
 
 
 def test_a_photo_without_anything_known_is_answered_in_a_sentence(page):
@@ -271,9 +301,9 @@ def test_a_photo_of_unfamiliar_things_comes_with_a_warning(page):
 def test_a_photo_can_be_looked_at_more_than_once(page):
     open_more(page)
     page.locator("#passes").get_by_text("And mirrored", exact=True).click()
-    page.wait_for_selector(f'{STAGE}[data-ready$="chelsea.png:{FIRST}:mirrored"]', timeout=SECONDS)
+    page.wait_for_selector(f'{STAGE}[data-ready$="collage.jpg:{FIRST}:mirrored"]', timeout=SECONDS)
     _, picture = downloaded(page)
-    photo = data.chelsea()
+    photo = read_photo(BUILT_IN["four"])
     expected = Predictor(SHIPPED[FIRST], flip=True)(photo).label_map
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert (expected != Predictor(SHIPPED[FIRST])(photo).label_map).any()
@@ -283,8 +313,8 @@ def test_the_uncertainty_of_a_stochastic_network_is_explained(page):
     hint = page.locator(f"{STAGE} .sc-heat .sc-hint")
     for model, sentence in ((FIRST, "Entropy over the classes"), ("bayesian_segnet", "with random dropout")):
         choose(page, model)
-        wait_for(page, "chelsea.png", model)
-        page.locator(STAGE).get_by_text("Uncertainty", exact=True).click()
+        wait_for(page, "collage.jpg", model)
+        page.locator(f"{STAGE} .sc-segment").get_by_text("Uncertainty", exact=True).click()
         expect(hint).to_contain_text(sentence)
 
 
@@ -293,12 +323,12 @@ def test_hovering_tells_class_and_confidence(page):
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     chip = page.locator(f"{STAGE} .sc-chip")
     expect(chip).to_be_visible()
-    expect(chip).to_have_text(re.compile(r"(cat|background).*\d+ ?%", re.S))
+    expect(chip).to_have_text(re.compile(r"(cat|person|motorbike|background).*\d+ ?%", re.S))
 
 
 def test_a_dataset_photo_comes_with_its_true_mask(page):
     choose(page, "scenes")
-    wait_for(page, "chelsea.png", "scenes")
+    wait_for(page, "collage.jpg", "scenes")
     page.get_by_text("Dataset photos, with their true masks").click()
     page.locator("#dataset-random").click()
     page.wait_for_selector(f'{STAGE}[data-ready*="2007_"][data-ready$=":scenes"]', timeout=SECONDS)
@@ -334,10 +364,11 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, 
     expect(page.locator("footer .divider:visible")).to_have_count(0)
     assert stage["height"] > 150
     tops = [
-        page.locator(part).bounding_box()["y"] for part in ("#model", "#stage", "#photos", ".segdemo-card")
+        page.locator(part).bounding_box()["y"]
+        for part in ("#model", "#stage", "#photos", ".block.segdemo-card")
     ]
     assert tops[0] < tops[1] < min(tops[2:])  # a row of models, and the result
-    assert tops[1] - tops[0] < 80
+    assert tops[1] - tops[0] < 140  # two rows where there are titles, as in a comparison
     # Nothing reaches beyond the right edge unless it can be scrolled in its own box.
     wide = page.evaluate(
         """() => [...document.querySelectorAll("button, input, label, select, p, h1, li")]
@@ -358,3 +389,19 @@ def test_nothing_is_fetched_from_elsewhere(app, browser):
     context.close()
     assert addresses
     assert [a for a in addresses if not a.startswith((app, "data:", "blob:"))] == []
+
+
+def test_the_three_steps_can_be_closed_for_good_and_the_theme_stays(app, open_page):
+    page = open_page(app)
+    steps, asks = page.locator("#segdemo-welcome"), page.locator("#segdemo-help")
+    expect(steps).to_be_visible(timeout=SECONDS)
+    steps.get_by_role("button", name="Close for good").click()
+    expect(steps).to_be_hidden()
+    page.locator("#segdemo-theme").click()
+    expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+    page.reload()
+    expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"), timeout=SECONDS)
+    expect(steps).to_be_hidden()
+    asks.click()
+    expect(steps).to_be_visible()
+    expect(asks).to_have_attribute("aria-expanded", "true")

@@ -67,3 +67,18 @@ def test_a_lock_is_held_by_whoever_inherits_it(tmp_path):
     os.close(handle)
     processes.children.pop(pid).wait()  # there is nothing to read for it
     assert not processes.is_held(path)
+
+
+def test_the_exit_code_of_one_that_is_on_its_way_out(tmp_path, monkeypatch):
+    with (tmp_path / "out").open("wb") as out:
+        handle = processes.hold(tmp_path / "alive")
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        pid = processes.start(
+            command, out=out, log=subprocess.STDOUT, environment=dict(os.environ), lock=handle
+        )
+        os.close(handle)
+    assert processes.exit_code(pid, patience=0.01) is None
+    processes.kill(pid)
+    assert processes.exit_code(pid, patience=10) == -9
+    assert pid not in processes.children
+    assert processes.exit_code(2**22 + 5) is None

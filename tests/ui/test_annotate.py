@@ -361,7 +361,7 @@ def test_ranking_takes_a_while_at_most_and_one_collection_at_a_time(desk, three,
     monkeypatch.setattr(annotate_desk, "RANKING_SECONDS", -1)
     looked, go = [], Event()
     predict = Services.predict
-    monkeypatch.setattr(Services, "predict", lambda *a: go.wait(20) and looked.append(1) or predict(*a))
+    monkeypatch.setattr(Services, "predict", lambda *a: (go.wait(20) and looked.append(1)) or predict(*a))
     first = desk.rank(name, "light")
     assert desk.rank(name, "light") is None
     go.set()

@@ -14,6 +14,7 @@ from segdemo.core.files import sha256
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
 from segdemo.training import architectures
 from segdemo.training.architectures.encoders import ENCODERS
+from segdemo.zoo.features import served_features
 
 SHIPPED = json.loads((zoo.WEIGHTS / "manifest.json").read_text("utf-8"))["models"]
 
@@ -271,5 +272,6 @@ def test_a_shipped_model_tells_how_good_it_is(name):
 
 def test_nothing_lies_in_the_weights_folder_that_no_manifest_names():
     named = {entry[kind] for entry in SHIPPED.values() for kind in ("onnx", "weights") if kind in entry}
+    named.add(served_features().onnx)
     files = {path.name for path in Path(zoo.WEIGHTS).iterdir() if path.suffix in (".onnx", ".h5", ".npz")}
     assert files == named

@@ -61,14 +61,19 @@ def to_onnx(model: keras.Model, path: Path | str, metadata: dict[str, Any] | Non
 
     The graph takes uint8 (1, H, W, 3) of any height and width. Names are ``"image"`` and ``"logits"``.
     """
+    graph_of(serving_model(model), path, OUTPUT, metadata)
+
+
+def graph_of(
+    model: keras.Model, path: Path | str, output: str, metadata: dict[str, Any] | None = None
+) -> None:
+    """As ``to_onnx``, of a whole model, whatever it makes of photos, with ``output`` as the name of that."""
     signature = [keras.InputSpec(shape=(1, None, None, model.input.shape[-1]), dtype="uint8", name=INPUT)]
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.onnx"
-        serving_model(model).export(
-            raw, format="onnx", input_signature=signature, opset_version=OPSET, verbose=False
-        )
+        model.export(raw, format="onnx", input_signature=signature, opset_version=OPSET, verbose=False)
         proto = onnx.load(raw)
-    _rename(proto.graph)
+    _rename(proto.graph, output)
     _fold_holes(proto.graph)
     _explicit_padding(proto.graph)
     del proto.graph.value_info[:]
@@ -78,12 +83,12 @@ def to_onnx(model: keras.Model, path: Path | str, metadata: dict[str, Any] | Non
     onnx.save(proto, path)
 
 
-def _rename(graph):
-    old = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+def _rename(graph, output):
+    old = {graph.input[0].name: INPUT, graph.output[0].name: output}
     for node in graph.node:
         node.input[:] = [old.get(name, name) for name in node.input]
         node.output[:] = [old.get(name, name) for name in node.output]
-    graph.input[0].name, graph.output[0].name = INPUT, OUTPUT
+    graph.input[0].name, graph.output[0].name = INPUT, output
     for value, names in ((graph.input[0], ("height", "width")), (graph.output[0], ("rows", "columns"))):
         value.type.tensor_type.shape.dim[0].dim_value = 1
         for axis, name in zip((1, 2), names, strict=True):

@@ -15,7 +15,8 @@ from segdemo.inference.sessions import open_session
 
 # Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
-UPSAMPLING = ("/guided_", "/fine_logits")  # in names of nodes and tensors: those of ``models.upsampling``
+# In names of nodes and tensors: those of ``architectures.upsampling`` and ``export.features``.
+UPSAMPLING = ("/guided_", "/fine_logits", "/features_")
 
 
 class _Photos(CalibrationDataReader):

@@ -1,8 +1,8 @@
 // The list of photos. `props.value` is { photos: [{ id, name, labelled, thumbnail }], current: id or null, empty:
-// sentence }; a click is the event "pick". Files dropped anywhere on the page while the list is in sight go to `upload`.
+// sentence }; a click is the event "pick".
 import { el, plain } from "./dom.js";
 
-export function mount(element, { trigger, props, watch, upload }) {
+export function mount(element, { trigger, props, watch }) {
   const root = element.querySelector(".sp");
   let shown = null; // id of the photo that was open when it was last drawn
 
@@ -36,17 +36,6 @@ export function mount(element, { trigger, props, watch, upload }) {
     root.scrollLeft += Math.min(0, box.left - frame.left) + Math.max(0, box.right - frame.right);
   }
 
-  // A drop beside an upload would make the browser leave the page.
-  function onDrag(event) {
-    if (!root.isConnected || !root.checkVisibility() || event.defaultPrevented) return;
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    const input = document.querySelector(`${upload} input[type=file]`);
-    if (event.type !== "drop" || !input) return;
-    input.files = event.dataTransfer.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  }
-
   function show() {
     const { photos, current, empty } = plain(props.value) ?? { photos: [] };
     const focused = root.contains(document.activeElement) ? document.activeElement.dataset.id : null;
@@ -57,7 +46,6 @@ export function mount(element, { trigger, props, watch, upload }) {
     if (focused) [...root.children].find((node) => node.dataset.id === focused)?.focus();
   }
 
-  for (const name of ["dragover", "drop"]) document.addEventListener(name, onDrag);
   watch("value", show);
   show();
 }

@@ -17,7 +17,6 @@ from segdemo.ui.served import served
 
 PER_PAGE = 40
 ANY_CLASS = -1
-ADD = "add-photos"  # id of the element that takes photos
 # What the filter offers: value to (text, annotated, deleted) of ``Collection.photos``.
 WHICH = {
     "all": ("All photos", None, False),
@@ -29,16 +28,13 @@ SORTS = [("Newest first", "created"), ("Last changed first", "updated"), ("By na
 
 
 def photo_list(**kwargs: Any) -> gr.HTML:
-    """The component. Its value is what ``listing`` returns; its event ``pick`` carries the photo's ``id``.
-
-    While it is in sight, files that are dropped anywhere on the page go to the upload of the id ``ADD``.
-    """
+    """The component. Its value is what ``listing`` returns; its event ``pick`` carries the photo's ``id``."""
     here = Path(__file__)
     return gr.HTML(
         None,
         html_template='<section class="sp" aria-label="Photos"></section>',
         css_template=here.with_suffix(".css").read_text("utf-8"),
-        js_on_load=component_script(here.with_suffix(".js"), upload=f"#{ADD}"),
+        js_on_load=component_script(here.with_suffix(".js")),
         apply_default_css=False,
         **kwargs,
     )

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from segdemo import zoo
 from segdemo.core import label_maps, settings
 from segdemo.core.labels import LabelSet
-from segdemo.core.photos import read_photo
+from segdemo.core.photos import IntakeError, read_photo
 from segdemo.data import datasets
 from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.index import by_class
@@ -23,14 +23,16 @@ from segdemo.ui.components import canvas
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, photo_picker, samples, unchecked
 from segdemo.ui.markup import html, panel
-from segdemo.ui.photos import shown_as_it_is, suiting
+from segdemo.ui.photos import shown_as_it_is, suiting, thumbnail
 from segdemo.ui.queueing import PREDICT
+from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 
 FIRST_MODEL = "deeplabv3"
 NO_COMPARISON = "none"
 PAGE = 18  # thumbnails shown of a dataset
 THUMBNAIL = 160  # pixels
+MOST_YOURS = 12  # photos of a visitor that stay at hand
 SPREAD = "Twice the standard deviation of the answers with random dropout: 0 means that all agree."
 
 
@@ -96,6 +98,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         photos, own_photo = photo_picker(offered)
         first, path = next(iter(offered.items()))
         choice = gr.State(Choice(str(path), first.name))
+        yours: gr.State = gr.State(())  # Choices, the newest first
     with gr.Accordion("Compare models, look closer", open=False), gr.Row():
         other = unchecked(
             gr.Dropdown(
@@ -119,7 +122,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     looks = Events(
         notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
     )
-    choices = Events(notice, {model, other}, [choice, model, other, photos, notice], "segment")
+    choices = Events(notice, {model, other, yours}, [choice, model, other, photos, yours, notice], "segment")
 
     def show(event: Event) -> Updates:
         """The canvases for a photo; if there is an error they stay."""
@@ -141,26 +144,47 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
             second_column: gr.update(visible=comparing),
         }
 
+    def strip(name: str, mine: tuple[Choice, ...]) -> dict[str, Any]:
+        """The thumbnails: one's own photos, then those that a model knows something in."""
+        own = [
+            [cached(thumbnail(services.photos.read(one.path)), f"yours-{n}.jpg")]
+            for n, one in enumerate(mine)
+        ]
+        return gr.update(samples=own + samples(suiting(zoo.served_model(name).label_set)))
+
     def pick(event: Event) -> Updates:
-        photo, path = list(suiting(zoo.served_model(event[model]).label_set).items())[event[photos]]
+        mine, index = event[yours], event[photos]
+        if index < len(mine):
+            return {choice: mine[index]}
+        photo, path = list(suiting(zoo.served_model(event[model]).label_set).items())[index - len(mine)]
         return {choice: Choice(str(path), photo.name)}
 
     def suited(event: Event) -> Updates:
-        """The built-in photos that a model knows something in."""
-        return {photos: gr.update(samples=samples(suiting(zoo.served_model(event[model]).label_set)))}
+        return {photos: strip(event[model], event[yours])}
 
     def upload(event: Event) -> Updates:
         path = event[own_photo]
-        return {choice: Choice(path, Path(path).name)} if path else {}
+        if not path:
+            return {}
+        new = Choice(path, Path(path).name)
+        updates: Updates = {choice: new}
+        try:
+            services.photos.read(path)
+        except IntakeError:  # the event that shows the choice will say it
+            return updates
+        mine = (new, *(one for one in event[yours] if one.path != path))[:MOST_YOURS]
+        return {**updates, yours: mine, photos: strip(event[model], mine)}
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
     # so the last choice wins and no answer overtakes a newer one.
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
     looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
-    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos, model})
-    choices.on(model.change, suited, quiet=True, trigger_mode="always_last")
-    choices.on(own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo})
+    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos, model, yours})
+    choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
+    choices.on(
+        own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo, model, yours}
+    )
     if browser:
         browser.connect(choice, notice)
     choices.on(  # there may be new models since the page was made

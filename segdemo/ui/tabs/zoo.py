@@ -44,15 +44,15 @@ _HINT = html(
 )
 
 
-def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
-    """Add what is in the tab to the Blocks ``demo``, which are being built. Buttons on its cards lead to ``train``."""
+def build(services: Services, demo: gr.Blocks, tab: gr.Tab, train: TrainTab) -> None:
+    """Add what is in ``tab`` to the Blocks ``demo``, which are being built. Buttons on its cards lead to ``train``."""
     panel(html('<div class="zoo"><h2>All models on one photo</h2></div>'), padding=False)
-    with gr.Row():
-        with gr.Column(scale=1, min_width=290):
-            built_in = built_in_paths()
-            photos, own_photo = photo_picker(built_in, "zoo-")
-        with gr.Column(scale=3, min_width=320):
-            grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
+    # That which most models know comes first, and is shown to begin with.
+    built_in = dict(sorted(built_in_paths().items(), key=lambda item: -len(item[0].suits)))
+    with gr.Row(elem_classes="segdemo-strip"):
+        photos, own_photo = photo_picker(built_in, "zoo-")
+    grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
+    begun = gr.State(False)
     listing = zoo_cards(elem_id="zoo-cards")
     train.start_from(listing.start)
 
@@ -63,10 +63,16 @@ def build(services: Services, demo: gr.Blocks, train: TrainTab) -> None:
     def segment_upload(event: Event) -> Updates:
         return {grid: all_models(services, event[own_photo])} if event[own_photo] else {}
 
+    def begin(event: Event) -> Updates:
+        if event[begun] or not built_in:
+            return {}
+        return {begun: True, grid: all_models(services, next(iter(built_in.values())))}
+
     limit = settings.read("SEGDEMO_PREDICTIONS")
-    on = functools.partial(Events(grid, (), [grid, listing], PREDICT, limit=limit).on, quiet=True)
+    on = functools.partial(Events(grid, (), [grid, listing, begun], PREDICT, limit=limit).on, quiet=True)
     # On load, so that each visit shows the models there are by then.
     on(demo.load, lambda event: {listing: cards(services, startable=True)}, concurrency_id="zoo")
+    on(tab.select, begin, inputs={begun}, progress_on=grid, trigger_mode="once")
     on(photos.click, segment, inputs={photos}, progress_on=grid, trigger_mode="always_last")
     on(own_photo.input, segment_upload, inputs={own_photo}, progress_on=grid, trigger_mode="always_last")
 
@@ -196,7 +202,8 @@ def all_models(services: Services, path: str | Path) -> Markup:
             continue
         label_map = agreement.at_size(prediction.label_map, *small.shape[:2])
         label_maps.append((entry, label_map))
-        tiles.append(_model_tile(small, entry, label_map, prediction.milliseconds))
+        unknown = bool(prediction.out_of_domain)
+        tiles.append(_model_tile(small, entry, label_map, prediction.milliseconds, unknown))
         if prediction.variance is not None:
             tiles.append(_uncertainty_tile(small, entry, prediction))
     tiles += _agreement_tiles(small, label_maps)
@@ -208,8 +215,9 @@ def _alert(error: Exception) -> Markup:
 
 
 def _model_tile(
-    photo: np.ndarray, entry: zoo.ModelEntry, label_map: np.ndarray, milliseconds: float
+    photo: np.ndarray, entry: zoo.ModelEntry, label_map: np.ndarray, milliseconds: float, unknown: bool
 ) -> Markup:
+    """The tile of a model; dimmed if what the photo shows is probably unknown to it."""
     shown = display_colors(entry.label_set)
     keys = join(
         _key(shown[row["id"]], f"{row['name']} {100 * row['share']:.0f} %")
@@ -218,7 +226,7 @@ def _model_tile(
     )
     caption = html("{}<br>{}, {:.0f} ms", keys or "nothing it knows", entry.label_set.title, milliseconds)
     picture = overlay(photo, label_map, entry.label_set)
-    return _tile(picture, entry.title, caption, f"{entry.title} on the photo")
+    return _tile(picture, entry.title, caption, f"{entry.title} on the photo", " zoo-dim" if unknown else "")
 
 
 def _key(color: tuple[int, ...], text: str) -> Markup:
@@ -266,12 +274,12 @@ def _agreement_tile(photo: np.ndarray, label_maps: list[np.ndarray], title: str,
     return _tile(agreement.picture(photo, shares), title, caption, f"{title}; orange where they differ")
 
 
-def _tile(picture: np.ndarray, title: str, caption: Markup, alt: str) -> Markup:
+def _tile(picture: np.ndarray, title: str, caption: Markup, alt: str, kind: str = "") -> Markup:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "WEBP", quality=82, method=2)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     template = (
-        '<figure class="zoo-tile"><img src="data:image/webp;base64,{}" alt="{}">'
+        '<figure class="zoo-tile{}"><img src="data:image/webp;base64,{}" alt="{}">'
         "<figcaption><h3>{}</h3>{}</figcaption></figure>"
     )
-    return html(template, data, alt, title, caption)
+    return html(template, kind, data, alt, title, caption)

@@ -163,7 +163,7 @@ def payload(
         "uncertainty": _grey_file(uncertainty, "uncertainty"),
         "labels": {
             **label_set.to_json(),
-            "shown": display_colors(label_set),
+            "shown": [list(color) for color in display_colors(label_set)],
             "palette": bytes(label_set.palette()).hex(),
             "void_color": list(VOID_COLOR),
         },

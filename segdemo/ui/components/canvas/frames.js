@@ -90,7 +90,7 @@ export function makeFrames(canvas) {
     const left = whole ? SHOW_NAMES[state.show] : LAYER_NAMES[state.layer];
     [left, LAYER_NAMES[state.split.with]].forEach((name, i) => {
       nodes.splitNames[i].hidden = !state.split.on;
-      nodes.splitNames[i].textContent = name;
+      nodes.splitNames[i].textContent = state.split.on ? name : "";
     });
   }
 

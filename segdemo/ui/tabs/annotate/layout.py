@@ -111,7 +111,12 @@ class Layout:
             self.new = button("New", "collection-new", min_width=60, scale=0)
             with gr.Row(visible=False, elem_classes="segdemo-slim segdemo-finding") as self.finding:
                 self.files = upload(
-                    "Add photos", photo_list.ADD, file_count="multiple", height=36, show_label=False
+                    "Add photos",
+                    "add-photos",
+                    file_count="multiple",
+                    height=36,
+                    show_label=False,
+                    elem_classes="segdemo-takes-photos",
                 )
                 self.add_segmented = button("Add the one in Segment", "add-shown", min_width=60, scale=0)
                 self._filters()

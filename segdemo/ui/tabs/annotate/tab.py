@@ -65,18 +65,14 @@ class AnnotateTab(Layout):
         on(self.photos.pick, self._pick).then(**see_canvas)  # on a phone the list is far below
         on(self.model.input, lambda event: self._open(event, event[self.collection], event[self.opened]))
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
-        # The canvas asks while answers are on their way, so what it asks with must not depend on them: the revisions
-        # chosen on the page may be those of another photo than the server has by now.
-        inputs = self.inputs - {self.revisions}
-        on(self.canvas.saved, self._saved, inputs=inputs)
-        on(self.canvas.reload, self._reload, inputs=inputs)
-        on(self.canvas.next, self._next, inputs=inputs)
-        on(self.canvas.previous, self._previous, inputs=inputs)
+        on(self.canvas.saved, self._saved)
+        on(self.canvas.reload, self._reload)
+        on(self.canvas.next, self._next)
+        on(self.canvas.previous, self._previous)
         on(  # while one photo is labelled the next one is got ready
             self.canvas.ready,
             self._look_ahead,
             quiet=True,
-            inputs=inputs,
             outputs=[self.notice, self.ahead],
             trigger_mode="always_last",
             concurrency_id="ahead",

@@ -1,0 +1,40 @@
+"""WCAG 2.2 AA as far as axe-core can see it, on every tab, light and dark."""
+
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from serving import served_app
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+SECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with served_app(tmp_path_factory.mktemp("axe")) as (url, _):
+        yield url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_on_any_tab(app, open_page, scheme):
+    page = open_page(app, color_scheme=scheme)
+    page.set_default_timeout(SECONDS)
+    page.wait_for_selector("#stage .sc[data-ready]")
+    page.wait_for_function("document.querySelector('#stage .sc').maskCanvas.state.sweep === null")
+    found = []
+    for tab in ("Segment", "Annotate", "Train", "Zoo"):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Zoo":
+            page.wait_for_selector(".zoo-tile img")
+        page.evaluate(f"{AXE}; 0")
+        result = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
+        found += [
+            f"{tab}: {rule['id']}: {node['html'][:150]}"
+            for rule in result["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+    assert found == []
