@@ -5,8 +5,8 @@ const recommended = [...builtinRules].filter(([, rule]) => rule.meta.docs.recomm
 const globalsOf = (text) => Object.fromEntries(text.split(/\s+/).map((name) => [name, "readonly"]));
 const EVERYWHERE =
   "Blob CompressionStream DecompressionStream Response URL atob btoa clearTimeout performance setTimeout";
-const BROWSER = `${EVERYWHERE} CustomEvent Event FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener
-  createImageBitmap crypto devicePixelRatio document fetch getComputedStyle indexedDB innerHeight innerWidth localStorage
+const BROWSER = `${EVERYWHERE} CustomEvent DataTransfer Event FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener
+  createImageBitmap crypto devicePixelRatio document fetch getComputedStyle MutationObserver indexedDB innerHeight innerWidth localStorage
   matchMedia requestAnimationFrame scrollY`;
 
 const forbid = (selector, message) => ({ selector, message });

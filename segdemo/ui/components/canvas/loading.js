@@ -14,13 +14,13 @@ async function fetchBytes(file) {
 }
 
 const SWEEP = 1100; // milliseconds in which the mask is drawn over the first photo
-let swept = false; // once a page
 
 export function makeLoader(canvas) {
   const { element, state, view, nodes, codec, trigger } = canvas;
   const { announce } = canvas.page;
   const { redraw } = canvas.frames;
-  const loader = { loads: 0, show: () => show(plain(canvas.props.value)), showAhead };
+  const loader = { loads: 0, show: () => show(plain(canvas.props.value)), showAhead, readyKey };
+  let swept = false; // once a page
   let ahead = null; // { payload, files: promise of readFiles, isRead }
   let loading = 0; // number of the load under way; an older one that finishes late is dropped
 
@@ -83,6 +83,11 @@ export function makeLoader(canvas) {
       () => (now.isRead = true),
       () => {}, // it is loaded again when it is asked for, and what is wrong is said then
     );
+  }
+
+  // Key of what is kept and read, or null.
+  function readyKey() {
+    return ahead?.isRead ? ahead.payload.key : null;
   }
 
   // Shows what was kept and returns its payload; null if that is not there, or of another collection.
