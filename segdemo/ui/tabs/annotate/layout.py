@@ -156,7 +156,7 @@ class Layout:
         self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort", **slim)
 
     def _list(self) -> None:
-        self.photos = photo_list.photo_list(elem_id="photo-list", padding=False)
+        self.photos = photo_list.photo_list(elem_id="photo-list")
         self.page = gr.State(1)
         self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
         with gr.Row():
@@ -222,7 +222,6 @@ class Layout:
                 on_import=self.desk.read_mask,
                 on_select=self.desk.services.clicks.answering(self.desk.photo_of),
                 elem_id="annotate-canvas",
-                padding=False,
             )
             self.ahead = canvas.ahead()
             with gr.Accordion(
