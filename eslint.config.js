@@ -5,8 +5,9 @@ const recommended = [...builtinRules].filter(([, rule]) => rule.meta.docs.recomm
 const globalsOf = (text) => Object.fromEntries(text.split(/\s+/).map((name) => [name, "readonly"]));
 const EVERYWHERE =
   "Blob CompressionStream DecompressionStream Response URL atob btoa clearTimeout performance setTimeout";
-const BROWSER = `${EVERYWHERE} CustomEvent FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener
-  createImageBitmap devicePixelRatio document fetch indexedDB innerHeight innerWidth localStorage requestAnimationFrame`;
+const BROWSER = `${EVERYWHERE} CustomEvent DataTransfer Event FileReader Image OffscreenCanvas ResizeObserver Worker addEventListener
+  createImageBitmap crypto devicePixelRatio document fetch getComputedStyle MutationObserver indexedDB innerHeight innerWidth localStorage
+  matchMedia requestAnimationFrame scrollY`;
 
 const forbid = (selector, message) => ({ selector, message });
 const bundle = [

@@ -32,6 +32,7 @@ SLOW = [
     "training/distillation/test_blockwise.py",
     "training/architectures/test_encoders.py",
     "browser/test_zoo.py",
+    "browser/test_space.py",
     "training/export/test_exporter.py",
     "training/architectures/test_segnet.py",
     "cli/test_command_line.py",

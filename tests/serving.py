@@ -66,11 +66,11 @@ def _warm():
     return warm
 
 
-def _start(script, environment, log, fresh):
+def _start(script, environment, log, fresh, cwd, python):
     if fresh or not hasattr(os, "pidfd_open"):  # not Linux
         with log.open("wb") as output:
             return subprocess.Popen(
-                [sys.executable, script], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+                [python, script], cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
     warm = _warm()
     warm.stdin.write(json.dumps({"script": script, "environment": environment, "log": str(log)}) + "\n")
@@ -78,14 +78,21 @@ def _start(script, environment, log, fresh):
     return _Forked(int(warm.stdout.readline()))
 
 
+# What Gradio says if its own page does not answer it within three seconds, as on a machine that is very busy.
+BUSY = "When localhost is not accessible"
+
+
 @contextlib.contextmanager
-def served_app(folder, seconds=120, script="app.py", fresh=False, **environment):
+def served_app(
+    folder, seconds=120, script="app.py", fresh=False, cwd=ROOT, python=sys.executable, **environment
+):
     """Run ``python app.py`` with its state and its temporary files below ``folder``: yields (url, process).
 
-    ``fresh`` starts it as people do, with nothing imported before it, which takes seconds more: to measure it.
+    ``fresh`` starts it as people do, with nothing imported before it, which takes seconds more: to measure it, or to
+    start it in another folder, ``cwd``, or with another ``python``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, log = free_port(), folder / "app.log"
+    port, log = environment.get("GRADIO_SERVER_PORT") or free_port(), folder / "app.log"
     variables = {
         **os.environ,
         "SEGDEMO_HOME": str(folder / "home"),
@@ -97,10 +104,12 @@ def served_app(folder, seconds=120, script="app.py", fresh=False, **environment)
         **environment,
     }
     url = f"http://127.0.0.1:{port}/"
-    process = _start(script, variables, log, fresh)
+    process = _start(script, variables, log, fresh, cwd, python)
     try:
         end = time.monotonic() + seconds
         while not _answers(url):
+            if process.poll() is not None and BUSY in log.read_text() and time.monotonic() < end:
+                process = _start(script, variables, log, fresh)
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.03)

@@ -26,7 +26,7 @@ from segdemo.ui.photos import built_in_paths
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-FILES = ("*.py", "*.js", "*.css", "*.json", "*.onnx", "py.typed")
+FILES = ("*.py", "*.js", "*.css", "*.json", "*.onnx", "py.typed", "*.jpg", "*.html")
 
 
 def ranges(requirements):
@@ -46,6 +46,7 @@ def pins(path):
     ("path", "requirements"),
     [
         ("requirements.txt", PROJECT["dependencies"] + EXTRAS["train"]),
+        ("requirements-serve.txt", PROJECT["dependencies"]),
         ("tests/requirements.txt", EXTRAS["test"]),
     ],
 )

@@ -13,11 +13,15 @@ def pins(path):
 
 
 def test_every_requirement_is_pinned():
-    for path in ("requirements.txt", "tests/requirements.txt"):
+    for path in ("requirements.txt", "requirements-serve.txt", "tests/requirements.txt"):
         lines = [
             line for line in (ROOT / path).read_text("utf-8").splitlines() if line and line[0] not in "#-"
         ]
         assert len(pins(path)) == len(lines), path
+
+
+def test_what_serving_needs_is_pinned_as_in_a_whole_installation():
+    assert pins("requirements-serve.txt").items() < pins("requirements.txt").items()
 
 
 def test_the_lock_file_holds_what_is_required_with_hashes():

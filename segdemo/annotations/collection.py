@@ -279,10 +279,14 @@ class Collection(CollectionFiles):
         base_revision: int,
         meta: dict[str, Any] | None = None,
         author: str = "",
+        sitting: str = "",
+        auto: bool = False,
     ) -> int:
-        """Keep a new mask of a photo. The old ones are kept too.
+        """Keep a new mask of a photo. The old ones are kept too, but for those that a page saved by itself.
 
-        Saving what is already the photo's mask changes nothing, so a save may safely be sent again.
+        Saving what is already the photo's mask changes nothing, so a save may safely be sent again. A page that saves
+        by itself every few seconds says so: then each of its saves takes the place of the one before it, unless that
+        was exported or marked meanwhile. It is never in conflict with itself, should an answer have been lost.
 
         Args:
             id_: the photo.
@@ -290,6 +294,8 @@ class Collection(CollectionFiles):
             base_revision: the revision the mask was made from; 0 if the photo had none.
             meta: plain data about it: ``"model"`` is the model it was started from.
             author: who saves, as short text that tells people apart.
+            sitting: short text for the time in which a page has the photo open; "" for saves that stand alone.
+            auto: whether the page saves by itself; what is saved otherwise stays.
 
         Returns:
             The number of the revision that is now the photo's mask.
@@ -300,6 +306,7 @@ class Collection(CollectionFiles):
         """
         if isinstance(base_revision, bool) or not isinstance(base_revision, int):
             raise StoreError(f"The revision a mask was made from is a number, not {base_revision!r}.")
+        author, sitting, auto = str(author)[:80], str(sitting)[:40], auto is True and bool(sitting)
         meta = _plain(meta)
         label_set = self.label_set
         data = label_maps.encode_png(label_map, label_set)
@@ -313,11 +320,18 @@ class Collection(CollectionFiles):
                     "they must be the same."
                 )
             label_maps.check_label_map(label_map, self.label_set)  # it may have changed since
-            if photo.current is not None and photo.current.sha256 == digest:
+            current = photo.current
+            if current is not None and current.sha256 == digest:
+                if current.auto and not auto:  # now it was made on purpose
+                    self._commit(_with_current(photo, replace(current, auto=False)))
                 return photo.revision
-            told = (_pixels(label_map), meta, str(author)[:80])
-            fresh = Revision(photo.last + 1, now(), "saved", base_revision, digest, *told)
-            if base_revision == photo.revision:
+            fresh = Revision(photo.last + 1, now(), "saved", base_revision, digest, _pixels(label_map), meta)
+            fresh = replace(fresh, author=author, sitting=sitting, auto=auto)
+            own = current if current is not None and current.is_of(sitting, author) else None
+            if own is not None and own.auto and not own.kept:
+                fresh = replace(fresh, base=own.base, meta={**own.meta, **meta})
+                return self._add_revision(photo, fresh, data, instead=own)
+            if base_revision == photo.revision or own is not None:
                 return self._add_revision(photo, fresh, data)
             kept = next((r for r in photo.revisions if r.kind == "refused" and r.sha256 == digest), None)
             if kept is None:
@@ -341,8 +355,7 @@ class Collection(CollectionFiles):
             for photo in self._records() if ids is None else [self.photo(id_) for id_ in ids]:
                 current = photo.current
                 if current is not None and not current.kept:
-                    marked = tuple(replace(r, kept=why) if r is current else r for r in photo.revisions)
-                    self._commit(replace(photo, revisions=marked))
+                    self._commit(_with_current(photo, replace(current, kept=why)))
 
     def annotations(self, ids: Iterable[str] | None = None) -> Iterator[Annotation]:
         """Photos with their masks, one at a time, as ``formats.export_zip`` takes them.
@@ -448,6 +461,7 @@ class Collection(CollectionFiles):
             fresh = replace(
                 old, number=photo.last + 1, time=now(), kind="restored", base=old.number, author="", kept=""
             )
+            fresh = replace(fresh, sitting="", auto=False)
             return self._add_revision(photo, fresh, data)
 
     def mask_png(self, id_: str, revision: int | None = None) -> bytes | None:
@@ -497,6 +511,13 @@ class Collection(CollectionFiles):
             old.unlink(missing_ok=True)
         write_atomic(path, out.getvalue())
         return path
+
+
+def _with_current(photo: Photo, revision: Revision) -> Photo:
+    """The photo with another record of the revision that is its mask."""
+    return replace(
+        photo, revisions=tuple(revision if r.number == revision.number else r for r in photo.revisions)
+    )
 
 
 def _digest(array: UInt8) -> str:

@@ -58,6 +58,8 @@ class Revision:
         meta: what the saver said about it, such as ``{"model": "unet"}``.
         author: who saved it, as the page tells people apart; "" if nobody was told.
         kept: why it is never cleared away, such as ``"exported"``, or "".
+        sitting: what its page calls the time in which it had the photo open, or "" if it did not say.
+        auto: whether the page saved by itself: the next save of the same sitting takes its place.
     """
 
     number: int
@@ -69,6 +71,12 @@ class Revision:
     meta: dict[str, Any] = field(default_factory=dict)
     author: str = ""
     kept: str = ""
+    sitting: str = ""
+    auto: bool = False
+
+    def is_of(self, sitting: str, author: str) -> bool:
+        """Whether somebody saved it in a sitting that is still going on."""
+        return bool(sitting) and (self.sitting, self.author) == (sitting, author)
 
 
 def retained(revisions: tuple[Revision, ...], newest: int) -> set[int]:
@@ -245,19 +253,22 @@ class CollectionFiles:
                 self._settle_pending()
                 raise
 
-    def _add_revision(self, photo: Photo, revision: Revision, data: bytes) -> int:
-        """Write a revision and commit it; returns the number of the photo's mask.
+    def _add_revision(
+        self, photo: Photo, revision: Revision, data: bytes, instead: Revision | None = None
+    ) -> int:
+        """Write a revision and commit it, in place of another one if that is given; returns the photo's mask's number.
 
         Raises StoreError if it is one too many: rather that than to push out the masks of others.
         """
-        if len(retained((*photo.revisions, revision), self.store.keep_revisions)) > MOST_REVISIONS:
+        others = tuple(r for r in photo.revisions if r is not instead)
+        if len(retained((*others, revision), self.store.keep_revisions)) > MOST_REVISIONS:
             raise StoreError(
                 f"{MOST_REVISIONS} masks by different people are kept of {photo.source}, and no more can be: save it "
                 "in a collection of your own."
             )
         self._mark(photo.id)
         write_atomic(self._revision_path(photo.id, revision.number), data)
-        revisions = (*photo.revisions, revision)
+        revisions = (*others, revision)
         changed = replace(photo, last=revision.number)
         if revision.kind != "refused":
             changed = replace(

@@ -16,6 +16,7 @@ from segdemo.cli import (
     calibrate,
     clicks,
     data,
+    deploy,
     evaluate,
     export,
     models,
@@ -25,7 +26,20 @@ from segdemo.cli import (
 )
 from segdemo.runs import failures
 
-COMMANDS = (models, predict, evaluate, calibrate, train, export, data, annotations, clicks, teach, app)
+COMMANDS = (
+    models,
+    predict,
+    evaluate,
+    calibrate,
+    train,
+    export,
+    data,
+    annotations,
+    clicks,
+    teach,
+    app,
+    deploy,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 """Who may train on this installation, and how much."""
 
+import functools
 import hmac
+import importlib.util
 import math
 from dataclasses import dataclass, replace
 from typing import Self
@@ -34,6 +36,14 @@ _VARIABLES = {
     "keep_days": "SEGDEMO_KEEP_RUN_DAYS",
     "keep_runs": "SEGDEMO_KEEP_RUNS",
 }
+
+
+@functools.cache
+def training_installed() -> bool:
+    """Whether this installation can train: one that only serves lacks TensorFlow. Imports nothing."""
+    if importlib.util.find_spec("segdemo.training") is None:
+        return False
+    return all(importlib.util.find_spec(name) for name in ("tensorflow", "keras", "tf2onnx"))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from segdemo.data.sources import outline
 from segdemo.errors import UserError
 from segdemo.runs import processes
 from segdemo.runs.estimates import Estimate, Estimates
-from segdemo.runs.policy import Policy, PolicyError, RunError
+from segdemo.runs.policy import Policy, PolicyError, RunError, training_installed
 from segdemo.runs.record import Record, Run, Status, events_since, every_run, find_run, log_tail
 from segdemo.runs.snapshot import ENDED, Snapshot, snapshot_of
 from segdemo.runs.supervisor import Supervisor
@@ -80,12 +80,19 @@ class Runs:
         self.root = (Path(root) if root is not None else places.home() / "runs").resolve()
         self.policy = policy or Policy.from_env()
         self.models = models or ModelStore()
+        self._can_train = command is not None or training_installed()
         command = command or [sys.executable, "-m", "segdemo", "train"]
         self._supervisor = Supervisor(self.root, self.policy, command, self.models, cancel_seconds)
         self._estimates = Estimates(self.root / ".estimates", command)
         self._stop = threading.Event()
 
-    # --- the interface: start, follow, cancel, resume ---
+    # --- the interface: permit, start, follow, cancel, resume ---
+
+    def permit(self, token: str = "", user: str = "") -> None:
+        """Raise PolicyError unless this installation can train, and who asks may train, see ``Policy.permit``."""
+        if not self._can_train:
+            raise PolicyError("Training is not installed here: install what requirements.txt lists to train.")
+        self.policy.permit(token, user)
 
     def start(
         self,
@@ -114,7 +121,7 @@ class Runs:
         Raises:
             RunError: settings that cannot work. datasets.DatasetError, zoo.UnknownModelError: the same.
         """
-        self.policy.permit(token, user)
+        self.permit(token, user)
         settings, dataset = self._checked(settings)
         held_back = settings.get("validation", "val"), settings.get("held_out", "test")
         if dataset.root.is_dir():  # else it is written by the run, which looks into it then
@@ -184,7 +191,7 @@ class Runs:
         Raises:
             RunError: it is done, or there is no room.
         """
-        self.policy.permit(token, user)
+        self.permit(token, user)
         with self._lock():
             run = find_run(self.root, run_id)
             state = self._supervisor.state(run).state
@@ -212,7 +219,7 @@ class Runs:
         Raises:
             As ``start``.
         """
-        self.policy.permit(token, user)
+        self.permit(token, user)
         settings, _ = self._checked(settings)
         with self._lock():
             states = (self._supervisor.state(run).state for run in every_run(self.root))

@@ -41,6 +41,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
 }
+HEALTH = "/healthz"  # says that the server answers, to whoever looks after it; before any sign-in
 VISIT = "segdemo-visit"  # the cookie that tells browsers apart
 MOST_BODY = (
     300 * 2**20
@@ -87,7 +88,10 @@ class Guard:
                 ]
             await send(message)
 
-        await self._app(scope, receive, answer)
+        if scope["path"] == HEALTH and scope["method"] in ("GET", "HEAD"):
+            await PlainTextResponse("ok", headers={"Cache-Control": "no-store"})(scope, receive, answer)
+        else:
+            await self._app(scope, receive, answer)
 
 
 def middleware() -> list[Middleware]:

@@ -42,7 +42,7 @@ def upload(label: str, elem_id: str, **kwargs: Any) -> gr.File:
         label, elem_id: of the component, a ``gr.File``.
         **kwargs: further ones.
     """
-    component = gr.File(label=label, height=160, elem_id=elem_id, **kwargs)
+    component = gr.File(label=label, elem_id=elem_id, **{"height": 160, **kwargs})
     return overriding(component, preprocess=_uploaded_files)
 
 

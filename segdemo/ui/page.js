@@ -17,14 +17,15 @@ async function inputOf(field) {
   return find();
 }
 
-// Whether there is a field that takes the files; it is given the first of them.
+// Whether there is a field that takes the files; it is given as many of them as it takes.
 function hand(files) {
-  const field = fieldFor(document, files);
+  const field = fieldFor(document, files),
+    all = [...files]; // the list is emptied when the event is over
   if (!field) return false;
-  const carried = new DataTransfer();
-  carried.items.add(files[0]);
   inputOf(field).then((input) => {
     if (!input) return;
+    const carried = new DataTransfer();
+    for (const file of input.multiple ? all : all.slice(0, 1)) carried.items.add(file);
     input.files = carried.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });

@@ -96,6 +96,12 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
         "app_kwargs": {"middleware": guard.middleware()},
+        # Whatever GRADIO_SSR_MODE says: a server of Node's would stand before the guard, and send pages without its
+        # headers and cookies. It renders an empty frame anyway, since all is in tabs.
+        "ssr_mode": False,
+        # Without Gradio's look at its own page when it has started: on a busy machine that takes longer than the three
+        # seconds it gives, and a page that works would end.
+        "_frontend": False,
     }
 
 

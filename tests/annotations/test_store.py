@@ -260,8 +260,8 @@ def test_a_thumbnail_shows_the_newest_mask_and_is_made_once(collection):
     collection.save(id_, mask(0, (600, 300)), 0)
     painted = collection.thumbnail(id_)
     assert not bare.exists()
-    red, _, blue = picture(painted.read_bytes()).getpixel((128, 64))
-    assert red > blue + 50  # the colour of "pet" is orange
+    red, green, _ = picture(painted.read_bytes()).getpixel((128, 64))
+    assert red > green + 40  # "pet" is shown in pink
     tiny = collection.add_photo(photo(0, (1, 1)), "dot.png")
     assert picture(collection.thumbnail(tiny).read_bytes()).size == (1, 1)
 
@@ -346,6 +346,79 @@ def test_a_save_can_be_sent_again(collection):
     id_ = collection.add_photo(photo(), "a.png")
     assert [collection.save(id_, mask(1), 0) for _ in range(3)] == [1, 1, 1]
     assert len(collection.revisions(id_)) == 1
+
+
+def row(number):
+    labels = mask(0)
+    labels[number] = 1
+    return labels
+
+
+def numbers(collection, id_):
+    return [(r.number, r.auto) for r in collection.revisions(id_)][::-1]
+
+
+def test_a_page_that_saves_by_itself_makes_one_revision_of_a_sitting(collection):
+    id_ = collection.add_photo(photo(), "a.png")
+    made = [collection.save(id_, row(1), 0, {"model": "unet"}, "ann", "morning", True)]
+    for value in (2, 3, 4):
+        made.append(collection.save(id_, row(value), made[-1], None, "ann", "morning", True))
+    assert made == [1, 2, 3, 4]
+    assert numbers(collection, id_) == [(4, True)]
+    assert collection.revisions(id_)[0].base == 0
+    assert collection.revisions(id_)[0].meta == {"model": "unet"}
+    assert len(list((collection.folder / ".revisions" / id_).iterdir())) == 1
+    assert (
+        collection.save(id_, row(5), 4, None, "ann", "morning") == 5
+    )  # on purpose: it takes that place, and stays
+    assert collection.save(id_, row(6), 5, None, "ann", "morning", True) == 6
+    assert collection.save(id_, row(7), 6, None, "ann", "noon", True) == 7  # another sitting
+    assert collection.save(id_, row(8), 7, None, "bob", "noon", True) == 8  # and another person
+    assert numbers(collection, id_) == [(5, False), (6, True), (7, True), (8, True)]
+    assert (collection.load(id_) == row(8)).all()
+    assert_consistent(collection)
+
+
+def test_saving_on_purpose_what_the_page_saved_by_itself_keeps_it(collection):
+    id_ = collection.add_photo(photo(), "a.png")
+    collection.save(id_, row(1), 0, None, "ann", "morning", True)
+    assert collection.save(id_, row(1), 1, None, "ann", "morning") == 1
+    assert collection.save(id_, row(2), 1, None, "ann", "morning", True) == 2
+    assert numbers(collection, id_) == [(1, False), (2, True)]
+    assert (collection.load(id_, 1) == row(1)).all()
+
+
+def test_what_was_exported_is_not_replaced_by_the_next_save_of_its_page(collection):
+    id_ = collection.add_photo(photo(), "a.png")
+    collection.save(id_, row(1), 0, None, "ann", "morning", True)
+    collection.keep("exported")
+    collection.save(id_, row(2), 1, None, "ann", "morning", True)
+    assert numbers(collection, id_) == [(1, True), (2, True)]
+    assert (collection.load(id_, 1) == row(1)).all()
+
+
+def test_a_page_is_not_in_conflict_with_itself_when_an_answer_was_lost(collection):
+    id_ = collection.add_photo(photo(), "a.png")
+    for auto in (True, False):
+        base = collection.photo(id_).revision
+        collection.save(id_, row(1), base, None, "ann", "morning", auto)  # the page does not hear of it
+        assert (
+            collection.save(id_, row(2), base, None, "ann", "morning", True) == collection.photo(id_).revision
+        )
+        assert (collection.load(id_) == row(2)).all()
+    for author, sitting in (("ann", "noon"), ("bob", "morning"), ("ann", "")):
+        with pytest.raises(ConflictError):
+            collection.save(id_, row(3), base, None, author, sitting, True)
+    assert (collection.load(id_) == row(2)).all()
+    assert_consistent(collection)
+
+
+def test_a_save_that_stands_alone_or_says_nonsense_replaces_nothing(collection):
+    id_ = collection.add_photo(photo(), "a.png")
+    for number, (sitting, auto) in enumerate([("", True), ("x" * 99, "yes"), ("", True), ("", False)]):
+        collection.save(id_, row(number), number, None, "ann", sitting, auto)
+    assert numbers(collection, id_) == [(1, False), (2, False), (3, False), (4, False)]
+    assert max(len(r.sitting) for r in collection.revisions(id_)) == 40
 
 
 def test_the_newest_revisions_and_the_first_are_kept(tmp_path):

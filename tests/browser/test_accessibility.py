@@ -10,6 +10,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 SECONDS = 60_000
+SETTLED = """() => {
+    for (let node = document.querySelector(".zoo-tile"); node; node = node.parentElement)
+        if (getComputedStyle(node).opacity !== "1") return false;
+    return true;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +30,26 @@ def test_nothing_serious_on_any_tab(app, open_page, scheme):
     page.wait_for_selector("#stage .sc[data-ready]")
     page.wait_for_function("document.querySelector('#stage .sc').maskCanvas.state.sweep === null")
     found = []
-    for tab in ("Segment", "Annotate", "Train", "Zoo"):
-        page.get_by_role("tab", name=tab).click()
-        if tab == "Zoo":
-            page.wait_for_selector(".zoo-tile img")
+
+    def look(where):
         page.evaluate(f"{AXE}; 0")
         result = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
-        found += [
-            f"{tab}: {rule['id']}: {node['html'][:150]}"
+        found.extend(
+            f"{where}: {rule['id']}: {node['html'][:150]}"
             for rule in result["violations"]
             if rule["impact"] in ("serious", "critical")
             for node in rule["nodes"]
-        ]
+        )
+
+    look("Segment")
+    for tab in ("Annotate", "Train", "Zoo"):
+        page.get_by_role("tab", name=tab).click()
+        if tab == "Zoo":
+            page.wait_for_selector(".zoo-tile img")
+            page.wait_for_function(SETTLED)  # until then it is faded
+        look(tab)
+    page.get_by_role("tab", name="Segment").click()
+    page.locator("#correct").click()
+    page.wait_for_selector("#annotate-canvas .sc[data-ready]")
+    look("A photo in Annotate")
     assert found == []

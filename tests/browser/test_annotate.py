@@ -352,6 +352,120 @@ def test_correct_a_prediction_and_go_on_with_the_least_certain_photo(served, ope
     expect(tab.notice).to_have_text("Every photo of this collection has a mask.", timeout=SECONDS)
 
 
+def saved(tab):
+    expect(tab.canvas.locator(".sc-state")).to_have_text(re.compile("^Saved"), timeout=SECONDS)
+
+
+def until(tab, condition):
+    """Wait for what a page that is being left does on the server."""
+    for _ in range(SECONDS // 100):
+        if condition():
+            return
+        tab.page.wait_for_timeout(100)
+    pytest.fail("It does not happen.")
+
+
+def test_all_is_saved_by_itself(tab, photos):
+    collection = tab.create("Careless", "leaf", "stone")
+    tab.add(photos["dark"], photos["cat"], photos["bright"])
+    dark = tab.wait_for_photo("dark.png")
+    numbers = lambda id_: [(r.number, r.auto) for r in collection.photo(id_).revisions]  # noqa: E731
+    for number in (1, 2):  # nothing but painting
+        tab.rectangle(number, (20, 30), (90 * number, 50 * number))
+        until(tab, lambda number=number: collection.photo(dark).last == number)
+        saved(tab)
+        assert numbers(dark) == [(number, True)]
+    expect(tab.title).to_contain_text("revision 2", timeout=SECONDS)
+    expect(tab.page.locator("#collection-progress")).to_contain_text("1 of 3 labelled")
+    tab.rectangle(1, (5, 5), (30, 30))
+    painted = tab.labels()
+    cat = tab.pick("cat.png")  # at once: leaving saves, on purpose
+    until(tab, lambda: numbers(dark) == [(3, False)])
+    np.testing.assert_array_equal(collection.load(dark), painted)
+    tab.rectangle(2, (5, 5), (30, 30))
+    tab.page.get_by_role("tab", name="Zoo").click()  # so does another tab
+    until(tab, lambda: numbers(cat) == [(1, True)])
+    tab.page.get_by_role("tab", name="Annotate").click()
+    tab.rectangle(1, (40, 40), (60, 60))
+    painted = tab.labels()
+    tab.press("n")
+    bright = tab.wait_for_photo("bright.png")
+    until(tab, lambda: numbers(cat) == [(2, False)])
+    np.testing.assert_array_equal(collection.load(cat), painted)
+    assert numbers(bright) == []  # it was only looked at
+    tab.press("Shift+Enter")
+    tab.wait_for_photo("cat.png")
+    assert numbers(bright) == []
+    np.testing.assert_array_equal(tab.labels(), painted)
+    tab.press("n")
+    tab.wait_for_photo("bright.png")
+    tab.press("Enter")  # it is right as it is
+    expect(tab.notice).to_have_text("Every photo of this collection has a mask.", timeout=SECONDS)
+    until(tab, lambda: numbers(bright) == [(1, False)])
+    expect(tab.page.locator("#collection-progress")).to_contain_text("3 of 3 labelled", timeout=SECONDS)
+    expect(tab.canvas.locator(".sc-banner")).to_be_hidden()
+
+
+def test_the_next_photo_waits_for_nothing_and_keys_work_at_once(tab, photos):
+    tab.create("Quick", "leaf", "stone")
+    tab.add(photos["dark"], photos["cat"], photos["bright"])
+    tab.wait_for_photo("dark.png")
+    tab.pick("cat.png")
+    tab.page.keyboard.press("r")
+    expect(tab.stage).to_have_attribute("data-tool", "rectangle")
+    tab.wait("canvas.ahead")
+    following = tab.js("canvas.ahead")
+    held = []
+    tab.page.route("**/queue/join*", lambda route: held.append(route))  # the server does not answer
+    tab.page.keyboard.press("n")
+    expect(tab.canvas).to_have_attribute("data-ready", following)
+    tab.page.keyboard.press("p")
+    expect(tab.stage).to_have_attribute("data-tool", "polygon")
+    for route in held:
+        route.continue_()
+    tab.page.unroute("**/queue/join*")
+    expect(tab.title).not_to_contain_text("cat.png", timeout=SECONDS)
+    tab.wait_for_photo(tab.title.locator("b").inner_text())
+    assert tab.canvas.get_attribute("data-ready") == following
+    expect(tab.page.locator(f"#photo-list [data-id='{following.split('/')[1]}']")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+
+
+def test_an_empty_collection_says_what_to_do_and_takes_photos_from_anywhere(tab, photos):
+    steps = tab.page.locator("#annotate-hint li")
+    tab.create("Fresh", "leaf", "stone")
+    expect(steps).to_have_count(3)
+    expect(steps.nth(1)).to_have_class(re.compile("now"))
+    data = {name: list(photos[name].read_bytes()) for name in ("dark", "cat")}
+    tab.page.evaluate(
+        """(data) => {
+          const dataTransfer = new DataTransfer();
+          for (const [name, bytes] of Object.entries(data))
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], `${name}.png`, { type: "image/png" }));
+          document.querySelector("#annotate-hint").dispatchEvent(
+            new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        data,
+    )
+    tab.wait_for_photo("dark.png")
+    expect(tab.page.locator("#collection-progress")).to_contain_text("0 of 2 labelled")
+    expect(steps.first).to_be_hidden()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (1920, 1080)])
+def test_the_canvas_fits_the_window_and_the_list_scrolls_by_itself(served, open_page, photos, width, height):
+    tab = Tab(open_page(served[0], viewport={"width": width, "height": height}), served[1])
+    tab.create(f"Wide {width}", "leaf", "stone")
+    tab.add(photos["cat"], photos["dark"])
+    tab.wait_for_photo("cat.png")
+    bottom = "node.querySelector('.sc-zoombar').getBoundingClientRect().bottom"
+    tab.wait(f"Math.abs({bottom} - innerHeight) < 24")
+    box = tab.page.locator("#photo-list .sp").bounding_box()
+    assert box["y"] + box["height"] <= height
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_a_phone_shows_everything_without_sideways_scrolling(served, open_page, phone, photos):
     tab = Tab(open_page(served[0], **phone), served[1])
     tab.create("Pocket", "leaf", "stone")

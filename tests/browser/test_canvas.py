@@ -99,6 +99,7 @@ def show(name):
         "again": lambda: edit(prediction=PREDICTION[::-1].copy()),  # the same photo, from another model
         "small": lambda: payload("small", PHOTO[:40, :60], VOC, mode="edit"),
         "next": lambda: edit("next", next_photo=True),
+        "auto": lambda: edit("auto", next_photo=True, autosave=True),
     }[name]()
 
 
@@ -106,13 +107,14 @@ class Store:
     """Stands for what keeps masks on the server."""
 
     def __init__(self):
-        self.saved, self.revisions, self.imported = {}, {}, None
+        self.saved, self.revisions, self.imported, self.sittings = {}, {}, None, []
 
-    def save(self, key, png, base_revision):
+    def save(self, key, png, base_revision, sitting, auto):
         newest = self.revisions.get(key)
         if base_revision != newest:
             return {"conflict": "Somebody saved this photo after you opened it.", "revision": newest}
         self.saved[key] = png
+        self.sittings.append((sitting, auto))
         self.revisions[key] = (newest or 0) + 1
         return {"revision": self.revisions[key]}
 
@@ -140,6 +142,10 @@ def hear_next(event: gr.EventData):
     return f"next {event.key}"
 
 
+def hear_previous(event: gr.EventData):
+    return f"previous {event.key}"
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, event_loops_collected):
     """(url, store) of a page with one canvas, two synced ones, and a box that takes the name of a case."""
@@ -158,6 +164,7 @@ def app(tmp_path_factory, event_loops_collected):
             canvas.saved(hear_saved, None, said)
             canvas.reload(hear_reload, None, said)
             canvas.next(hear_next, None, said)
+            canvas.previous(hear_previous, None, said)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -314,20 +321,21 @@ def test_legend_shows_the_classes_present_and_their_shares(canvas):
 
 def test_hide_isolate_and_show_all(canvas):
     canvas.show("view")
-    assert canvas.pixel(200, 150)[3] > 100
+    assert canvas.pixel(200, 150)[3] > 90
     assert canvas.pixel(10, 10)[3] == 0  # the background is not drawn
     canvas.row(CAT).get_by_role("button", name="Show cat", exact=True).click()
     canvas.frame()
     assert canvas.pixel(200, 150)[3] == 0
-    assert canvas.pixel(40, 275)[3] > 100
+    assert canvas.pixel(40, 275)[3] > 90
     canvas.row(CAT).get_by_role("button", name="Show only cat").click()
     canvas.frame()
-    assert canvas.pixel(200, 150)[3] > 100
+    assert canvas.pixel(200, 150)[3] > 90
     assert canvas.pixel(40, 275)[3] == 0
     canvas.button("Show all").click()
     canvas.frame()
-    assert canvas.pixel(40, 275)[3] > 100
-    assert canvas.pixel(10, 10)[3] > 100
+    assert canvas.pixel(40, 275)[3] > 90
+    assert canvas.pixel(10, 10)[3] == 0  # what belongs to no class is shown by nothing
+    expect(canvas.button("Show all")).to_be_hidden()
 
 
 def test_opacity_outline_and_patterns(canvas):
@@ -375,7 +383,7 @@ def test_truth_error_map_and_iou(canvas):
     canvas.root.locator(".sc-segment", has_text="Truth").click()
     canvas.root.get_by_text("Classes", exact=True).first.click()
     canvas.frame()
-    assert canvas.pixel(310, 150)[3] > 100  # only the true cat reaches here
+    assert canvas.pixel(310, 150)[3] > 90  # only the true cat reaches here
 
 
 def test_confidence_and_uncertainty_views(canvas):
@@ -393,13 +401,13 @@ def test_split_compares_with_the_photo(canvas):
     canvas.show("view")
     canvas.button("Split").click()
     canvas.frame()
-    assert canvas.pixel(150, 150)[3] > 100
+    assert canvas.pixel(150, 150)[3] > 90
     assert canvas.pixel(280, 150)[3] == 0
     canvas.root.get_by_role("slider", name="Position of the split").focus()
     for _ in range(10):
         canvas.page.keyboard.press("ArrowRight")
     canvas.frame()
-    assert canvas.pixel(280, 150)[3] > 100
+    assert canvas.pixel(280, 150)[3] > 90
 
 
 @pytest.mark.parametrize(
@@ -582,6 +590,59 @@ def test_polygon_by_clicks_and_escape(canvas):
     assert not inside[110, 330]
 
 
+def test_quick_clicks_near_each_other_are_corners_and_a_double_click_closes(canvas):
+    canvas.show("edit")
+    canvas.press("p", "6")
+    zoom = canvas.js("canvas.view.scale / canvas.view.dpr")
+    x, y = canvas.at(320, 20)
+    corners = [
+        (x, y),
+        (x + 100 * zoom, y),
+        (x + 100 * zoom, y + 100 * zoom),
+        (x + 100 * zoom - 6, y + 100 * zoom),
+    ]
+    for corner in corners:  # the last two 6 pixels apart, and as fast as can be
+        canvas.page.mouse.click(*corner)
+    assert canvas.js("canvas.editor.e.points.length") == 4
+    canvas.page.mouse.dblclick(x + 30 * zoom, y + 100 * zoom)
+    assert canvas.js("canvas.editor.e.points.length") == 0
+    assert (canvas.labels() == 6).any()
+    for corner in corners[:3]:
+        canvas.page.mouse.click(*corner)
+    canvas.page.wait_for_timeout(400)
+    canvas.page.mouse.click(*corners[2])  # the same spot, but slowly
+    assert canvas.js("canvas.editor.e.points.length") == 4
+    canvas.page.mouse.click(x + 6, y)  # near the first corner
+    assert canvas.js("canvas.editor.e.points.length") == 0
+
+
+def test_the_photo_stays_where_it_is_whatever_the_tool_and_whatever_is_said(canvas):
+    canvas.show("next")
+    top = canvas.stage.bounding_box()
+    for key in "hbeprfsi":
+        canvas.press(key)
+        assert canvas.stage.bounding_box() == top, key
+    canvas.press("b", "Control+s")
+    expect(canvas.root.locator(".sc-state")).to_have_text("Saved")
+    assert canvas.stage.bounding_box() == top
+    canvas.press("Control+z")
+    canvas.root.locator("summary", has_text="Start from").click()
+    canvas.root.get_by_role("button", name="An empty mask").click()
+    canvas.root.locator("summary", has_text="Start from").click()
+    canvas.root.get_by_role("button", name="An empty mask").click()
+    expect(canvas.root.locator(".sc-banner")).to_contain_text("nothing to change")
+    assert canvas.stage.bounding_box() == top
+
+
+def test_full_screen_is_as_high_as_the_screen(canvas):
+    canvas.show("view")
+    canvas.button("Full screen").click()
+    canvas.page.wait_for_function("() => document.fullscreenElement")
+    canvas.wait("node.clientHeight - node.querySelector('.sc-main').offsetHeight < 40")
+    assert canvas.js("node.scrollHeight <= node.clientHeight")
+    canvas.page.evaluate("document.exitFullscreen()")
+
+
 def test_only_over_background_keeps_other_classes(canvas):
     canvas.show("edit")
     canvas.press("r", "2")
@@ -740,6 +801,51 @@ def test_work_survives_a_change_of_photo(canvas):
     np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == CAT, 4, PREDICTION))
 
 
+def test_a_canvas_that_saves_by_itself(canvas):
+    canvas.show("auto")
+    canvas.store.sittings.clear()
+    state, said = canvas.root.locator(".sc-state"), canvas.page.locator("#said textarea, #said input")
+    canvas.press("f", "4")
+    canvas.click(200, 150)
+    expect(state).to_have_text("Edited")
+    expect(said).to_have_value("saved auto 1", timeout=10_000)
+    expect(state).to_have_text("Saved")
+    np.testing.assert_array_equal(canvas.store.labels("auto")[2], canvas.labels())
+    canvas.press("3")
+    canvas.click(200, 150)
+    expected = canvas.labels()
+    canvas.press("n")  # at once: it is saved on the way
+    expect(said).to_have_value("saved auto 2", timeout=10_000)
+    np.testing.assert_array_equal(canvas.store.labels("auto")[2], expected)
+    canvas.press("n")  # nothing is different
+    expect(said).to_have_value("next auto")
+    canvas.press("Enter")  # takes the mask as it is
+    expect(said).to_have_value("saved auto 3", timeout=10_000)
+    canvas.press("f", "5")
+    canvas.click(200, 150)
+    expected = canvas.labels()
+    canvas.show("view")  # the photo is left
+    expect(said).to_have_value("saved auto 4", timeout=10_000)
+    np.testing.assert_array_equal(canvas.store.labels("auto")[2], expected)
+    sittings, kinds = zip(*canvas.store.sittings, strict=True)
+    assert kinds == (True, False, False, False)
+    assert sittings[0] and len(set(sittings)) == 1
+
+
+def test_enter_and_shift_enter_go_on_and_back(canvas):
+    canvas.show("next")
+    canvas.store.saved.pop("next", None)
+    said = canvas.page.locator("#said textarea, #said input")
+    canvas.press("Shift+Enter")
+    expect(said).to_have_value("previous next")
+    assert "next" not in canvas.store.saved
+    canvas.press("ArrowRight", "Enter")  # paints at the cursor
+    expect(said).to_have_value("previous next")
+    canvas.press("Escape", "Enter")
+    expect(canvas.root).to_have_attribute("data-saved", "1")
+    np.testing.assert_array_equal(canvas.store.labels("next")[2], canvas.labels())
+
+
 def test_two_tabs_do_not_overwrite_each_other(canvas):
     canvas.show("edit")
     canvas.store.revisions["photo"] = 7
@@ -749,7 +855,8 @@ def test_two_tabs_do_not_overwrite_each_other(canvas):
     expect(banner).to_contain_text("Somebody saved this photo after you opened it.")
     assert canvas.store.saved["photo"] == b"theirs"
     canvas.button("Save mine as the newest").click()
-    expect(banner).to_contain_text("Saved.")
+    expect(canvas.root.locator(".sc-state")).to_have_text("Saved")
+    expect(banner).to_be_hidden()
     assert canvas.store.revisions["photo"] == 8
     np.testing.assert_array_equal(canvas.store.labels("photo")[2], PREDICTION)
 
@@ -831,6 +938,16 @@ def test_a_phone_shows_everything_without_sideways_scrolling(app, open_page, pho
         menu.click()
     assert canvas.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert canvas.stage.bounding_box()["width"] > 300
+
+
+def test_a_tap_is_read_and_the_reading_stays(app, open_page, phone):
+    url, store = app
+    canvas = Canvas(open_page(url, **phone), store).show("view")
+    canvas.page.touchscreen.tap(*canvas.at(200, 150))
+    chip = canvas.root.locator(".sc-chip")
+    expect(chip).to_contain_text("cat")
+    canvas.page.wait_for_timeout(300)
+    expect(chip).to_be_visible()
 
 
 def test_touch_paints_and_two_fingers_zoom(app, open_page, phone):

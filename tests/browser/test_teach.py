@@ -99,7 +99,7 @@ class Canvas(CanvasDriver):
         return self.map("canvas.editor.teach.session().strokes.map")
 
     def hint(self):
-        return self.root.locator(".sc-teach .sc-hint")
+        return self.root.locator(".sc-settings .sc-hint")
 
     def button(self, name):
         return self.root.get_by_role("button", name=name, exact=True)
@@ -173,7 +173,7 @@ def test_apply_over_background_only_where_it_is_sure_and_the_next_place(canvas):
     assert middle == pytest.approx([x * WIDTH, y * HEIGHT], abs=1)
     expect(canvas.root.locator(".sc-cross")).to_be_visible()
     whole = canvas.taught()
-    canvas.root.get_by_label("Only where surer than").fill("95")
+    canvas.root.get_by_label("Surer than").fill("95")
     canvas.wait("canvas.editor.teach.session().answer.data.includes(255)")
     surer = canvas.taught()
     assert ((surer == 255) | (surer == whole)).all()
@@ -232,3 +232,7 @@ def test_on_a_phone_the_settings_fit(app, open_page, phone):
     canvas.settled()
     assert set(np.unique(canvas.strokes())) == {BICYCLE, 255}
     assert canvas.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    toolbar, settings = canvas.root.locator(".sc-toolbar"), canvas.root.locator(".sc-teach")
+    outer, inner = toolbar.bounding_box(), settings.bounding_box()
+    assert inner["x"] + inner["width"] <= outer["x"] + outer["width"]
+    assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]

@@ -163,8 +163,11 @@ def _archive():
     return out.getvalue()
 
 
-def check_whole(store):
-    """Every collection of a store can be read to the last mask, by the store and by training. Raises otherwise."""
+def check_whole(store, kills=1):
+    """Every collection of a store can be read to the last mask, by the store and by training. Raises otherwise.
+
+    Each kill may leave a few unfinished files behind, which are swept away after an hour.
+    """
     for collection in store.collections():
         collection = store.open(collection.name)
         photos = collection.photos(per_page=10_000).photos
@@ -181,7 +184,7 @@ def check_whole(store):
             wanted = {record.id for record in photos if record.revision}
             assert listed == wanted, (collection.name, listed ^ wanted)
         left = [p.name for p in collection.folder.rglob("*") if p.suffix == ".part"]
-        assert len(left) <= 20, left
+        assert len(left) <= 4 * kills, left
 
 
 def run(folder, rounds, seed=0, longest=3.0):
@@ -230,7 +233,7 @@ def run(folder, rounds, seed=0, longest=3.0):
         figures["refused_saves"] += len(clients.refusals)
         store = AnnotationStore(home / "annotations", keep_revisions=10**6)
         store.tidy()
-        check_whole(store)
+        check_whole(store, figures["kills"])
         whole = [
             c for c in store.collections() if c.name != "kept" and c.photos(annotated=True).total == ARCHIVE
         ]
@@ -284,7 +287,7 @@ def two_servers(folder, seconds=5):
     assert "Traceback" not in (Path(folder) / "app.log").read_text()
     store = AnnotationStore(home / "annotations")
     store.tidy()
-    check_whole(store)
+    check_whole(store, kills=2)
     figures = {"saves": 0, "conflicts": 0, "imports": 0, "lost": 0}
     for id_ in ids:
         kept = {

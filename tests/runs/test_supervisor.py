@@ -1,5 +1,6 @@
 """Runs go on, end and are resumed whatever is killed: the page, the server, the trainer, or the disk's free space."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from segdemo.data.datasets import DatasetError
 from segdemo.errors import UserError
 from segdemo.runs import processes, queue, supervisor
 from segdemo.runs.lineage import dataset_hash
-from segdemo.runs.policy import Policy, PolicyError, RunError
+from segdemo.runs.policy import Policy, PolicyError, RunError, training_installed
 from segdemo.runs.queue import Runs
 from segdemo.runs.record import every_run, find_run
 from segdemo.zoo.versions import ModelStore
@@ -681,6 +682,28 @@ def test_those_who_may_not_train_change_nothing(make, config):
             with pytest.raises(PolicyError, match="token"):
                 call(**who)
     assert server.follow(run_id).state == "done"  # looking is free
+
+
+def test_where_training_is_not_installed_none_is_begun(make, config, monkeypatch):
+    monkeypatch.setattr(queue, "training_installed", lambda: False)
+    run_id = make().start(config()).run_id  # with a trainer of its own
+    server = Runs(policy=Policy())
+    for call in (server.start, server.estimate):
+        with pytest.raises(PolicyError, match=r"^Training is not installed here: install what .*\.$"):
+            call(config(epochs=2))
+    with pytest.raises(PolicyError, match="not installed"):
+        server.resume(run_id)
+    until(server, run_id, "done")
+    server.delete(run_id)  # what is there can be cleared away
+    assert server.list() == []
+
+
+@pytest.mark.parametrize("missing", ["segdemo.training", "tensorflow", "keras"])
+def test_training_is_installed_if_its_code_and_packages_are(monkeypatch, missing):
+    assert training_installed()
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))
+    assert not training_installed.__wrapped__()
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def train(collection, expected):
     for name in ("huehner@1", "huehner@2", "by-hand"):
         label_map = predict.Predictor(zoo.served_model(name))(photo).label_map
         Image.fromarray(label_map).save(HOME.parent / f"{name}.png")
-    Desk(Services.start()).next_photo(collection.name, "huehner@1")
+    Desk(Services.start()).rank(collection.name, "huehner@1").join()
 
     # The server goes while a run waits and another one is about to be stopped.
     stopped = start("halb", epochs=2)

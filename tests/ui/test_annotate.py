@@ -1,7 +1,9 @@
 """What the Annotate tab does apart from its looks: label tables, collections, help by models, archives."""
 
 import io
+import time
 import zipfile
+from threading import Event
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from segdemo.ui.components.label_table import distinct_colors, first_table, from
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate import desk as annotate_desk
-from segdemo.ui.tabs.annotate.desk import Desk, Entropies, lookup, some
+from segdemo.ui.tabs.annotate.desk import Desk, Entropies, knows, lookup, some
 from segdemo.zoo import served
 
 SHADES = LabelSet("shades", "Shades", ("nothing", "Light"), ((0, 0, 0), (250, 200, 0)))
@@ -298,45 +300,134 @@ def test_mask_files_are_read_in_the_collection_s_classes(desk, shades):
 # ------------------------------------------------------------------------------------------- next photo
 
 
-def test_the_least_certain_photo_is_next(desk, tmp_path, monkeypatch):
+@pytest.fixture
+def three(desk, tmp_path):
+    """Name of a collection of SHADES, and name to id of three photos; the list has them in the other order."""
     collection = desk.store.create("Shades", SHADES)
     values = {"sure.png": 20, "unsure.png": 139, "rather.png": 150}
     paths = [photo_file(tmp_path, name, grey(value)) for name, value in values.items()]
-    ids = dict(zip(values, desk.add_photos(collection.name, paths)[0], strict=True))
-    progress = []
-    assert desk.next_photo(collection.name, "light", (), lambda *done: progress.append(done)) == (
-        ids["unsure.png"],
-        3,
-        3,
-    )
-    assert progress == [(0, 3), (1, 3), (2, 3)]
+    return collection.name, dict(zip(values, desk.add_photos(collection.name, paths)[0], strict=True))
+
+
+def test_the_least_certain_photo_is_next(desk, three, monkeypatch):
+    name, ids = three
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    desk.rank(name, "light").join()
+    assert desk.next_photo(name, "light") == ids["unsure.png"]
     seen = (ids["unsure.png"],)
-    assert desk.next_photo(collection.name, "light", seen)[0] == ids["rather.png"]
+    assert desk.next_photo(name, "light", seen) == ids["rather.png"]
     seen = (ids["sure.png"], ids["rather.png"], ids["unsure.png"])
-    assert desk.next_photo(collection.name, "light", seen)[0] == ids["rather.png"]  # not the one that is open
+    assert (
+        desk.next_photo(name, "light", seen, ids["unsure.png"]) == ids["rather.png"]
+    )  # not the one that is open
+    collection = desk.store.open(name)
     collection.save(ids["unsure.png"], np.zeros((40, 60), np.uint8), 0)
-    assert desk.next_photo(collection.name, "light")[:2] == (ids["rather.png"], 2)
+    assert desk.next_photo(name, "light") == ids["rather.png"]
     # Another process knows the order without looking again.
     again = Desk(desk.services)
     monkeypatch.setattr(Services, "predict", lambda *_: pytest.fail("looked again"))
-    assert again.next_photo(collection.name, "light")[0] == ids["rather.png"]
-    for name in ("sure.png", "rather.png"):
-        collection.save(ids[name], np.zeros((40, 60), np.uint8), 0)
-    assert again.next_photo(collection.name, "light") == (None, 0, 0)
+    assert again.rank(name, "light") is None
+    assert again.next_photo(name, "light") == ids["rather.png"]
+    collection.save(ids["sure.png"], np.zeros((40, 60), np.uint8), 0)
+    assert again.next_photo(name, "light", (), ids["rather.png"]) is None
+    collection.save(ids["rather.png"], np.zeros((40, 60), np.uint8), 0)
+    assert again.next_photo(name, "light") is None
 
 
-def test_without_a_model_photos_come_in_their_order_and_ranking_takes_a_while_at_most(
-    desk, tmp_path, monkeypatch
-):
-    collection = desk.store.create("Shades", SHADES)
-    ids = [
-        desk.add_photo(collection.name, photo_file(tmp_path, f"{i}.png", grey(v)), f"{i}.png")
-        for i, v in enumerate((20, 139, 150))
-    ]
-    assert desk.next_photo(collection.name)[0] in ids
+def test_the_first_answer_waits_for_no_model_and_photos_come_as_they_are_listed(desk, three, monkeypatch):
+    name, ids = three
+    monkeypatch.setattr(Services, "predict", lambda *_: pytest.fail("looked"))
+    for model in (None, "light"):
+        assert desk.next_photo(name, model, (), ids["sure.png"], "source") == ids["unsure.png"]
+        assert desk.next_photo(name, model, (), ids["rather.png"], "source") == ids["sure.png"]
+    assert desk.previous_photo(name, ids["sure.png"], "source") == ids["rather.png"]
+    assert desk.previous_photo(name, ids["rather.png"], "source") is None
+    assert desk.previous_photo(name, "nobody", "source") is None
+
+
+def test_a_model_that_lacks_a_class_of_the_collection_does_not_rank(desk, tmp_path):
+    table = LabelSet("own", "Own", ("nothing", "light", "leaf"), ((0, 0, 0), (9, 9, 9), (8, 8, 8)))
+    name = desk.store.create("Leaves", table).name
+    for value in (20, 139):
+        desk.add_photo(name, photo_file(tmp_path, f"{value}.png", grey(value)), f"{value}.png")
+    assert desk.models(name) == [("Light", "light")]
+    assert desk.rank(name, "light") is None
+    assert not knows(zoo.served_model("light"), table)
+    assert knows(zoo.served_model("light"), SHADES)
+
+
+def test_ranking_takes_a_while_at_most_and_one_collection_at_a_time(desk, three, monkeypatch):
+    name, _ = three
     monkeypatch.setattr(annotate_desk, "RANKING_SECONDS", -1)
-    ranked = [desk.next_photo(collection.name, "light")[2] for _ in range(3)]
-    assert ranked == [1, 2, 3]
+    looked, go = [], Event()
+    predict = Services.predict
+    monkeypatch.setattr(Services, "predict", lambda *a: (go.wait(20) and looked.append(1)) or predict(*a))
+    first = desk.rank(name, "light")
+    assert desk.rank(name, "light") is None
+    go.set()
+    first.join()
+    assert len(looked) == 1
+    for count in (2, 3):
+        desk.rank(name, "light").join()
+        assert len(looked) == count
+    assert desk.rank(name, "light") is None
+
+
+def test_a_damaged_photo_ends_a_ranking_and_not_those_after_it(desk, three, caplog):
+    name, ids = three
+    path = desk.store.open(name).image_path(ids["sure.png"])
+    data = path.read_bytes()
+    path.write_bytes(b"nothing")
+    desk.rank(name, "light").join()
+    assert "Not ranked" in caplog.text
+    path.write_bytes(data)
+    desk.rank(name, "light").join()
+    assert desk.rank(name, "light") is None
+
+
+def test_the_photo_that_was_looked_at_ahead_is_opened_without_the_model(desk, three, monkeypatch):
+    name, ids = three
+    id_ = ids["unsure.png"]
+    ahead = desk.look_ahead(name, id_, "light")
+    assert ahead["autosave"] and ahead["next_photo"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Services, "predict", lambda *_: pytest.fail("looked again"))
+        assert desk.look_ahead(name, id_, "light") == ahead
+        assert desk.payload(name, id_, "light") == ahead
+    assert desk.payload(name, id_, "light")["key"] == ahead["key"]  # made anew
+    mask = np.zeros((40, 60), np.uint8)
+    desk.look_ahead(name, id_, "light")
+    desk.save(ahead["key"], png(mask, SHADES), None)
+    assert desk.store.open(name).photo(id_).model == "light"
+    np.testing.assert_array_equal(
+        shown(desk.payload(name, id_, "light"), "yours"), mask
+    )  # not what was there before
+    for number in range(20):
+        desk.look_ahead(name, list(ids.values())[number % 3], ("light", None)[number % 2])
+    assert len(desk._ahead) <= annotate_desk.AHEAD
+    monkeypatch.setattr(annotate_desk, "AHEAD_SECONDS", -1)  # its files may be gone
+    assert desk.payload(name, id_, "light") is not None
+
+
+def test_a_page_that_saves_by_itself(desk, shades):
+    collection, id_ = shades
+    key = f"{collection.name}/{id_}"
+    for number in range(3):
+        mask = np.zeros((32, 64), np.uint8)
+        mask[number] = 1
+        answer = desk.save(key, png(mask, SHADES), number or None, "sitting", True)
+        assert answer == {"revision": number + 1, "message": "Saved"}
+    assert [r.number for r in collection.photo(id_).revisions] == [3]
+
+
+def test_the_progress_of_a_collection(desk, three):
+    name, ids = three
+    collection = desk.store.open(name)
+    assert "<b>0 of 3</b> labelled" in photo_list.progress(collection)
+    collection.save(ids["sure.png"], np.ones((40, 60), np.uint8), 0)
+    assert "<b>1 of 3</b> labelled" in photo_list.progress(collection)
+    assert "Photos with each class: Light in 1" in photo_list.progress(collection)
+    assert photo_list.progress(desk.store.create("Empty", SHADES)) == ""
 
 
 def test_a_damaged_memory_of_entropies_is_begun_anew(desk, tmp_path):

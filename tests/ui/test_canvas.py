@@ -124,7 +124,7 @@ def test_component_hosts_the_scripts_and_events():
         component = canvas.mask_canvas(
             on_save=lambda *_: {}, on_import=lambda *_: b"", on_select=lambda *_: {}
         )
-        for event in ("ready", "edit", "saved", "reload", "next"):
+        for event in ("ready", "edit", "saved", "reload", "next", "previous"):
             getattr(component, event)(lambda: None)
     config = component.get_config()
     assert config["server_fns"] == ["save_mask", "import_mask", "select_thing"]
@@ -155,6 +155,19 @@ def test_saving_can_see_the_request():
         return {"revision": request}
 
     assert canvas._save_function(on_save)(sent(), "the request") == {"revision": "the request"}
+
+
+def test_saving_can_see_the_sitting_and_whether_the_page_saves_by_itself():
+    seen = []
+
+    def on_save(key, png, revision, sitting, auto):
+        seen.append((sitting, auto))
+        return {"revision": 1}
+
+    save = canvas._save_function(on_save)
+    for more in ({}, {"sitting": "morning", "auto": True}, {"sitting": 7, "auto": "yes"}):
+        assert save({**sent(), **more}, None) == {"revision": 1}
+    assert seen == [("", False), ("morning", True), ("", False)]
 
 
 def refuse(*_):

@@ -83,6 +83,18 @@ def test_another_site_is_a_stranger_even_with_cookies(signed):
     assert ask(signed, "GET", "/config", **link)[0] == 200
 
 
+def test_whoever_looks_after_the_server_asks_it_without_signing_in(signed, open_page):
+    for url in (signed, open_page):
+        status, headers, text = ask(url, "GET", "/healthz")
+        assert (status, text) == (200, "ok")
+        told = {name.lower(): value for name, value in headers}
+        assert "set-cookie" not in told and told["cache-control"] == "no-store"
+        assert told["x-content-type-options"] == "nosniff"
+        assert ask(url, "HEAD", "/healthz")[::2] == (200, "")
+    assert ask(signed, "POST", "/healthz")[0] != 200
+    assert ask(signed, "GET", "/config")[0] == 401
+
+
 def test_passwords_cannot_be_tried_out(signed):
     """By one who also tells another address each time, as a proxy would."""
     for _ in range(5):

@@ -135,7 +135,7 @@ def test_the_suggested_settings_of_every_start_are_a_configuration(services, sta
     assert config.start_from == ("" if start.startswith("untrained:") else start)
     assert config.epochs <= 50
     if start == "unet":
-        assert (config.frozen, config.freeze_batch_norm, config.learning_rate) == ("c2", True, 2e-4)
+        assert (config.frozen, config.freeze_batch_norm, config.learning_rate) == ("c5", True, 1e-3)
     if start == "untrained:segnet":
         assert (config.frozen, config.freeze_batch_norm, config.learning_rate) == ("", False, 1e-3)
 
@@ -147,8 +147,18 @@ def test_more_photos_need_fewer_epochs_and_no_more_than_are_allowed(tmp_path):
         dataset = SimpleNamespace(splits={"train": range(count)}, learning_subset="train")
         return train_form.suggest(start, dataset, limit)["epochs"]
 
-    assert [epochs(n) for n in (14, 400, 6000)] == [40, 10, 3]
+    assert [epochs(n) for n in (14, 60, 400, 6000)] == [10, 40, 10, 3]
     assert epochs(14, limit=5) == 5
+
+
+@pytest.mark.parametrize(
+    ("start", "frozen", "rate"), [("deeplabv3", "c5", 1e-3), ("untrained:unet_plain", "", 3e-4)]
+)
+def test_few_photos_are_learned_from_by_steps_and_the_head_first(start, frozen, rate):
+    dataset = SimpleNamespace(splits={"train": range(6)}, learning_subset="train")
+    values = train_form.suggest(train_form.Start.of(start), dataset)
+    assert values["steps_per_epoch"] * values["epochs"] >= 300
+    assert (values["frozen"], values["learning_rate"], values["batch"]) == (frozen, rate, 6)
 
 
 def test_a_version_trained_here_gets_a_further_version_only_for_the_same_classes(tmp_path, monkeypatch):
@@ -166,7 +176,7 @@ def test_a_version_trained_here_gets_a_further_version_only_for_the_same_classes
     [
         (0, "Label at least 3 photos first</b> (no photo is labelled)"),
         (2, "Label at least 3 photos first</b> (2 labelled so far)"),
-        (4, "With fewer than 20 labelled photos expect little"),
+        (4, "With fewer than 20 labelled photos the scores jump"),
     ],
 )
 def test_how_many_photos_are_needed_is_explained(services, count, says):

@@ -66,7 +66,7 @@ export function mount(element, { props, watch, colors, most }) {
         type: "text",
         value: row.name,
         maxlength: 60,
-        placeholder: "name",
+        placeholder: "Name this class…",
         "aria-label": `Name of ${label}`,
         oninput: (event) => rename(index, event.target.value),
         onpaste: (event) => paste(event, index),

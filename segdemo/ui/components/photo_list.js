@@ -4,6 +4,7 @@ import { el, plain } from "./dom.js";
 
 export function mount(element, { trigger, props, watch }) {
   const root = element.querySelector(".sp");
+  let shown = null; // id of the photo that was open when it was last drawn
 
   function drawPhoto({ id, name, labelled, thumbnail }, current) {
     const button = el(
@@ -26,11 +27,22 @@ export function mount(element, { trigger, props, watch }) {
     return button;
   }
 
+  // Within the list only: the page stays where it is.
+  function toSight(button) {
+    if (!button) return;
+    const box = button.getBoundingClientRect(),
+      frame = root.getBoundingClientRect();
+    root.scrollTop += Math.min(0, box.top - frame.top) + Math.max(0, box.bottom - frame.bottom);
+    root.scrollLeft += Math.min(0, box.left - frame.left) + Math.max(0, box.right - frame.right);
+  }
+
   function show() {
     const { photos, current, empty } = plain(props.value) ?? { photos: [] };
     const focused = root.contains(document.activeElement) ? document.activeElement.dataset.id : null;
     root.replaceChildren(...photos.map((photo) => drawPhoto(photo, current)));
     if (!photos.length && empty) root.append(el("p", {}, empty));
+    if (current !== shown) toSight(root.querySelector("[aria-pressed=true]"));
+    shown = current;
     if (focused) [...root.children].find((node) => node.dataset.id === focused)?.focus();
   }
 

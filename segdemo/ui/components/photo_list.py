@@ -1,18 +1,21 @@
 """The list of a collection's photos: thumbnails to choose from, one page at a time."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from segdemo.annotations.collection import Collection, Page
 from segdemo.core.label_maps import MaskError
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import IntakeError
 from segdemo.ui.components.bundle import component_script
+from segdemo.ui.markup import html
 from segdemo.ui.served import served
 
-PER_PAGE = 12
+PER_PAGE = 40
 ANY_CLASS = -1
 # What the filter offers: value to (text, annotated, deleted) of ``Collection.photos``.
 WHICH = {
@@ -61,6 +64,23 @@ def summary(page: Page) -> str:
     """Which part of how many photos is shown."""
     photos = "1 photo" if page.total == 1 else f"{page.total} photos"
     return f"{photos} · page {page.page} of {page.pages}" if page.pages > 1 else photos
+
+
+def progress(collection: Collection) -> Markup:
+    """How many photos of a collection are labelled, and in how many each class is, on demand."""
+    photos = collection.photos(per_page=1_000_000).photos
+    if not photos:
+        return html("")
+    done = [photo for photo in photos if photo.revision]
+    seen = Counter(i for photo in done for i in photo.classes)
+    label_set = collection.label_set
+    counts = [f"{name} in {seen[i]}" for i, name in enumerate(label_set.classes) if i != label_set.background]
+    return html(
+        '<div title="{}"><b>{} of {}</b> labelled '
+        '<progress value="{}" max="{}" aria-label="Labelled"></progress></div>',
+        "Photos with each class: " + ", ".join(counts),
+        *(len(done), len(photos), len(done), len(photos)),
+    )
 
 
 def class_choices(label_set: LabelSet) -> list[tuple[str, int]]:

@@ -122,9 +122,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     looks = Events(
         notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
     )
-    choices = Events(
-        notice, {model, other, yours}, [choice, model, other, photos, yours, notice], "segment"
-    )
+    choices = Events(notice, {model, other, yours}, [choice, model, other, photos, yours, notice], "segment")
 
     def show(event: Event) -> Updates:
         """The canvases for a photo; if there is an error they stay."""

@@ -43,11 +43,12 @@ def mask_canvas(
 
     Args:
         value: a ``payload`` dict, a function that returns one, or None for an empty canvas.
-        on_save: ``(key, png_bytes, base_revision) -> dict`` called when a person saves. The answer is
+        on_save: ``(key, png_bytes, base_revision) -> dict`` called when a mask is saved. The answer is
             ``{"revision": r}`` (and optionally ``"message"``), or, if somebody saved after ``base_revision``,
             ``{"conflict": sentence, "revision": newest}``. A ``ValueError`` is shown as its sentence. The
-            bytes come from a browser and are not checked here. A further parameter annotated ``gr.Request``
-            receives the request. None: no save button.
+            bytes come from a browser and are not checked here. Further parameters get more, if there are any:
+            ``sitting``, a text for the time in which the page has the photo open, ``auto``, whether the page saves by
+            itself, and one annotated ``gr.Request`` the request. None: no save button.
         on_import: ``(key, file_bytes, width, height, label_set_json) -> png_bytes``, the label map in a mask
             file a person chose, or ``ValueError`` with the sentence to show. None: no import entry.
         on_select: ``(data) -> dict`` called while a person selects a thing, with what the browser sends, unchecked:
@@ -65,10 +66,13 @@ def mask_canvas(
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
-        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload``, ``next`` and ``correct``. A listener that
-        takes a ``gr.EventData`` argument reads ``.key`` (and ``.revision`` after ``saved``); ``reload`` and
-        ``next`` ask the page for the photo's newest revision and for another photo. A value from before the
-        last save (an answer that was on its way) is not shown: ``reload`` comes instead.
+        gr.HTML: with the events ``ready``, ``edit``, ``saved``, ``reload``, ``next``, ``previous`` and ``correct``. A
+        listener that takes a ``gr.EventData`` argument reads ``.key``; after ``saved`` also ``.revision``, and
+        ``.open``, the key of what is shown by then; after ``next`` ``.saving``, whether the mask is on its way to
+        ``on_save``, and ``.shown``, key and revision of the photo that ``ahead`` had brought and that is shown
+        already, or None. ``reload``, ``next`` and ``previous`` ask the page for the photo's newest revision and for
+        other photos. A value from before the last save (an answer that was on its way) is not shown: ``reload`` comes
+        instead.
     """
     functions = []
     if on_save is not None:
@@ -90,6 +94,18 @@ def mask_canvas(
     )
 
 
+def ahead(**kwargs: Any) -> gr.HTML:
+    """A component that shows nothing: its value is the ``payload`` that the canvas will probably show next, or None.
+
+    A canvas with a button for the next photo loads it while nobody waits, and shows it when that is pressed.
+    """
+    script = component_script(_FOLDER / "ahead.js")
+    hidden = "<span hidden></span>"
+    return gr.HTML(
+        None, html_template=hidden, js_on_load=script, apply_default_css=False, padding=False, **kwargs
+    )
+
+
 def payload(
     key: str,
     image: np.ndarray | Image.Image | str | Path,
@@ -108,6 +124,7 @@ def payload(
     name: str = "photo",
     sync: str | None = None,
     next_photo: bool = False,
+    autosave: bool = False,
     correctable: bool = False,
 ) -> dict[str, Any]:
     """What the canvas shows, as the dict that is its value.
@@ -131,7 +148,8 @@ def payload(
         revision: of ``yours``, handed back to ``on_save``; any JSON value.
         name: stem of downloaded files.
         sync: canvases with the same name show the same part of the photo; None for an independent one.
-        next_photo: whether to offer the "next photo" button.
+        next_photo: whether to offer the buttons for the next and the previous photo.
+        autosave: whether the page saves by itself, when nothing is changed for a while and when the photo is left.
         correctable: whether to offer a button whose press is the event ``correct``.
 
     Raises:
@@ -165,6 +183,7 @@ def payload(
         "name": name,
         "sync": sync,
         "next_photo": next_photo,
+        "autosave": autosave,
         "correctable": correctable,
     }
 
@@ -230,19 +249,21 @@ def _fields(data: Any, /, **kinds: type) -> list[Any]:
     return [data.get(name) for name in kinds]
 
 
-def _call(function: Callable[..., Any], request: gr.Request, *args: Any) -> Any:
+def _call(function: Callable[..., Any], request: gr.Request, *args: Any, **more: Any) -> Any:
     # Like Gradio's own events: a parameter annotated gr.Request receives the request.
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.annotation is gr.Request:
-            return function(*args, **{parameter.name: request})
-    return function(*args)
+    parameters = inspect.signature(function).parameters.values()
+    named = {p.name: more[p.name] for p in parameters if p.name in more}
+    named |= {p.name: request for p in parameters if p.annotation is gr.Request}
+    return function(*args, **named)
 
 
 def _save_function(on_save: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def save_mask(data: Any, request: gr.Request) -> dict[str, Any]:
         try:
             key, png, revision = _fields(data, key=str, png=str, revision=object)
-            answer: dict[str, Any] = _call(on_save, request, key, _decode(png), revision)
+            sitting, auto = data.get("sitting"), data.get("auto") is True
+            more = {"sitting": sitting if isinstance(sitting, str) else "", "auto": auto}
+            answer: dict[str, Any] = _call(on_save, request, key, _decode(png), revision, **more)
             return answer
         except ValueError as error:
             return {"error": str(error)}

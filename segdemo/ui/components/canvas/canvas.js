@@ -45,6 +45,9 @@ export function mount(element, { trigger, props, server, watch }) {
     get loads() {
       return canvas.loader.loads;
     },
+    get ahead() {
+      return canvas.loader.readyKey();
+    },
     get frameMilliseconds() {
       return canvas.frames.milliseconds;
     },

@@ -95,6 +95,7 @@ export function makeEditor(canvas) {
     editor.toolbar.refreshButtons();
     later("legend", canvas.side.refreshLegend);
     editor.saving.writeDraftSoon();
+    editor.saving.saveSoon();
     trigger("edit", { key: state.payload.key });
   }
 
@@ -193,7 +194,7 @@ export function makeEditor(canvas) {
     if (!state.editing) {
       e.history = e.map = null;
       nodes.toolbar.hidden = true;
-      return;
+      return editor.saving.begin();
     }
     const { width, height, maps } = state;
     e.saved = maps.yours?.slice() ?? null;
@@ -201,11 +202,14 @@ export function makeEditor(canvas) {
     state.layer = "yours";
     e.history = makeHistory(e.map, width, height, countsOf(state, "yours"), redrawRect);
     e.version = e.savedVersion = 0;
+    e.saving = false;
     banner("");
     if (draft && draft.map.some((id, i) => id !== e.map[i])) editor.saving.restore(draft);
     if (!state.byId.has(state.paintClass) || state.paintClass === state.background)
       state.paintClass = firstClass();
     editor.toolbar.build();
+    editor.saving.begin();
+    if (draft) editor.saving.saveSoon();
   }
 
   function firstClass() {
@@ -218,7 +222,17 @@ export function makeEditor(canvas) {
   Object.assign(editor, { undo, redo, choose, down, move, up, cancel, enter });
   editor.paints = () => state.editing && e.tool !== "hand";
   editor.leave = () => (e.waiting = false);
-  editor.next = () => trigger("next", { key: state.payload.key });
+  // To another photo. What was changed is saved on the way, and with `accept` the mask as it is; nobody waits for it.
+  editor.next = (accept = false) => {
+    const { key } = state.payload,
+      saving = editor.saving.leave(accept),
+      shown = canvas.loader.showAhead();
+    trigger("next", { key, saving, shown: shown && { key: shown.key, revision: shown.revision } });
+  };
+  editor.previous = () => {
+    editor.saving.leave();
+    trigger("previous", { key: state.payload.key });
+  };
   editor.saving = makeSaving(canvas, editor);
   editor.marks = makeMarks(canvas, editor);
   editor.smart = makeSmart(canvas, editor);
@@ -228,11 +242,14 @@ export function makeEditor(canvas) {
   const { readDraft, save } = editor.saving,
     { hover, place } = editor.marks;
   Object.assign(editor, { readDraft, save, hover, place });
-  // The photo is being left: what is selected is kept.
-  editor.writeDraft = () => {
+  // Another value is to be shown: what is selected is kept, and what is not saved yet is.
+  editor.leavePhoto = () => {
     editor.thing.finish();
-    return Promise.all([editor.saving.writeDraft(), editor.teach.keep()]);
+    const written = Promise.all([editor.saving.writeDraft(), editor.teach.keep()]);
+    editor.saving.leave();
+    return written;
   };
+  editor.writeDraft = editor.saving.writeDraft;
   editor.toolbar = makeToolbar(canvas, editor);
   const { setTool, setSize } = editor.toolbar;
   return Object.assign(editor, { setTool, setSize }, makeShortcuts(canvas, editor));

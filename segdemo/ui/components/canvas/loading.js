@@ -14,13 +14,14 @@ async function fetchBytes(file) {
 }
 
 const SWEEP = 1100; // milliseconds in which the mask is drawn over the first photo
-let swept = false; // once a page
 
 export function makeLoader(canvas) {
-  const { state, view, nodes, codec, trigger } = canvas;
+  const { element, state, view, nodes, codec, trigger } = canvas;
   const { announce } = canvas.page;
   const { redraw } = canvas.frames;
-  const loader = { loads: 0, show };
+  const loader = { loads: 0, show: () => show(plain(canvas.props.value)), showAhead, readyKey };
+  let swept = false; // once a page
+  let ahead = null; // { payload, files: promise of readFiles, isRead }
   let loading = 0; // number of the load under way; an older one that finishes late is dropped
 
   async function loadMap(file, width, height) {
@@ -49,29 +50,71 @@ export function makeLoader(canvas) {
     if (text) nodes.busy.textContent = text;
   }
 
+  // Keys work at once, unless somebody is writing or choosing something elsewhere on the page.
+  function mayFocus() {
+    const at = document.activeElement;
+    return (
+      !at?.matches("input:not([type=file]), textarea, select, [contenteditable]") &&
+      !at?.closest("dialog, details")
+    );
+  }
+
   // The page asked for a photo before it was saved and is answered after.
   const isOlderThanSaved = ({ key, mode, revision }) =>
     mode === "edit" && state.saved?.key === key && (revision ?? 0) < state.saved.revision;
 
+  // What the files of a payload hold.
+  async function readFiles({ image, width, height, layers, confidence, uncertainty }, withPhoto) {
+    const sized = (file) => loadMap(file, width, height);
+    const files = [sized(layers.prediction), sized(layers.truth), sized(layers.yours), loadMap(confidence)];
+    return Promise.all([withPhoto ? loadPhoto(image) : null, ...files, loadMap(uncertainty)]);
+  }
+
+  // Keeps the photo that will probably be wanted next, so that `showAhead` shows it at once.
+  function keep(payload) {
+    const old = ahead;
+    old?.files.then(
+      ([bitmap]) => bitmap.close(),
+      () => {},
+    );
+    ahead = payload && { payload, files: readFiles(payload, true), isRead: false };
+    const now = ahead;
+    now?.files.then(
+      () => (now.isRead = true),
+      () => {}, // it is loaded again when it is asked for, and what is wrong is said then
+    );
+  }
+
+  // Key of what is kept and read, or null.
+  function readyKey() {
+    return ahead?.isRead ? ahead.payload.key : null;
+  }
+
+  // Shows what was kept and returns its payload; null if that is not there, or of another collection.
+  function showAhead() {
+    const collection = (key) => key.split("/")[0];
+    const { payload, files, isRead } = ahead ?? {};
+    if (!isRead || payload.key === state.payload.key) return null;
+    if (collection(payload.key) !== collection(state.payload.key)) return null;
+    ahead = null;
+    show(payload, files);
+    return payload;
+  }
+
   // Shows what `payload` describes. Keeps the photo and the view when only the masks changed (another model).
-  async function load(payload) {
+  async function load(payload, files) {
     const { editor } = canvas;
     const turn = ++loading;
     const samePhoto = state.pyramid && state.payload && urlOf(payload.image) === urlOf(state.payload.image);
     const sameClasses =
       state.payload && JSON.stringify(payload.labels) === JSON.stringify(state.payload.labels);
-    wait("Loading…");
+    if (!files) wait("Loading…");
     nodes.root.setAttribute("aria-busy", "true");
-    await editor.writeDraft(); // of the photo being left, which may also be this one
-    const { width, height, layers } = payload;
-    const sized = (file) => loadMap(file, width, height);
-    const [bitmap, prediction, truth, yours, confidence, uncertainty, draft] = await Promise.all([
-      samePhoto ? null : loadPhoto(payload.image),
-      sized(layers.prediction),
-      sized(layers.truth),
-      sized(layers.yours),
-      loadMap(payload.confidence),
-      loadMap(payload.uncertainty),
+    editor.leavePhoto(); // which may also be this one
+    await editor.saving.settled(payload.key);
+    const { width, height } = payload;
+    const [[bitmap, prediction, truth, yours, confidence, uncertainty], draft] = await Promise.all([
+      files ?? readFiles(payload, !samePhoto),
       editor.readDraft(payload),
     ]);
     if (turn !== loading) return bitmap?.close();
@@ -116,6 +159,7 @@ export function makeLoader(canvas) {
     canvas.stage.fitStage();
     redraw("photo");
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    if (state.editing && mayFocus()) nodes.stage.focus({ preventScroll: true });
     sweep();
     loader.loads++;
     nodes.root.dataset.ready = payload.key;
@@ -137,11 +181,10 @@ export function makeLoader(canvas) {
     requestAnimationFrame(step);
   }
 
-  async function show() {
-    const payload = plain(canvas.props.value);
+  async function show(payload, files) {
     if (!payload?.image) return;
     try {
-      await load(payload);
+      await load(payload, files);
     } catch (error) {
       wait(error.message);
       nodes.root.removeAttribute("aria-busy");
@@ -149,5 +192,8 @@ export function makeLoader(canvas) {
     }
   }
 
+  document.addEventListener("sc-ahead", ({ detail }) => {
+    if (element.isConnected && state.editing && state.payload.next_photo) keep(plain(detail));
+  });
   return loader;
 }

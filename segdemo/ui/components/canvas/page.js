@@ -3,7 +3,10 @@ import { el } from "../dom.js";
 import { iconButton, plainButton } from "./controls.js";
 import { icon } from "./icons.js";
 
+const SAID = 6000; // milliseconds
+
 export function makePage(canvas) {
+  let timer = 0;
   const nodes = (canvas.nodes = { root: canvas.element.querySelector(".sc") });
   nodes.base = el("canvas", { class: "sc-layer" });
   nodes.over = el("canvas", { class: "sc-layer" });
@@ -92,8 +95,12 @@ export function makePage(canvas) {
   nodes.dialog = el("dialog", { class: "sc-dialog", "aria-label": "Keyboard shortcuts" });
   nodes.root.append(
     nodes.toolbar,
-    nodes.banner,
-    el("div", { class: "sc-body" }, el("div", { class: "sc-main" }, nodes.stage, zoomBar), nodes.side),
+    el(
+      "div",
+      { class: "sc-body" },
+      el("div", { class: "sc-main" }, nodes.stage, zoomBar, nodes.banner),
+      nodes.side,
+    ),
     nodes.live,
     nodes.dialog,
   );
@@ -103,11 +110,14 @@ export function makePage(canvas) {
     requestAnimationFrame(() => (nodes.live.textContent = text));
   }
 
-  // A line under the toolbar: what happened, and what can be done about it, as [label, action] pairs.
+  // A line over the stage, so that nothing moves: what happened, and what can be done about it, as [label, action] pairs.
+  // What is only said goes by itself.
   function banner(text, kind = "info", ...buttons) {
+    clearTimeout(timer);
     nodes.banner.hidden = !text;
     if (!text) return;
     const dismiss = () => (nodes.banner.hidden = true);
+    if (kind === "info" && !buttons.length) timer = setTimeout(dismiss, SAID);
     nodes.banner.dataset.kind = kind;
     nodes.banner.replaceChildren(
       el("span", {}, text),

@@ -126,9 +126,10 @@ export function makePointer(canvas) {
   stage.addEventListener("pointermove", onPointerMove);
   stage.addEventListener("pointerup", onPointerUp);
   stage.addEventListener("pointercancel", onPointerUp);
-  stage.addEventListener("pointerleave", () => {
+  stage.addEventListener("pointerleave", ({ pointerType }) => {
     if (pointers.size) return;
-    nodes.chip.hidden = nodes.ring.hidden = true;
+    nodes.ring.hidden = true;
+    if (pointerType !== "touch") nodes.chip.hidden = true; // a lifted finger leaves what it read in sight
     canvas.editor.thing.hover(null);
   });
   stage.addEventListener("wheel", onWheel, { passive: false });

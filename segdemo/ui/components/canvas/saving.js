@@ -2,6 +2,9 @@
 import { fromBase64 } from "./base64.js";
 import { makeDrafts } from "./drafts.js";
 
+const IDLE = 2000; // milliseconds without a change after which the page saves by itself
+const AGAIN = 10000; // milliseconds after which a server that could not be reached is asked again
+
 const toBase64 = (bytes) =>
   new Promise((resolve, reject) => {
     const reader = new FileReader();
@@ -15,13 +18,21 @@ export function makeSaving(canvas, editor) {
   const { announce, banner } = canvas.page;
   const { e } = editor;
   const drafts = makeDrafts();
-  let timer = 0;
+  let timer = 0,
+    idle = 0;
   let writing = Promise.resolve(); // the drafts on their way
+  let written = null; // key of the last of them
+  let sending = Promise.resolve(); // the masks: each is made from the revision that the one before it became
+  // The time in which a photo is open, from `begin` until another one is: what is saved in it by itself is one revision.
+  let sitting = { key: null };
+  const onTheWay = new Map(); // key of a photo -> its last save that has no answer yet
+  const held = []; // events "saved" of a photo that is being left: the page hears of them when the next one is there
 
   function writeDraft() {
     clearTimeout(timer);
     if (e.map && editor.dirty() && state.payload) {
       const put = putDraft(e.map); // begins at once: a page that is being left does not wait
+      written = state.payload.key;
       writing = writing.then(() => put);
     }
     return writing;
@@ -58,6 +69,7 @@ export function makeSaving(canvas, editor) {
   async function readDraft({ key, mode, width, height, labels }) {
     if (mode !== "edit") return null;
     try {
+      if (key === written) await writing;
       const draft = await drafts.get(key);
       const fits = draft && draft.width === width && draft.height === height && draft.labels === labels.name;
       return fits ? { ...draft, map: (await codec.call("decode", draft.png)).data } : null;
@@ -66,41 +78,127 @@ export function makeSaving(canvas, editor) {
     }
   }
 
-  async function save() {
-    if (e.saving || !e.history || !server.save_mask) return;
-    e.saving = true;
-    editor.toolbar.refreshButtons();
-    const { key } = state.payload;
-    try {
-      await editor.thing.accept(); // what is being selected belongs to the mask
-      if (key !== state.payload.key) return;
-      const { version } = e;
-      const png = await toBase64(await canvas.downloads.encode("yours"));
-      const answer = await server.save_mask({ key, png, revision: state.revision });
-      if (key !== state.payload.key) return;
-      if (answer.conflict) return askAboutConflict(answer);
-      if (answer.error) return banner(answer.error, "error", ["Try again", save]);
-      state.revision = answer.revision;
-      state.saved = { key, revision: answer.revision };
-      e.savedVersion = version;
-      if (!editor.dirty()) await dropDraft(key);
-      banner(answer.message || "Saved.", "good");
-      announce("Saved");
-      nodes.root.dataset.saved = String(answer.revision);
-      trigger("saved", { key, revision: answer.revision });
-    } catch {
-      const text = "The server could not be reached. Your work is kept in this browser.";
-      banner(text, "error", ["Try again", save]);
-    } finally {
-      e.saving = false;
-      editor.toolbar.refreshButtons();
-    }
+  function begin() {
+    clearTimeout(idle);
+    const { payload, revision } = state;
+    const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // randomUUID wants https
+    sitting = { key: payload.key, name: payload.name, id, revision, sent: 0 };
+    say("");
+    tellHeld();
   }
 
+  const say = (text, kind) => editor.toolbar.say(text, kind);
+  const savesItself = () =>
+    Boolean(state.payload?.autosave && server.save_mask && e.history) && !sitting.asked;
+  const isDue = () => savesItself() && e.version !== e.savedVersion && e.version !== sitting.sent;
+
+  // After a change: the mask is saved once nothing happens for a while.
+  function saveSoon() {
+    clearTimeout(idle);
+    if (!savesItself()) return;
+    if (isDue()) say("Edited");
+    idle = setTimeout(() => (e.active || editor.thing.isBusy() ? saveSoon() : saveNow()), IDLE);
+  }
+
+  // Nobody asked for it, so that the next save takes its place.
+  function saveNow() {
+    if (isDue()) send(true);
+  }
+
+  // Somebody asked for it; what is being selected belongs to the mask.
+  async function save() {
+    if (e.saving || !e.history || !server.save_mask) return;
+    const { payload } = state;
+    await editor.thing.accept();
+    if (payload === state.payload) await send(false);
+  }
+
+  // The photo is being left: what is not saved is sent, `always` even if nothing was changed. Whether anything was.
+  function leave(always = false) {
+    editor.thing.finish();
+    const due = server.save_mask && e.history && (isDue() || (always && !sitting.asked));
+    if (due) {
+      sitting.left = true;
+      send(false);
+    }
+    return Boolean(due);
+  }
+
+  // Sends the mask as it is now.
+  function send(auto) {
+    clearTimeout(idle);
+    const at = sitting,
+      { version } = e;
+    const png = canvas.downloads.encode("yours").then(toBase64);
+    png.catch(() => {}); // it is waited for later
+    at.sent = version; // 0 once it has failed
+    e.saving ||= !auto;
+    say("Saving…");
+    editor.toolbar.refreshButtons();
+    const turn = sending.then(async () => {
+      try {
+        await ask(at, version, await png, auto);
+      } catch {
+        failed(at, auto, "the server could not be reached. Your work is kept in this browser.");
+        if (at === sitting) idle = setTimeout(saveNow, AGAIN);
+      }
+      if (onTheWay.get(at.key) === turn) onTheWay.delete(at.key);
+      if (at === sitting) e.saving &&= auto;
+      editor.toolbar.refreshButtons();
+    });
+    onTheWay.set(at.key, (sending = turn));
+    return turn;
+  }
+
+  async function ask(at, version, png, auto) {
+    const { key, revision, id } = at;
+    if (at.asked && auto) return;
+    const answer = await server.save_mask({ key, png, revision, sitting: id, auto });
+    if (answer.conflict) return askAboutConflict(at, answer);
+    if (answer.error) return failed(at, auto, answer.error);
+    at.revision = answer.revision;
+    at.asked = false;
+    state.saved = { key, revision: answer.revision };
+    if (at === sitting) {
+      state.revision = answer.revision;
+      e.savedVersion = version;
+      if (!editor.dirty()) await dropDraft(key);
+      if (at.told) banner("");
+      at.told = false;
+      say(e.version === version ? answer.message || "Saved" : "Edited");
+      nodes.root.dataset.saved = String(answer.revision);
+    } else if (at.key !== sitting.key) await dropDraft(key);
+    if (!auto) announce("Saved");
+    held.push({ key, revision: answer.revision });
+    if (at !== sitting || !at.left) tellHeld();
+    else setTimeout(tellHeld, IDLE); // no other photo came
+  }
+
+  function tellHeld() {
+    for (const told of held.splice(0)) trigger("saved", { ...told, open: state.payload.key });
+  }
+
+  function failed(at, auto, why) {
+    at.sent = 0;
+    if (at !== sitting) return banner(`${at.name} is not saved: ${why}`, "error");
+    at.left = false;
+    say(`Not saved: ${why}`, "error");
+    announce(`Not saved: ${why}`);
+    if (!auto || !at.told) banner(`Not saved: ${why}`, "error", ["Try again", save]);
+    at.told = true;
+  }
+
+  // Resolves when no save of a photo is on its way any more.
+  const settled = (key) => onTheWay.get(key);
+
   // Two tabs, one photo: nobody's work is overwritten without being asked.
-  function askAboutConflict(answer) {
+  function askAboutConflict(at, answer) {
+    if (at !== sitting) return banner(answer.conflict, "warning");
+    at.told = at.asked = true; // until there is an answer, nothing is saved by itself
+    say("Not saved: it was saved elsewhere too", "error");
     const overwrite = () => {
-      state.revision = answer.revision ?? null;
+      at.revision = state.revision = answer.revision ?? null;
+      at.asked = false;
       save();
     };
     const load = async () => {
@@ -149,7 +247,12 @@ export function makeSaving(canvas, editor) {
     banner(`Your unsaved work from ${when} is back.${stale}`, "info", ["Discard it", discard]);
   }
 
-  document.addEventListener("visibilitychange", () => document.hidden && element.isConnected && writeDraft());
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden || !element.isConnected) return;
+    writeDraft();
+    saveNow();
+  });
   addEventListener("pagehide", () => element.isConnected && writeDraft());
-  return { writeDraft, writeDraftSoon, renewDraft, readDraft, restore, save, importFile };
+  const drafting = { writeDraft, writeDraftSoon, renewDraft, readDraft, restore };
+  return { ...drafting, begin, save, saveSoon, saveNow, leave, settled, importFile };
 }

@@ -2,6 +2,11 @@
 import { VOID } from "./colours.js";
 import { offeredBy } from "./tools.js";
 
+const PHOTOS = [
+  ["N", "Next photo to label; changes are saved"],
+  ["Enter", "Save the mask as it is and go to the next photo, when nothing else is under way"],
+  ["Shift Enter", "The photo before; changes are saved"],
+];
 const DIGITS_APART = 800; // milliseconds after which a digit begins a new number
 
 export function makeShortcuts(canvas, editor) {
@@ -39,6 +44,8 @@ export function makeShortcuts(canvas, editor) {
     else if (name === "x") editor.choose(VOID);
     else if (name === "[" || name === "]") toolbar.step(name === "]");
     else if (name === "n" && state.payload.next_photo) editor.next();
+    else if (name === "Enter" && onStage && isIdle() && event.shiftKey) editor.previous();
+    else if (name === "Enter" && onStage && isIdle()) editor.next(true);
     else if (name === "Escape" && thing.isBusy()) thing.drop();
     else if (name === "Backspace" && thing.isOpen()) thing.takeBack();
     else if (name === "Enter" && onStage && thing.enter(canvas.cursor.at())) return true;
@@ -49,6 +56,10 @@ export function makeShortcuts(canvas, editor) {
     else return false;
     return true;
   }
+
+  // Nothing is under way that Enter would end, and no cursor that it would press at.
+  const isIdle = () =>
+    state.payload.next_photo && !thing.isBusy() && !e.points.length && !e.active && !canvas.cursor.at();
 
   function setPoints(points) {
     e.points = points;
@@ -73,6 +84,7 @@ export function makeShortcuts(canvas, editor) {
     e.clicked = 0;
     editor.down(point, { button: 0 });
     if (e.tool !== "rectangle" && e.tool !== "polygon") e.active.up?.();
+    e.active = null;
   }
 
   const help = () => [
@@ -90,7 +102,7 @@ export function makeShortcuts(canvas, editor) {
     ["Backspace", "Take back a corner, or a click of Select thing"],
     ["Esc", "Give up a polygon or a selected thing"],
     ...(server.teach_features ? [["U, Esc", "With Teach, where to paint next; leave it"]] : []),
-    ...(state.payload.next_photo ? [["N", "Next photo to label"]] : []),
+    ...(state.payload.next_photo ? PHOTOS : []),
   ];
 
   return { key, help };

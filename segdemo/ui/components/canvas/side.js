@@ -146,7 +146,8 @@ export function makeSide(canvas) {
       : countsOf(state, state.layer);
     const actions = { toggleClass, solo: soloClass, choose: (id) => canvas.editor.choose(id) };
     buildLegend(nodes.legend, state, actions, counts, ious);
-    nodes.showAll.hidden = state.hidden.size === 0 || errors;
+    const background = startHidden(state);
+    nodes.showAll.hidden = errors || [...state.hidden].every((id) => background.has(id));
     nodes.legendTitle.textContent = errors ? `${LAYER_NAMES[judged(state)]} against the truth` : "Classes";
     if (ious) {
       const known = ious.filter((value) => value !== null);
@@ -191,9 +192,10 @@ export function makeSide(canvas) {
     afterHiding(again ? "All classes shown" : `Only ${state.byId.get(id).name} shown`);
   }
 
+  // The background stays as it is at first: it is shown by nothing.
   function showAllClasses() {
     state.solo = null;
-    state.hidden = new Set();
+    state.hidden = startHidden(state);
     afterHiding("All classes shown");
   }
 

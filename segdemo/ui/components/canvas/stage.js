@@ -7,16 +7,36 @@ export function makeStage(canvas) {
   const { redraw } = canvas.frames;
   const middle = () => view.toImage(view.width / 2, view.height / 2);
 
+  // What full screen leaves to other things than the stage, in pixels.
+  function aroundFull() {
+    const { root, stage, toolbar } = nodes;
+    const tools = toolbar.hidden
+      ? 0
+      : toolbar.offsetHeight + parseFloat(getComputedStyle(toolbar).marginBottom);
+    const { paddingTop, paddingBottom } = getComputedStyle(root);
+    return tools + stage.nextElementSibling.offsetHeight + parseFloat(paddingTop) + parseFloat(paddingBottom);
+  }
+
+  // What is above the stage on the page, and what belongs below it.
+  function aroundHere() {
+    const { stage } = nodes;
+    return stage.getBoundingClientRect().top + scrollY + stage.nextElementSibling.offsetHeight + 4;
+  }
+
   function fitStage() {
     const { root, stage } = nodes;
-    if (!root.clientWidth) return; // in a tab that is not open
+    if (!root.clientWidth) return canvas.editor.saving.saveNow(); // in a tab that is not open
     root.classList.toggle("sc-narrow", root.clientWidth < 720);
+    root.classList.toggle("sc-tight", root.clientWidth < 960);
     const width = stage.parentElement.clientWidth;
     const natural = state.width ? (width * state.height) / state.width : width * 0.66;
     const full = document.fullscreenElement === root;
-    const around = parseFloat(getComputedStyle(root).getPropertyValue("--sc-around")) || innerHeight * 0.28;
-    const most = full ? innerHeight - 120 : innerHeight - around;
-    stage.style.height = `${Math.round(Math.min(Math.max(natural, 220), Math.max(most, 260)))}px`;
+    const set = getComputedStyle(root).getPropertyValue("--sc-around").trim();
+    const around = set === "measured" ? aroundHere() : parseFloat(set) || innerHeight * 0.28;
+    const most = full ? innerHeight - aroundFull() : innerHeight - around;
+    // While photos are labelled one after the other it does not change with them; full screen is full.
+    const wanted = full || state.editing ? most : Math.min(Math.max(natural, 220), most);
+    stage.style.height = `${Math.round(Math.max(wanted, 260))}px`;
     const fitted = !view.width || view.width === 1 || view.isFitted();
     const [x, y] = middle();
     const old = view.width;

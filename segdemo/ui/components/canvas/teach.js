@@ -31,6 +31,7 @@ export function makeTeach(canvas, editor) {
 
   function refresh() {
     panel.refresh(session, isOn(), erasing);
+    editor.toolbar.refreshThing();
     editor.toolbar.refreshButtons();
   }
 
@@ -49,6 +50,7 @@ export function makeTeach(canvas, editor) {
 
   async function readStrokes(mine) {
     const { width, height } = mine.payload;
+    await keeping; // what is on its way may be of this photo
     const kept = await store.read(mine.payload).catch(() => null); // storage can be forbidden
     if (!isCurrent(mine)) return;
     const map = kept ?? new Uint8Array(width * height).fill(UNPAINTED);
@@ -305,6 +307,7 @@ export function makeTeach(canvas, editor) {
     labelAt,
   });
   teach.controls = panel.build;
+  teach.hint = () => (isOn() && session ? panel.hintOf(session) : null);
   teach.history = () => session?.strokes?.history;
   teach.session = () => session;
   return teach;

@@ -1,6 +1,6 @@
 // The settings of Teach in the toolbar, and what is said about it.
 import { el } from "../dom.js";
-import { iconButton, plainButton, slider } from "./controls.js";
+import { iconButton, slider } from "./controls.js";
 
 const START =
   "Paint a little of each class, and of the background. The eraser or a right drag takes strokes away.";
@@ -16,14 +16,14 @@ export function makeTeachPanel({ state, nodes, page }, teach) {
       class: "sc-button sc-primary",
     });
     ui.least = slider(
-      "Only where surer than",
+      "Surer than",
       { min: 0, max: 95, step: 5, value: Math.round(teach.least() * 100) },
       (v) => `${v} %`,
       (v) => teach.setLeast(v / 100),
     );
     ui.next = iconButton("target", "Paint here next", teach.next, { key: "U" });
-    ui.clear = plainButton("Clear strokes", teach.clear);
-    ui.hint = el("span", { class: "sc-hint" });
+    ui.least.title = "Apply only where the class is surer than this";
+    ui.clear = iconButton("clean", "Clear strokes", teach.clear);
     ui.row = el(
       "div",
       { class: "sc-thing sc-teach", role: "group", "aria-label": "Teach", hidden: true },
@@ -31,12 +31,12 @@ export function makeTeachPanel({ state, nodes, page }, teach) {
       ui.least,
       ui.next,
       ui.clear,
-      ui.hint,
     );
     said = "";
     return ui.row;
   }
 
+  // What to do, for the toolbar to show.
   function hintOf({ strokes, classes, failed }) {
     if (failed) return failed;
     if (!strokes) return "Getting this photo ready…";
@@ -57,9 +57,9 @@ export function makeTeachPanel({ state, nodes, page }, teach) {
       button.setAttribute("aria-pressed", String(erasing));
     const hint = hintOf(session);
     if (hint === said) return;
-    said = ui.hint.textContent = hint;
+    said = hint;
     page.announce(hint);
   }
 
-  return { build, refresh };
+  return { build, refresh, hintOf };
 }

@@ -29,9 +29,11 @@ export function makeToolbar(canvas, editor) {
       text: "Save",
       class: "sc-button sc-primary",
     });
-    ui.next = iconButton("next", "Next photo to label", editor.next, { key: "N", text: "Next" });
+    ui.state = el("span", { class: "sc-state", role: "status" });
+    ui.previous = iconButton("previous", "The photo before", editor.previous, { key: "Shift+Enter" });
+    ui.next = iconButton("next", "Next photo to label", () => editor.next(), { key: "N", text: "Next" });
     ui.save.hidden = !server.save_mask;
-    ui.next.hidden = !state.payload.next_photo;
+    ui.next.hidden = ui.previous.hidden = !state.payload.next_photo;
     ui.size = slider(
       "Size",
       { min: 0, max: 100, value: toSlider(e.size) },
@@ -86,7 +88,8 @@ export function makeToolbar(canvas, editor) {
         menus.clean(),
         menus.start(),
         iconButton("help", "Keyboard shortcuts", () => canvas.keys.showHelp(), { key: "?" }),
-        gap(" sc-stretch"),
+        ui.state,
+        ui.previous,
         ui.next,
         ui.save,
       ),
@@ -118,6 +121,13 @@ export function makeToolbar(canvas, editor) {
     ui.save.classList.toggle("sc-dirty", dirty);
     const text = e.saving ? "Saving…" : dirty || state.revision === null ? "Save" : "Saved";
     ui.save.lastChild.textContent = text;
+  }
+
+  // What became of the mask, in a place of its own so that nothing moves.
+  function say(text, kind = "") {
+    if (!ui.state || ui.state.textContent === text) return;
+    ui.state.textContent = ui.state.title = text;
+    ui.state.dataset.kind = kind;
   }
 
   function refreshClass() {
@@ -157,7 +167,8 @@ export function makeToolbar(canvas, editor) {
     );
     ui.take.disabled = ui.drop.disabled = !thing.isOpen();
     ui.tolerance.hidden = !alike;
-    ui.hint.textContent = (alike ? TOOLS.thing.hintAlike : TOOLS[e.tool].hint) ?? "";
+    const hint = alike ? TOOLS.thing.hintAlike : (editor.teach.hint() ?? TOOLS[e.tool].hint ?? "");
+    ui.hint.textContent = ui.hint.title = hint;
   }
 
   function setSize(size) {
@@ -182,5 +193,5 @@ export function makeToolbar(canvas, editor) {
     announce(`Size ${e.size}`);
   }
 
-  return { build, refreshButtons, refreshClass, refreshThing, setTool, setSize, step };
+  return { build, say, refreshButtons, refreshClass, refreshThing, setTool, setSize, step };
 }

@@ -2,6 +2,10 @@
 import { floodFill, fillRectangle } from "./fill.js";
 import { isInside } from "./state.js";
 
+const FIRST_CORNER = 8; // CSS pixels: how near to the first corner a click closes a polygon
+const SAME_SPOT = 4; // and how near to the last one a quick second click does
+const DOUBLE = 350; // milliseconds: how quick
+
 export const TOOLS = {
   hand: { icon: "hand", label: "Move and look", key: "H" },
   brush: { icon: "brush", label: "Brush", key: "B", sized: true },
@@ -66,12 +70,12 @@ export function makeTools({ state, view }, editor) {
 
   const polygon = {
     down(point) {
-      const reach = (8 * view.dpr) / view.scale;
-      const near = (p) => p && Math.hypot(p[0] - point[0], p[1] - point[1]) < reach;
+      const pixels = (p) => (Math.hypot(p[0] - point[0], p[1] - point[1]) * view.scale) / view.dpr;
+      const near = (p, reach) => p && pixels(p) < reach;
       const now = performance.now();
-      const twice = near(e.points.at(-1)) && now - e.clicked < 400;
+      const twice = near(e.points.at(-1), SAME_SPOT) && now - e.clicked < DOUBLE;
       e.clicked = now;
-      if (e.points.length > 2 && (twice || near(e.points[0]))) return editor.closePolygon();
+      if (e.points.length > 2 && (twice || near(e.points[0], FIRST_CORNER))) return editor.closePolygon();
       if (!twice) e.points.push(point);
       place();
     },

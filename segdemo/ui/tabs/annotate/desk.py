@@ -1,11 +1,14 @@
 """What the Annotate tab does, apart from its looks: photos into collections, masks out of models and archives."""
 
 import contextlib
+import logging
 import tempfile
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore, Thread
 from typing import Any
 
 import gradio as gr
@@ -23,6 +26,7 @@ from segdemo.core.files import StoreError, read_json, write_json
 from segdemo.core.labels import LABEL_SETS, VOID, LabelSet
 from segdemo.core.photos import IntakeError
 from segdemo.data.formats import Account, export_zip
+from segdemo.errors import UserError
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
 from segdemo.ui.components.label_table import from_table, to_table
@@ -31,7 +35,12 @@ from segdemo.ui.photos import shown_as_it_is
 from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 
-RANKING_SECONDS = 10  # how long one "next photo" may look at photos nobody has looked at yet
+_log = logging.getLogger(__name__)
+RANKING_SECONDS = (
+    10  # how long photos nobody has looked at yet are looked at, after each photo that is opened
+)
+AHEAD = 8  # photos that are ready to be opened
+AHEAD_SECONDS = 600  # and for how long: their files go after an hour
 NAMED = 5  # files listed by name in one sentence
 
 
@@ -44,6 +53,10 @@ class Desk:
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
         # Canvas key -> the model whose prediction an unlabelled photo was shown with.
         self._begun: dict[str, str | None] = {}
+        # What a photo is shown with, before somebody opens it: (what it depends on) -> (when, payload).
+        self._ahead: OrderedDict[tuple[Any, ...], tuple[float, dict[str, Any]]] = OrderedDict()
+        self._lock = Lock()
+        self._ranking = Semaphore()
 
     # --- collections ---
 
@@ -132,30 +145,57 @@ class Desk:
             revision: number of an older mask to look at; None to edit the newest.
         """
         collection = self.store.open(name)
-        photo, label_set = collection.photo(id_), collection.label_set
-        path = collection.image_path(id_)
-        common: dict[str, Any] = {
-            "image": path if shown_as_it_is(path) else self.services.photos.read(path),
-            "label_set": label_set,
-            "name": Path(photo.source).stem,
-        }
-        key = f"{name}/{id_}"
+        photo, key = collection.photo(id_), f"{name}/{id_}"
         if revision is not None:
             mask = collection.mask_png(id_, revision)
-            return canvas.payload(key=f"{key}/{revision}", yours=mask, message="", **common)
+            return canvas.payload(
+                key=f"{key}/{revision}", yours=mask, message="", **self._shown(collection, photo)
+            )
+        with self._lock:
+            when, ready = self._ahead.pop(self._made_of(collection, photo, model), (0, None))
+        self._begun[key] = model if not photo.revision else None
+        if ready is not None and time.monotonic() - when < AHEAD_SECONDS:
+            return ready
+        return self._editing(collection, photo, model)
+
+    def look_ahead(self, name: str, id_: str, model: str | None = None) -> dict[str, Any]:
+        """What ``payload`` will give for a photo that is probably opened next; it is kept ready for that."""
+        collection = self.store.open(name)
+        photo = collection.photo(id_)
+        made_of = self._made_of(collection, photo, model)
+        with self._lock:
+            _, payload = self._ahead.pop(made_of, (0, None))
+        payload = payload or self._editing(collection, photo, model)
+        with self._lock:
+            self._ahead[made_of] = time.monotonic(), payload
+            while len(self._ahead) > AHEAD:
+                self._ahead.popitem(last=False)
+        return deepcopy(payload)
+
+    @staticmethod
+    def _made_of(collection: Collection, photo: Photo, model: str | None) -> tuple[Any, ...]:
+        entry = zoo.served_model(model) if model else None
+        return (collection.name, photo.id, photo.revision, collection.label_set, entry and entry.onnx_sha256)
+
+    def _shown(self, collection: Collection, photo: Photo) -> dict[str, Any]:
+        path = collection.image_path(photo.id)
+        image = path if shown_as_it_is(path) else self.services.photos.read(path)
+        return {"image": image, "label_set": collection.label_set, "name": Path(photo.source).stem}
+
+    def _editing(self, collection: Collection, photo: Photo, model: str | None) -> dict[str, Any]:
         prediction = uncertainty = None
         if model:
             prediction, uncertainty = self._suggest(collection, photo, model)
-        self._begun[key] = model if not photo.revision else None
         return canvas.payload(
-            key=key,
-            yours=collection.mask_png(id_),
+            key=f"{collection.name}/{photo.id}",
+            yours=collection.mask_png(photo.id),
             prediction=prediction,
             uncertainty=uncertainty,
             mode="edit",
             revision=photo.revision or None,
             next_photo=True,
-            **common,
+            autosave=True,
+            **self._shown(collection, photo),
         )
 
     def _suggest(self, collection: Collection, photo: Photo, model: str) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +215,8 @@ class Desk:
         key: str,
         png: bytes,
         base_revision: Any,
+        sitting: str = "",
+        auto: bool = False,
         request: gr.Request = None,  # type: ignore[assignment]  # Gradio knows the bare class only
     ) -> dict[str, Any]:
         """``on_save`` of the canvas."""
@@ -188,10 +230,10 @@ class Desk:
         try:
             meta = {"model": model} if model else None
             author = person(request)  # type: ignore[arg-type]  # functions of components get the bare one
-            number = collection.save(id_, label_map, base_revision or 0, meta, author)
+            number = collection.save(id_, label_map, base_revision or 0, meta, author, sitting, auto)
         except ConflictError as error:
             return {"conflict": str(error), "revision": error.current}
-        return {"revision": number, "message": f"Saved as revision {number}."}
+        return {"revision": number, "message": "Saved" if auto else f"Saved as revision {number}"}
 
     def read_mask(self, key: str, data: bytes, width: int, height: int, _labels: dict[str, Any]) -> bytes:
         """``on_import`` of the canvas: the collection's own classes count, not what the browser says."""
@@ -212,51 +254,78 @@ class Desk:
         name: str,
         model: str | None = None,
         seen: Sequence[str] = (),
-        progress: Callable[[int, int], object] | None = None,
-    ) -> tuple[str | None, int, int]:
-        """The photo without a mask that the model is least sure of.
+        current: str | None = None,
+        sort: str = "created",
+    ) -> str | None:
+        """The photo to label next: of those without a mask the one that the model is least sure of.
 
-        Photos that this model has not looked at yet are looked at now, for ``RANKING_SECONDS`` at most; the
-        others have their turn with the next call.
+        That is asked only where the model knows all classes of the collection, and of photos that ``rank`` has looked
+        at; else the next one of the list counts.
 
         Args:
             name: the collection.
-            model: a served model; None takes the photos in the order they came.
-            seen: ids that were offered already, the last one now; they come again when all had their turn.
-            progress: called with (photos looked at, photos to look at).
+            model: a served model; None takes the photos as they stand in the list.
+            seen: ids of photos that were offered already; they come again when all had their turn.
+            current: id of the photo that is open, which is not offered.
+            sort: order of the list, of ``Collection.photos``.
 
         Returns:
-            (id or None if every photo has a mask, number of photos without one, number of them ranked).
+            Its id; None if no other photo is without a mask.
         """
         collection = self.store.open(name)
-        every = collection.photos(annotated=False, sort="created", per_page=1_000_000).photos[::-1]
-        waiting = [p for p in every if p.id not in seen] or [p for p in every if p.id != seen[-1]] or every
+        listed = collection.photos(sort=sort, per_page=1_000_000).photos
+        at = next((i for i, photo in enumerate(listed) if photo.id == current), -1) + 1
+        open_ = [p for p in (*listed[at:], *listed[:at]) if not p.revision and p.id != current]
+        waiting = [p for p in open_ if p.id not in seen] or open_
         if not waiting:
-            return None, 0, 0
-        if model is None:
-            return waiting[0].id, len(every), len(every)
-        entry = zoo.served_model(model)
-        self._look_at(collection, entry, waiting, progress)
-        known = {photo.id: self._entropies.get(entry, photo) for photo in every}
-        best = max(waiting, key=lambda photo: -1 if (mean := known[photo.id]) is None else mean)
-        return best.id, len(every), sum(value is not None for value in known.values())
+            return None
+        if model is None or not knows(entry := zoo.served_model(model), collection.label_set):
+            return waiting[0].id
+        return max(waiting, key=lambda photo: self._entropies.get(entry, photo) or 0).id
 
-    def _look_at(
-        self,
-        collection: Collection,
-        entry: zoo.ModelEntry,
-        photos: Sequence[Photo],
-        progress: Callable[[int, int], object] | None,
-    ) -> None:
-        start = time.monotonic()
+    def previous_photo(self, name: str, current: str, sort: str = "created") -> str | None:
+        """Id of the photo that stands before another one in the list, or None."""
+        ids = [photo.id for photo in self.store.open(name).photos(sort=sort, per_page=1_000_000).photos]
+        return ids[ids.index(current) - 1] if current in ids[1:] else None
+
+    def rank(self, name: str, model: str) -> Thread | None:
+        """Look at photos without a mask that this model has not looked at yet, for ``RANKING_SECONDS`` at most.
+
+        That goes on in the background; the others have their turn with the next call.
+
+        Returns:
+            The thread; None if there is nothing to do, or if some collection is being looked at already.
+        """
+        collection, entry = self.store.open(name), zoo.served_model(model)
+        if not knows(entry, collection.label_set):
+            return None
+        photos = collection.photos(annotated=False, per_page=1_000_000).photos
         fresh = [photo for photo in photos if self._entropies.get(entry, photo) is None]
-        for number, photo in enumerate(fresh):
-            if number and time.monotonic() - start > RANKING_SECONDS:
-                break
-            if progress:
-                progress(number, len(fresh))
+        if not fresh or not self._ranking.acquire(blocking=False):
+            return None
+
+        def look() -> None:
+            try:
+                self._look_at(collection, entry, fresh)
+            except (UserError, OSError) as error:  # a photo is damaged or was deleted meanwhile
+                _log.warning("Not ranked: %s", error)
+            finally:
+                self._ranking.release()
+
+        thread = Thread(target=look, name="rank", daemon=True)
+        thread.start()
+        return thread
+
+    def _look_at(self, collection: Collection, entry: zoo.ModelEntry, photos: Sequence[Photo]) -> None:
+        start = time.monotonic()
+        for photo in photos:
+            began = time.monotonic()
             image = self.services.photos.read(collection.image_path(photo.id))
             self._entropies.add(entry, photo, self.services.predict(entry.name, image))
+            now = time.monotonic()
+            if now - start > RANKING_SECONDS:
+                break
+            time.sleep(min(0.5, now - began))  # half of the time belongs to those who wait for an answer
         self._entropies.write(entry)
 
     # --- archives ---
@@ -360,6 +429,12 @@ def lookup(source: LabelSet, target: LabelSet) -> np.ndarray | None:
     for i, j in common.items():
         ids[i] = j
     return ids
+
+
+def knows(entry: zoo.ModelEntry, label_set: LabelSet) -> bool:
+    """Whether a model knows every class of a label set but the background, classes matched by name."""
+    known = set(map(_plain, entry.label_set.classes))
+    return all(_plain(c) in known for i, c in enumerate(label_set.classes) if i != label_set.background)
 
 
 def some(names: Sequence[object]) -> str:

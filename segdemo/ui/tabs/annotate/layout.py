@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import on_spaces
@@ -12,7 +14,7 @@ from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.events import components
 from segdemo.ui.inputs import button, unchecked, upload
-from segdemo.ui.markup import html, panel
+from segdemo.ui.markup import html, join, panel
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.ui.tabs.segment import SegmentTab
 
@@ -21,6 +23,26 @@ OWN = "own"  # the visitor's own classes
 ARCHIVE_BYTES = 2_000_000_000  # of one archive to import; what a photo may have, intake says
 CSS = (Path(__file__).parent / "annotate.css").read_text("utf-8")
 _SHARED = "Everybody who visits this page sees and can change these collections: put nothing private here."
+
+
+_STEPS = (  # picture, what to do, how
+    (
+        "M4 7h6l2 2h8v10H4zM12 12v4M10 14h4",
+        "1. Make a collection",
+        "Press New, give it a name, and choose its classes or write your own.",
+    ),
+    (
+        "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
+        "2. Add photos",
+        "Drop them anywhere on this page, or press Add photos. Correct this mask in Segment brings one along.",
+    ),
+    (
+        "M20 4c-4 1.5-8.5 5.5-10.5 9L12 15.5c3.5-2 7-6.5 8-11.5z"
+        "M9 13.5c-2 0-3.5 1.5-3.5 3.5 0 1.5-.8 2.5-2 3 4.5 1 8-1 8-4",
+        "3. Pick one and paint",
+        "Enter takes the mask and goes on to the next photo. All is saved by itself.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +83,16 @@ class Layout:
         )
         if on_spaces():
             panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
-        with gr.Row():
-            with gr.Column(scale=1, min_width=290):
-                self._collection_column()
-            with gr.Column(scale=3, min_width=320, elem_classes="segdemo-stage"):
-                self._stage_column()
+        self._bar()
+        with gr.Column(elem_classes="segdemo-toast"):
+            self._said()
+        with gr.Row(elem_classes="segdemo-desk"):
+            with gr.Column(scale=0, min_width=132, visible=False, elem_classes="segdemo-list") as self.strip:
+                self._list()
+            with gr.Column(min_width=320):
+                self._stage()
+        with gr.Column(visible=False) as self.body:
+            self._more()
         self.inputs = {
             *(self.opened, self.seen, self.undoing, self.remembered),
             *(self.collection, self.new_title, self.new_labels, self.new_table, self.title, self.table),
@@ -75,30 +102,35 @@ class Layout:
         }
         self.outputs = components(self)
 
-    def _collection_column(self) -> None:
-        with gr.Row(elem_classes="segdemo-bar"):
+    def _bar(self) -> None:
+        """The collection, what is looked for in it, and how far it is."""
+        with gr.Row(elem_classes="segdemo-slim"):
             self.collection = unchecked(
-                gr.Dropdown([], label="Collection", scale=3, min_width=160, elem_id="collection")
+                gr.Dropdown([], label="Collection", show_label=False, container=False, elem_id="collection")
             )
-            self.new = button("New", "collection-new", min_width=70)
+            self.new = button("New", "collection-new", min_width=60, scale=0)
+            with gr.Row(visible=False, elem_classes="segdemo-slim segdemo-finding") as self.finding:
+                self.files = upload(
+                    "Add photos",
+                    "add-photos",
+                    file_count="multiple",
+                    height=36,
+                    show_label=False,
+                    elem_classes="segdemo-takes-photos",
+                )
+                self.add_segmented = button("Add the one in Segment", "add-shown", min_width=60, scale=0)
+                self._filters()
+                self.progress = panel(elem_id="collection-progress")
         self._creator()
-        with gr.Column(visible=False) as self.body:
-            self.files = upload("Add photos: drop or pick several", "add-photos", file_count="multiple")
-            self.add_segmented = button("Add the photo shown in Segment", "add-shown")
-            self._list()
-            with gr.Accordion("Export and import", open=False):
-                self._exchange()
-            with gr.Accordion("Name and classes of this collection", open=False):
-                self.title = gr.Textbox(label="Name", max_lines=1, elem_id="collection-title")
-                self.table = label_table.label_table(elem_id="collection-table")
-                self.change = button("Save name and classes", "collection-change")
-                self.discard = button("Delete this collection", "collection-delete", variant="stop")
 
     def _creator(self) -> None:
         kinds = [(f"{s.title} ({len(s)} classes)", name) for name, s in LABEL_SETS.items()]
         with gr.Group(visible=False) as self.creator:
             self.new_title = gr.Textbox(
-                label="Name of the new collection", max_lines=1, elem_id="new-title", placeholder="My photos"
+                label="Name of the new collection",
+                max_lines=1,
+                elem_id="new-title",
+                placeholder="Leaves, say…",
             )
             self.new_labels = gr.Radio(
                 [*kinds, ("My own", OWN)], value=next(iter(LABEL_SETS)), label="Classes", elem_id="new-labels"
@@ -110,38 +142,35 @@ class Layout:
                 self.create = button("Create", "collection-create", variant="primary", min_width=80)
                 self.cancel = button("Cancel", min_width=80)
 
-    def _list(self) -> None:
+    def _filters(self) -> None:
+        slim: dict[str, Any] = {"show_label": False, "container": False, "min_width": 60}
         self.search = gr.Textbox(
-            show_label=False,
-            label="Search",
-            placeholder="Search by name",
-            max_lines=1,
-            elem_id="photo-search",
+            label="Search", placeholder="Search by name", max_lines=1, elem_id="photo-search", **slim
         )
-        with gr.Row():
-            self.which = gr.Dropdown(
-                [(text, which) for which, (text, *_) in WHICH.items()],
-                value="all",
-                label="Show",
-                min_width=120,
-                elem_id="photo-which",
-            )
-            self.class_ = unchecked(
-                gr.Dropdown(
-                    [("any class", ANY_CLASS)],
-                    value=ANY_CLASS,
-                    label="With",
-                    min_width=120,
-                    elem_id="photo-class",
-                )
-            )
-        self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort")
+        which = [(text, which) for which, (text, *_) in WHICH.items()]
+        self.which = gr.Dropdown(which, value="all", label="Show", elem_id="photo-which", **slim)
+        classes = [("any class", ANY_CLASS)]
+        self.class_ = unchecked(
+            gr.Dropdown(classes, value=ANY_CLASS, label="With", elem_id="photo-class", **slim)
+        )
+        self.sort = gr.Dropdown(SORTS, value="created", label="Order", elem_id="photo-sort", **slim)
+
+    def _list(self) -> None:
         self.photos = photo_list.photo_list(elem_id="photo-list")
         self.page = gr.State(1)
         self.count = panel(elem_classes="segdemo-quiet", elem_id="photo-count")
         with gr.Row():
-            self.previous = button("Back", min_width=70, visible=False)
-            self.following = button("More", "photo-more", min_width=70, visible=False)
+            self.previous = button("Back", min_width=50, visible=False)
+            self.following = button("More", "photo-more", min_width=50, visible=False)
+
+    def _more(self) -> None:
+        with gr.Accordion("Export and import", open=False):
+            self._exchange()
+        with gr.Accordion("Name and classes of this collection", open=False):
+            self.title = gr.Textbox(label="Name", max_lines=1, elem_id="collection-title")
+            self.table = label_table.label_table(elem_id="collection-table")
+            self.change = button("Save name and classes", "collection-change")
+            self.discard = button("Delete this collection", "collection-delete", variant="stop")
 
     def _exchange(self) -> None:
         self.formats = gr.CheckboxGroup(
@@ -158,36 +187,36 @@ class Layout:
         )
         self.archive = upload("ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…", "import-archive")
 
-    def _stage_column(self) -> None:
+    def _said(self) -> None:
+        """What lies over the page for a while."""
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="annotate-notice")
+        with gr.Row(visible=False, elem_classes="segdemo-slim", elem_id="undo-bar") as self.undo_bar:
+            self.undo_text = panel(elem_classes="segdemo-said")
+            self.undo = button("Undo", "undo", min_width=80, scale=0)
+
+    def _stage(self) -> None:
         with gr.Accordion(
             "What the import left out", open=False, visible=False, elem_id="account"
         ) as self.account:
             self.account_list = panel(elem_classes="segdemo-account", elem_id="account-list")
             self.account_csv = gr.DownloadButton("Download as CSV", size="sm", elem_id="account-csv")
-        with gr.Row(visible=False, elem_classes="segdemo-bar", elem_id="undo-bar") as self.undo_bar:
-            self.undo_text = panel(elem_classes="segdemo-said")
-            self.undo = button("Undo", "undo", min_width=80, scale=0)
-        self.hint = panel(
-            html(
-                '<p class="segdemo-hint"><span>Create or choose a collection, add photos, and pick one from the list '
-                "to label it here.<br>To correct a prediction, press <b>Correct this mask</b> in Segment.</span></p>"
-            ),
-            elem_id="annotate-hint",
-        )
-        with gr.Column(visible=False) as self.desktop:
-            with gr.Row(elem_classes="segdemo-bar"):
+        self.hint = panel(steps(0), elem_id="annotate-hint")
+        with gr.Column(visible=False, elem_classes="segdemo-opened") as self.desktop:
+            with gr.Row(elem_classes="segdemo-slim"):
                 self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
+                gr.HTML("Start from", elem_classes="segdemo-quiet segdemo-word", padding=False)
                 self.model = unchecked(
                     gr.Dropdown(
                         [("no model", NOTHING)],
                         value=NOTHING,
                         label="Start from the prediction of",
-                        min_width=180,
+                        show_label=False,
+                        container=False,
+                        min_width=60,
                         elem_id="start-model",
                     )
                 )
-                self.delete = button("Delete photo", "photo-delete", min_width=110, scale=0)
+                self.delete = button("Delete photo", "photo-delete", min_width=60, scale=0)
             self.canvas = canvas.mask_canvas(
                 on_save=self.desk.save,
                 on_import=self.desk.read_mask,
@@ -195,8 +224,23 @@ class Layout:
                 on_features=self.desk.services.teaching.answering(self.desk.photo_of),
                 elem_id="annotate-canvas",
             )
+            self.ahead = canvas.ahead()
             with gr.Accordion(
                 "Earlier masks of this photo", open=False, visible=False, elem_id="revisions-box"
             ) as self.history:
                 self.revisions = unchecked(gr.Radio([], label="Revisions, newest first", elem_id="revisions"))
                 self.restore = button("Restore this one", "revision-restore", interactive=False)
+
+
+def steps(done: int) -> Markup:
+    """What there is to do until a photo is labelled, in three steps, of which some are done."""
+    items = (
+        html(
+            '<li class="{}"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="{}"/></svg>'
+            "<b>{}</b><span>{}</span></li>",
+            "done" if number < done else "now" if number == done else "",
+            *step,
+        )
+        for number, step in enumerate(_STEPS)
+    )
+    return html('<ol class="segdemo-steps">{}</ol>', join(items))

@@ -1,6 +1,7 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -18,7 +19,7 @@ from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
-from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo
+from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo, steps
 from segdemo.ui.tabs.segment import SegmentTab
 
 TAB = "annotate"  # id of the tab
@@ -66,7 +67,17 @@ class AnnotateTab(Layout):
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved)
         on(self.canvas.reload, self._reload)
-        on(self.canvas.next, self._next, progress_on=self.photo_title)
+        on(self.canvas.next, self._next)
+        on(self.canvas.previous, self._previous)
+        on(  # while one photo is labelled the next one is got ready
+            self.canvas.ready,
+            self._look_ahead,
+            quiet=True,
+            outputs=[self.notice, self.ahead],
+            trigger_mode="always_last",
+            concurrency_id="ahead",
+            concurrency_limit=1,
+        )
         on(self.delete.click, self._delete)
         on(self.undo.click, self._undo)
         on(self.revisions.input, self._look_at_revision)
@@ -97,9 +108,10 @@ class AnnotateTab(Layout):
 
     def _collections(self, name: str | None) -> Updates:
         """The choice of collections, ``name`` being the chosen one or None."""
+        parts = (self.finding, self.strip, self.body)
         return {
             self.collection: gr.update(choices=self.desk.collections(), value=name),
-            self.body: gr.update(visible=name is not None),
+            **{part: gr.update(visible=name is not None) for part in parts},
         }
 
     def _show_collection(self, event: Event, name: str, photo: str | None = None) -> Updates:
@@ -146,7 +158,7 @@ class AnnotateTab(Layout):
         offer = self._offer_undo(f"The collection {title} is in the trash.", Undo("collection", key))
         if others := self.desk.collections():
             return {**self._show_collection(event, others[0][1]), **offer}
-        return {**self._no_collection(), **self._desktop(visible=False), self.opened: None, **offer}
+        return {**self._no_collection(), **self._desktop(visible=False, done=0), self.opened: None, **offer}
 
     def _no_collection(self) -> Updates:
         return {**self._collections(None), self.creator: gr.update(visible=True)}
@@ -170,6 +182,7 @@ class AnnotateTab(Layout):
         )
         return {
             self.photos: photo_list.listing(collection, photos, current or event[self.opened]),
+            self.progress: photo_list.progress(collection),
             self.count: photo_list.summary(photos),
             self.page: photos.page,
             self.previous: gr.update(visible=photos.pages > 1, interactive=photos.page > 1),
@@ -254,12 +267,14 @@ class AnnotateTab(Layout):
 
     # --- the canvas ---
 
+    def _model(self, event: Event) -> str | None:
+        return None if event[self.model] == NOTHING else event[self.model]
+
     def _open(self, event: Event, name: str, id_: str) -> Updates:
         """A photo in the canvas, to be labelled."""
         photo = self.desk.store.open(name).photo(id_)
-        model = event[self.model]
         return {
-            self.canvas: self.desk.payload(name, id_, None if model == NOTHING else model),
+            self.canvas: self.desk.payload(name, id_, self._model(event)),
             **self._desktop(visible=True),
             self.opened: id_,
             self.remembered: {"collection": name, "photo": id_},
@@ -271,18 +286,19 @@ class AnnotateTab(Layout):
     def _close(self, event: Event, name: str, page: int | None = None) -> Updates:
         """No photo in the canvas."""
         event.form[self.opened] = None
+        photos = self.desk.store.open(name).photos(per_page=1).total
         return {
-            **self._desktop(visible=False),
+            **self._desktop(visible=False, done=2 if photos else 1),
             self.opened: None,
             self.remembered: {"collection": name, "photo": None},
             **self._listing(event, name, page),
         }
 
-    def _desktop(self, visible: bool) -> Updates:
-        """The canvas and all about it, or the hint in its place."""
+    def _desktop(self, visible: bool, done: int = 2) -> Updates:
+        """The canvas and all about it, or the steps in its place, of which some are done."""
         return {
             self.desktop: gr.update(visible=visible),
-            self.hint: gr.update(visible=not visible),
+            self.hint: gr.update(visible=not visible, value=steps(done)),
             self.undo_bar: gr.update(visible=False),
         }
 
@@ -302,31 +318,70 @@ class AnnotateTab(Layout):
 
     def _saved(self, event: Event) -> Updates:
         """A mask was saved: the list and the revisions change, the canvas knows already."""
-        name, _, id_ = event.data.key.partition("/")
-        if name != event[self.collection] or id_ != event[self.opened]:
-            return self._listing(event, event[self.collection])
+        (name, id_), (_, shown) = _parts(event.data.key), _parts(event.data.open)
+        if name != event[self.collection] or id_ != shown:
+            return self._listing(event, event[self.collection], current=shown)
         photo = self.desk.store.open(name).photo(id_)
-        return {**self._about(name, photo), **self._listing(event, name)}
+        return {**self._about(name, photo), **self._listing(event, name, current=shown)}
 
     def _reload(self, event: Event) -> Updates:
-        name, _, id_ = event.data.key.partition("/")
-        return self._open(event, name, id_)
+        return self._open(event, *_parts(event.data.key))
+
+    def _after(self, event: Event, name: str, current: str) -> str | None:
+        """Id of the photo that comes after the one that is open.
+
+        Whoever went back is led forward again first, as far as those photos are still to label.
+        """
+        seen, collection = event[self.seen], self.desk.store.open(name)
+        forward = seen[seen.index(current) + 1 :] if current in seen else ()
+        for id_ in map(str, forward):
+            if not (photo := collection.photo(id_)).revision and not photo.deleted:
+                return id_
+        return self.desk.next_photo(name, self._model(event), seen, current, event[self.sort])
 
     def _next(self, event: Event) -> Updates:
-        name, seen = event[self.collection], event[self.seen]
-        model = None if event[self.model] == NOTHING else event[self.model]
-        id_, waiting, ranked = self.desk.next_photo(
-            name, model, seen, lambda *looked_at: event.progress(looked_at, unit="photos")
-        )
+        (name, current), seen = _parts(event.data.key), event[self.seen]
+        if (shown := event.data.shown) and (updates := self._shown(event, name, shown)):
+            return updates
+        id_ = self._after(event, name, current)
         if id_ is None:
-            return {self.notice: notice("Every photo of this collection has a mask.")}
-        if id_ in seen:  # all had their turn
+            labelled = event.data.saving or self.desk.store.open(name).photo(current).revision
+            every = "Every photo of this collection has a mask."
+            return {
+                self.notice: notice(every if labelled else "This is the only photo that has no mask yet.")
+            }
+        if id_ in seen and seen[-1] == current:  # all had their turn
             event.form[self.seen] = ()
+        return self._open(event, name, id_)
+
+    def _shown(self, event: Event, name: str, shown: dict[str, Any]) -> Updates:
+        """All about the photo that the canvas shows already; nothing if that is not what is there by now."""
+        place, id_ = _parts(shown["key"])
+        photo = self.desk.store.open(name).photo(id_)
+        if place != name or photo.deleted or photo.revision != (shown["revision"] or 0):
+            return {}
         updates = self._open(event, name, id_)
-        if ranked < waiting:
-            sentence = f"{ranked} of {waiting} photos are ranked; Next goes on with the rest."
-            updates[self.notice] = notice(sentence)
+        del updates[self.canvas]
         return updates
+
+    def _previous(self, event: Event) -> Updates:
+        """The photo that was open before; before the first of those, the one before it in the list."""
+        (name, current), seen = _parts(event.data.key), event[self.seen]
+        at = seen.index(current) if current in seen else 0
+        id_ = seen[at - 1] if at else self.desk.previous_photo(name, current, event[self.sort])
+        if id_ is None:
+            return {self.notice: notice("This is the first photo.")}
+        return {**self._open(event, name, id_), self.seen: seen if at else (id_, *seen)}
+
+    def _look_ahead(self, event: Event) -> Updates:
+        """Get the next photo ready, and let the model look at others meanwhile."""
+        (name, current), model = _parts(event.data.key), self._model(event)
+        if name != event[self.collection]:
+            return {}
+        id_ = self._after(event, name, current)
+        if model:
+            self.desk.rank(name, model)
+        return {self.ahead: self.desk.look_ahead(name, id_, model) if id_ else None}
 
     def _look_at_revision(self, event: Event) -> Updates:
         """An older mask, to be looked at; the newest is the one that can be edited."""
@@ -391,6 +446,12 @@ class AnnotateTab(Layout):
             self.account_list: _table(rows),
             self.account_csv: gr.update(value=str(self.desk.account_file(account))),
         }
+
+
+def _parts(key: str) -> tuple[str, str]:
+    """Names of the collection and the photo in a key of the canvas."""
+    name, _, id_ = key.partition("/")
+    return name, id_
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Markup:

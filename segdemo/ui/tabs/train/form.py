@@ -22,6 +22,10 @@ from segdemo.ui.services import Services
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
 PHOTOS_SEEN = 4000  # by a run with the suggested epochs, about
+FEW_PHOTOS = (
+    40  # to learn from, below which the encoder keeps what it knows and an epoch is a number of steps
+)
+FEW_STEPS, FEW_EPOCHS = 30, 10  # of such a run: see docs/few_photos.md
 LOSSES = [("CE + Dice", "cross_entropy_dice"), ("Cross-entropy", "cross_entropy"), ("Dice", "dice")]
 FROZEN = [("Learns", ""), ("Partly fixed", "c2"), ("Fixed", "c5")]
 AUGMENTATIONS = [
@@ -186,7 +190,8 @@ def summary(start: Start, dataset: Dataset) -> Markup:
         lines.append(html(_LEARNS_FROM, learn, watch, test))
         if own and labelled < USEFUL_PHOTOS:
             lines.append(
-                f"With fewer than {USEFUL_PHOTOS} labelled photos expect little, and scores that jump."
+                f"With fewer than {USEFUL_PHOTOS} labelled photos the scores jump, since few are measured on; things "
+                "like those a model knows are learned from ten, others need more."
             )
     classes = dataset.label_set.classes
     more = f" and {len(classes) - 6} more" if len(classes) > 6 else ""
@@ -227,19 +232,22 @@ def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, An
         rate = 5e-4
     else:
         rate = 3e-4 if start.spec.name == "unet_plain" else 1e-3  # without BatchNorm, smaller steps
-    epochs = min(40, max(3, round(PHOTOS_SEEN / count)))
-    if start.entry is None:
+    few = count < FEW_PHOTOS
+    if few and start.encoder:
+        rate = 1e-3  # all that learns is new
+    epochs = FEW_EPOCHS if few else min(40, max(3, round(PHOTOS_SEEN / count)))
+    if start.entry is None and not (few and start.encoder):
         epochs = 2 * epochs
     return {
         "epochs": int(min(epochs, max_epochs or epochs)),
         "learning_rate": rate,
         "size": min(start.spec.size, 256),
         "loss": "cross_entropy_dice",
-        "frozen": "c2" if start.encoder else "",
-        "batch": 16 if count >= 200 else 8 if count >= 40 else 4,
+        "frozen": "" if not start.encoder else "c5" if few else "c2",
+        "batch": 16 if count >= 200 else min(8, count),
         "augment": "strong",
         "early_stopping": 0,
-        "steps_per_epoch": 0,
+        "steps_per_epoch": FEW_STEPS if few else 0,
         "validation_photos": 100,
         "seed": 0,
     }

@@ -151,7 +151,7 @@ class TrainTab(Layout):
 
     def _policy(self, event: Event) -> dict[str, Any]:
         try:
-            self.policy.permit(event[self.token] or self.policy.token, user_of(event.request))
+            self.services.runs.permit(event[self.token] or self.policy.token, user_of(event.request))
         except PolicyError as error:
             return notice(error)
         return gr.update(visible=False)

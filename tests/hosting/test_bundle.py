@@ -1,0 +1,90 @@
+"""What a Space gets of a repository, and what it does not."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from repositories import SERVING, TRAINING, write_repository
+
+from segdemo.hosting import bundle as module
+from segdemo.hosting import front_matter
+from segdemo.hosting.bundle import bundle
+from segdemo.hosting.front_matter import HostingError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_space_that_serves_gets_what_serving_needs(tmp_path):
+    made = bundle(root=write_repository(tmp_path))
+    assert made.files.keys() == SERVING
+    assert made.sizes()["weights/squares.onnx"] == 5
+    assert list(made.sizes()) == sorted(SERVING)
+
+
+def test_one_that_trains_gets_code_and_weights_besides(tmp_path):
+    made = bundle(train=True, root=write_repository(tmp_path / "repository"))
+    assert made.files.keys() == TRAINING
+    made.write_to(tmp_path / "space")
+    assert "keras==" in (tmp_path / "space/requirements.txt").read_text()
+    assert front_matter.read(tmp_path / "space/README.md")["hf_oauth"] is True
+
+
+def test_what_is_written_is_what_is_told(tmp_path):
+    made = bundle(root=write_repository(tmp_path / "repository"))
+    space = tmp_path / "space"
+    made.write_to(space)
+    written = {p.relative_to(space).as_posix(): p.stat().st_size for p in space.rglob("*") if p.is_file()}
+    assert written == made.sizes()
+    assert (space / "requirements.txt").read_text() == "gradio==6.1.0\n"
+    assert (
+        front_matter.read(space / "README.md").items() >= {"sdk_version": "6.1.0", "title": "Squares"}.items()
+    )
+    assert "at length" not in (space / "README.md").read_text("utf-8")  # whose links would lead nowhere
+
+
+@pytest.mark.parametrize("name", ["app.py", "README.md", "LICENSE", "requirements-serve.txt"])
+def test_an_installed_package_is_no_repository(tmp_path, name):
+    write_repository(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(HostingError, match=f"Run deploy from the repository, .* there is no {name}"):
+        bundle(root=tmp_path)
+
+
+def test_what_is_not_right_is_refused_before_anything_is_sent(tmp_path, monkeypatch):
+    with pytest.raises(HostingError, match="sdk_version"):
+        bundle(root=write_repository(tmp_path / "old", sdk_version="5.0.0"))
+    root = write_repository(tmp_path / "lacking")
+    (root / "weights/squares.onnx").unlink()
+    with pytest.raises(HostingError, match=r"Put squares\.onnx into"):
+        bundle(root=root)
+    root = write_repository(tmp_path / "unpinned")
+    (root / "requirements-serve.txt").write_text("gradio>=6\n")
+    with pytest.raises(HostingError, match=r"Pin Gradio in requirements-serve\.txt"):
+        bundle(root=root)
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    with pytest.raises(HostingError, match="A Space holds up to"):
+        bundle(root=write_repository(tmp_path / "large"))
+
+
+def test_a_manifest_that_leads_elsewhere_is_refused(tmp_path):
+    root = write_repository(tmp_path)
+    text = (root / "weights/manifest.json").read_text()
+    (root / "weights/manifest.json").write_text(text.replace('"click.onnx"', '"../app.py"'))
+    with pytest.raises(HostingError, match=r"Put \.\./app\.py into"):
+        bundle(root=root)
+
+
+def test_of_this_repository_a_space_gets_files_of_the_repository_alone():
+    told = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if told.returncode:
+        pytest.skip("this is no clone")
+    known = set(told.stdout.splitlines())
+    serving, training = bundle().files.keys(), bundle(train=True).files.keys()
+    assert serving < training <= known
+    left_out = [path for path in training - serving if not path.endswith(".weights.h5")]
+    assert left_out and all(path.startswith("segdemo/training/") for path in left_out)
+    assert {path.split("/")[0] for path in training} == {
+        *("README.md", "LICENSE", "app.py", "requirements.txt", "segdemo", "weights")
+    }
