@@ -57,5 +57,8 @@ export default [
     languageOptions: { globals: globalsOf(BROWSER) },
     rules: { "no-restricted-syntax": ["error", ...bundle] },
   },
-  { files: ["tests/js/**/*.js"], languageOptions: { globals: globalsOf(`${EVERYWHERE} Buffer`) } },
+  {
+    files: ["tests/js/**/*.js", "benchmarks/*.js"],
+    languageOptions: { globals: globalsOf(`${EVERYWHERE} Buffer console process`) },
+  },
 ];

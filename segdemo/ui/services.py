@@ -22,6 +22,7 @@ from segdemo.runs.queue import Runs
 from segdemo.ui.clicks import Clicks
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
+from segdemo.ui.teaching import Teaching
 from segdemo.zoo.versions import ModelStore
 
 
@@ -37,6 +38,7 @@ class Services:
         versions: those of the models trained here.
         runs: the trainings.
         clicks: the model of clicks, and the photos that were clicked on.
+        teaching: features that classes are taught with.
     """
 
     limits: Limits
@@ -50,6 +52,7 @@ class Services:
         self.versions = ModelStore()
         self.runs = Runs(models=self.versions)
         self.clicks = Clicks(self.photos, self.limits)
+        self.teaching = Teaching(self.photos)
 
     @classmethod
     def start(cls) -> "Services":

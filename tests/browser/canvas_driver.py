@@ -26,14 +26,18 @@ class CanvasDriver:
         self.page.wait_for_function(_function(expression), arg=[self.root.element_handle(), argument])
 
     def labels(self, layer="yours"):
-        """The label map the browser holds, by way of base64: lists of millions of numbers are slow."""
+        """The label map the browser holds."""
+        return self.map("canvas.state.maps[argument]", layer)
+
+    def map(self, expression, argument=None):
+        """A map of the photo's size that the browser holds, by way of base64: lists of millions of numbers are slow."""
         width, height, data = self.js(
-            """new Promise((done) => {
-              const { state } = canvas, reader = new FileReader();
+            f"""new Promise((done) => {{
+              const {{ state }} = canvas, reader = new FileReader();
               reader.onload = () => done([state.width, state.height, reader.result.split(",")[1] ?? ""]);
-              reader.readAsDataURL(new Blob([state.maps[argument]]));
-            })""",
-            layer,
+              reader.readAsDataURL(new Blob([{expression}]));
+            }})""",
+            argument,
         )
         return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width)
 

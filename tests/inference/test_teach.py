@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import taught as javascript
 from scipy.optimize import minimize
 
 from segdemo.core.documents import DamagedError
@@ -183,3 +184,26 @@ def test_where_to_paint_next_is_where_classes_are_closest():
     painted[0:32, 44:72] = 1
     x, _ = least_sure(np.where(likely == 0.5, 0.5, likely), painted)
     assert not 44 / 80 <= x <= 72 / 80
+
+
+def test_what_the_javascript_learner_is_compared_with_is_what_this_one_gives():
+    kept = json.loads(javascript.FILE.read_text("utf-8"))
+    made = javascript.cases()
+    for found, expected in zip(made.pop("cases"), kept.pop("cases"), strict=True):
+        labels = javascript.unpacked(found.pop("labels")), javascript.unpacked(expected.pop("labels"))
+        assert (labels[0] != labels[1]).mean() < 0.001  # a machine's last digits may differ
+        np.testing.assert_allclose(found.pop("weights"), expected.pop("weights"), atol=3e-4)
+        np.testing.assert_allclose(found.pop("next"), expected.pop("next"))
+        assert found == expected
+    for name in ("photo", "guide", "features"):  # compressors may differ
+        np.testing.assert_array_equal(
+            javascript.unpacked(made.pop(name)), javascript.unpacked(kept.pop(name))
+        )
+    for name in ("painted", "others"):
+        made_, kept_ = made.pop(name), kept.pop(name)
+        assert made_.keys() == kept_.keys()
+        for one in made_:
+            parts = [[d[one]] if name == "painted" else d[one].values() for d in (made_, kept_)]
+            for a, b in zip(*parts, strict=True):
+                np.testing.assert_array_equal(javascript.unpacked(a), javascript.unpacked(b))
+    assert made == kept

@@ -17,3 +17,12 @@ test("without Workers the functions run in this thread", async () => {
   );
   await assert.rejects(codec.call("decode", new Uint8Array(9)), /not a PNG/);
 });
+
+test("a factory is given what its parts make", async () => {
+  const worker = makeWorker(
+    (two, three) => ({ sum: () => ({ value: two.value + three.value }) }),
+    () => ({ value: 2 }),
+    () => ({ value: 3 }),
+  );
+  assert.deepEqual(await worker.call("sum"), { value: 5 });
+});

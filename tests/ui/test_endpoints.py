@@ -151,6 +151,7 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
             "mask": [png, 7],
             "box": [7, [0, 0, 0, 0]],
         },
+        "teach_features": {},
     }
     with served_app(home) as (url, process):
         functions = [
@@ -158,7 +159,12 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
             for part in config(url)["components"]
             for name in part["props"].get("server_fns") or part.get("server_fns") or []
         ]
-        assert {name for _, name in functions} == {"save_mask", "import_mask", "select_thing"}
+        assert {name for _, name in functions} == {
+            "save_mask",
+            "import_mask",
+            "select_thing",
+            "teach_features",
+        }
         before = state_of(home)
 
         def call(id_, name, data):
@@ -184,6 +190,7 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
                 assert "Traceback" not in answer["error"]
         part = next(id_of_part for id_of_part, name in functions if name == "select_thing")
         assert call(part, "select_thing", mine).keys() >= {"box", "probabilities"}  # its photo is everybody's
+        assert call(part, "teach_features", mine).keys() >= {"data", "guide"}
         for name in ("on_select", "get_config", "__class__", "preprocess"):
             assert call(part, name, mine)[0] == 404
         assert state_of(home) == before

@@ -36,6 +36,7 @@ def mask_canvas(
     on_save: Callable[..., dict[str, Any]] | None = None,
     on_import: Callable[..., bytes] | None = None,
     on_select: Callable[..., dict[str, Any]] | None = None,
+    on_features: Callable[..., dict[str, Any]] | None = None,
     **kwargs: Any,
 ) -> gr.HTML:
     """The component. Give it what ``payload`` returns, as its value or as the output of an event.
@@ -57,6 +58,11 @@ def mask_canvas(
             "changed": the same of 0 and 255, where the mask becomes that of the probabilities, "milliseconds"}``,
             ``{"ready": True}`` where the photo was to be prepared only, ``{"busy": True}`` for a preview that would
             have to wait, or ``{"error": sentence}``. None: superpixels are selected, without the server.
+        on_features: ``(data) -> dict`` called once a photo when a person teaches classes by painting, with
+            ``{"key": str}``, unchecked. The answer is ``{"rows", "columns", "channels", "steps": list of float,
+            "features": sha256 of the graph, "data": bytes (rows, columns, channels), "guide": RGB bytes (rows, columns,
+            3)}``, bytes in zlib's format and base64 (see ``docs/teach.md``), or ``{"error": sentence}``. None: no such
+            tool.
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
@@ -75,6 +81,8 @@ def mask_canvas(
         functions.append(_import_function(on_import))
     if on_select is not None:
         functions.append(_select_function(on_select))
+    if on_features is not None:
+        functions.append(_answer_function("teach_features", on_features))
     return gr.HTML(
         value,
         html_template=_HTML,
@@ -278,11 +286,16 @@ def _import_function(on_import: Callable[..., bytes]) -> Callable[..., dict[str,
 
 
 def _select_function(on_select: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    def select_thing(data: Any, request: gr.Request) -> dict[str, Any]:
+    return _answer_function("select_thing", on_select)
+
+
+def _answer_function(name: str, on_ask: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def answer(data: Any, request: gr.Request) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = _call(on_select, request, data)
-            return answer
+            found: dict[str, Any] = _call(on_ask, request, data)
+            return found
         except ValueError as error:
             return {"error": str(error)}
 
-    return select_thing
+    answer.__name__ = name  # what the page calls it by
+    return answer

@@ -20,8 +20,9 @@ export function makeChip(canvas) {
     const map = state.maps[state.layer];
     if (!map || !isInside(state, x, y)) return null;
     const at = y * state.width + x,
-      entry = state.byId.get(map[at]),
-      parts = [entry?.name ?? `class ${map[at]}`];
+      id = canvas.editor.teach.labelAt(x, y) ?? map[at],
+      entry = state.byId.get(id),
+      parts = [entry?.name ?? `class ${id}`];
     const truth = state.maps.truth && state.layer !== "truth" && state.byId.get(state.maps.truth[at]);
     if (truth && truth !== entry) parts.push(`truth: ${truth.name}`);
     const confidence = state.layer === "prediction" ? heatAt("confidence", x, y) : null;

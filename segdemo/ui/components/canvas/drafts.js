@@ -1,11 +1,11 @@
 // Unsaved work, kept in the browser's own database: a refresh, a crash or a lost connection costs nothing.
-export function makeDrafts() {
+export function makeDrafts(database = "segdemo-canvas") {
   const MOST = 200; // photos with unsaved work that are remembered
   let opening = null;
 
   function open() {
     opening ??= new Promise((resolve, reject) => {
-      const request = indexedDB.open("segdemo-canvas", 1);
+      const request = indexedDB.open(database, 1);
       request.onupgradeneeded = () =>
         request.result.createObjectStore("drafts", { keyPath: "key" }).createIndex("when", "when");
       request.onsuccess = () => resolve(request.result);
@@ -30,6 +30,7 @@ export function makeDrafts() {
   }
 
   return {
+    all: () => run("readonly", (store) => store.getAll()),
     get: (key) => run("readonly", (store) => store.get(key)),
     put: (draft) => run("readwrite", (store) => store.put(draft)).then(prune),
     remove: (key) => run("readwrite", (store) => store.delete(key)),

@@ -8,6 +8,7 @@ import { makeSaving } from "./saving.js";
 import { makeShortcuts } from "./shortcuts.js";
 import { makeSmart } from "./smart.js";
 import { countsOf, isThing } from "./state.js";
+import { makeTeach } from "./teach.js";
 import { makeThing } from "./thing.js";
 import { makeToolbar } from "./toolbar.js";
 import { makeTools } from "./tools.js";
@@ -117,6 +118,7 @@ export function makeEditor(canvas) {
   }
 
   function undo() {
+    if (editor.teach.isOn()) return editor.teach.step("undo");
     // What is being selected is a step like any other.
     if (editor.thing.isOpen() && !editor.thing.finish()) return announce("Undone: Select thing");
     const label = e.history?.undo();
@@ -126,6 +128,7 @@ export function makeEditor(canvas) {
   }
 
   function redo() {
+    if (editor.teach.isOn()) return editor.teach.step("redo");
     editor.thing.finish();
     const label = e.history?.redo();
     if (!label) return announce("Nothing to redo");
@@ -186,6 +189,7 @@ export function makeEditor(canvas) {
   function enter(draft) {
     editor.smart.forget();
     editor.thing.forget();
+    editor.teach.forget();
     e.points = [];
     if (!state.editing) {
       e.history = e.map = null;
@@ -233,6 +237,7 @@ export function makeEditor(canvas) {
   editor.marks = makeMarks(canvas, editor);
   editor.smart = makeSmart(canvas, editor);
   editor.thing = makeThing(canvas, editor);
+  editor.teach = makeTeach(canvas, editor);
   editor.tools = makeTools(canvas, editor);
   const { readDraft, save } = editor.saving,
     { hover, place } = editor.marks;
@@ -240,7 +245,7 @@ export function makeEditor(canvas) {
   // Another value is to be shown: what is selected is kept, and what is not saved yet is.
   editor.leavePhoto = () => {
     editor.thing.finish();
-    const written = editor.saving.writeDraft();
+    const written = Promise.all([editor.saving.writeDraft(), editor.teach.keep()]);
     editor.saving.leave();
     return written;
   };

@@ -61,6 +61,7 @@ export function makeFrames(canvas) {
       overlay.place();
       placeMarks();
     }
+    if (photo || whole) canvas.editor.teach.draw();
     if (photo || whole) drawOverlay();
     else if (rect && !heatOf(state)) {
       const margin = 3 + view.scale;

@@ -1,6 +1,6 @@
 // Keys that work while a mask is edited.
 import { VOID } from "./colours.js";
-import { TOOLS } from "./tools.js";
+import { offeredBy } from "./tools.js";
 
 const PHOTOS = [
   ["N", "Next photo to label; changes are saved"],
@@ -10,7 +10,7 @@ const PHOTOS = [
 const DIGITS_APART = 800; // milliseconds after which a digit begins a new number
 
 export function makeShortcuts(canvas, editor) {
-  const { state } = canvas;
+  const { state, server } = canvas;
   const { e, thing, toolbar } = editor;
   let digits = "",
     timer = 0;
@@ -36,8 +36,9 @@ export function makeShortcuts(canvas, editor) {
       return true;
     }
     if (event.altKey || (event.shiftKey && name !== "Enter")) return false;
-    const tool = Object.keys(TOOLS).find((t) => TOOLS[t].key.toLowerCase() === name);
-    if (tool) toolbar.setTool(tool);
+    if (editor.teach.key(name)) return true;
+    const tool = offeredBy(server).find(([, t]) => t.key.toLowerCase() === name);
+    if (tool) toolbar.setTool(tool[0]);
     else if (/^[0-9]$/.test(name)) onDigit(name);
     else if (name === "x" && e.tool === "thing") thing.setSign(!thing.takesAway());
     else if (name === "x") editor.choose(VOID);
@@ -87,7 +88,7 @@ export function makeShortcuts(canvas, editor) {
   }
 
   const help = () => [
-    ...Object.values(TOOLS).map((tool) => [tool.key, tool.label]),
+    ...offeredBy(server).map(([, tool]) => [tool.key, tool.label]),
     ["0 – 9", "Choose a class by its number (two digits in a row work)"],
     ["X", "Choose void; with Select thing, whether clicks add or take away"],
     ["[ ]", "Brush size, or reach of a selection by colour"],
@@ -100,6 +101,7 @@ export function makeShortcuts(canvas, editor) {
     ["Enter", "Use the tool at the keyboard cursor; close a polygon; take the selected thing"],
     ["Backspace", "Take back a corner, or a click of Select thing"],
     ["Esc", "Give up a polygon or a selected thing"],
+    ...(server.teach_features ? [["U, Esc", "With Teach, where to paint next; leave it"]] : []),
     ...(state.payload.next_photo ? PHOTOS : []),
   ];
 

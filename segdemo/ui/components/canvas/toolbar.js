@@ -3,7 +3,7 @@ import { el } from "../dom.js";
 import { iconButton, slider, toggle } from "./controls.js";
 import { drawSwatch } from "./drawing.js";
 import { makeMenus } from "./menus.js";
-import { TOOLS } from "./tools.js";
+import { TOOLS, offeredBy } from "./tools.js";
 
 const WIDEST = 400; // pixels of the widest brush
 const toSlider = (size) => Math.round((Math.log(size) / Math.log(WIDEST)) * 100);
@@ -19,7 +19,7 @@ export function makeToolbar(canvas, editor) {
 
   function build() {
     const gap = (more = "") => el("i", { class: `sc-gap${more}` });
-    ui.tools = Object.entries(TOOLS).map(([name, { icon, label, key }]) =>
+    ui.tools = offeredBy(server).map(([name, { icon, label, key }]) =>
       iconButton(icon, label, () => setTool(name), { key, "data-tool": name, "aria-pressed": "false" }),
     );
     ui.undo = iconButton("undo", "Undo", editor.undo, { key: "Ctrl+Z" });
@@ -101,6 +101,7 @@ export function makeToolbar(canvas, editor) {
         ui.tolerance,
         ui.thing,
         ui.only,
+        editor.teach.controls(),
         ui.hint,
       ),
     );
@@ -113,8 +114,9 @@ export function makeToolbar(canvas, editor) {
   function refreshButtons() {
     if (!ui.save) return;
     const dirty = editor.dirty();
-    ui.undo.disabled = !e.history?.steps() && !editor.thing.isOpen();
-    ui.redo.disabled = !e.history?.canRedo();
+    const history = editor.teach.isOn() ? editor.teach.history() : e.history;
+    ui.undo.disabled = !history?.steps() && !editor.thing.isOpen();
+    ui.redo.disabled = !history?.canRedo();
     ui.save.disabled = e.saving;
     ui.save.classList.toggle("sc-dirty", dirty);
     const text = e.saving ? "Saving…" : dirty || state.revision === null ? "Save" : "Saved";
@@ -136,6 +138,7 @@ export function makeToolbar(canvas, editor) {
   }
 
   function setTool(name) {
+    if (editor.teach.keeps(name)) return;
     if (e.points.length && name !== e.tool) e.points = [];
     if (name !== "thing") editor.thing.leaveTool();
     e.tool = name;
@@ -144,6 +147,8 @@ export function makeToolbar(canvas, editor) {
     ui.only.hidden = UNPAINTED.includes(name);
     nodes.stage.dataset.tool = name;
     if (name === "thing") editor.thing.prepare();
+    if (name === "teach") editor.teach.enter();
+    else editor.teach.leave();
     refreshThing();
     nodes.ring.hidden = true;
     editor.place();
@@ -162,7 +167,8 @@ export function makeToolbar(canvas, editor) {
     );
     ui.take.disabled = ui.drop.disabled = !thing.isOpen();
     ui.tolerance.hidden = !alike;
-    ui.hint.textContent = ui.hint.title = (alike ? TOOLS.thing.hintAlike : TOOLS[e.tool].hint) ?? "";
+    const hint = alike ? TOOLS.thing.hintAlike : (editor.teach.hint() ?? TOOLS[e.tool].hint ?? "");
+    ui.hint.textContent = ui.hint.title = hint;
   }
 
   function setSize(size) {

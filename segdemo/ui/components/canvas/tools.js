@@ -30,8 +30,12 @@ export const TOOLS = {
     hint: "Click a thing; click to add, Alt or right click to take away. Drag a box, Shift drag a scribble. Enter takes it.",
     hintAlike: "Click or scribble on a thing. [ and ] reach less or further, Shift adds, Alt leaves out.",
   },
+  teach: { icon: "teach", label: "Teach", key: "G", sized: true, needs: "teach_features" },
   pick: { icon: "pick", label: "Pick a class from the mask", key: "I" },
 };
+
+// [name, tool] of those for which the server has what they need.
+export const offeredBy = (server) => Object.entries(TOOLS).filter(([, { needs }]) => !needs || server[needs]);
 
 // Every tool: down, move and up take image coordinates. The eraser is the brush, the hand no tool of the editor.
 export function makeTools({ state, view }, editor) {
@@ -105,5 +109,5 @@ export function makeTools({ state, view }, editor) {
     },
   };
 
-  return { brush, rectangle, polygon, fill, pick, thing: editor.thing };
+  return { brush, rectangle, polygon, fill, pick, thing: editor.thing, teach: editor.teach };
 }

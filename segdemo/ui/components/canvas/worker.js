@@ -1,7 +1,7 @@
 // Runs the functions of a self-contained factory in a Worker, or in this thread where a page's security policy
-// forbids Workers. Arguments are copied, never transferred: a refused Worker must leave them usable here.
-export function makeWorker(factory) {
-  const source = `const api = (${factory})();
+// forbids Workers. What other such factories, `parts`, make is what it is given. Arguments are copied, never transferred: a refused Worker must leave them usable here.
+export function makeWorker(factory, ...parts) {
+  const source = `const api = (${factory})(${parts.map((part) => `(${part})()`)});
     onmessage = async ({ data: { id, name, args } }) => {
       try {
         const result = await api[name](...args);
@@ -15,7 +15,7 @@ export function makeWorker(factory) {
     count = 0;
 
   function runHere() {
-    const api = (local ??= factory());
+    const api = (local ??= factory(...parts.map((part) => part())));
     for (const { name, args, resolve, reject } of waiting.values())
       Promise.resolve()
         .then(() => api[name](...args))

@@ -221,6 +221,7 @@ class Layout:
                 on_save=self.desk.save,
                 on_import=self.desk.read_mask,
                 on_select=self.desk.services.clicks.answering(self.desk.photo_of),
+                on_features=self.desk.services.teaching.answering(self.desk.photo_of),
                 elem_id="annotate-canvas",
             )
             self.ahead = canvas.ahead()
