@@ -29,7 +29,7 @@ export function makeFrames(canvas) {
     const heat = heatOf(state);
     if (heat) overlay.paintHeat(heat, state.options.opacity, 0, cut);
     else overlay.paint(mainLayer(), x0, y0, Math.min(cut, x1), y1);
-    const right = state.sweep === null ? layerFor(state.split.with) : null;
+    const right = state.split.on ? layerFor(state.split.with) : null;
     if (cut < view.width) overlay.paint(right, Math.max(cut, x0), y0, x1, y1);
   }
 

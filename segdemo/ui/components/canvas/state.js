@@ -94,7 +94,7 @@ export function iousOf(state, name) {
 export const startHidden = (state) => new Set(state.background === null ? [] : [state.background]);
 
 // Where the overlay ends and what the split shows begins, as a share of the stage; 1 for nowhere.
-export const cutOf = ({ sweep, split }) => sweep ?? (split.on ? split.at : 1);
+export const cutOf = ({ sweep, split }) => (split.on ? split.at : (sweep ?? 1));
 
 export const isInside = (state, x, y) => x >= 0 && y >= 0 && x < state.width && y < state.height;
 export const isThing = (state, id) => id !== state.background && id !== VOID;
