@@ -69,7 +69,7 @@ class Visit:
 
     def segment(self):
         """Choose a photo and see its classes: their names."""
-        self.page.wait_for_selector('#stage .sc[data-ready$="chelsea.png:deeplabv3"]')
+        self.page.wait_for_selector('#stage .sc[data-ready$="collage.jpg:deeplabv3"]')
         return self.page.locator("#stage li.sc-class .sc-nametext").all_inner_texts()
 
     def annotate(self):

@@ -13,7 +13,7 @@ from segdemo.zoo.served import Manifest
 ROOT = PACKAGE.parent
 MOST_BYTES = 10**9  # what the repository of a Space may hold
 SERVING, TRAINING = "requirements-serve.txt", "requirements.txt"
-CODE = ("*.py", "*.js", "*.css", "*.json", "*.onnx", "py.typed")
+CODE = ("*.py", "*.js", "*.css", "*.html", "*.json", "*.jpg", "*.onnx", "py.typed")
 _README = """
 # {title}
 

@@ -23,7 +23,7 @@ KEPT_SECONDS = 7 * 86400
 FAILED_SECONDS = 20  # until something that failed may be tried again
 # A step takes as long with any of these.
 FREE = {
-    *("epochs", "steps_per_epoch", "learning_rate", "weight_decay", "warmup_steps", "schedule"),
+    *("epochs", "steps_per_epoch", "learning_rate", "weight_decay", "warmup_steps", "schedule", "ema"),
     *("early_stopping", "reduce_lr", "seed", "recipe"),
 }
 

@@ -204,7 +204,7 @@ class Layout:
         with gr.Column(visible=False, elem_classes="segdemo-opened") as self.desktop:
             with gr.Row(elem_classes="segdemo-slim"):
                 self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
-                gr.HTML("Start from", elem_classes="segdemo-quiet segdemo-word", padding=False)
+                panel("Start from", elem_classes="segdemo-quiet segdemo-word", padding=False)
                 self.model = unchecked(
                     gr.Dropdown(
                         [("no model", NOTHING)],
