@@ -18,6 +18,7 @@ PHONE = {
     "is_mobile": True,
     "device_scale_factor": 2,
 }
+CALM = {"reduced_motion": "reduce"}  # the first mask is there at once
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
@@ -49,7 +50,7 @@ def open_page(browser):
 
     def open_(url, context=None, **options):
         if context is None:
-            context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **options})
+            context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **CALM, **options})
             contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

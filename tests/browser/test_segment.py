@@ -405,3 +405,11 @@ def test_the_three_steps_can_be_closed_for_good_and_the_theme_stays(app, open_pa
     asks.click()
     expect(steps).to_be_visible()
     expect(asks).to_have_attribute("aria-expanded", "true")
+
+
+def test_the_first_mask_comes_from_the_left_unless_motion_is_unwanted(app, open_page):
+    page = open_page(app, reduced_motion="no-preference")
+    far = "document.querySelector('#stage .sc')?.maskCanvas?.state.sweep"
+    page.wait_for_function(f"{far} > 0", timeout=SECONDS)
+    page.wait_for_function(f"{far} === null")
+    assert page.locator(f"{STAGE} .sc-split").is_hidden()
