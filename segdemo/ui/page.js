@@ -55,7 +55,7 @@ function welcome(panel, button) {
   };
   show(remember("segdemo-welcome") !== "closed" && innerWidth >= 1200);
   button.addEventListener("click", () => show(panel.hidden));
-  document.addEventListener("click", ({ target }) => target.closest?.("[role=tab]") && show(false));
+  document.addEventListener("click", ({ target }) => target.closest?.("[role=tab], #correct") && show(false));
   panel.querySelector("button").addEventListener("click", () => {
     show(false);
     remember("segdemo-welcome", "closed");
