@@ -78,10 +78,6 @@ def _start(script, environment, log, fresh, cwd, python):
     return _Forked(int(warm.stdout.readline()))
 
 
-# What Gradio says if its own page does not answer it within three seconds, as on a machine that is very busy.
-BUSY = "When localhost is not accessible"
-
-
 @contextlib.contextmanager
 def served_app(
     folder, seconds=120, script="app.py", fresh=False, cwd=ROOT, python=sys.executable, **environment
@@ -108,8 +104,6 @@ def served_app(
     try:
         end = time.monotonic() + seconds
         while not _answers(url):
-            if process.poll() is not None and BUSY in log.read_text() and time.monotonic() < end:
-                process = _start(script, variables, log, fresh)
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.03)

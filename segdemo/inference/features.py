@@ -8,13 +8,13 @@ import io
 from functools import cached_property
 
 import numpy as np
+from onnxruntime import InferenceSession
 from PIL import Image
 
 from segdemo.core.arrays import Floats, UInt8
-from segdemo.core.files import sha256, trim, write_atomic
-from segdemo.core.settings import home, threads
-from segdemo.inference.predict import MULTIPLE, DamagedModelError
-from segdemo.inference.sessions import open_session
+from segdemo.core.files import trim, write_atomic
+from segdemo.core.settings import home
+from segdemo.inference.predict import MULTIPLE, DamagedModelError, open_graph
 from segdemo.zoo.features import FeaturesEntry, served_features
 
 CELL = 4  # pixels of the graph's input to a cell, along each axis
@@ -56,18 +56,8 @@ class Features:
         self._folder = home() / "cache" / "features"
 
     @cached_property
-    def _session(self):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
-        path = self.entry.path
-        if not path.is_file():
-            raise DamagedModelError(f"{path.name} is missing: fetch it again.")
-        if sha256(path) != self.entry.onnx_sha256:
-            raise DamagedModelError(
-                f"{path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
-            )
-        try:
-            return open_session(path, threads())
-        except Exception as error:  # ONNX Runtime's errors have no class in common
-            raise DamagedModelError(f"{path.name} is no graph that ONNX Runtime can open.") from error
+    def _session(self) -> InferenceSession:
+        return open_graph(self.entry.path, self.entry.onnx_sha256, "fetch it again")
 
     def compute(self, image: UInt8) -> UInt8:
         """Features of a photo uint8 (H, W, 3): bytes uint8 (h, w, C), a row for each cell of ``grid_size``.

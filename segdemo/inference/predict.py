@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from typing import Self, TypedDict
 
 import numpy as np
+from onnxruntime import InferenceSession
 from PIL import Image
 
 from segdemo import zoo
@@ -80,6 +82,30 @@ class Prediction:
         return _bytes(np.clip(entropy, 0, 1))
 
 
+def open_graph(path: Path, digest: str, otherwise: str) -> InferenceSession:
+    """A session of a graph that is what its manifest says.
+
+    Args:
+        path: of the graph. digest: its SHA-256.
+        otherwise: what to do about one that cannot be opened.
+
+    Raises:
+        DamagedModelError: there is no such file, its checksum differs, or it is no graph.
+    """
+    if not path.is_file():
+        raise DamagedModelError(f"{path.name} is missing: fetch it again.")
+    if sha256(path) != digest:
+        raise DamagedModelError(
+            f"{path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
+        )
+    try:
+        return open_session(path, threads())
+    except Exception as error:  # ONNX Runtime's errors have no class in common
+        raise DamagedModelError(
+            f"{path.name} is no graph that ONNX Runtime can open: {otherwise}."
+        ) from error
+
+
 class Predictor:
     """A served model, loaded.
 
@@ -95,21 +121,10 @@ class Predictor:
     """
 
     def __init__(self, entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bool = False) -> None:
-        if not entry.path.is_file():
-            raise DamagedModelError(f"{entry.path.name} is missing: fetch it again.")
-        if sha256(entry.path) != entry.onnx_sha256:
-            raise DamagedModelError(
-                f"{entry.path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
-            )
         self.entry = entry
         # See ``calibrate.fit_adjustment``.
         self._offsets = np.asarray(entry.adjustment.offsets if entry.adjustment else 0, np.float32)
-        try:
-            self.session = open_session(entry.path, threads())
-        except Exception as error:  # ONNX Runtime's errors have no class in common
-            raise DamagedModelError(
-                f"{entry.path.name} is no graph that ONNX Runtime can open: export the model again."
-            ) from error
+        self.session = open_graph(entry.path, entry.onnx_sha256, "export the model again")
         self._set_passes(scales, flip)
 
     def _set_passes(self, scales: Sequence[float], flip: bool) -> None:

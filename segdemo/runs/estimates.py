@@ -211,7 +211,7 @@ class Estimates:
         # A measurement that ended without a result, in one sentence.
         if said := last_words(log_tail(self.folder / "log")):
             return said
-        if cause := processes.killed_by(processes.exit_codes.get(current.pid)):
+        if cause := processes.killed_by(processes.exit_code(current.pid)):
             return f"Timing a few steps failed. {cause}: choose a smaller batch or crop."
         return "This could not be measured here: start it and see."
 

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from segdemo.core.clicks import Box, Click, ClickError, read_box, read_clicks
 from segdemo.core.label_maps import decode_mask
 from segdemo.core.line import BusyError, Line
 from segdemo.core.photos import Limits
-from segdemo.ui.events import sentence
+from segdemo.ui.events import answering
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.clicks import DEFAULT, click_model, click_models
 
@@ -134,18 +135,7 @@ class Clicks:
             photo_of: the file of the photo that a key of the canvas stands for. Keys come from a browser, so it raises
                 UserError for whatever is none.
         """
-        if not self.at_hand:
-            return None
-
-        def on_select(data: Any) -> dict[str, Any]:
-            try:
-                return self._answer(photo_of, data)
-            except Exception as error:
-                if isinstance(error, BusyError) and data.get("preview") is True:
-                    return {"busy": True}
-                return {"error": sentence(error)}
-
-        return on_select
+        return answering(partial(self._answer, photo_of)) if self.at_hand else None
 
     def _answer(self, photo_of: Callable[[str], Path], data: Any) -> dict[str, Any]:
         start = time.perf_counter()
@@ -157,13 +147,14 @@ class Clicks:
             with self._line.turn(WAIT_SECONDS):
                 self._model()
             return {"ready": True}
-        selection = self.select(
-            path,
-            read_clicks(data.get("clicks")),
-            self._mask(data.get("mask")),
-            read_box(data.get("box")),
-            0 if data.get("preview") is True else WAIT_SECONDS,
-        )
+        asked = read_clicks(data.get("clicks")), self._mask(data.get("mask")), read_box(data.get("box"))
+        preview = data.get("preview") is True
+        try:
+            selection = self.select(path, *asked, wait=0 if preview else WAIT_SECONDS)
+        except BusyError:
+            if preview:
+                return {"busy": True}
+            raise
         return {
             "box": list(selection.box),
             "probabilities": _text(selection.probabilities),

@@ -127,6 +127,18 @@ def endpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
+def answering(answer: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """A server function of a component, whose errors are answered as ``{"error": sentence}``."""
+
+    def answered(data: Any) -> dict[str, Any]:
+        try:
+            return answer(data)
+        except Exception as error:
+            return {"error": sentence(error)}
+
+    return answered
+
+
 def components(layout: object) -> list[Block]:
     """The components that an object holds as attributes."""
     return [part for part in vars(layout).values() if isinstance(part, Block)]

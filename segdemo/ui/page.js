@@ -1,5 +1,6 @@
-// What belongs to the whole page: the theme, the three steps, and a photo from anywhere. A photo dropped anywhere or pasted goes where the open tab takes photos. Without it, a drop
-// beside the field makes the browser leave the page.
+// What belongs to the whole page: the theme, the three steps, and a photo from anywhere. One that is dropped or pasted goes
+// where the open tab takes photos; otherwise a drop beside the field makes the browser leave the page.
+import { remember } from "./components/dom.js";
 
 const isTyping = (target) => target.closest?.("input:not([type=file]), textarea, [contenteditable]");
 
@@ -31,15 +32,6 @@ function hand(files) {
   });
   return true;
 }
-
-const remember = (name, value) => {
-  try {
-    if (value !== undefined) localStorage.setItem(name, value);
-    return localStorage.getItem(name);
-  } catch {
-    return null; // storage can be forbidden, as in a private window
-  }
-};
 
 function themeSwitch(button) {
   const dark = (on) => document.body.classList.toggle("dark", on);

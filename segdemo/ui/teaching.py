@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 from segdemo.core.documents import DamagedError
 from segdemo.core.line import Line
 from segdemo.errors import UserError
-from segdemo.ui.events import sentence
+from segdemo.ui.events import answering
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.features import served_features
 
@@ -61,16 +61,7 @@ class Teaching:
             photo_of: the file of the photo that a key of the canvas stands for. Keys come from a browser, so it raises
                 UserError for whatever is none.
         """
-        if not self.at_hand:
-            return None
-
-        def on_features(data: Any) -> dict[str, Any]:
-            try:
-                return self._answer(photo_of, data)
-            except Exception as error:
-                return {"error": sentence(error)}
-
-        return on_features
+        return answering(partial(self._answer, photo_of)) if self.at_hand else None
 
     def _answer(self, photo_of: Callable[[str], Path], data: Any) -> dict[str, Any]:
         if not isinstance(data, dict) or not isinstance(data.get("key"), str):

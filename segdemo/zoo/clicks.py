@@ -7,8 +7,7 @@ from typing import Any
 
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
-from segdemo.core.settings import models_dir
-from segdemo.zoo.served import WEIGHTS, Manifest
+from segdemo.zoo.served import Manifest, manifests
 from segdemo.zoo.specs import UnknownModelError
 
 DEFAULT = "click"
@@ -75,7 +74,7 @@ def _entries(manifest: Path) -> dict[str, ClickModel]:
 def click_models() -> dict[str, ClickModel]:
     """Every click model, those that ship first, then those among the models of this machine: name to ClickModel."""
     models: dict[str, ClickModel] = {}
-    for manifest in (WEIGHTS / "manifest.json", *sorted(models_dir().glob("*/manifest.json"))):
+    for manifest in manifests():
         with contextlib.suppress(OSError):  # it has just gone
             models.update(_entries(manifest))
     return models

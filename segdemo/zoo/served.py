@@ -163,10 +163,15 @@ def _entries(manifest: Path) -> dict[str, ModelEntry]:
         return {}
 
 
+def manifests() -> list[Path]:
+    """The manifests of what is served: that of the shipped models, then those of this machine."""
+    return [WEIGHTS / "manifest.json", *sorted(models_dir().glob("*/manifest.json"))]
+
+
 def served_models() -> dict[str, ModelEntry]:
     """Every trained model, shipped ones first, then those trained on this machine: name to ModelEntry."""
     entries: dict[str, ModelEntry] = {}
-    for manifest in (WEIGHTS / "manifest.json", *sorted(models_dir().glob("*/manifest.json"))):
+    for manifest in manifests():
         with contextlib.suppress(OSError):  # it has just gone
             entries.update(_entries(manifest))
     return entries

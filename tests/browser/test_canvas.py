@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import socket
 import struct
 import zlib
 from functools import cache
@@ -13,6 +12,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from playwright.sync_api import expect
+from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
 from segdemo.core.display import display_colors
@@ -165,10 +165,7 @@ def app(tmp_path_factory, event_loops_collected):
             canvas.reload(hear_reload, None, said)
             canvas.next(hear_next, None, said)
             canvas.previous(hear_previous, None, said)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+        _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url, store
         demo.close()
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import socket
 import threading
 import time
 
@@ -12,6 +11,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from playwright.sync_api import expect
+from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
 from segdemo.core.labels import VOC
@@ -108,10 +108,7 @@ def app(tmp_path_factory, event_loops_collected):
             canvas = mask_canvas(on_save=selector.save, on_select=selector.select, elem_id="canvas")
             mask_canvas(payload("alike", PHOTO, VOC, mode="edit"), elem_id="alike")
             which.submit(show, which, canvas, show_progress="hidden")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+        _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url, selector
         demo.close()
 
@@ -346,7 +343,6 @@ def test_leaving_the_photo_keeps_what_is_selected(canvas):
 
 def test_the_thing_under_the_pointer_is_previewed(canvas):
     canvas.show("photo").take_up()
-    assert canvas.selector.prepared == ["photo"]
     lit = """(() => {
       const glow = node.querySelectorAll("canvas.sc-layer")[2];
       const { data } = glow.getContext("2d").getImageData(0, 0, glow.width, glow.height);
@@ -354,6 +350,7 @@ def test_the_thing_under_the_pointer_is_previewed(canvas):
     })()"""
     canvas.page.mouse.move(*canvas.at(100, 100))
     canvas.wait(f"{lit} > 1000")
+    assert canvas.selector.prepared == ["photo"]  # asked before the preview, which has been answered
     canvas.page.mouse.move(*canvas.at(156, 100), steps=20)
     canvas.page.wait_for_timeout(400)
     assert canvas.selector.previews[-1]["clicks"] == [[156, 100, 1]]  # the latest wins

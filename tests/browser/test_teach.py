@@ -1,13 +1,13 @@
 """Teach in headless Chromium, with features that are a cell's mean colour: strokes, what they teach, Apply and undo."""
 
 import re
-import socket
 
 import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from serving import free_port
 from tiny import write_features
 
 from browser.canvas_driver import CanvasDriver
@@ -57,10 +57,7 @@ def app(tmp_path_factory, event_loops_collected):
             canvas = mask_canvas(on_features=on_features, elem_id="canvas")
             mask_canvas(show("plain"), elem_id="plain")
             which.submit(show, which, canvas, show_progress="hidden")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+        _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url
         demo.close()
 

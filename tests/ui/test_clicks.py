@@ -14,7 +14,7 @@ from segdemo.errors import UserError
 from segdemo.ui import clicks as page_clicks
 from segdemo.ui.clicks import Clicks
 from segdemo.ui.photos import PhotoCache
-from segdemo.zoo import clicks as click_zoo
+from segdemo.zoo import served
 
 THING = (slice(40, 120), slice(30, 150))
 
@@ -22,7 +22,7 @@ THING = (slice(40, 120), slice(30, 150))
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(click_zoo, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(served, "WEIGHTS", tmp_path / "weights")
     write_click_model(tmp_path / "home" / "models" / "click")
     return tmp_path / "home"
 

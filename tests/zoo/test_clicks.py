@@ -6,15 +6,14 @@ from tiny import bright, write_click_model, write_model
 from segdemo import zoo
 from segdemo.core.documents import DamagedError
 from segdemo.core.labels import VOC
-from segdemo.zoo import UnknownModelError
-from segdemo.zoo import clicks as click_zoo
+from segdemo.zoo import UnknownModelError, served
 from segdemo.zoo.clicks import click_model, click_models, read_click_models
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(click_zoo, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(served, "WEIGHTS", tmp_path / "weights")
     return tmp_path / "home"
 
 

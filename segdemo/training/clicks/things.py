@@ -100,10 +100,7 @@ def crops(
     while True:
         thing = drawn()
         image, label_map = read_image(thing.sample), read_label_map(thing.sample)
-        crop = _cut(rng, thing, image, label_map, size)
-        if crop is None:
-            continue
-        image, mask, others = crop
+        image, mask, others = _cut(rng, thing, image, label_map, size)
         if rng.random() < PASTED:
             other = drawn()
             image, mask, others = _paste(rng, other, image, mask, others)
@@ -116,6 +113,12 @@ def crops(
 
 def _any(rng, items):
     return items[rng.integers(len(items))]
+
+
+def _inside(thing, label_map):
+    """The pixels of a thing: bool (H, W)."""
+    numbers, _ = ndimage.label(label_map == thing.class_id)
+    return numbers == numbers[thing.pixel]
 
 
 def _cut(rng, thing, image, label_map, size):
@@ -132,10 +135,7 @@ def _cut(rng, thing, image, label_map, size):
     left = _place(rng, x0, x1, across, width)
     top = _place(rng, y0, y1, down, height)
     window = (left, top, left + across, top + down)
-    whole = label_map == thing.class_id
-    if rng.random() >= ALL_OF_A_CLASS:
-        numbers, _ = ndimage.label(whole)
-        whole = numbers == numbers[thing.pixel]
+    whole = _inside(thing, label_map) if rng.random() >= ALL_OF_A_CLASS else label_map == thing.class_id
     ids = np.where(whole, np.uint8(INSIDE), np.where(label_map == VOID, np.uint8(VOID), np.uint8(OUTSIDE)))
     if thing.sample.dataset == "pets":
         ids[label_map == 2] = VOID  # the band along the outline
@@ -159,10 +159,9 @@ def _paste(rng, other, image, mask, others):
     """A thing of another photo on top of a crop."""
     size = mask.shape[0]
     label_map = read_label_map(other.sample)
-    numbers, _ = ndimage.label(label_map == other.class_id)
     x0, y0, x1, y1 = other.box
     cut = np.asarray(Image.fromarray(read_image(other.sample)).crop(other.box))
-    alpha = np.where(numbers == numbers[other.pixel], np.uint8(255), np.uint8(0))[y0:y1, x0:x1]
+    alpha = np.where(_inside(other, label_map), np.uint8(255), np.uint8(0))[y0:y1, x0:x1]
     scale = size * rng.uniform(0.2, 0.8) / max(alpha.shape)
     shape = [max(8, round(s * scale * math.exp(rng.uniform(-0.1, 0.1)))) for s in alpha.shape[::-1]]
     cut = np.asarray(Image.fromarray(cut).resize(shape, Image.Resampling.BILINEAR))

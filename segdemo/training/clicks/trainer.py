@@ -129,10 +129,9 @@ def continued(
 ) -> Batch:
     """The batch after one more click on what ``model`` got wrong; changes the batch's images and ``starts``."""
     images, masks = batch
-    found = np.asarray(model.predict_on_batch(images))[..., 0] > 0
+    found, truths = _answered(model, batch)
     factor = masks.shape[1] // found.shape[1]
-    for n, (begun, mask) in enumerate(zip(starts, masks, strict=True)):
-        small = mask[factor // 2 :: factor, factor // 2 :: factor]
+    for n, (begun, small) in enumerate(zip(starts, truths, strict=True)):
         before = [c._replace(x=c.x // factor, y=c.y // factor) for c in begun.clicks]
         clicks = simulation.clicked(rng, small == 1, found[n], small != VOID, before)
         new = [c._replace(x=c.x * factor, y=c.y * factor) for c in clicks[len(before) :]]
@@ -140,6 +139,14 @@ def continued(
         starts[n] = simulation.Start(large, [*begun.clicks, *new])
         images[n, ..., 3:] = simulation.guide(starts[n])
     return images, masks
+
+
+def _answered(model: keras.Model, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """What ``model`` takes for inside, bool (B, h, w), and the masks in the same cells, uint8 (B, h, w)."""
+    images, masks = batch
+    found = np.asarray(model.predict_on_batch(images))[..., 0] > 0
+    factor = masks.shape[1] // found.shape[1]
+    return found, masks[:, factor // 2 :: factor, factor // 2 :: factor]
 
 
 def train(config: ClickConfig, out: Path, resume: bool = False) -> None:
@@ -221,9 +228,7 @@ def watch(model: keras.Model, batches: list[tuple[Batch, list[simulation.Start]]
         for n in range(len(ious)):
             if n:
                 batch = continued(rng, model, batch, starts)
-            found = np.asarray(model.predict_on_batch(batch[0]))[..., 0] > 0
-            factor = masks.shape[1] // found.shape[1]
-            small = masks[:, factor // 2 :: factor, factor // 2 :: factor]
+            found, small = _answered(model, batch)
             inside, counts = small == 1, small != VOID
             both = (found & inside).sum((1, 2))
             either = ((found | inside) & counts).sum((1, 2))

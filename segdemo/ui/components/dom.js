@@ -15,3 +15,13 @@ export function el(tag, attributes = {}, ...children) {
 
 // Gradio's props are live proxies; plain data cannot change under one's hands.
 export const plain = (value) => (value ? JSON.parse(JSON.stringify(value)) : null);
+
+// What the browser keeps under a name between visits, or null; a value is kept first, if one is given.
+export function remember(name, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(name, value);
+    return localStorage.getItem(name);
+  } catch {
+    return null; // storage can be forbidden, as in a private window: nothing is lost but a preference
+  }
+}

@@ -23,7 +23,7 @@ from segdemo.ui.components import canvas
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, photo_picker, samples, unchecked
 from segdemo.ui.markup import html, panel
-from segdemo.ui.photos import shown_as_it_is, suiting, thumbnail
+from segdemo.ui.photos import BuiltInPhoto, shown_as_it_is, suiting, thumbnail
 from segdemo.ui.queueing import PREDICT
 from segdemo.ui.served import cached
 from segdemo.ui.services import Services
@@ -98,7 +98,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         photos, own_photo = photo_picker(offered)
         first, path = next(iter(offered.items()))
         choice = gr.State(Choice(str(path), first.name))
-        yours: gr.State = gr.State(())  # Choices, the newest first
+        yours: gr.State = gr.State(())  # Choices with their thumbnails as JPEGs, the newest first
     with gr.Accordion("Compare models, look closer", open=False), gr.Row():
         other = unchecked(
             gr.Dropdown(
@@ -128,11 +128,11 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         """The canvases for a photo; if there is an error they stay."""
         photo = services.photos.read(event[choice].path)
 
-        def payload(name: str) -> dict[str, Any]:
-            return _payload(services, event[choice], photo, name, event[passes])
+        def payload(name: str, correctable: bool = False) -> dict[str, Any]:
+            return _payload(services, event[choice], photo, name, event[passes], correctable)
 
         updates = {
-            stage: {**payload(event[model]), "correctable": True},
+            stage: payload(event[model], correctable=True),
             card: services.card(event[model], event[passes]),
         }
         comparing = event[other] != NO_COMPARISON
@@ -144,19 +144,19 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
             second_column: gr.update(visible=comparing),
         }
 
-    def strip(name: str, mine: tuple[Choice, ...]) -> dict[str, Any]:
+    def offered_by(name: str) -> dict[BuiltInPhoto, Path]:
+        return suiting(zoo.served_model(name).label_set)
+
+    def strip(name: str, mine: tuple[tuple[Choice, bytes], ...]) -> dict[str, Any]:
         """The thumbnails: one's own photos, then those that a model knows something in."""
-        own = [
-            [cached(thumbnail(services.photos.read(one.path)), f"yours-{n}.jpg")]
-            for n, one in enumerate(mine)
-        ]
-        return gr.update(samples=own + samples(suiting(zoo.served_model(name).label_set)))
+        own = [[cached(small, f"yours-{n}.jpg")] for n, (_, small) in enumerate(mine)]
+        return gr.update(samples=own + samples(offered_by(name)))
 
     def pick(event: Event) -> Updates:
         mine, index = event[yours], event[photos]
         if index < len(mine):
-            return {choice: mine[index]}
-        photo, path = list(suiting(zoo.served_model(event[model]).label_set).items())[index - len(mine)]
+            return {choice: mine[index][0]}
+        photo, path = list(offered_by(event[model]).items())[index - len(mine)]
         return {choice: Choice(str(path), photo.name)}
 
     def suited(event: Event) -> Updates:
@@ -169,10 +169,10 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         new = Choice(path, Path(path).name)
         updates: Updates = {choice: new}
         try:
-            services.photos.read(path)
+            small = thumbnail(services.photos.read(path))
         except IntakeError:  # the event that shows the choice will say it
             return updates
-        mine = (new, *(one for one in event[yours] if one.path != path))[:MOST_YOURS]
+        mine = ((new, small), *(one for one in event[yours] if one[0].path != path))[:MOST_YOURS]
         return {**updates, yours: mine, photos: strip(event[model], mine)}
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
@@ -201,7 +201,7 @@ def _title(model: str) -> Markup:
 
 
 def _payload(
-    services: Services, choice: Choice, photo: np.ndarray, model: str, passes: str
+    services: Services, choice: Choice, photo: np.ndarray, model: str, passes: str, correctable: bool
 ) -> dict[str, Any]:
     """What the canvas shows of a photo and a model's prediction."""
     entry = zoo.served_model(model)
@@ -224,6 +224,7 @@ def _payload(
         uncertainty_note=SPREAD if prediction.variance is not None else None,
         message=nothing_found(prediction.label_map, entry),
         warning=unfamiliar(prediction, entry),
+        correctable=correctable,
     )
 
 

@@ -1,4 +1,5 @@
 // What one canvas shows and how: every part of it reads and changes this.
+import { remember } from "../dom.js";
 import { VOID } from "./colours.js";
 import { classIous, countClasses } from "./statistics.js";
 
@@ -50,19 +51,13 @@ export function makeState() {
 
 function readOptions() {
   try {
-    return { ...OPTIONS, ...JSON.parse(localStorage.getItem(STORED) || "{}") };
+    return { ...OPTIONS, ...JSON.parse(remember(STORED) || "{}") };
   } catch {
-    return { ...OPTIONS }; // storage can be forbidden, as in a private window
+    return { ...OPTIONS }; // what is kept there is damaged
   }
 }
 
-export function keepOptions(options) {
-  try {
-    localStorage.setItem(STORED, JSON.stringify(options));
-  } catch {
-    // Nothing is lost but a preference.
-  }
-}
+export const keepOptions = (options) => remember(STORED, JSON.stringify(options));
 
 export const layersOf = (state) => ["prediction", "truth", "yours"].filter((name) => state.maps[name]);
 

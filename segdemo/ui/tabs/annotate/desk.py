@@ -36,9 +36,7 @@ from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 
 _log = logging.getLogger(__name__)
-RANKING_SECONDS = (
-    10  # how long photos nobody has looked at yet are looked at, after each photo that is opened
-)
+RANKING_SECONDS = 10  # after each photo that is opened, for looking at those nobody has looked at yet
 AHEAD = 8  # photos that are ready to be opened
 AHEAD_SECONDS = 600  # and for how long: their files go after an hour
 NAMED = 5  # files listed by name in one sentence

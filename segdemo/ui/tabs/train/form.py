@@ -233,17 +233,18 @@ def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, An
     else:
         rate = 3e-4 if start.spec.name == "unet_plain" else 1e-3  # without BatchNorm, smaller steps
     few = count < FEW_PHOTOS
-    if few and start.encoder:
+    head_alone = few and bool(start.encoder)
+    if head_alone:
         rate = 1e-3  # all that learns is new
     epochs = FEW_EPOCHS if few else min(40, max(3, round(PHOTOS_SEEN / count)))
-    if start.entry is None and not (few and start.encoder):
+    if start.entry is None and not head_alone:
         epochs = 2 * epochs
     return {
         "epochs": int(min(epochs, max_epochs or epochs)),
         "learning_rate": rate,
         "size": min(start.spec.size, 256),
         "loss": "cross_entropy_dice",
-        "frozen": "" if not start.encoder else "c5" if few else "c2",
+        "frozen": "c5" if head_alone else "c2" if start.encoder else "",
         "batch": 16 if count >= 200 else min(8, count),
         "augment": "strong",
         "early_stopping": 0,
