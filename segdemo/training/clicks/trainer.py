@@ -53,6 +53,7 @@ class ClickConfig:
         ema: momentum of the average of the weights, which is what is watched and kept.
         official: share of crops from VOC's own masks. pets: from those of Pets. The rest is from ``train_aug``.
         seed: of everything random.
+        start: weights of ``click_network`` to begin with, as of a run with smaller crops; else ImageNet's.
     """
 
     data: str
@@ -68,6 +69,7 @@ class ClickConfig:
     official: float = 0.35
     pets: float = 0.12
     seed: int = 0
+    start: str = ""
 
 
 Batch = tuple[np.ndarray, np.ndarray]  # images uint8 (B, S, S, 6), masks uint8 (B, S, S)
@@ -155,8 +157,11 @@ def train(config: ClickConfig, out: Path, resume: bool = False) -> None:
     run, checkpoints = RunFolder(out), Checkpoints(out / "checkpoints")
     state = checkpoints.state() if resume else None
     run.write("config.json", asdict(config))
-    weights = None if state else architectures.encoder_weights(config.encoder)
+    begun = state or config.start
+    weights = None if begun else architectures.encoder_weights(config.encoder)
     model = click_network(config.encoder, weights)
+    if config.start and not state:
+        model.load_weights(config.start)
     compiled(model, config)
     done, best = 0, -1.0
     if state:
