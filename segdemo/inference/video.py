@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo.core import label_maps, settings
-from segdemo.core.arrays import Bools, Floats, Ints, UInt8
+from segdemo.core.arrays import Bools, Floats, UInt8
 from segdemo.core.resample import argmax_at
 from segdemo.errors import UserError
 from segdemo.inference.predict import Predictor, softmax
@@ -26,6 +26,7 @@ from segdemo.inference.refine import refine
 
 STILL = 12.0  # change of colour, 0..255, at which the frames before count 1/e as much
 SMOOTHING = 0.7  # weight of the frames before where nothing changed
+SMOOTHING_MOST = 0.95
 SAME = 8.0  # change of colour below which a pixel should keep its class: what flicker counts
 LONGEST_SIDE = 960  # pixels of the frames that are segmented and written
 SMALLEST_SIDE = 64
@@ -160,6 +161,36 @@ def _scaled(frame: Any, side: int) -> UInt8:
     return np.asarray(picture)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is remembered of a frame: its colours in the network's cells, float32 (h, w, 3), and its probabilities
+    float32 (h, w, K), by itself and averaged."""
+
+    grid: Floats
+    alone: Floats
+    average: Floats
+
+
+def steady(
+    predictor: Predictor, image: UInt8, before: Seen | None, smoothing: float = SMOOTHING
+) -> tuple[UInt8, Seen]:
+    """Segment one frame after another: the label map uint8 (H, W), and what to give with the next frame.
+
+    Args:
+        predictor: the model.
+        image: uint8 (H, W, 3).
+        before: of the frame before; None for the first.
+        smoothing: weight of the frames before where nothing changed, 0 up to 0.95.
+    """
+    picture = Image.fromarray(image)
+    alone = average = softmax(predictor.logits(image, picture=picture))
+    grid = _grid(picture, alone.shape)
+    if before is not None and before.alone.shape == alone.shape:
+        weight = (smoothing * np.exp(-_change(grid, before.grid) / STILL))[..., None].astype(np.float32)
+        average = weight * before.average + (1 - weight) * alone
+    return _label_map(predictor, average, image, picture), Seen(grid, alone, average)
+
+
 def segmented(
     predictor: Predictor, clip: Iterator[Frame], smoothing: float = SMOOTHING
 ) -> Iterator[SegmentedFrame]:
@@ -170,24 +201,24 @@ def segmented(
         clip: of ``frames``; all of one size.
         smoothing: weight of the frames before where nothing changed, 0 (each by itself) up to 0.95.
     """
-    if not 0 <= smoothing <= 0.95:
-        raise VideoError(f"The smoothing is a number from 0 to 0.95, not {smoothing:g}.")
-    before: tuple[Floats, Floats, Floats] | None = None  # the grid, probabilities alone and averaged
+    if not 0 <= smoothing <= SMOOTHING_MOST:
+        raise VideoError(f"The smoothing is a number from 0 to {SMOOTHING_MOST}, not {smoothing:g}.")
+    before: Seen | None = None
     for frame in clip:
-        picture = Image.fromarray(frame.image)
-        alone = average = softmax(predictor.logits(frame.image, picture=picture))
-        grid = _grid(picture, alone.shape)
+        label_map, seen = steady(predictor, frame.image, before, smoothing)
         flicker = flicker_alone = None
-        if before is not None and before[1].shape == alone.shape:
-            change = np.abs(grid - before[0]).mean(-1)
-            weight = (smoothing * np.exp(-change / STILL))[..., None].astype(np.float32)
-            average = weight * before[2] + (1 - weight) * alone
-            still = change < SAME
-            flicker = _changed(average.argmax(-1), before[2].argmax(-1), still)
-            flicker_alone = _changed(alone.argmax(-1), before[1].argmax(-1), still)
-        before = grid, alone, average
-        label_map = _label_map(predictor, average, frame.image, picture)
+        if before is not None and before.alone.shape == seen.alone.shape:
+            still = _change(seen.grid, before.grid) < SAME
+            flicker = _changed(seen.average, before.average, still)
+            flicker_alone = _changed(seen.alone, before.alone, still)
+        before = seen
         yield SegmentedFrame(frame.seconds, frame.image, label_map, flicker, flicker_alone)
+
+
+def _change(grid: Floats, before: Floats) -> Floats:
+    """Mean change of colour in each cell: float32 (h, w)."""
+    change: Floats = np.abs(grid - before).mean(-1)
+    return change
 
 
 def _grid(picture: Image.Image, shape: tuple[int, ...]) -> Floats:
@@ -196,9 +227,9 @@ def _grid(picture: Image.Image, shape: tuple[int, ...]) -> Floats:
     return np.asarray(small, np.float32)
 
 
-def _changed(now: Ints, before: Ints, still: Bools) -> float:
-    """Share of the cells that stayed alike whose class did not."""
-    return float((now != before)[still].mean()) if still.any() else 0.0
+def _changed(now: Floats, before: Floats, still: Bools) -> float:
+    """Share of the cells that stayed alike whose likeliest class did not."""
+    return float((now.argmax(-1) != before.argmax(-1))[still].mean()) if still.any() else 0.0
 
 
 def _label_map(predictor: Predictor, probabilities: Floats, image: UInt8, picture: Image.Image) -> UInt8:

@@ -14,7 +14,7 @@ from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
-from segdemo.ui.tabs import Page, Tab, segment
+from segdemo.ui.tabs import Page, Tab, segment, video
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate import layout as annotate_layout
 from segdemo.ui.tabs.annotate import tab as annotate
@@ -47,6 +47,7 @@ TABS = (
         lambda page, tab: annotate.build(page.services, tab, page.tabs, page.parts["segment"]),
         annotate_layout.CSS,
     ),
+    Tab(video.TAB, "Video", lambda page, tab: video.build(page.services, tab), video.CSS),
     Tab(
         train.TAB,
         "Train",

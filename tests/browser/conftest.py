@@ -20,6 +20,7 @@ PHONE = {
 }
 CALM = {"reduced_motion": "reduce"}  # the first mask is there at once
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+_ARGUMENTS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a webcam
 
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

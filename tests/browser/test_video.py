@@ -1,0 +1,101 @@
+"""The Video tab in headless Chromium: a clip, what is wrong with one, cancelling, and a webcam it pretends to have."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+from serving import served_app
+from tiny import bright, write_model
+from video_files import draw_clip
+
+from segdemo.core.labels import PETS
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+SECONDS = 60_000  # how long anything may take on a busy machine, in milliseconds
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("video")
+    write_model(folder / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    with served_app(folder) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def page(app, open_page):
+    page = open_page(app, permissions=["camera"])
+    page.set_default_timeout(SECONDS)
+    page.get_by_role("tab", name="Video").click()
+    page.locator("#video-model input").click()
+    page.get_by_role("option", name="Colours").click()
+    return page
+
+
+def square(frames):
+    """A bright square on a dark ground, that moves to the right."""
+    drawn = np.full((frames, 96, 128, 3), (40, 60, 60), np.uint8)
+    for n, frame in enumerate(drawn):
+        frame[32:64, 2 * n : 2 * n + 32] = (200, 180, 180)
+    return list(drawn)
+
+
+def give(page, path):
+    page.locator("#video-clip input[type=file]").set_input_files(path)
+    expect(page.locator("#video-clip")).to_contain_text(path.stem, timeout=SECONDS)
+    page.locator("#video-begin").click()
+
+
+def test_a_clip_is_segmented_shown_and_taken_along(page, tmp_path):
+    give(page, draw_clip(tmp_path / "square.mp4", square(20)))
+    expect(page.locator("#video-facts")).to_contain_text("20 of 128 x 96", timeout=SECONDS)
+    expect(page.locator("#video-facts")).to_contain_text("pet 8.")  # 1,024 of 12,288 pixels
+    expect(page.locator("#video-hint")).to_be_hidden()
+    page.wait_for_function(
+        "document.querySelector('#video-shown video')?.videoWidth === 128", timeout=SECONDS
+    )
+    with page.expect_download() as download:
+        page.locator("#video-labels").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert len(archive.namelist()) == 20
+        found = np.asarray(Image.open(io.BytesIO(archive.read("000001.png")))) == 0
+    assert found[40:56, 4:28].all()
+    assert not found[:24].any()
+
+
+def test_what_is_no_clip_is_told_in_a_sentence(page, tmp_path):
+    page.locator("#video-begin").click()
+    notice = page.locator("#video-notice")
+    expect(notice).to_have_text("Choose a clip first: drop it on the field, or click there.")
+    path = tmp_path / "notes.mp4"
+    path.write_text("no clip")
+    give(page, path)
+    expect(notice).to_contain_text("cannot be read as a video: save it as MP4", timeout=SECONDS)
+    expect(page.locator("#video-begin")).to_be_enabled()
+    expect(page.locator("#video-cancel")).to_be_hidden()
+
+
+def test_a_clip_is_given_up(page, tmp_path):
+    give(page, draw_clip(tmp_path / "long.mp4", square(1) * 900, rate=30))
+    page.locator("#video-cancel").click()
+    expect(page.locator("#video-notice")).to_contain_text("was cancelled", timeout=SECONDS)
+    expect(page.locator("#video-begin")).to_be_enabled()
+
+
+def test_the_webcam_is_segmented_live(page):
+    page.locator("#video-live button").first.click()
+    page.get_by_role("button", name="Click to Access Webcam").click()
+    page.locator("#video-webcam").get_by_role("button", name="Record").click()
+    shown = page.locator("#video-live-mask img")
+    expect(shown).to_be_visible(timeout=SECONDS)
+    seen = {shown.get_attribute("src")}
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        seen.add(shown.get_attribute("src"))
+        if len(seen) > 3:
+            break
+    assert len(seen) > 3
