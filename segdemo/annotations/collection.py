@@ -1,5 +1,6 @@
 """A collection of annotated photos: adding and finding photos, masks and all their revisions."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -117,6 +118,16 @@ class Collection(CollectionFiles):
             if photo.current and not photo.deleted:
                 digest.update(f"{photo.id} {photo.sha256} {photo.current.sha256} {photo.split}\n".encode())
         return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def changing(self, id_: str) -> Iterator[Photo]:
+        """The Photo, while what is kept beside its masks is changed: nobody else changes the collection meanwhile.
+
+        Raises:
+            NotFoundError: no such photo, or the collection was deleted. StoreError: the photo is in the trash.
+        """
+        with self._writing():
+            yield self._living(id_)
 
     # --- photos ---
 

@@ -42,6 +42,7 @@ from segdemo.data.splits import subset_of
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 MOST_REVISIONS = 1000  # of one photo
+BESIDE = (".strokes", ".drafts")  # folders of what goes for good with a photo: see ``strokes`` and ``drafts``
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ class CollectionFiles:
         photo = self._record(id_)
         mask = self.folder / "SegmentationClass" / f"{id_}.png"
         if photo is None:
-            for folder in ("JPEGImages", ".trash"):
+            for folder in ("JPEGImages", ".trash", *BESIDE):
                 for path in (self.folder / folder).glob(f"{id_}.*"):
                     path.unlink(missing_ok=True)
         else:

@@ -17,6 +17,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo import zoo
+from segdemo.annotations import strokes
 from segdemo.annotations.collection import Collection, ConflictError
 from segdemo.annotations.records import Photo
 from segdemo.annotations.transfer import import_annotations
@@ -244,6 +245,22 @@ class Desk:
         """The file of the photo that a key of the canvas stands for. Raises NotFoundError."""
         name, _, id_ = key.partition("/")
         return self.store.open(name).image_path(id_)
+
+    def strokes(self, key: str, data: bytes | None, base: str) -> dict[str, Any]:
+        """``on_strokes`` of the canvas."""
+        name, _, id_ = key.partition("/")
+        collection = self.store.open(name)
+        photo = collection.photo(id_)
+        if data is None:
+            kept = strokes.png(collection, id_)
+            return {"version": strokes.version(kept), "png": kept}
+        size = photo.height, photo.width
+        painted = label_maps.decode_png(data, collection.label_set, size, self.services.limits)
+        try:
+            return {"version": strokes.save(collection, id_, painted, base)}
+        except strokes.StaleStrokesError:
+            kept = strokes.png(collection, id_)
+            return {"version": strokes.version(kept), "png": kept, "conflict": True}
 
     # --- what to label next ---
 

@@ -222,6 +222,7 @@ class Layout:
                 on_import=self.desk.read_mask,
                 on_select=self.desk.services.clicks.answering(self.desk.photo_of),
                 on_features=self.desk.services.teaching.answering(self.desk.photo_of),
+                on_strokes=self.desk.strokes,
                 elem_id="annotate-canvas",
             )
             self.ahead = canvas.ahead()
