@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -496,16 +496,23 @@ class Collection(CollectionFiles):
         data = self.mask_png(id_, revision)
         return None if data is None else label_maps.decode_png(data)
 
-    def thumbnail(self, id_: str, side: int = THUMBNAIL_SIDE) -> Path:
+    def thumbnail(
+        self, id_: str, side: int = THUMBNAIL_SIDE, draft: tuple[str, Callable[[], UInt8]] | None = None
+    ) -> Path:
         """Path of a small JPEG of the photo with its mask laid over it; made when first asked for.
 
         Args:
             id_: the photo.
             side: length of its longer side in pixels; smaller photos are not enlarged.
+            draft: what is laid over a photo without a mask: letters and digits that tell it from others, and what
+                gives it, uint8 (H, W).
         """
         photo = self.photo(id_)
         label_set = self.label_set
-        colors = hashlib.sha256(bytes(label_set.palette())).hexdigest()[:6]
+        draft = None if photo.revision else draft
+        colors = hashlib.sha256(bytes(label_set.palette())).hexdigest()[:6] + (
+            f"-{draft[0]}" if draft else ""
+        )
         path = self.folder / ".thumbnails" / f"{id_}.r{photo.revision}-{side}-{colors}.jpg"
         if path.is_file():
             return path
@@ -513,7 +520,7 @@ class Collection(CollectionFiles):
         size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
         image = read_photo(self.image_path(id_), draft_size=size[::-1])
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
-        if (label_map := self.load(id_)) is not None:
+        if (label_map := draft[1]() if draft else self.load(id_)) is not None:
             small = np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
             image = label_maps.overlay(image, small, label_set)
         out = io.BytesIO()

@@ -4,12 +4,11 @@ import hashlib
 from pathlib import Path
 
 from segdemo.annotations.collection import Collection
+from segdemo.annotations.records import STROKES
 from segdemo.core import label_maps
 from segdemo.core.arrays import UInt8
 from segdemo.core.files import StoreError, write_atomic
 from segdemo.core.labels import VOID
-
-FOLDER = ".strokes"  # of a collection; ``records`` clears it away with the photo
 
 
 class StaleStrokesError(StoreError):
@@ -19,7 +18,15 @@ class StaleStrokesError(StoreError):
 def painted(collection: Collection) -> list[str]:
     """Ids of the photos that have strokes, in order; those in the trash are left out."""
     there = {photo.id for photo in collection.photos(per_page=1_000_000).photos}
-    return sorted(there & {path.stem for path in (collection.folder / FOLDER).glob("*.png")})
+    return sorted(there & {path.stem for path in (collection.folder / STROKES).glob("*.png")})
+
+
+def when(collection: Collection, id_: str) -> float:
+    """When the strokes on a photo were saved last, in seconds since 1970; 0 without any."""
+    try:
+        return _path(collection, id_).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def png(collection: Collection, id_: str) -> bytes | None:
@@ -85,4 +92,4 @@ def save(collection: Collection, id_: str, strokes: UInt8, base: str) -> str:
 
 
 def _path(collection: Collection, id_: str) -> Path:
-    return collection.folder / FOLDER / f"{id_}.png"
+    return collection.folder / STROKES / f"{id_}.png"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from segdemo.annotations import strokes
+from segdemo.annotations.records import STROKES
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.label_maps import MaskError
@@ -61,7 +62,7 @@ def test_what_does_not_fit_is_refused(collection):
             strokes.save(collection, id_, painted(), "")
         with pytest.raises(NotFoundError):
             strokes.png(collection, id_)
-    assert not (collection.folder / strokes.FOLDER).exists()
+    assert not (collection.folder / STROKES).exists()
 
 
 def test_a_class_that_is_gone_is_not_painted_any_more(collection):
@@ -85,12 +86,12 @@ def test_strokes_share_the_fate_of_their_photo(collection):
     np.testing.assert_array_equal(strokes.load(collection, id_), painted())
     collection.delete(id_)
     collection.purge(days=-1)
-    assert [path.stem for path in (collection.folder / strokes.FOLDER).iterdir()] == [other]
+    assert [path.stem for path in (collection.folder / STROKES).iterdir()] == [other]
 
 
 def test_a_damaged_file_is_said(collection):
     id_ = add(collection)
     strokes.save(collection, id_, painted(), "")
-    (collection.folder / strokes.FOLDER / f"{id_}.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (collection.folder / STROKES / f"{id_}.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     with pytest.raises(MaskError, match="damaged"):
         strokes.load(collection, id_)
