@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -202,6 +203,8 @@ class Collection(CollectionFiles):
         sort: str = "updated",
         page: int = 1,
         per_page: int = 50,
+        among: Container[str] | None = None,
+        ranks: Mapping[str, float] | None = None,
     ) -> Page:
         """Find photos.
 
@@ -214,6 +217,8 @@ class Collection(CollectionFiles):
             deleted: those in the trash instead of the others.
             sort: ``"updated"`` or ``"created"``, newest first, or ``"source"``.
             page, per_page: which part of the result; a page beyond the last gives the last.
+            among: only those with these ids; None for all.
+            ranks: number of photos, by id: those come first, the highest in front, before the others in their order.
 
         Returns:
             A Page.
@@ -228,11 +233,14 @@ class Collection(CollectionFiles):
             and photo.updated >= since
             and (not until or photo.updated[: len(until)] <= until)
             and (annotated is None or bool(photo.revision) == annotated)
+            and (among is None or photo.id in among)
         ]
         if sort not in ("updated", "created", "source"):
             raise StoreError(f"Sort by updated, created or source, not by {sort!r}.")
         key = (lambda p: p.source.casefold()) if sort == "source" else (lambda p: getattr(p, sort))
         found.sort(key=key, reverse=sort != "source")
+        if ranks is not None:
+            found.sort(key=lambda photo: -ranks.get(photo.id, -math.inf))
         pages = max(1, -(-len(found) // per_page))
         page = min(max(1, page), pages)
         return Page(tuple(found[(page - 1) * per_page : page * per_page]), len(found), page, pages)

@@ -5,7 +5,7 @@ photo has a mask.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from segdemo.core.arrays import UInt8
 from segdemo.core.conventions import now
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache, NotFoundError, write_atomic, write_json
+from segdemo.data.formats import Annotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +144,25 @@ def take_over(collection: Collection, id_: str, draft: Draft, author: str = "") 
     """
     meta = {"model": draft.model, "draft": draft.sure}
     return collection.save(id_, load(collection, id_, draft), 0, meta, author)
+
+
+def annotations(collection: Collection) -> Iterator[Annotation]:
+    """Photos with their drafts, as ``Collection.annotations`` gives those with masks; ``meta`` says that it is a draft.
+
+    They belong to the subset that is learned from, never to those that are measured on.
+    """
+    label_set = collection.label_set
+    for id_, draft in found(collection).items():
+        photo = collection.photo(id_)
+        meta = {
+            "source": photo.source,
+            "created": photo.created,
+            "model": draft.model,
+            "draft": draft.sure,
+            "subset": "train",
+            "photo_sha256": photo.sha256,
+        }
+        yield Annotation(id_, collection.image_path(id_), load(collection, id_, draft), label_set, meta)
 
 
 def discard(collection: Collection, ids: Iterable[str]) -> None:
