@@ -134,6 +134,7 @@ def payload(
     next_photo: bool = False,
     autosave: bool = False,
     correctable: bool = False,
+    look_at: tuple[int, int, int, int] | None = None,
 ) -> dict[str, Any]:
     """What the canvas shows, as the dict that is its value.
 
@@ -159,6 +160,7 @@ def payload(
         next_photo: whether to offer the buttons for the next and the previous photo.
         autosave: whether the page saves by itself, when nothing is changed for a while and when the photo is left.
         correctable: whether to offer a button whose press is the event ``correct``.
+        look_at: the part of the photo that comes into sight, left, top, right, bottom in pixels; None for all of it.
 
     Raises:
         ValueError: a map whose size is not the image's or with ids outside the label set, or an unknown mode.
@@ -193,6 +195,7 @@ def payload(
         "next_photo": next_photo,
         "autosave": autosave,
         "correctable": correctable,
+        "look_at": list(look_at) if look_at else None,
     }
 
 

@@ -17,6 +17,7 @@ from segdemo.ui.inputs import button, unchecked, upload
 from segdemo.ui.markup import html, join, panel
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.ui.tabs.annotate.rest import Rest
+from segdemo.ui.tabs.annotate.review import Review
 from segdemo.ui.tabs.segment import SegmentTab
 
 NOTHING = "none"  # start from no model
@@ -102,7 +103,7 @@ class Layout:
             *(self.segment.choice, self.segment.model),
         }
         self.inputs |= self.rest.inputs
-        self.outputs = [*components(self), *self.rest.outputs]
+        self.outputs = [*components(self), *self.rest.outputs, *self.review.outputs]
 
     def _bar(self) -> None:
         """The collection, what is looked for in it, and how far it is."""
@@ -168,6 +169,8 @@ class Layout:
     def _more(self) -> None:
         with gr.Accordion("Label the rest, and train", open=False, elem_id="rest-box"):
             self.rest = Rest(self.desk)
+        with gr.Accordion("Review: mistakes, duplicates, classes", open=False, elem_id="review-box"):
+            self.review = Review(self.desk)
         with gr.Accordion("Export and import", open=False):
             self._exchange()
         with gr.Accordion("Name and classes of this collection", open=False):

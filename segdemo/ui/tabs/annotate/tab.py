@@ -92,6 +92,7 @@ class AnnotateTab(Layout):
         on(self.export.click, self._export, progress_on=self.export)
         on(self.archive.upload, self._import, progress_on=self.archive)
         self.rest.connect(self, on)
+        self.review.connect(self, on)
 
     # --- collections ---
 
@@ -142,6 +143,7 @@ class AnnotateTab(Layout):
             self.table: label_table.to_table(label_set),
             self.download: gr.update(visible=False),
             self.account: gr.update(visible=False),
+            **self.review.shown(name),
             **(self._open(event, name, photo) if photo else self._close(event, name, page=1)),
             self.model: gr.update(choices=models, value=event[self.model]),
         }
@@ -304,6 +306,14 @@ class AnnotateTab(Layout):
             **self._about(name, photo),
             **self._listing(event, name, current=id_),
         }
+
+    def open_at(
+        self, event: Event, name: str, id_: str, box: tuple[int, int, int, int] | None = None
+    ) -> Updates:
+        """A photo in the canvas, with a part of it in sight: left, top, right, bottom, pixels; None for all of it."""
+        updates = self._open(event, name, id_)
+        updates[self.canvas] = {**updates[self.canvas], "look_at": list(box) if box else None}
+        return updates
 
     def _close(self, event: Event, name: str, page: int | None = None) -> Updates:
         """No photo in the canvas."""
