@@ -170,9 +170,7 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
         train = test_train.Tab(page)
         expect(page.locator("#train-source input")).to_have_value(f"Discs · {COUNT} labelled")
         train.choose("start", r"^U-Net · Oxford")
-        train.fill(epochs=1, size=64, title="Discs")
-        page.locator("#train-more button").first.click()
-        train.fill(steps=4, watched=2)
+        train.fill(epochs=1, size=64, title="Discs", steps=4, watched=2)
         train.click("begin")
         train.wait("done", MINUTES)
         force = page.locator("#train-promote, #train-force").locator("visible=true").first
