@@ -111,9 +111,8 @@ def sources(services: Services) -> list[tuple[str, str]]:
         count = collection.photos(annotated=True, per_page=1).total
         own.append((f"{collection.title} · {count} labelled", f"collection:{collection.name}"))
         if made := len(drafts.found(collection)):
-            own.append(
-                (f"{collection.title} · {count} labelled + {made} drafts", f"drafts:{collection.name}")
-            )
+            title = f"{collection.title} · {count} labelled + {made} draft{'s' if made > 1 else ''}"
+            own.append((title, f"drafts:{collection.name}"))
     prepared = [(f"{name.removeprefix(tfds.PREFIX)} · TensorFlow Datasets", name) for name in tfds.offered()]
     return own + [(title, f"dataset:{title}") for title in services.datasets] + prepared
 
