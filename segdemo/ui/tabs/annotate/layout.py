@@ -102,7 +102,11 @@ class Layout:
             *(self.formats, self.export_drafts, self.archive, self.into, self.model, self.revisions),
             *(self.segment.choice, self.segment.model),
         }
-        self.inputs |= self.rest.inputs
+        # What showing a photo or the list needs to know: all that the parts below the canvas send.
+        self.looks = {
+            *(self.collection, self.opened, self.seen, self.model),
+            *(self.search, self.which, self.class_, self.sort, self.page),
+        }
         self.outputs = [*components(self), *self.rest.outputs, *self.review.outputs]
 
     def _bar(self) -> None:

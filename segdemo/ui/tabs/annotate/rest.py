@@ -29,8 +29,7 @@ class Rest:
         desk: the ``Desk``.
 
     Attributes:
-        inputs: what events may read.
-        outputs: what they may change.
+        outputs: what events may change.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -48,17 +47,16 @@ class Rest:
         self.with_drafts = gr.Checkbox(False, label="Learn from drafts, too", elem_id="rest-drafts")
         with gr.Row(elem_classes="segdemo-slim"):
             self.fine_tune = button("Fine-tune from here", "rest-train", min_width=60)
-        self.inputs = {self.least, self.with_drafts, self.seen}
         self.outputs = components(self)
 
     def connect(self, tab: AnnotateTab, on: Callable[..., Any]) -> None:
         """Listen to the components; ``on`` is ``Events.on`` of the tab."""
         self._tab = tab
-        on(self.start.click, self._start)
-        on(self.cancel.click, self._cancel)
-        on(self.take.click, self._take_over)
-        on(self.discard.click, self._discard)
-        on(self.timer.tick, self._look, quiet=True)
+        on(self.start.click, self._start, inputs=tab.looks)
+        on(self.cancel.click, self._cancel, inputs={tab.collection})
+        on(self.take.click, self._take_over, inputs={*tab.looks, self.least})
+        on(self.discard.click, self._discard, inputs=tab.looks)
+        on(self.timer.tick, self._look, quiet=True, inputs={*tab.looks, self.seen})
 
     def state(self, name: str) -> Updates:
         """How far a collection is: what is painted, what has a draft, and what can be done about it."""

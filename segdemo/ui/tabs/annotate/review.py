@@ -54,9 +54,9 @@ class Review:
     def connect(self, tab: AnnotateTab, on: Callable[..., Any]) -> None:
         """Listen to the components; ``on`` is ``Events.on`` of the tab."""
         self._tab = tab
-        on(self.start.click, self._look, progress_on=self.start)
-        on(self.card.decide, self._decide)
-        on(self.repair.click, self._repair)
+        on(self.start.click, self._look, progress_on=self.start, inputs={tab.collection})
+        on(self.card.decide, self._decide, inputs=tab.looks)
+        on(self.repair.click, self._repair, inputs={tab.collection})
 
     def shown(self, name: str) -> Updates:
         """All about the last review of a collection, or nothing yet."""
