@@ -1,10 +1,12 @@
 """A collection of annotated photos: adding and finding photos, masks and all their revisions."""
 
+import contextlib
 import hashlib
 import io
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +120,16 @@ class Collection(CollectionFiles):
                 digest.update(f"{photo.id} {photo.sha256} {photo.current.sha256} {photo.split}\n".encode())
         return digest.hexdigest()
 
+    @contextlib.contextmanager
+    def changing(self, id_: str) -> Iterator[Photo]:
+        """The Photo, while what is kept beside its masks is changed: nobody else changes the collection meanwhile.
+
+        Raises:
+            NotFoundError: no such photo, or the collection was deleted. StoreError: the photo is in the trash.
+        """
+        with self._writing():
+            yield self._living(id_)
+
     # --- photos ---
 
     def add_photo(self, source: Source | UInt8, name: str, limits: Limits | None = None) -> str:
@@ -191,6 +203,8 @@ class Collection(CollectionFiles):
         sort: str = "updated",
         page: int = 1,
         per_page: int = 50,
+        among: Container[str] | None = None,
+        ranks: Mapping[str, float] | None = None,
     ) -> Page:
         """Find photos.
 
@@ -203,6 +217,8 @@ class Collection(CollectionFiles):
             deleted: those in the trash instead of the others.
             sort: ``"updated"`` or ``"created"``, newest first, or ``"source"``.
             page, per_page: which part of the result; a page beyond the last gives the last.
+            among: only those with these ids; None for all.
+            ranks: number of photos, by id: those come first, the highest in front, before the others in their order.
 
         Returns:
             A Page.
@@ -217,11 +233,14 @@ class Collection(CollectionFiles):
             and photo.updated >= since
             and (not until or photo.updated[: len(until)] <= until)
             and (annotated is None or bool(photo.revision) == annotated)
+            and (among is None or photo.id in among)
         ]
         if sort not in ("updated", "created", "source"):
             raise StoreError(f"Sort by updated, created or source, not by {sort!r}.")
         key = (lambda p: p.source.casefold()) if sort == "source" else (lambda p: getattr(p, sort))
         found.sort(key=key, reverse=sort != "source")
+        if ranks is not None:
+            found.sort(key=lambda photo: -ranks.get(photo.id, -math.inf))
         pages = max(1, -(-len(found) // per_page))
         page = min(max(1, page), pages)
         return Page(tuple(found[(page - 1) * per_page : page * per_page]), len(found), page, pages)
@@ -485,16 +504,23 @@ class Collection(CollectionFiles):
         data = self.mask_png(id_, revision)
         return None if data is None else label_maps.decode_png(data)
 
-    def thumbnail(self, id_: str, side: int = THUMBNAIL_SIDE) -> Path:
+    def thumbnail(
+        self, id_: str, side: int = THUMBNAIL_SIDE, draft: tuple[str, Callable[[], UInt8]] | None = None
+    ) -> Path:
         """Path of a small JPEG of the photo with its mask laid over it; made when first asked for.
 
         Args:
             id_: the photo.
             side: length of its longer side in pixels; smaller photos are not enlarged.
+            draft: what is laid over a photo without a mask: letters and digits that tell it from others, and what
+                gives it, uint8 (H, W).
         """
         photo = self.photo(id_)
         label_set = self.label_set
-        colors = hashlib.sha256(bytes(label_set.palette())).hexdigest()[:6]
+        draft = None if photo.revision else draft
+        colors = hashlib.sha256(bytes(label_set.palette())).hexdigest()[:6] + (
+            f"-{draft[0]}" if draft else ""
+        )
         path = self.folder / ".thumbnails" / f"{id_}.r{photo.revision}-{side}-{colors}.jpg"
         if path.is_file():
             return path
@@ -502,7 +528,7 @@ class Collection(CollectionFiles):
         size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
         image = read_photo(self.image_path(id_), draft_size=size[::-1])
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
-        if (label_map := self.load(id_)) is not None:
+        if (label_map := draft[1]() if draft else self.load(id_)) is not None:
             small = np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
             image = label_maps.overlay(image, small, label_set)
         out = io.BytesIO()

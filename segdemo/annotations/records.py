@@ -42,6 +42,10 @@ from segdemo.data.splits import subset_of
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 MOST_REVISIONS = 1000  # of one photo
+STROKES, DRAFTS = (
+    ".strokes",
+    ".drafts",
+)  # folders of what goes for good with a photo: see ``strokes`` and ``drafts``
 
 
 @dataclass(frozen=True)
@@ -327,7 +331,7 @@ class CollectionFiles:
         photo = self._record(id_)
         mask = self.folder / "SegmentationClass" / f"{id_}.png"
         if photo is None:
-            for folder in ("JPEGImages", ".trash"):
+            for folder in ("JPEGImages", ".trash", STROKES, DRAFTS):
                 for path in (self.folder / folder).glob(f"{id_}.*"):
                     path.unlink(missing_ok=True)
         else:
@@ -342,6 +346,8 @@ class CollectionFiles:
             for path in (self.folder / ".thumbnails").glob(f"{id_}.*"):
                 path.unlink(missing_ok=True)
         elif photo.revision:
+            for path in (self.folder / DRAFTS).glob(f"{id_}.*"):
+                path.unlink(missing_ok=True)  # a person's mask counts
             data = self._revision_bytes(id_, photo.revision)
             write_atomic(mask, in_palette(data, self.label_set))
         kept = {f"{r.number:06d}.png" for r in photo.revisions} if photo else ()

@@ -32,12 +32,12 @@ def _predict(options: argparse.Namespace) -> int:
     from segdemo.core.files import write_atomic
     from segdemo.core.photos import IntakeError, Limits, read_photo
     from segdemo.data import outputs
-    from segdemo.inference.predict import Predictor
+    from segdemo.inference.predictors import open_predictor
 
     photos = outputs.photos_in(options.photos)
     targets = outputs.predictions(photos, options.out, options.overlay)
     entry = asked_model(options)
-    predictor = Predictor(entry, options.scales, options.flip)
+    predictor = open_predictor(entry, options.scales, options.flip)
     limits = Limits.from_env()
     results, failed = [], 0
     for target in progress(targets, "photos"):

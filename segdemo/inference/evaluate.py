@@ -14,7 +14,8 @@ from segdemo.core.labels import LabelSet
 from segdemo.data import learnable
 from segdemo.data.datasets import Dataset, Sample, read_pair
 from segdemo.errors import UserError
-from segdemo.inference.predict import PASSES, Predictor
+from segdemo.inference.predict import PASSES
+from segdemo.inference.predictors import open_predictor
 from segdemo.zoo import ModelEntry
 from segdemo.zoo.scores import PassesGain, Scores
 
@@ -112,7 +113,7 @@ def evaluate_model(
         )
     samples = dataset.samples(subset)
     learnable.require_measurable(dataset, subset)
-    predictor = Predictor(entry, scales, flip)
+    predictor = open_predictor(entry, scales, flip)
     times: list[float] = []
 
     def predict(image: UInt8) -> UInt8:

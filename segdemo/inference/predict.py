@@ -1,7 +1,6 @@
 """ONNX Runtime predictor: an RGB photo in, a label map of the photo's own size out."""
 
 import copy
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import numpy as np
 from onnxruntime import InferenceSession
 from PIL import Image
 
-from segdemo import zoo
 from segdemo.core.arrays import Floats, UInt8
 from segdemo.core.files import sha256
 from segdemo.core.resample import argmax_at, resize_bilinear
@@ -252,20 +250,3 @@ def softmax(logits: Floats) -> Floats:
     powers: Floats = np.exp(logits - logits.max(-1, keepdims=True))
     powers /= powers.sum(-1, keepdims=True)
     return powers
-
-
-class PredictorCache:
-    """Loads each model once, when first asked for; safe to call from several threads."""
-
-    def __init__(self) -> None:
-        self._predictors: dict[str, Predictor] = {}
-        self._lock = threading.Lock()
-
-    def get(self, name: str) -> Predictor:
-        """The Predictor of a served model. Raises ``zoo.UnknownModelError``."""
-        entry = zoo.served_model(name)
-        with self._lock:
-            loaded = self._predictors.get(name)
-            if loaded is None or loaded.entry.onnx_sha256 != entry.onnx_sha256:
-                loaded = self._predictors[name] = Predictor(entry)
-            return loaded

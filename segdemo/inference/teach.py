@@ -173,22 +173,42 @@ def learn(strokes: Sequence[Strokes], steps: Floats, features: str = "", here: s
         TeachError: fewer than two classes are painted.
     """
     classes = painted_classes(strokes)
-    if len(classes) < 2:
-        what = f"Only class {classes[0]} is painted" if classes else "Nothing is painted"
-        raise TeachError(f"{what}: paint at least two classes, such as an object and what is around it.")
+    require_two(classes)
     own = any(one.key == here and (one.painted != VOID).any() for one in strokes) if here else False
     inputs, targets = [], []
     for one in strokes:
-        height, width = one.features.shape[:2]
-        shares = votes(one.painted, height, width, classes).reshape(-1, len(classes))
-        cells = np.flatnonzero(shares.any(1))
-        if len(cells) > MOST_CELLS:
-            cells = cells[np.arange(MOST_CELLS) * len(cells) // MOST_CELLS]
-        x = values(one.features.reshape(-1, one.features.shape[-1])[cells], steps)
-        inputs.append(np.concatenate([x, np.ones((len(x), 1))], 1))
-        targets.append(shares[cells] * (OTHERS if own and one.key != here else 1.0))
+        x, shares = examples(one, classes, steps)
+        inputs.append(x)
+        targets.append(shares * (OTHERS if own and one.key != here else 1.0))
     weights = regression(np.concatenate(inputs), np.concatenate(targets))
     return Taught(classes, weights.astype(np.float32), features)
+
+
+def require_two(classes: Sequence[int]) -> None:
+    """Raise TeachError unless at least two class ids are painted."""
+    if len(classes) < 2:
+        what = f"Only class {classes[0]} is painted" if classes else "Nothing is painted"
+        raise TeachError(f"{what}: paint at least two classes, such as an object and what is around it.")
+
+
+def examples(one: Strokes, classes: Sequence[int], steps: Floats) -> tuple[Floats, Floats]:
+    """What is learned from the strokes on a photo.
+
+    Args:
+        one: the strokes. classes: the K class ids that are painted anywhere, in order.
+        steps: what a byte of each channel is worth.
+
+    Returns:
+        Inputs float64 (n, C + 1) of the painted cells, at most ``MOST_CELLS``, and the share of each that is painted
+        with each class, float64 (n, K).
+    """
+    height, width = one.features.shape[:2]
+    shares = votes(one.painted, height, width, classes).reshape(-1, len(classes))
+    cells = np.flatnonzero(shares.any(1))
+    if len(cells) > MOST_CELLS:
+        cells = cells[np.arange(MOST_CELLS) * len(cells) // MOST_CELLS]
+    x = values(one.features.reshape(-1, one.features.shape[-1])[cells], steps)
+    return np.concatenate([x, np.ones((len(x), 1))], 1), shares[cells]
 
 
 def regression(inputs: Floats, targets: Floats) -> Floats:

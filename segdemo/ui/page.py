@@ -51,7 +51,9 @@ TABS = (
     Tab(
         train.TAB,
         "Train",
-        lambda page, tab: train.build(page.services, tab, page.tabs, page.parts["segment"]),
+        lambda page, tab: train.build(
+            page.services, tab, page.tabs, page.parts["segment"], page.parts[annotate.TAB]
+        ),
         train_layout.CSS,
     ),
     Tab(

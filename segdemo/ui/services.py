@@ -17,7 +17,8 @@ from segdemo.core.files import StoreError
 from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.data.datasets import Dataset
-from segdemo.inference.predict import PASSES, Prediction, PredictorCache
+from segdemo.inference.predict import PASSES, Prediction
+from segdemo.inference.predictors import PredictorCache
 from segdemo.runs.queue import Runs
 from segdemo.ui.clicks import Clicks
 from segdemo.ui.markup import html, join

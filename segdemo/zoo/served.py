@@ -10,6 +10,7 @@ from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.settings import PACKAGE, home, models_dir
+from segdemo.zoo import taught
 from segdemo.zoo.scores import (
     Adjustment,
     Calibration,
@@ -45,7 +46,7 @@ class ModelEntry(Document):
         name: identifier, unique among the served models.
         folder: where its files lie.
         title: what a person calls it.
-        architecture: key of ``SPECS``.
+        architecture: key of ``SPECS``, or ``taught.ARCHITECTURE``: then ``onnx`` is a taught classifier's file.
         label_set: the classes its logits mean.
         onnx: file name of the serving graph; ``onnx_sha256`` its checksum.
         weights: file name of what can be fine-tuned from; ``weights_sha256`` its checksum. Empty for none.
@@ -108,7 +109,7 @@ class ModelEntry(Document):
         """The builder's options that its weights go with."""
         recorded = self.extra.get("options")
         options = dict(recorded) if isinstance(recorded, dict) else {}
-        if "guided" in spec(self.architecture).options:
+        if self.architecture != taught.ARCHITECTURE and "guided" in spec(self.architecture).options:
             options.setdefault("guided", False)  # it is older than that option
         return options
 
@@ -169,12 +170,28 @@ def manifests() -> list[Path]:
 
 
 def served_models() -> dict[str, ModelEntry]:
-    """Every trained model, shipped ones first, then those trained on this machine: name to ModelEntry."""
+    """Every trained model, shipped ones first, then those trained on this machine, then those taught by painting."""
     entries: dict[str, ModelEntry] = {}
     for manifest in manifests():
         with contextlib.suppress(OSError):  # it has just gone
             entries.update(_entries(manifest))
-    return entries
+    return entries | _taught_models()
+
+
+def _taught_models() -> dict[str, ModelEntry]:
+    try:
+        graph = _features(WEIGHTS / "manifest.json")
+    except (DamagedError, OSError):
+        return {}
+    if not graph:
+        return {}
+    found = taught.newest(home() / "annotations", str(graph.get("onnx_sha256")), graph.get("long_side", 0))
+    return {name: ModelEntry.of_manifest(name, folder, data) for name, folder, data in found}
+
+
+@FileCache
+def _features(manifest: Path) -> dict[str, Any] | None:
+    return Manifest.read(manifest).features
 
 
 def served_model(name: str) -> ModelEntry:

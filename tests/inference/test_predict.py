@@ -1,6 +1,4 @@
 import math
-import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +8,10 @@ from resampling import assert_is_argmax, resized
 from skimage import data
 from tiny import bright, write_model
 
-from segdemo import zoo
 from segdemo.core.files import sha256
 from segdemo.core.labels import PETS, VOC, LabelSet
 from segdemo.inference import predict
-from segdemo.inference.predict import DamagedModelError, Prediction, Predictor, PredictorCache, softmax
+from segdemo.inference.predict import DamagedModelError, Prediction, Predictor, softmax
 from segdemo.inference.refine import refine
 from segdemo.zoo.scores import Refinement
 
@@ -252,52 +249,3 @@ def test_what_is_no_graph_is_refused(pets):
 def test_the_thread_setting_is_used(pets, monkeypatch):
     monkeypatch.setenv("SEGDEMO_THREADS", "1")
     assert Predictor(pets).session.get_session_options().intra_op_num_threads == 1
-
-
-@pytest.fixture
-def cache(home, monkeypatch):
-    """A cache over one model of this machine, and the list of what it loads."""
-    loaded = []
-
-    class Slow(Predictor):
-        def __init__(self, entry):
-            loaded.append(entry.onnx_sha256)
-            time.sleep(0.05)
-            super().__init__(entry)
-
-    write_model(home / "models" / "mine", "mine", PETS, *bright(3, 0, 1))
-    monkeypatch.setattr(predict, "Predictor", Slow)
-    return PredictorCache(), loaded
-
-
-def test_the_cache_loads_a_model_once_however_many_threads_ask(cache):
-    cache, loaded = cache
-    barrier, got = threading.Barrier(8), []
-
-    def ask():
-        barrier.wait()
-        predictor = cache.get("mine")
-        got.append((predictor, predictor(np.full((40, 40, 3), 255, np.uint8)).label_map.max()))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(loaded) == 1
-    assert len({id(predictor) for predictor, _ in got}) == 1
-    assert [label for _, label in got] == [0] * 8
-
-
-def test_the_cache_notices_a_model_that_was_replaced(cache, home):
-    cache, loaded = cache
-    white = np.full((40, 40, 3), 255, np.uint8)
-    assert cache.get("mine")(white).label_map.max() == 0
-    write_model(home / "models" / "mine", "mine", PETS, *bright(3, 2, 1))
-    assert cache.get("mine")(white).label_map.min() == 2
-    assert len(set(loaded)) == 2
-
-
-def test_the_cache_refuses_an_unknown_model(cache):
-    with pytest.raises(zoo.UnknownModelError, match="mine"):
-        cache[0].get("nobody")

@@ -12,6 +12,7 @@ from PIL import Image
 from tiny import bright, write_model
 
 from segdemo import zoo
+from segdemo.annotations import drafts
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.label_maps import MaskError, colourise, decode_png, encode_png
 from segdemo.core.labels import PETS, VOC, VOID, VOID_COLOR, LabelSet
@@ -539,3 +540,97 @@ def test_nothing_is_made_of_an_archive_without_anything_usable(desk, tmp_path):
     for name in (None, desk.create("Streets", "voc")):
         with pytest.raises(ExchangeError, match="not a ZIP file"):
             desk.import_archive(path, name)
+
+
+# ------------------------------------------------------------------------------------- strokes and drafts
+
+
+def test_strokes_come_and_go_with_a_key(desk, shades):
+    collection, id_ = shades
+    key = f"{collection.name}/{id_}"
+    assert desk.strokes(key, None, "") == {"version": "", "png": None}
+    mine, theirs = np.full((2, 32, 64), VOID, np.uint8)
+    mine[3:9, 4:50], theirs[:, 5] = 1, 0
+    kept = desk.strokes(key, png(mine, SHADES), "")["version"]
+    assert desk.strokes(key, None, "")["version"] == kept
+    np.testing.assert_array_equal(decode_png(desk.strokes(key, None, "")["png"]), mine)
+    answer = desk.strokes(key, png(theirs, SHADES), "")
+    assert (answer["conflict"], answer["version"]) == (True, kept)
+    np.testing.assert_array_equal(decode_png(answer["png"]), mine)
+    assert desk.strokes(key, png(theirs, SHADES), kept)["version"] != kept
+    with pytest.raises(MaskError, match="exactly the size"):
+        desk.strokes(key, png(np.zeros((3, 4), np.uint8), SHADES), "")
+    with pytest.raises(MaskError, match="class id 7"):
+        desk.strokes(key, png(np.full((32, 64), 7, np.uint8), VOC), "")
+    for wrong in ("shades/nobody", "../x/y", f"{key}/1", "\0/"):
+        with pytest.raises(NotFoundError):
+            desk.strokes(wrong, None, "")
+
+
+@pytest.fixture
+def drafted(desk, three):
+    """The collection of ``three`` with a draft by "light" of each photo but the first, and their ids."""
+    name, by_name = three
+    collection, ids = desk.store.open(name), list(by_name.values())
+    for id_, sure, unsure in zip(ids[1:], (0.7, 0.95), (0.3, 0.05), strict=True):
+        photo = collection.photo(id_)
+        label_map = np.ones((photo.height, photo.width), np.uint8)
+        drafts.put(collection, id_, label_map, "light", "ab", sure, unsure)
+    return collection, ids
+
+
+def test_a_photo_is_opened_with_its_draft(desk, drafted, monkeypatch):
+    collection, ids = drafted
+    monkeypatch.setattr(desk, "_suggest", lambda *_: pytest.fail("the draft is there"))
+    payload = desk.payload(collection.name, ids[1], "light")
+    assert (shown(payload, "prediction") == 1).all() and shown(payload, "yours") is None
+    assert desk.look_ahead(collection.name, ids[2], "light")["layers"]["prediction"]
+    assert desk.payload(collection.name, ids[1])["layers"]["prediction"] is None  # from no model
+    key = f"{collection.name}/{ids[1]}"
+    desk.payload(collection.name, ids[1], "light")
+    size = collection.photo(ids[1])
+    desk.save(key, png(np.zeros((size.height, size.width), np.uint8), collection.label_set), None)
+    assert collection.photo(ids[1]).model == "light"
+    assert drafts.find(collection, ids[1]) is None
+
+
+def test_drafts_are_taken_over_by_how_sure_they_are(desk, drafted):
+    collection, ids = drafted
+    assert desk.take_over(collection.name, 0.99) == (0, [])
+    (collection.folder / ".drafts" / f"{ids[1]}.png").write_bytes(b"damaged")
+    assert desk.take_over(collection.name, 0.5, "ann") == (1, [collection.photo(ids[1]).source])
+    assert collection.photo(ids[2]).revision == 1 and collection.photo(ids[1]).revision == 0
+    assert collection.photo(ids[2]).current.author == "ann"
+
+
+def test_the_list_marks_drafts_and_is_ordered_by_doubt(desk, drafted):
+    collection, ids = drafted
+    made = drafts.found(collection)
+    page = desk.photos(collection, "unsure")
+    assert [photo.id for photo in page.photos] == [ids[1], ids[2], ids[0]]
+    listed = photo_list.listing(collection, page, made=made)["photos"]
+    assert [entry["draft"] for entry in listed] == ["70 %", "95 %", None]
+    assert not any(entry["labelled"] for entry in listed)
+    assert (
+        listed[0]["thumbnail"]["path"]
+        != photo_list.listing(collection, page)["photos"][0]["thumbnail"]["path"]
+    )
+    assert {photo.id for photo in desk.photos(collection, "source", among=made).photos} == set(ids[1:])
+    assert desk.next_photo(collection.name, None, (), ids[0], "unsure") == ids[1]
+    assert desk.next_photo(collection.name, "light", (), ids[0], "created") == ids[1]
+    assert desk.previous_photo(collection.name, ids[2], "unsure") == ids[1]
+
+
+def test_drafts_are_exported_only_if_asked_for(desk, labelled):
+    collection = desk.store.open(labelled[0])
+    id_ = collection.add_photo(np.full((40, 60, 3), 77, np.uint8), "fresh")
+    drafts.put(collection, id_, np.ones((40, 60), np.uint8), "light", "ab", 0.9, 0.1)
+    with zipfile.ZipFile(desk.export(collection.name, ["voc"])) as archive:
+        plain = archive.namelist()
+    with zipfile.ZipFile(desk.export(collection.name, ["voc"], with_drafts=True)) as archive:
+        both = archive.namelist()
+    assert {name for name in both if name not in plain} >= {
+        "JPEGImages/fresh.png",
+        "SegmentationClass/fresh.png",
+    }
+    assert not any("fresh" in name for name in plain)

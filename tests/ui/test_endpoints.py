@@ -126,7 +126,15 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
     """What the canvas calls, called by somebody who guesses keys."""
     [id_] = [path.stem for path in (home / "home" / "annotations").rglob("JPEGImages/*")]
     png = base64.b64encode(secret.read_bytes()).decode()
-    fields = {"clicks": [[1, 1, 1]], "png": png, "data": png, "width": 24, "height": 16, "labels": {}}
+    fields = {
+        "clicks": [[1, 1, 1]],
+        "png": png,
+        "data": png,
+        "width": 24,
+        "height": 16,
+        "labels": {},
+        "base": "",
+    }
     keys = [
         *(
             str(secret),
@@ -152,6 +160,7 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
             "box": [7, [0, 0, 0, 0]],
         },
         "teach_features": {},
+        "teach_strokes": {"png": ["A" * 10_000, 7, png], "base": [7, None, deep(300)]},
     }
     with served_app(home) as (url, process):
         functions = [
@@ -164,6 +173,7 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
             "import_mask",
             "select_thing",
             "teach_features",
+            "teach_strokes",
         }
         before = state_of(home)
 

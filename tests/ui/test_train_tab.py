@@ -6,12 +6,15 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from drawn import SHAPES, draw_annotations, draw_pets, draw_voc, scene
 from tiny import bright, write_model
 
 from segdemo import zoo
+from segdemo.annotations import drafts
 from segdemo.annotations.store import AnnotationStore
+from segdemo.core.files import StoreError
 from segdemo.core.labels import PETS, VOC
 from segdemo.core.photos import Limits
 from segdemo.data.datasets import DatasetError
@@ -83,6 +86,33 @@ def test_the_menus_hold_models_with_weights_all_architectures_and_all_datasets(s
     for value in ("collection:none", "dataset:none", "", None, "x"):
         with pytest.raises(ValueError, match=r"\."):
             train_form.open_source(services, value)
+
+
+def test_drafts_are_learned_from_only_if_they_are_chosen(services):
+    mine = collection(services, "Mine", 4)
+    assert train_form.first_start(services, "collection:mine") == "unet"  # it has the same classes
+    assert train_form.first_start(services, "collection:none") == train_form.starts(services)[0][1]
+    with pytest.raises(StoreError, match="Mine has no drafts: label the rest first"):
+        train_form.open_source(services, "drafts:mine")
+    id_ = mine.add_photo(np.full((40, 40, 3), 77, np.uint8), "fresh")
+    drafts.put(mine, id_, np.ones((40, 40), np.uint8), "taught:mine", "ab", 0.9, 0.1)
+    assert train_form.sources(services)[:2] == [
+        ("Mine · 4 labelled", "collection:mine"),
+        ("Mine · 4 labelled + 1 draft", "drafts:mine"),
+    ]
+    assert train_form.first_source(services, "unet") == "collection:mine"
+    assert id_ not in train_form.open_source(services, "collection:mine").splits["all"]
+    assert id_ in train_form.open_source(services, "drafts:mine").splits["train"]
+    values = train_form.suggest(train_form.Start.of("unet"), train_form.open_source(services, "drafts:mine"))
+    settings, _, _ = train_form.wish(services, "unet", "drafts:mine", "", values)
+    assert train_form.source_of(services, settings) == "drafts:mine"
+    splits = open_dataset(
+        settings["dataset"], settings["data"]
+    ).splits  # as the trainer does, in its own process
+    assert id_ in splits["train"] and len(splits["all"]) == 5
+    for wrong in ("drafts:none", "drafts:../mine", "drafts:"):
+        with pytest.raises(ValueError, match=r"There is no collection"):
+            train_form.open_source(services, wrong)
 
 
 def test_what_tensorflow_datasets_has_prepared_is_learned_from_by_its_name(services, tmp_path):

@@ -1,4 +1,4 @@
-// The list of photos. `props.value` is { photos: [{ id, name, labelled, thumbnail }], current: id or null, empty:
+// The list of photos. `props.value` is { photos: [{ id, name, labelled, draft, thumbnail }], current: id or null, empty:
 // sentence }; a click is the event "pick".
 import { el, plain } from "./dom.js";
 
@@ -6,14 +6,14 @@ export function mount(element, { trigger, props, watch }) {
   const root = element.querySelector(".sp");
   let shown = null; // id of the photo that was open when it was last drawn
 
-  function drawPhoto({ id, name, labelled, thumbnail }, current) {
+  function drawPhoto({ id, name, labelled, draft, thumbnail }, current) {
     const button = el(
       "button",
       {
         type: "button",
         "data-id": id,
         title: name,
-        "aria-label": name + (labelled ? ", labelled" : ", to label"),
+        "aria-label": name + (labelled ? ", labelled" : draft ? `, draft, ${draft} sure` : ", to label"),
         "aria-pressed": String(id === current),
         onclick: () => {
           for (const other of root.children) other.setAttribute("aria-pressed", String(other === button));
@@ -22,6 +22,7 @@ export function mount(element, { trigger, props, watch }) {
       },
       thumbnail && el("img", { loading: "lazy", src: thumbnail.url, alt: "" }),
       labelled && el("i", {}, "✓"),
+      draft && el("b", { title: "A draft that nobody has looked at, and how sure it is" }, `draft ${draft}`),
       el("span", {}, name),
     );
     return button;

@@ -1,13 +1,18 @@
 """The list of a collection's photos: thumbnails to choose from, one page at a time."""
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
+from segdemo.annotations import drafts
 from segdemo.annotations.collection import Collection, Page
+from segdemo.annotations.drafts import Draft
+from segdemo.core.files import NotFoundError
 from segdemo.core.label_maps import MaskError
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import IntakeError
@@ -17,14 +22,21 @@ from segdemo.ui.served import served
 
 PER_PAGE = 40
 ANY_CLASS = -1
+UNSURE = "unsure"  # an order that ``Collection.photos`` takes as ranks
 # What the filter offers: value to (text, annotated, deleted) of ``Collection.photos``.
 WHICH = {
     "all": ("All photos", None, False),
     "open": ("Still to label", False, False),
     "done": ("Labelled", True, False),
+    "draft": ("Drafts", False, False),
     "trash": ("In the trash", None, True),
 }
-SORTS = [("Newest first", "created"), ("Last changed first", "updated"), ("By name", "source")]
+SORTS = [
+    ("Newest first", "created"),
+    ("Last changed first", "updated"),
+    ("By name", "source"),
+    ("Least sure first", UNSURE),
+]
 
 
 def photo_list(**kwargs: Any) -> gr.HTML:
@@ -40,20 +52,25 @@ def photo_list(**kwargs: Any) -> gr.HTML:
     )
 
 
-def listing(collection: Collection, page: Page, current: str | None = None) -> dict[str, Any]:
+def listing(
+    collection: Collection, page: Page, current: str | None = None, made: Mapping[str, Draft] | None = None
+) -> dict[str, Any]:
     """The component's value.
 
     Args:
         collection: whose photos they are.
         page: of its photos.
         current: id of the photo that is open, or None.
+        made: the collection's drafts by the photo's id.
     """
+    made = made or {}
     photos = [
         {
             "id": photo.id,
             "name": photo.source,
             "labelled": bool(photo.revision),
-            "thumbnail": _thumbnail(collection, photo.id),
+            "draft": f"{100 * made[photo.id].sure:.0f} %" if photo.id in made else None,
+            "thumbnail": _thumbnail(collection, photo.id, made.get(photo.id)),
         }
         for photo in page.photos
     ]
@@ -88,9 +105,10 @@ def class_choices(label_set: LabelSet) -> list[tuple[str, int]]:
     return [("any class", ANY_CLASS), *((name, i) for i, name in enumerate(label_set.classes))]
 
 
-def _thumbnail(collection: Collection, id_: str) -> dict[str, Any] | None:
+def _thumbnail(collection: Collection, id_: str, draft: Draft | None) -> dict[str, Any] | None:
+    shown = (draft.png[:8], partial(drafts.load, collection, id_, draft)) if draft else None
     try:
-        path = collection.thumbnail(id_)
-    except (IntakeError, MaskError):
+        path = collection.thumbnail(id_, draft=shown)
+    except (IntakeError, MaskError, NotFoundError):
         return None  # a damaged file must not take the list with it
     return served(path)

@@ -37,6 +37,7 @@ def mask_canvas(
     on_import: Callable[..., bytes] | None = None,
     on_select: Callable[..., dict[str, Any]] | None = None,
     on_features: Callable[..., dict[str, Any]] | None = None,
+    on_strokes: Callable[..., dict[str, Any]] | None = None,
     **kwargs: Any,
 ) -> gr.HTML:
     """The component. Give it what ``payload`` returns, as its value or as the output of an event.
@@ -63,6 +64,11 @@ def mask_canvas(
             "features": sha256 of the graph, "data": bytes (rows, columns, channels), "guide": RGB bytes (rows, columns,
             3)}``, bytes in zlib's format and base64 (see ``docs/teach.md``), or ``{"error": sentence}``. None: no such
             tool.
+        on_strokes: ``(key, png_bytes, base) -> dict`` called with the strokes on a photo when some were painted, and
+            with None instead of the bytes when they are wanted. The answer is ``{"version": str}``, of what is kept
+            now; with ``"png"``, its bytes or None, where the strokes were wanted; and with ``"conflict": True`` as
+            well where others were saved after ``base``, the version that these were made from. None: strokes are kept
+            in the browser only.
         **kwargs: passed to ``gr.HTML`` (``elem_id``, ``visible``, ...).
 
     Returns:
@@ -83,6 +89,8 @@ def mask_canvas(
         functions.append(_select_function(on_select))
     if on_features is not None:
         functions.append(_answer_function("teach_features", on_features))
+    if on_strokes is not None:
+        functions.append(_strokes_function(on_strokes))
     return gr.HTML(
         value,
         html_template=_HTML,
@@ -126,6 +134,7 @@ def payload(
     next_photo: bool = False,
     autosave: bool = False,
     correctable: bool = False,
+    look_at: tuple[int, int, int, int] | None = None,
 ) -> dict[str, Any]:
     """What the canvas shows, as the dict that is its value.
 
@@ -151,6 +160,7 @@ def payload(
         next_photo: whether to offer the buttons for the next and the previous photo.
         autosave: whether the page saves by itself, when nothing is changed for a while and when the photo is left.
         correctable: whether to offer a button whose press is the event ``correct``.
+        look_at: the part of the photo that comes into sight, left, top, right, bottom in pixels; None for all of it.
 
     Raises:
         ValueError: a map whose size is not the image's or with ids outside the label set, or an unknown mode.
@@ -185,6 +195,7 @@ def payload(
         "next_photo": next_photo,
         "autosave": autosave,
         "correctable": correctable,
+        "look_at": list(look_at) if look_at else None,
     }
 
 
@@ -283,6 +294,23 @@ def _import_function(on_import: Callable[..., bytes]) -> Callable[..., dict[str,
         return {"png": base64.b64encode(png).decode("ascii")}
 
     return import_mask
+
+
+def _strokes_function(on_strokes: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def teach_strokes(data: Any, request: gr.Request) -> dict[str, Any]:
+        try:
+            key, base = _fields(data, key=str, base=str)
+            png = data.get("png")
+            if not isinstance(png, str | None):
+                raise ValueError(_UNREADABLE)
+            strokes = None if png is None else _decode(png)
+            answer: dict[str, Any] = _call(on_strokes, request, key, strokes, base)
+        except ValueError as error:
+            return {"error": str(error)}
+        kept = answer.get("png")
+        return {**answer, "png": base64.b64encode(kept).decode("ascii") if kept else None}
+
+    return teach_strokes
 
 
 def _select_function(on_select: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

@@ -157,6 +157,7 @@ export function makeLoader(canvas) {
     nodes.root.removeAttribute("aria-busy");
     if (!samePhoto) view.width = 0; // so that the new photo is fitted
     canvas.stage.fitStage();
+    if (payload.look_at) canvas.stage.showRegion(...payload.look_at);
     redraw("photo");
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
     if (state.editing && mayFocus()) nodes.stage.focus({ preventScroll: true });

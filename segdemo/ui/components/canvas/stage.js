@@ -113,5 +113,5 @@ export function makeStage(canvas) {
   document.addEventListener("sc-view", follow);
   new ResizeObserver(fitStage).observe(nodes.stage.parentElement);
   addEventListener("resize", () => element.isConnected && fitStage());
-  return { fitStage, moved, zoomBy, fit, actualSize, toggleFullScreen, jumpToUncertain };
+  return { fitStage, moved, zoomBy, fit, actualSize, showRegion, toggleFullScreen, jumpToUncertain };
 }

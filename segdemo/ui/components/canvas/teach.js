@@ -6,6 +6,7 @@ import { makeTeachLearning } from "./teach_learning.js";
 import { makeTeachPanel } from "./teach_panel.js";
 import { makeTeachStore } from "./teach_store.js";
 import { UNPAINTED, makeStrokes } from "./teach_strokes.js";
+import { makeTeachSync } from "./teach_sync.js";
 import { makeTeachView } from "./teach_view.js";
 
 const KEEP = 400; // milliseconds from a stroke until it is kept
@@ -15,6 +16,7 @@ export function makeTeach(canvas, editor) {
   const { announce, banner } = canvas.page;
   const { e } = editor;
   const store = makeTeachStore(canvas);
+  const sync = makeTeachSync(canvas, store, joined);
   const look = makeTeachView(canvas);
   const learning = makeTeachLearning(canvas, store);
   // Of a photo: {payload, strokes, grid, classes, answer, failed, learning, wanted, applying}.
@@ -51,7 +53,7 @@ export function makeTeach(canvas, editor) {
   async function readStrokes(mine) {
     const { width, height } = mine.payload;
     await keeping; // what is on its way may be of this photo
-    const kept = await store.read(mine.payload).catch(() => null); // storage can be forbidden
+    const kept = await sync.read(mine.payload);
     if (!isCurrent(mine)) return;
     const map = kept ?? new Uint8Array(width * height).fill(UNPAINTED);
     const known = Uint8Array.from({ length: 256 }, (_, id) => (state.byId.has(id) ? id : UNPAINTED));
@@ -125,13 +127,26 @@ export function makeTeach(canvas, editor) {
     timer = 0;
     const { payload, strokes, grid } = session ?? {};
     if (strokes) {
-      const put = strokes.isEmpty() ? store.remove(payload.key) : store.write(payload, strokes, grid);
+      const put = sync.keep(payload, strokes, grid);
       keeping = Promise.all([keeping, put]).then(
         () => (canvas.nodes.root.dataset.strokes = payload.key),
         () => {}, // storage is forbidden: nothing can be done, and the draft of the mask says so
       );
     }
     return keeping;
+  }
+
+  // Somebody else painted on this photo meanwhile: that shows where nothing is painted here.
+  function joined(photo, there) {
+    const { strokes, payload } = session ?? {};
+    if (payload?.key !== photo || !strokes) return;
+    const { map, history } = strokes;
+    history.cancel();
+    there.forEach((id, i) => {
+      if (map[i] === UNPAINTED && state.byId.has(id)) map[i] = id;
+    });
+    history.mark(0, 0, payload.width, payload.height);
+    if (history.commit("Strokes painted elsewhere")) changed();
   }
 
   function stroke(from, to) {
@@ -251,9 +266,10 @@ export function makeTeach(canvas, editor) {
     erasing = false;
     look.hide();
     refresh();
-    return keep();
+    return keepAndSend();
   }
 
+  const keepAndSend = () => keep().then(sync.flush);
   const leaveTo = (name) => editor.setTool(name);
 
   // Whether a tool that is chosen only changes what strokes do: the eraser takes strokes away.
@@ -282,13 +298,16 @@ export function makeTeach(canvas, editor) {
       (name) => JSON.stringify(session?.payload[name]) === JSON.stringify(payload?.[name]),
     );
     if (editing && session && same) return;
-    keep();
+    keepAndSend();
     session = null;
     look.hide();
   }
 
   const panel = makeTeachPanel(canvas, { apply, clear, next, setLeast, least: () => least });
-  document.addEventListener("visibilitychange", () => document.hidden && element.isConnected && keep());
+  document.addEventListener(
+    "visibilitychange",
+    () => document.hidden && element.isConnected && keepAndSend(),
+  );
   addEventListener("pagehide", () => element.isConnected && keep());
   Object.assign(teach, {
     down,

@@ -20,21 +20,33 @@ export function makeTeachStore({ codec }) {
   }
 
   return {
-    // The map of strokes on a photo, or null.
+    // Strokes on a photo, {map, png, version, sent}, or null; see `write`.
     async read({ key, width, height, labels }) {
       const found = await kept.get(key);
       if (!found || found.labels !== labels.name) return null;
       const map = await codec.call("decode", found.png);
-      return map.width === width && map.height === height ? map.data : null;
+      return map.width === width && map.height === height ? { ...found, map: map.data } : null;
     },
 
-    // grid: {rows, columns, channels, bytes, graph}, features of the photo; null if there are none yet.
-    async write(payload, strokes, grid) {
-      const { key, width, height, labels } = payload;
-      const taught = grid && taughtBy(strokes, grid);
-      const png = await codec.call("encode", width, height, strokes.map, null);
-      const when = Date.now();
-      await kept.put({ key, labels: labels.name, group: groupOf(payload), png, taught, when });
+    // Strokes on a photo as a PNG.
+    encode: ({ width, height }, map) => codec.call("encode", width, height, map, null),
+
+    // Keeps them. grid: {rows, columns, channels, bytes, graph}, features of the photo; null if there are none yet. version:
+    // of the server's strokes that these were made from.
+    async write(payload, png, strokes, grid, version) {
+      const { key, labels } = payload;
+      const taught = grid && !strokes.isEmpty() ? taughtBy(strokes, grid) : null;
+      const [group, when] = [groupOf(payload), Date.now()];
+      await kept.put({ key, labels: labels.name, group, png, taught, when, version, sent: false });
+    },
+
+    // Changes what is kept with `png` to {png, version, sent}; of what was painted since, the version only.
+    async note(key, png, changes) {
+      const found = await kept.get(key);
+      if (!found) return;
+      const same = found.png.length === png.length && found.png.every((byte, i) => byte === png[i]);
+      if (same && changes.sent && !changes.version) return kept.remove(key); // nothing is painted
+      await kept.put({ ...found, ...(same ? changes : { version: changes.version }) });
     },
 
     remove: (key) => kept.remove(key),

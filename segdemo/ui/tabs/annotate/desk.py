@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from threading import Lock, Semaphore, Thread
 from typing import Any
@@ -17,12 +18,14 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo import zoo
-from segdemo.annotations.collection import Collection, ConflictError
+from segdemo.annotations import drafts, strokes
+from segdemo.annotations.collection import Collection, ConflictError, Page
 from segdemo.annotations.records import Photo
 from segdemo.annotations.transfer import import_annotations
 from segdemo.core import label_maps, settings
 from segdemo.core.conventions import slug
-from segdemo.core.files import StoreError, read_json, write_json
+from segdemo.core.files import DiskError, StoreError, read_json, write_json
+from segdemo.core.label_maps import MaskError
 from segdemo.core.labels import LABEL_SETS, VOID, LabelSet
 from segdemo.core.photos import IntakeError
 from segdemo.data.formats import Account, export_zip
@@ -30,10 +33,12 @@ from segdemo.errors import UserError
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
 from segdemo.ui.components.label_table import from_table, to_table
+from segdemo.ui.components.photo_list import UNSURE
 from segdemo.ui.guard import person
 from segdemo.ui.photos import shown_as_it_is
 from segdemo.ui.served import cached
 from segdemo.ui.services import Services
+from segdemo.ui.tabs.annotate.prelabel import Prelabelling
 
 _log = logging.getLogger(__name__)
 RANKING_SECONDS = 10  # after each photo that is opened, for looking at those nobody has looked at yet
@@ -48,6 +53,7 @@ class Desk:
     def __init__(self, services: Services):
         self.services = services
         self.store = services.store
+        self.prelabelling = Prelabelling(self.store, services.limits)
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
         # Canvas key -> the model whose prediction an unlabelled photo was shown with.
         self._begun: dict[str, str | None] = {}
@@ -173,7 +179,9 @@ class Desk:
     @staticmethod
     def _made_of(collection: Collection, photo: Photo, model: str | None) -> tuple[Any, ...]:
         entry = zoo.served_model(model) if model else None
-        return (collection.name, photo.id, photo.revision, collection.label_set, entry and entry.onnx_sha256)
+        draft = _draft_by(collection, photo, model)
+        made_by = draft.png if draft else entry and entry.onnx_sha256
+        return (collection.name, photo.id, photo.revision, collection.label_set, made_by)
 
     def _shown(self, collection: Collection, photo: Photo) -> dict[str, Any]:
         path = collection.image_path(photo.id)
@@ -181,8 +189,11 @@ class Desk:
         return {"image": image, "label_set": collection.label_set, "name": Path(photo.source).stem}
 
     def _editing(self, collection: Collection, photo: Photo, model: str | None) -> dict[str, Any]:
-        prediction = uncertainty = None
-        if model:
+        prediction: Any = None
+        uncertainty = None
+        if draft := _draft_by(collection, photo, model):
+            prediction = drafts.png(collection, photo.id, draft)
+        elif model:
             prediction, uncertainty = self._suggest(collection, photo, model)
         return canvas.payload(
             key=f"{collection.name}/{photo.id}",
@@ -245,6 +256,40 @@ class Desk:
         name, _, id_ = key.partition("/")
         return self.store.open(name).image_path(id_)
 
+    def strokes(self, key: str, data: bytes | None, base: str) -> dict[str, Any]:
+        """``on_strokes`` of the canvas."""
+        name, _, id_ = key.partition("/")
+        collection = self.store.open(name)
+        photo = collection.photo(id_)
+        if data is None:
+            kept = strokes.png(collection, id_)
+            return {"version": strokes.version(kept), "png": kept}
+        size = photo.height, photo.width
+        painted = label_maps.decode_png(data, collection.label_set, size, self.services.limits)
+        try:
+            return {"version": strokes.save(collection, id_, painted, base)}
+        except strokes.StaleStrokesError:
+            kept = strokes.png(collection, id_)
+            return {"version": strokes.version(kept), "png": kept, "conflict": True}
+
+    def take_over(self, name: str, least: float, author: str = "") -> tuple[int, list[str]]:
+        """Make the drafts of a collection that are surer than ``least``, 0..1, the masks of their photos.
+
+        Returns:
+            How many, and the names of photos whose draft is gone or damaged, or that got a mask meanwhile.
+        """
+        collection, taken, failed = self.store.open(name), 0, []
+        for id_, draft in drafts.found(collection).items():
+            if draft.sure > least:
+                try:
+                    drafts.take_over(collection, id_, draft, author)
+                    taken += 1
+                except DiskError:
+                    raise
+                except (StoreError, MaskError):
+                    failed.append(collection.photo(id_).source)
+        return taken, failed
+
     # --- what to label next ---
 
     def next_photo(
@@ -265,25 +310,57 @@ class Desk:
             model: a served model; None takes the photos as they stand in the list.
             seen: ids of photos that were offered already; they come again when all had their turn.
             current: id of the photo that is open, which is not offered.
-            sort: order of the list, of ``Collection.photos``.
+            sort: order of the list, of ``photos``.
 
         Returns:
             Its id; None if no other photo is without a mask.
         """
         collection = self.store.open(name)
-        listed = collection.photos(sort=sort, per_page=1_000_000).photos
+        listed = self.photos(collection, sort, model).photos
         at = next((i for i, photo in enumerate(listed) if photo.id == current), -1) + 1
         open_ = [p for p in (*listed[at:], *listed[:at]) if not p.revision and p.id != current]
         waiting = [p for p in open_ if p.id not in seen] or open_
         if not waiting:
             return None
-        if model is None or not knows(entry := zoo.served_model(model), collection.label_set):
+        ranks = self.doubts(collection, model)
+        if sort != UNSURE and (model is None or not knows(zoo.served_model(model), collection.label_set)):
             return waiting[0].id
-        return max(waiting, key=lambda photo: self._entropies.get(entry, photo) or 0).id
+        return max(waiting, key=lambda photo: ranks.get(photo.id, 0)).id
 
-    def previous_photo(self, name: str, current: str, sort: str = "created") -> str | None:
+    def doubts(self, collection: Collection, model: str | None) -> dict[str, float]:
+        """How unsure a model is of photos without a mask, 0..1 by their ids, as far as is known.
+
+        Args:
+            collection: the collection.
+            model: a served model; None for what made the drafts.
+        """
+        made = drafts.found(collection)
+        known = {id_: draft.unsure for id_, draft in made.items() if model in (None, draft.model)}
+        if model is not None and knows(entry := zoo.served_model(model), collection.label_set):
+            for photo in collection.photos(annotated=False, per_page=1_000_000).photos:
+                if photo.id not in known and (entropy := self._entropies.get(entry, photo)) is not None:
+                    known[photo.id] = entropy
+        return known
+
+    def photos(
+        self,
+        collection: Collection,
+        sort: str,
+        model: str | None = None,
+        per_page: int = 1_000_000,
+        **filters: Any,
+    ) -> Page:
+        """As ``Collection.photos``; its order may be ``UNSURE`` too: those that a model is least sure of come first."""
+        if sort != UNSURE:
+            return collection.photos(sort=sort, per_page=per_page, **filters)
+        ranks = self.doubts(collection, model)
+        return collection.photos(sort="created", per_page=per_page, ranks=ranks, **filters)
+
+    def previous_photo(
+        self, name: str, current: str, sort: str = "created", model: str | None = None
+    ) -> str | None:
         """Id of the photo that stands before another one in the list, or None."""
-        ids = [photo.id for photo in self.store.open(name).photos(sort=sort, per_page=1_000_000).photos]
+        ids = [photo.id for photo in self.photos(self.store.open(name), sort, model).photos]
         return ids[ids.index(current) - 1] if current in ids[1:] else None
 
     def rank(self, name: str, model: str) -> Thread | None:
@@ -329,13 +406,21 @@ class Desk:
     # --- archives ---
 
     def export(
-        self, name: str, formats: Sequence[str], progress: Callable[[int], object] | None = None
+        self,
+        name: str,
+        formats: Sequence[str],
+        progress: Callable[[int], object] | None = None,
+        with_drafts: bool = False,
     ) -> Path:
-        """Path, in the page's cache, of one ZIP of all annotated photos; ``formats`` as ``export_zip`` takes them."""
+        """Path, in the page's cache, of one ZIP of all annotated photos; ``formats`` as ``export_zip`` takes them.
+
+        Those with a draft are in it if that is wanted.
+        """
         collection = self.store.open(name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{collection.name}.zip")
-            export_zip(collection.annotations(), path, formats, self.services.limits, progress)
+            outgoing = chain(collection.annotations(), drafts.annotations(collection) if with_drafts else ())
+            export_zip(outgoing, path, formats, self.services.limits, progress)
             collection.keep("exported")
             return Path(save_file_to_cache(path, get_upload_folder()))
 
@@ -405,6 +490,12 @@ class Entropies:
 
     def _path(self, entry: zoo.ModelEntry) -> Path:
         return self._folder / f"{entry.onnx_sha256[:16]}.json"
+
+
+def _draft_by(collection: Collection, photo: Photo, model: str | None) -> drafts.Draft | None:
+    """The draft of a photo that this model made, or None."""
+    draft = drafts.find(collection, photo.id) if model else None
+    return draft if draft and draft.model == model else None
 
 
 def lookup(source: LabelSet, target: LabelSet) -> np.ndarray | None:

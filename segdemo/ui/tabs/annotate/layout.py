@@ -16,6 +16,8 @@ from segdemo.ui.events import components
 from segdemo.ui.inputs import button, unchecked, upload
 from segdemo.ui.markup import html, numbered_steps, panel
 from segdemo.ui.tabs.annotate.desk import Desk
+from segdemo.ui.tabs.annotate.rest import Rest
+from segdemo.ui.tabs.annotate.review import Review
 from segdemo.ui.tabs.segment import SegmentTab
 
 NOTHING = "none"  # start from no model
@@ -97,10 +99,15 @@ class Layout:
             *(self.opened, self.seen, self.undoing, self.remembered),
             *(self.collection, self.new_title, self.new_labels, self.new_table, self.title, self.table),
             *(self.files, self.search, self.which, self.class_, self.sort, self.page),
-            *(self.formats, self.archive, self.into, self.model, self.revisions),
+            *(self.formats, self.export_drafts, self.archive, self.into, self.model, self.revisions),
             *(self.segment.choice, self.segment.model),
         }
-        self.outputs = components(self)
+        # What showing a photo or the list needs to know: all that the parts below the canvas send.
+        self.looks = {
+            *(self.collection, self.opened, self.seen, self.model),
+            *(self.search, self.which, self.class_, self.sort, self.page),
+        }
+        self.outputs = [*components(self), *self.rest.outputs, *self.review.outputs]
 
     def _bar(self) -> None:
         """The collection, what is looked for in it, and how far it is."""
@@ -164,6 +171,10 @@ class Layout:
             self.following = button("More", "photo-more", min_width=50, visible=False)
 
     def _more(self) -> None:
+        with gr.Accordion("Label the rest, and train", open=False, elem_id="rest-box"):
+            self.rest = Rest(self.desk)
+        with gr.Accordion("Review: mistakes, duplicates, classes", open=False, elem_id="review-box"):
+            self.review = Review(self.desk)
         with gr.Accordion("Export and import", open=False):
             self._exchange()
         with gr.Accordion("Name and classes of this collection", open=False):
@@ -177,6 +188,9 @@ class Layout:
             [(format.title, format.name) for format in WRITTEN],
             value=[format.name for format in WRITTEN if format.preselected],
             label="Put into the ZIP",
+        )
+        self.export_drafts = gr.Checkbox(
+            False, label="Drafts that nobody looked at, too", elem_id="export-drafts"
         )
         self.export = button("Export all labelled photos", "export")
         self.download = gr.DownloadButton(
@@ -222,6 +236,7 @@ class Layout:
                 on_import=self.desk.read_mask,
                 on_select=self.desk.services.clicks.answering(self.desk.photo_of),
                 on_features=self.desk.services.teaching.answering(self.desk.photo_of),
+                on_strokes=self.desk.strokes,
                 elem_id="annotate-canvas",
             )
             self.ahead = canvas.ahead()

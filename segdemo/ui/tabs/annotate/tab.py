@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from segdemo.annotations import drafts
 from segdemo.annotations.records import Photo, Revision
 from segdemo.core.files import StoreError
 from segdemo.core.labels import LabelSet
@@ -21,15 +22,21 @@ from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo, steps
 from segdemo.ui.tabs.segment import SegmentTab
+from segdemo.zoo.taught import name_of
 
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
 ACCOUNT_ROWS = 200  # of an import's account that are shown
 
 
-def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> None:
-    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them."""
-    AnnotateTab(Desk(services), tabs, segment).connect(tab)
+def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> "AnnotateTab":
+    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them.
+
+    Others may listen to its ``rest.fine_tune``, and read its ``collection`` and ``rest.with_drafts``.
+    """
+    annotate = AnnotateTab(Desk(services), tabs, segment)
+    annotate.connect(tab)
+    return annotate
 
 
 class AnnotateTab(Layout):
@@ -84,6 +91,8 @@ class AnnotateTab(Layout):
         on(self.restore.click, self._restore)
         on(self.export.click, self._export, progress_on=self.export)
         on(self.archive.upload, self._import, progress_on=self.archive)
+        self.rest.connect(self, on)
+        self.review.connect(self, on)
 
     # --- collections ---
 
@@ -119,10 +128,11 @@ class AnnotateTab(Layout):
         collection = self.desk.store.open(name)
         label_set = collection.label_set
         event.form.update({self.search: "", self.which: "all", self.class_: ANY_CLASS, self.seen: ()})
-        models = [("no model", NOTHING), *self.desk.models(name)]
-        chosen = event[self.model]
-        if chosen not in [name for _, name in models] or (chosen == NOTHING and not event[self.opened]):
-            event.form[self.model] = models[min(1, len(models) - 1)][1]
+        models = self.models(name)
+        chosen, own = event[self.model], name_of(name)
+        offered = [model for _, model in models]
+        if chosen not in offered or (chosen == NOTHING and not event[self.opened]):
+            event.form[self.model] = own if own in offered else offered[min(1, len(offered) - 1)]
         return {
             **self._collections(name),
             self.creator: gr.update(visible=False),
@@ -133,9 +143,16 @@ class AnnotateTab(Layout):
             self.table: label_table.to_table(label_set),
             self.download: gr.update(visible=False),
             self.account: gr.update(visible=False),
+            **self.review.shown(name),
             **(self._open(event, name, photo) if photo else self._close(event, name, page=1)),
             self.model: gr.update(choices=models, value=event[self.model]),
         }
+
+    show = _show_collection
+
+    def models(self, name: str) -> list[tuple[str, str]]:
+        """Choices of what to start from in a collection."""
+        return [("no model", NOTHING), *self.desk.models(name)]
 
     def _create(self, event: Event) -> Updates:
         kind = event[self.new_labels]
@@ -171,23 +188,30 @@ class AnnotateTab(Layout):
         """One page of the photos that fit search and filters; ``current`` is the open one."""
         collection = self.desk.store.open(name)
         _, annotated, deleted = WHICH[event[self.which]]
-        photos = collection.photos(
+        made = drafts.found(collection)
+        photos = self.desk.photos(
+            collection,
+            event[self.sort],
+            self._model(event),
             search=event[self.search],
             class_id=None if event[self.class_] == ANY_CLASS else event[self.class_],
             annotated=annotated,
             deleted=deleted,
-            sort=event[self.sort],
+            among=made if event[self.which] == "draft" else None,
             page=page or event[self.page],
             per_page=photo_list.PER_PAGE,
         )
         return {
-            self.photos: photo_list.listing(collection, photos, current or event[self.opened]),
+            **self.rest.state(name),
+            self.photos: photo_list.listing(collection, photos, current or event[self.opened], made),
             self.progress: photo_list.progress(collection),
             self.count: photo_list.summary(photos),
             self.page: photos.page,
             self.previous: gr.update(visible=photos.pages > 1, interactive=photos.page > 1),
             self.following: gr.update(visible=photos.pages > 1, interactive=photos.page < photos.pages),
         }
+
+    listing = _listing
 
     def _search(self, event: Event) -> Updates:
         name = event[self.collection]
@@ -283,6 +307,14 @@ class AnnotateTab(Layout):
             **self._listing(event, name, current=id_),
         }
 
+    def open_at(
+        self, event: Event, name: str, id_: str, box: tuple[int, int, int, int] | None = None
+    ) -> Updates:
+        """A photo in the canvas, with a part of it in sight: left, top, right, bottom, pixels; None for all of it."""
+        updates = self._open(event, name, id_)
+        updates[self.canvas] = {**updates[self.canvas], "look_at": list(box) if box else None}
+        return updates
+
     def _close(self, event: Event, name: str, page: int | None = None) -> Updates:
         """No photo in the canvas."""
         event.form[self.opened] = None
@@ -305,6 +337,8 @@ class AnnotateTab(Layout):
     def _about(self, name: str, photo: Photo) -> Updates:
         """Title and revisions of a photo."""
         state = f"revision {photo.revision}" if photo.revision else "to label"
+        if draft := drafts.find(self.desk.store.open(name), photo.id):
+            state = f"draft, {100 * draft.sure:.0f} % sure"
         facts = f"{photo.width} x {photo.height} · {state}"
         label_set = self.desk.store.open(name).label_set
         listed = photo.revisions[::-1][:NEWEST_REVISIONS]
@@ -368,7 +402,8 @@ class AnnotateTab(Layout):
         """The photo that was open before; before the first of those, the one before it in the list."""
         (name, current), seen = _parts(event.data.key), event[self.seen]
         at = seen.index(current) if current in seen else 0
-        id_ = seen[at - 1] if at else self.desk.previous_photo(name, current, event[self.sort])
+        sort, model = event[self.sort], self._model(event)
+        id_ = seen[at - 1] if at else self.desk.previous_photo(name, current, sort, model)
         if id_ is None:
             return {self.notice: notice("This is the first photo.")}
         return {**self._open(event, name, id_), self.seen: seen if at else (id_, *seen)}
@@ -413,7 +448,10 @@ class AnnotateTab(Layout):
         name = event[self.collection]
         total = self.desk.store.open(name).photos(annotated=True).total
         path = self.desk.export(
-            name, event[self.formats], lambda count: event.progress((count, total), unit="photos")
+            name,
+            event[self.formats],
+            lambda count: event.progress((count, total), unit="photos"),
+            event[self.export_drafts] is True,
         )
         label = f"Download {path.name} ({path.stat().st_size / 1e6:.1f} MB)"
         return {self.download: gr.update(value=str(path), label=label, visible=True)}

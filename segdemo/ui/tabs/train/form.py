@@ -8,6 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from segdemo import zoo
+from segdemo.annotations import drafts, with_drafts
 from segdemo.core.labels import LABEL_SETS
 from segdemo.data import tfds
 from segdemo.data.datasets import Dataset, DatasetError
@@ -109,6 +110,9 @@ def sources(services: Services) -> list[tuple[str, str]]:
     for collection in services.store.collections():
         count = collection.photos(annotated=True, per_page=1).total
         own.append((f"{collection.title} · {count} labelled", f"collection:{collection.name}"))
+        if made := len(drafts.found(collection)):
+            title = f"{collection.title} · {count} labelled + {made} draft{'s' if made > 1 else ''}"
+            own.append((title, f"drafts:{collection.name}"))
     prepared = [(f"{name.removeprefix(tfds.PREFIX)} · TensorFlow Datasets", name) for name in tfds.offered()]
     return own + [(title, f"dataset:{title}") for title in services.datasets] + prepared
 
@@ -118,6 +122,8 @@ def open_source(services: Services, value: str | None) -> Dataset:
     kind, _, name = str(value or "").partition(":")
     if kind == "collection":
         return services.store.open(name).dataset()
+    if kind == "drafts":
+        return with_drafts.dataset(services.store.open(name))
     if kind == "dataset" and name in services.datasets:
         return services.datasets[name]
     if kind == "tfds" and name in tfds.NAMES:
@@ -131,11 +137,23 @@ def first_source(services: Services, start: str) -> str | None:
     """The choice of the dataset menu to offer for a value of the start menu: one with the model's own classes."""
     chosen = Start.of(start)
     sought = chosen.entry.label_set if chosen.entry else LABEL_SETS[chosen.spec.label_set]
-    values = [value for _, value in sources(services)]
+    values = [value for _, value in sources(services) if not value.startswith("drafts:")]  # only if asked for
     for value in values:
         with contextlib.suppress(UserError):
             dataset = open_source(services, value)
             if dataset.label_set.classes == sought.classes and not too_few(dataset):
+                return value
+    return values[0] if values else None
+
+
+def first_start(services: Services, source: str) -> str | None:
+    """The choice of the start menu to offer for one of the dataset menu: one with the same classes, or the first."""
+    values = [value for _, value in starts(services)]
+    with contextlib.suppress(UserError):
+        classes = open_source(services, source).label_set.classes
+        for value in values:
+            entry = Start.of(value).entry
+            if entry is not None and entry.label_set.classes == classes:
                 return value
     return values[0] if values else None
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.events import Dependency
 
 from segdemo import zoo
@@ -26,6 +27,7 @@ from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html
 from segdemo.ui.services import Services
+from segdemo.ui.tabs.annotate.tab import AnnotateTab
 from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
@@ -60,13 +62,17 @@ class Twins:
             return repeated
 
 
-def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> "TrainTab":
+def build(
+    services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab, annotate: AnnotateTab | None = None
+) -> "TrainTab":
     """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``tabs`` are all of them.
 
-    Other tabs can lead to it by its ``start_from``.
+    The tab of collections leads to it, and other tabs can by its ``start_from``.
     """
     train = TrainTab(services, tabs, segment)
     train.connect(tab)
+    if annotate is not None:
+        train.learn_from(annotate.rest.fine_tune.click, annotate.collection, annotate.rest.with_drafts)
     return train
 
 
@@ -113,6 +119,25 @@ class TrainTab(Layout):
             trigger: an event of a component, such as ``cards.start``, whose data has the ``architecture``'s name.
         """
         self._on(trigger, self._choose_architecture).then(**_SEE_FORM)
+
+    def learn_from(self, trigger: Callable[..., Dependency], collection: Block, with_drafts: Block) -> None:
+        """Open this tab with a collection chosen, whenever an event of another tab fires.
+
+        Args:
+            trigger: an event of a component, such as ``button.click``.
+            collection: the menu whose value is the collection's name.
+            with_drafts: the checkbox that says whether drafts are learned from too.
+        """
+
+        def choose(event: Event) -> Updates:
+            kind = "drafts" if event[with_drafts] is True else "collection"
+            event.form[self.source] = source = f"{kind}:{event[collection]}"
+            event.form[self.start] = train_form.first_start(self.services, source)
+            updates = {**self._enter(event), **self._suggested(event), **self._menus(event)}
+            return {**updates, self.tabs: gr.Tabs(selected=TAB)}
+
+        inputs = {*self.inputs, collection, with_drafts}
+        self._on(trigger, choose, inputs=inputs).then(**_SEE_FORM)
 
     def _who(self, event: Event) -> dict[str, str]:
         """Who asks, as the runs want to know it."""

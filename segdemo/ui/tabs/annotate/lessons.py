@@ -1,0 +1,80 @@
+"""What a collection learns from the strokes in it: a classifier of its own, kept in small numbered files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from segdemo import zoo
+from segdemo.annotations import strokes
+from segdemo.annotations.collection import Collection
+from segdemo.core.arrays import UInt8
+from segdemo.core.documents import DamagedError
+from segdemo.core.labels import VOID
+from segdemo.inference import teach
+from segdemo.inference.features import Features
+from segdemo.zoo import taught
+
+MOST_PHOTOS = 200  # with strokes that are learned from, those painted on last
+KEPT = 10  # classifiers of a collection
+
+
+def learn(collection: Collection, features: Features) -> zoo.ModelEntry:
+    """The classifier that the strokes of a collection teach, as the served model that it is from now on.
+
+    The same strokes teach the same, so nothing new is kept where nothing was painted since.
+
+    Args:
+        collection: with strokes on one photo or more.
+        features: the frozen encoder.
+
+    Raises:
+        TeachError: fewer than two classes are painted. DiskError. DamagedModelError: there are no features.
+    """
+    ids = sorted(strokes.painted(collection), key=lambda id_: strokes.when(collection, id_))[-MOST_PHOTOS:]
+    painted = {int(i) for _, painted in _painted(collection, ids) for i in np.unique(painted)}
+    classes = sorted(painted - {VOID})
+    teach.require_two(classes)
+    inputs, targets = [], []
+    for id_, on_photo in _painted(collection, sorted(ids)):  # one at a time: they may be large
+        seen = features.of(collection.image(id_), collection.photo(id_).sha256)
+        x, shares = teach.examples(teach.Strokes(seen, on_photo), classes, features.steps)
+        inputs.append(x)
+        targets.append(shares)
+    weights = teach.regression(np.concatenate(inputs), np.concatenate(targets)).astype(np.float32)
+    _keep(collection, teach.Taught(tuple(classes), weights, features.entry.onnx_sha256))
+    return zoo.served_model(taught.name_of(collection.name))
+
+
+def taught_model(collection: Collection) -> zoo.ModelEntry | None:
+    """The classifier of a collection, as a served model; None where it was taught none that can be used."""
+    return zoo.served_models().get(taught.name_of(collection.name))
+
+
+def _painted(collection: Collection, ids: list[str]) -> Iterator[tuple[str, UInt8]]:
+    for id_ in ids:
+        found = strokes.load(collection, id_)
+        if found is not None and (found != VOID).any():
+            yield id_, found
+
+
+def _keep(collection: Collection, learned: teach.Taught) -> None:
+    """Write a classifier under the next number, unless it is the newest already."""
+    with collection.store.lock(collection.name):
+        files = taught.versions(collection.folder)
+        if files and _is(learned, files[0]):
+            return
+        number = int(files[0].stem) + 1 if files else 1
+        learned.save(collection.folder / taught.FOLDER / f"{number:06d}.json")
+        for old in taught.versions(collection.folder)[KEPT:]:
+            old.unlink(missing_ok=True)
+
+
+def _is(learned: teach.Taught, path: Path) -> bool:
+    try:
+        known = teach.Taught.read(path)
+    except (DamagedError, OSError):
+        return False
+    return (known.classes, known.features) == (learned.classes, learned.features) and np.array_equal(
+        known.weights, learned.weights
+    )

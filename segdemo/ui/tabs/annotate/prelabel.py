@@ -1,0 +1,183 @@
+"""Label the rest: drafts of all photos of a collection without a mask, made in the background by what it was taught.
+
+What is done is on disk, so a job that was cancelled, or whose server ended, goes on where it was when it is asked for
+again: photos whose draft is by the same classifier are passed over.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from segdemo import zoo
+from segdemo.annotations import drafts, strokes
+from segdemo.annotations.collection import Collection
+from segdemo.annotations.records import Photo
+from segdemo.annotations.store import AnnotationStore
+from segdemo.core.files import StoreError
+from segdemo.core.photos import Limits, read_photo
+from segdemo.errors import UserError
+from segdemo.inference.features import Features
+from segdemo.inference.predictors import TaughtPredictor
+from segdemo.ui.tabs.annotate import lessons
+
+_log = logging.getLogger(__name__)
+NICE = 10  # priority of the thread, where the system knows that
+MOST_PAUSE = 0.5  # seconds after each photo that belong to those who wait for an answer
+NAMED = 3  # photos that could not be labelled, by name in the sentence
+
+
+@dataclass(frozen=True)
+class Job:
+    """How far a job is.
+
+    Attributes:
+        state: ``"running"``, ``"done"``, ``"cancelled"`` or ``"failed"``.
+        done, total: photos.
+        failed: names of photos that could not be labelled.
+        why: one sentence on why the job failed, or "".
+    """
+
+    state: str
+    done: int = 0
+    total: int = 0
+    failed: tuple[str, ...] = ()
+    why: str = ""
+
+    def sentence(self) -> str:
+        """What a person is told."""
+        rest = (
+            f"{len(self.failed)} could not be labelled ({', '.join(self.failed[:NAMED])})."
+            if self.failed
+            else ""
+        )
+        if self.state == "failed":
+            return self.why
+        made = f"{self.done - len(self.failed)} of {self.total} photos"
+        if self.state == "running":
+            return f"Labelling the rest: {self.done} of {self.total} photos."
+        if self.state == "cancelled":
+            return f"Cancelled: {made} have a draft; Label the rest goes on from there. {rest}".strip()
+        return f"Done: {made} have a draft. {rest}".strip()
+
+
+class Prelabelling:
+    """One for each process; safe to call from several threads. One collection is labelled at a time.
+
+    Args:
+        store: of the collections.
+        limits: of photos.
+    """
+
+    def __init__(self, store: AnnotationStore, limits: Limits) -> None:
+        self._store, self._limits = store, limits
+        self._jobs: dict[str, Job] = {}  # by collection; the last one of each
+        self._running: str | None = None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def features(self) -> Features:
+        """The frozen encoder."""
+        return Features()
+
+    def job(self, name: str) -> Job | None:
+        """The last job of a collection since the server began, or None."""
+        return self._jobs.get(name)
+
+    def start(self, name: str) -> threading.Thread:
+        """Learn from the strokes of a collection, and make drafts of its photos without a mask in the background.
+
+        Returns:
+            The thread.
+
+        Raises:
+            TeachError: fewer than two classes are painted. NotFoundError: no such collection.
+            StoreError: a collection is being labelled already, or this one has nothing left to label.
+        """
+        collection = self._store.open(name)
+        with self._lock:
+            if self._running is not None:
+                which = "This collection" if self._running == name else "Another collection"
+                raise StoreError(f"{which} is being labelled: wait until that is done, or cancel it.")
+            self._running = name
+            self._stop.clear()
+        try:
+            entry = lessons.learn(collection, self.features)
+            waiting = waiting_for(collection, entry)
+            if not waiting:
+                raise StoreError(
+                    "Every photo has a mask or a draft by what is painted now: there is nothing left."
+                )
+            self._jobs[name] = Job("running", total=len(waiting))
+            thread = threading.Thread(
+                target=self._run, args=(collection, entry, waiting), name="prelabel", daemon=True
+            )
+            thread.start()
+        except BaseException:
+            self._running = None
+            raise
+        return thread
+
+    def cancel(self, name: str) -> None:
+        """Stop the job of a collection after the photo it is at. Without one nothing happens."""
+        if self._running == name:
+            self._stop.set()
+
+    def _run(self, collection: Collection, entry: zoo.ModelEntry, waiting: list[Photo]) -> None:
+        name = collection.name
+        try:
+            with contextlib.suppress(OSError, AttributeError):  # not on every system
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            predictor = TaughtPredictor(entry)
+            for photo in waiting:
+                if self._stop.is_set():
+                    break
+                began = time.monotonic()
+                failed = self._jobs[name].failed
+                try:
+                    draft(collection, photo, predictor, self._limits)
+                except UserError as error:  # a photo is damaged or was deleted meanwhile
+                    if isinstance(error, OSError):  # the disk is full: it is so for the others, too
+                        raise
+                    _log.warning("No draft of %s: %s", photo.id, error)
+                    failed = (*failed, photo.source)
+                job = self._jobs[name]
+                self._jobs[name] = replace(job, done=job.done + 1, failed=failed)
+                self._stop.wait(min(MOST_PAUSE, time.monotonic() - began))
+            job = self._jobs[name]
+            self._jobs[name] = replace(job, state="done" if job.done == job.total else "cancelled")
+        except (UserError, OSError) as error:
+            self._fail(
+                name, str(error) if isinstance(error, UserError) else "The disk could not be used: try again."
+            )
+        except Exception:
+            _log.exception("Labelling the rest failed")
+            self._fail(name, "Something unexpected went wrong; it is in the server's log.")
+        finally:
+            self._running = None
+
+    def _fail(self, name: str, why: str) -> None:
+        self._jobs[name] = replace(self._jobs[name], state="failed", why=why)
+
+
+def waiting_for(collection: Collection, entry: zoo.ModelEntry) -> list[Photo]:
+    """The photos that have neither a mask nor a draft by this very model, as they stand in the list by name."""
+    known = drafts.found(collection)
+    photos = collection.photos(annotated=False, sort="source", per_page=1_000_000).photos
+    return [p for p in photos if p.id not in known or known[p.id].made_by != entry.onnx_sha256]
+
+
+def draft(collection: Collection, photo: Photo, predictor: TaughtPredictor, limits: Limits) -> bool:
+    """Make the draft of a photo, in which the strokes on it hold; whether it is kept. Raises UserError."""
+    image = read_photo(collection.image_path(photo.id), limits)
+    prediction = predictor.on(image, strokes.load(collection, photo.id))
+    entry = predictor.entry
+    sure = float(prediction.probabilities.max(-1).mean())
+    unsure = float(np.mean(prediction.uncertainty)) / 255
+    return drafts.put(collection, photo.id, prediction.label_map, entry.name, entry.onnx_sha256, sure, unsure)
