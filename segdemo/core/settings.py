@@ -12,9 +12,12 @@ from typing import Any
 
 import platformdirs
 
+from segdemo.core.workspace import current
 from segdemo.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]  # where the program itself lies
+# What the trainer of a visitor's run is told: the folder of that visitor's models. Nobody else sets it.
+OWN_MODELS = "SEGDEMO_OWN_MODELS"
 
 
 class SettingError(UserError):
@@ -124,6 +127,39 @@ VARIABLES = {
         ),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
+            "SEGDEMO_ADMINS",
+            "names of `SEGDEMO_USERS` who see storage, runs and workspaces, without content: `ann,bob`",
+            "",
+            shown="nobody",
+        ),
+        Variable(
+            "SEGDEMO_METRICS_TOKEN", "with it `/metrics` can be read from elsewhere too", "", shown="none"
+        ),
+        Variable(
+            "SEGDEMO_WORKSPACES",
+            "`shared`: collections, runs and models are everybody's; `visitors`: each visitor has their own",
+            None,
+            choices=("shared", "visitors"),
+            shown="`shared`; on Spaces without `SEGDEMO_USERS` `visitors`",
+        ),
+        Variable(
+            "SEGDEMO_SECRET",
+            "what visitors' cookies are signed with, 16 characters or more",
+            "",
+            shown="made up and kept in `SEGDEMO_HOME`",
+        ),
+        Variable("SEGDEMO_WORKSPACE_PHOTOS", "photos of one visitor", 300, **_NUMBER),
+        Variable(
+            "SEGDEMO_WORKSPACE_MB", "disk of one visitor's collections, models and runs", 1000, **_NUMBER
+        ),
+        Variable("SEGDEMO_WORKSPACE_QUEUE", "runs of one visitor that may wait", 2, **_NUMBER),
+        Variable(
+            "SEGDEMO_WORKSPACE_HOURS",
+            "what a visitor who is not signed in has not touched for so long is cleared away",
+            24,
+            **_NUMBER,
+        ),
+        Variable(
             "SEGDEMO_MAX_COLLECTIONS",
             "collections of annotations; 0 is no limit, here and below",
             500,
@@ -183,6 +219,21 @@ def home() -> Path:
 def models_dir() -> Path:
     """Where models trained on this machine are kept, one folder each."""
     return home() / "models"
+
+
+def own_models_dir() -> Path | None:
+    """Where the models of the visitor who is being answered are kept besides; None where models are everybody's."""
+    workspace = current()
+    if workspace is not None:
+        return workspace.models
+    told = os.environ.get(OWN_MODELS)
+    return Path(told) if told else None
+
+
+def for_visitors() -> bool:
+    """Whether each visitor has a workspace of their own. Raises SettingError."""
+    chosen = read("SEGDEMO_WORKSPACES")
+    return bool(chosen == "visitors" if chosen else on_spaces() and not read("SEGDEMO_USERS"))
 
 
 def data_dir() -> Path | None:

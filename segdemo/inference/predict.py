@@ -3,6 +3,7 @@
 import copy
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -255,17 +256,26 @@ def softmax(logits: Floats) -> Floats:
 
 
 class PredictorCache:
-    """Loads each model once, when first asked for; safe to call from several threads."""
+    """Loads each model once, when first asked for; safe to call from several threads.
+
+    One name may stand for another model in each visitor's workspace, so models go by their files. Those asked for
+    longest ago are forgotten.
+    """
+
+    MOST = 32  # models in memory
 
     def __init__(self) -> None:
-        self._predictors: dict[str, Predictor] = {}
+        self._predictors: OrderedDict[Path, Predictor] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Predictor:
         """The Predictor of a served model. Raises ``zoo.UnknownModelError``."""
         entry = zoo.served_model(name)
         with self._lock:
-            loaded = self._predictors.get(name)
+            loaded = self._predictors.pop(entry.path, None)
             if loaded is None or loaded.entry.onnx_sha256 != entry.onnx_sha256:
-                loaded = self._predictors[name] = Predictor(entry)
+                loaded = Predictor(entry)
+            self._predictors[entry.path] = loaded
+            if len(self._predictors) > self.MOST:
+                self._predictors.popitem(last=False)
             return loaded

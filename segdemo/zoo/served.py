@@ -9,7 +9,7 @@ from typing import Any, Self
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
-from segdemo.core.settings import PACKAGE, home, models_dir
+from segdemo.core.settings import PACKAGE, home, models_dir, own_models_dir
 from segdemo.zoo.scores import (
     Adjustment,
     Calibration,
@@ -169,9 +169,13 @@ def manifests() -> list[Path]:
 
 
 def served_models() -> dict[str, ModelEntry]:
-    """Every trained model, shipped ones first, then those trained on this machine: name to ModelEntry."""
+    """Every trained model, shipped ones first, then those trained on this machine: name to ModelEntry.
+
+    Those of a visitor's own workspace come last, and nobody else has them.
+    """
     entries: dict[str, ModelEntry] = {}
-    for manifest in manifests():
+    own = own_models_dir()
+    for manifest in [*manifests(), *(sorted(own.glob("*/manifest.json")) if own else ())]:
         with contextlib.suppress(OSError):  # it has just gone
             entries.update(_entries(manifest))
     return entries
