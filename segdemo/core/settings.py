@@ -148,6 +148,15 @@ VARIABLES = {
             "",
             shown="made up and kept in `SEGDEMO_HOME`",
         ),
+        Variable(
+            "SEGDEMO_MAX_COLLECTIONS",
+            "collections of annotations; 0 is no limit, here and below",
+            500,
+            **_NUMBER,
+        ),
+        Variable(
+            "SEGDEMO_MAX_COLLECTIONS_GB", "disk of all collections together, with their trash", 20, **_NUMBER
+        ),
         Variable("SEGDEMO_WORKSPACE_PHOTOS", "photos of one visitor", 300, **_NUMBER),
         Variable(
             "SEGDEMO_WORKSPACE_MB", "disk of one visitor's collections, models and runs", 1000, **_NUMBER
@@ -158,15 +167,6 @@ VARIABLES = {
             "what a visitor who is not signed in has not touched for so long is cleared away",
             24,
             **_NUMBER,
-        ),
-        Variable(
-            "SEGDEMO_MAX_COLLECTIONS",
-            "collections of annotations; 0 is no limit, here and below",
-            500,
-            **_NUMBER,
-        ),
-        Variable(
-            "SEGDEMO_MAX_COLLECTIONS_GB", "disk of all collections together, with their trash", 20, **_NUMBER
         ),
         Variable(
             "SEGDEMO_TRAINING",
@@ -234,6 +234,18 @@ def for_visitors() -> bool:
     """Whether each visitor has a workspace of their own. Raises SettingError."""
     chosen = read("SEGDEMO_WORKSPACES")
     return bool(chosen == "visitors" if chosen else on_spaces() and not read("SEGDEMO_USERS"))
+
+
+def admins() -> frozenset[str]:
+    """Names of those who may see how the installation is doing. Raises SettingError."""
+    names = frozenset(name.strip() for name in read("SEGDEMO_ADMINS").split(",") if name.strip())
+    known = {part.partition(":")[0].strip() for part in read("SEGDEMO_USERS").split(",")}
+    if names - known:
+        unknown = ", ".join(sorted(names - known))
+        raise SettingError(
+            f"SEGDEMO_ADMINS are names of SEGDEMO_USERS: give {unknown} a password there first."
+        )
+    return names
 
 
 def data_dir() -> Path | None:

@@ -17,7 +17,7 @@ from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.metrics import Metrics
 from segdemo.ui.services import Services
-from segdemo.ui.tabs import Page, Tab, segment
+from segdemo.ui.tabs import Page, Tab, owner, segment
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate import layout as annotate_layout
 from segdemo.ui.tabs.annotate import tab as annotate
@@ -81,6 +81,9 @@ def build() -> gr.Blocks:
             for row in TABS:
                 with gr.Tab(row.title, id=row.id) as tab:
                     page.parts[row.id] = row.build(page, tab)
+            if settings.admins():
+                with gr.Tab("Owner", id=owner.TAB, visible=False) as tab:
+                    owner.build(services, demo, tab)
         api.build(services)
         demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
     queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
