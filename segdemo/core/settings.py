@@ -3,6 +3,7 @@
 README's table of settings is ``table()``.
 """
 
+import importlib.util
 import math
 import os
 from collections.abc import Sequence
@@ -276,5 +277,5 @@ def on_spaces() -> bool:
 
 
 def spaces_sign_in() -> bool:
-    """Whether a Space offers to sign in with an account of the Hub."""
-    return bool(os.environ.get("OAUTH_CLIENT_ID"))
+    """Whether a Space offers to sign in with an account of the Hub, and the package for that is there."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID")) and importlib.util.find_spec("authlib") is not None
