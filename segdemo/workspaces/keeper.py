@@ -92,7 +92,7 @@ class Keeper:
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._total = (-math.inf, 0)  # when it was measured; bytes of all workspaces
-        self._lock = threading.Lock()
+        self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
 
     # --- one workspace ---
@@ -150,7 +150,7 @@ class Keeper:
             raise StoreError(
                 "The visitors of this page fill the room it has: try again in an hour, when some may have gone."
             )
-        with self._lock:
+        with self._measuring:
             self._total = (self._total[0], self._total[1] + size)
 
     # --- all of them ---
@@ -162,7 +162,7 @@ class Keeper:
 
     def _bytes(self) -> int:
         """Bytes of all workspaces, without their runs, measured now and then."""
-        with self._lock:
+        with self._measuring:  # which may take long, so nobody else waits for it
             measured, total = self._total
             if time.monotonic() - measured > MEASURE_SECONDS:
                 total = disk_usage(self.root)
@@ -215,6 +215,7 @@ class Keeper:
         with self._lock:
             self._rooms.pop(id_, None)
             self._touched.pop(id_, None)
+        with self._measuring:
             self._total = (-math.inf, 0)
 
     def clear_untouched(self) -> list[str]:

@@ -32,9 +32,12 @@ class QuotaStore(AnnotationStore):
         photos = self._require_bytes(size, others)
         most = settings.read("SEGDEMO_WORKSPACE_PHOTOS")
         if size and most and photos >= most:
+            self.measure_again()  # some may have been deleted
+            photos = self._require_bytes(size, others)
+        if size and most and photos >= most:
             raise StoreError(
-                f"You have the {most:g} photos that each visitor may have here: delete a collection that you do not "
-                "need any more."
+                f"You have the {most:g} photos that each visitor may have here: delete some that you do not need "
+                "any more."
             )
         self._measured = (*self._measured[:2], photos + bool(size))
 
