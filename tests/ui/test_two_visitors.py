@@ -356,7 +356,9 @@ def test_two_in_one_process_are_told_apart_in_memory(tmp_path, monkeypatch):
             collection = desk.create("Same", "voc")
             id_ = desk.add_photo(collection, tmp_path / "photo.png", "photo")
             desk.store.open(collection).save(id_, np.full((16, 24), mask, np.uint8), 0)
-            desk.look_ahead(collection, id_)
+            desk.look_ahead(collection, id_)  # which is kept for whoever opens it
+    for name in ("visit-a", "visit-b"):
+        with entered(services.keeper.workspace(name)):
             shown[name] = desk.payload(collection, id_)
     masks = {name: Path(shown[name]["layers"]["yours"]["path"]).read_bytes() for name in shown}
     assert masks["visit-a"] != masks["visit-b"]
