@@ -357,7 +357,7 @@ def test_two_in_one_process_are_told_apart_in_memory(tmp_path, monkeypatch):
             id_ = desk.add_photo(collection, tmp_path / "photo.png", "photo")
             desk.store.open(collection).save(id_, np.full((16, 24), mask, np.uint8), 0)
             desk.look_ahead(collection, id_)  # which is kept for whoever opens it
-    for name in ("visit-a", "visit-b"):
+    for name in ("visit-b", "visit-a"):  # the other way round: what was kept last was that of the first
         with entered(services.keeper.workspace(name)):
             shown[name] = desk.payload(collection, id_)
     masks = {name: Path(shown[name]["layers"]["yours"]["path"]).read_bytes() for name in shown}
