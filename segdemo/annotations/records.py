@@ -195,6 +195,9 @@ class Store(Protocol):
     def require_room(self, size: int = 0) -> None:
         """Raise StoreError if there is no room for ``size`` bytes more."""
 
+    def require_room_for_mask(self, size: int) -> None:
+        """The same before a mask is kept."""
+
 
 class CollectionFiles:
     """What ``Collection`` rests on: its folder, the side-cars in it, and changes made whole or not at all.
@@ -270,6 +273,7 @@ class CollectionFiles:
                 f"{MOST_REVISIONS} masks by different people are kept of {photo.source}, and no more can be: save it "
                 "in a collection of your own."
             )
+        self.store.require_room_for_mask(len(data))
         self._mark(photo.id)
         write_atomic(self._revision_path(photo.id, revision.number), data)
         revisions = (*others, revision)

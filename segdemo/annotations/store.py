@@ -103,6 +103,9 @@ class AnnotationStore:
                 "trash is emptied, or ask for more."
             )
 
+    def require_room_for_mask(self, size: int) -> None:
+        """As ``require_room`` for a mask of ``size`` bytes; here masks are always kept."""
+
     def open(self, name: str) -> Collection:
         """The Collection whose folder is called ``name``. Raises NotFoundError."""
         collection = Collection(self, self._folder(name))

@@ -51,14 +51,14 @@ def _video(options: argparse.Namespace) -> None:
 
 
 def _segment(options):
-    from segdemo.inference.predict import Predictor
+    from segdemo.inference.predictors import open_predictor
     from segdemo.inference.video import segment_clip
     from segdemo.zoo import model_at
 
     for path in filter(None, (options.overlay, options.labels)):
         path.parent.mkdir(parents=True, exist_ok=True)
     return segment_clip(
-        Predictor(model_at(options.model)),
+        open_predictor(model_at(options.model)),
         options.clip,
         options.overlay,
         options.labels,

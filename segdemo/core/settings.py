@@ -3,6 +3,7 @@
 README's table of settings is ``table()``.
 """
 
+import importlib.util
 import math
 import os
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from typing import Any
 
 import platformdirs
 
+from segdemo.core.workspace import current
 from segdemo.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]  # where the program itself lies
+# What the trainer of a visitor's run is told: the folder of that visitor's models. Nobody else sets it.
+OWN_MODELS = "SEGDEMO_OWN_MODELS"
 
 
 class SettingError(UserError):
@@ -125,6 +129,28 @@ VARIABLES = {
         Variable("SEGDEMO_MAX_VIDEO_SECONDS", "of a clip that are segmented, from its start", 60, **_NUMBER),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
+            "SEGDEMO_ADMINS",
+            "names of `SEGDEMO_USERS` who see storage, runs and workspaces, without content: `ann,bob`",
+            "",
+            shown="nobody",
+        ),
+        Variable(
+            "SEGDEMO_METRICS_TOKEN", "with it `/metrics` can be read from elsewhere too", "", shown="none"
+        ),
+        Variable(
+            "SEGDEMO_WORKSPACES",
+            "`shared`: collections, runs and models are everybody's; `visitors`: each visitor has their own",
+            None,
+            choices=("shared", "visitors"),
+            shown="`shared`; on Spaces without `SEGDEMO_USERS` `visitors`",
+        ),
+        Variable(
+            "SEGDEMO_SECRET",
+            "what visitors' cookies are signed with, 16 characters or more",
+            "",
+            shown="made up and kept in `SEGDEMO_HOME`",
+        ),
+        Variable(
             "SEGDEMO_MAX_COLLECTIONS",
             "collections of annotations; 0 is no limit, here and below",
             500,
@@ -132,6 +158,17 @@ VARIABLES = {
         ),
         Variable(
             "SEGDEMO_MAX_COLLECTIONS_GB", "disk of all collections together, with their trash", 20, **_NUMBER
+        ),
+        Variable("SEGDEMO_WORKSPACE_PHOTOS", "photos of one visitor", 300, **_NUMBER),
+        Variable(
+            "SEGDEMO_WORKSPACE_MB", "disk of one visitor's collections, models and runs", 1000, **_NUMBER
+        ),
+        Variable("SEGDEMO_WORKSPACE_QUEUE", "runs of one visitor that may wait", 2, **_NUMBER),
+        Variable(
+            "SEGDEMO_WORKSPACE_HOURS",
+            "what a visitor who is not signed in has not touched for so long is cleared away",
+            24,
+            **_NUMBER,
         ),
         Variable(
             "SEGDEMO_TRAINING",
@@ -186,6 +223,41 @@ def models_dir() -> Path:
     return home() / "models"
 
 
+def own_models_dir() -> Path | None:
+    """Where the models of the visitor who is being answered are kept besides; None where models are everybody's."""
+    workspace = current()
+    if workspace is not None:
+        return workspace.models
+    told = os.environ.get(OWN_MODELS)
+    return Path(told) if told else None
+
+
+def own_annotations_dir() -> Path | None:
+    """Where the collections of the visitor who is being answered are kept, or everybody's; None for nobody's."""
+    own = own_models_dir()
+    if own is not None:
+        return own.parent / "annotations"
+    return None if for_visitors() else home() / "annotations"
+
+
+def for_visitors() -> bool:
+    """Whether each visitor has a workspace of their own. Raises SettingError."""
+    chosen = read("SEGDEMO_WORKSPACES")
+    return bool(chosen == "visitors" if chosen else on_spaces() and not read("SEGDEMO_USERS"))
+
+
+def admins() -> frozenset[str]:
+    """Names of those who may see how the installation is doing. Raises SettingError."""
+    names = frozenset(name.strip() for name in read("SEGDEMO_ADMINS").split(",") if name.strip())
+    known = {part.partition(":")[0].strip() for part in read("SEGDEMO_USERS").split(",")}
+    if names - known:
+        unknown = ", ".join(sorted(names - known))
+        raise SettingError(
+            f"SEGDEMO_ADMINS are names of SEGDEMO_USERS: give {unknown} a password there first."
+        )
+    return names
+
+
 def data_dir() -> Path | None:
     """The folder of datasets, or None if none is set."""
     folder: Path | None = read("SEGDEMO_DATA")
@@ -214,5 +286,5 @@ def on_spaces() -> bool:
 
 
 def spaces_sign_in() -> bool:
-    """Whether a Space offers to sign in with an account of the Hub."""
-    return bool(os.environ.get("OAUTH_CLIENT_ID"))
+    """Whether a Space offers to sign in with an account of the Hub, and the package for that is there."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID")) and importlib.util.find_spec("authlib") is not None

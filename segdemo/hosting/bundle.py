@@ -66,8 +66,7 @@ def bundle(train: bool = False, root: Path | None = None) -> Bundle:
             )
     front = front_matter.read(root / "README.md")
     front_matter.check(front, root, _pinned_gradio(root / requirements))
-    if train:
-        front["hf_oauth"] = True  # the button that SEGDEMO_TRAINING=users needs
+    front["hf_oauth"] = True  # by it a visitor's workspace lasts, and SEGDEMO_TRAINING=users needs it
     readme = front_matter.written(front) + _README.format(
         **front, training="; who may train in it, its settings say" if train else ", and training is off"
     )

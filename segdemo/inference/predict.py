@@ -204,6 +204,17 @@ class Predictor:
             self._out_of_domain(probabilities),
         )
 
+    def glance(self, image: UInt8, picture: Image.Image | None = None) -> Floats:
+        """The softmax float32 (h, w, K) of one look at a photo uint8 (H, W, 3); ``picture`` as in ``network_input``."""
+        return softmax(self.logits(image, picture=picture))
+
+    def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:
+        """The label map uint8 (H, W) of probabilities (h, w, K) of a photo, with outlines where the model has them."""
+        if filter_ := self.entry.refinement:
+            size = self.input_size(image)
+            return refine(probabilities, image, size, filter_.radius, filter_.epsilon, picture)
+        return argmax_at(probabilities, *image.shape[:2])
+
     def _average(self, image: UInt8, picture: Image.Image) -> tuple[Floats, Floats]:
         """Mean float32 (h, w, K) of the softmax over all passes, and its variance (h, w) averaged over classes."""
         total = squares = np.zeros((0, 0, 0))

@@ -2,13 +2,16 @@
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
+from PIL import Image
 
 from segdemo import zoo
-from segdemo.core.arrays import UInt8
+from segdemo.core.arrays import Floats, UInt8
 from segdemo.core.files import sha256
 from segdemo.inference import teach
 from segdemo.inference.features import Features
@@ -27,6 +30,12 @@ class Segmenter(Protocol):
 
     def __call__(self, image: UInt8) -> Prediction:
         """Segment a photo uint8 (H, W, 3)."""
+
+    def glance(self, image: UInt8, picture: Image.Image | None = None) -> Floats:
+        """Probabilities float32 (h, w, K) of one look at a photo."""
+
+    def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:
+        """The label map uint8 (H, W) of such probabilities."""
 
 
 class TaughtPredictor:
@@ -66,12 +75,24 @@ class TaughtPredictor:
     def on(self, image: UInt8, painted: UInt8 | None = None) -> Prediction:
         """As a call, where ``painted`` are strokes on the photo, uint8 (H, W), 255 not painted: they hold."""
         start = time.perf_counter()
+        probabilities = self._probabilities(image, painted)
+        label_map = self.label_map(probabilities, image)
+        return Prediction(label_map, probabilities, (time.perf_counter() - start) * 1000)
+
+    def glance(self, image: UInt8, picture: Image.Image | None = None) -> Floats:
+        """The probabilities of a call; ``picture`` is not needed."""
+        return self._probabilities(image, None)
+
+    def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:
+        """The label map uint8 (H, W) of probabilities float32 (h, w, K) of a photo; ``picture`` is not needed."""
+        return teach.label_map(self.taught, probabilities[..., list(self.taught.classes)], image)
+
+    def _probabilities(self, image: UInt8, painted: UInt8 | None) -> Floats:
         seen = self._features.of(image)
         likely = teach.probabilities(self.taught, seen, self._features.steps, painted)
-        label_map = teach.label_map(self.taught, likely, image)
         probabilities = np.zeros((*likely.shape[:2], len(self.entry.label_set)), np.float32)
         probabilities[..., list(self.taught.classes)] = likely
-        return Prediction(label_map, probabilities, (time.perf_counter() - start) * 1000)
+        return probabilities
 
 
 def open_predictor(entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bool = False) -> Segmenter:
@@ -82,19 +103,28 @@ def open_predictor(entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bo
 
 
 class PredictorCache:
-    """Loads each model once, when first asked for; safe to call from several threads."""
+    """Loads each model once, when first asked for; safe to call from several threads.
+
+    One name may stand for another model in each visitor's workspace, so models go by their files. Those asked for
+    longest ago are forgotten.
+    """
+
+    MOST = 32  # models in memory
 
     def __init__(self) -> None:
-        self._predictors: dict[str, Segmenter] = {}
+        self._predictors: OrderedDict[Path, Segmenter] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Segmenter:
         """The loaded model of a name. Raises ``zoo.UnknownModelError``."""
         entry = zoo.served_model(name)
         with self._lock:
-            loaded = self._predictors.get(name)
+            loaded = self._predictors.pop(entry.path, None)
             if loaded is None or _made_of(loaded.entry) != _made_of(entry):
-                loaded = self._predictors[name] = open_predictor(entry)
+                loaded = open_predictor(entry)
+            self._predictors[entry.path] = loaded
+            if len(self._predictors) > self.MOST:
+                self._predictors.popitem(last=False)
             return loaded
 
 

@@ -19,10 +19,8 @@ from PIL import Image
 
 from segdemo.core import label_maps, settings
 from segdemo.core.arrays import Bools, Floats, UInt8
-from segdemo.core.resample import argmax_at
 from segdemo.errors import UserError
-from segdemo.inference.predict import Predictor, softmax
-from segdemo.inference.refine import refine
+from segdemo.inference.predictors import Segmenter
 
 STILL = 12.0  # change of colour, 0..255, at which the frames before count 1/e as much
 SMOOTHING = 0.7  # weight of the frames before where nothing changed
@@ -172,7 +170,7 @@ class Seen:
 
 
 def steady(
-    predictor: Predictor, image: UInt8, before: Seen | None, smoothing: float = SMOOTHING
+    predictor: Segmenter, image: UInt8, before: Seen | None, smoothing: float = SMOOTHING
 ) -> tuple[UInt8, Seen]:
     """Segment one frame after another: the label map uint8 (H, W), and what to give with the next frame.
 
@@ -183,16 +181,16 @@ def steady(
         smoothing: weight of the frames before where nothing changed, 0 up to 0.95.
     """
     picture = Image.fromarray(image)
-    alone = average = softmax(predictor.logits(image, picture=picture))
+    alone = average = predictor.glance(image, picture)
     grid = _grid(picture, alone.shape)
     if before is not None and before.alone.shape == alone.shape:
         weight = (smoothing * np.exp(-_change(grid, before.grid) / STILL))[..., None].astype(np.float32)
         average = weight * before.average + (1 - weight) * alone
-    return _label_map(predictor, average, image, picture), Seen(grid, alone, average)
+    return predictor.label_map(average, image, picture), Seen(grid, alone, average)
 
 
 def segmented(
-    predictor: Predictor, clip: Iterator[Frame], smoothing: float = SMOOTHING
+    predictor: Segmenter, clip: Iterator[Frame], smoothing: float = SMOOTHING
 ) -> Iterator[SegmentedFrame]:
     """Segment frames in their order.
 
@@ -230,13 +228,6 @@ def _grid(picture: Image.Image, shape: tuple[int, ...]) -> Floats:
 def _changed(now: Floats, before: Floats, still: Bools) -> float:
     """Share of the cells that stayed alike whose likeliest class did not."""
     return float((now.argmax(-1) != before.argmax(-1))[still].mean()) if still.any() else 0.0
-
-
-def _label_map(predictor: Predictor, probabilities: Floats, image: UInt8, picture: Image.Image) -> UInt8:
-    if filter_ := predictor.entry.refinement:
-        size = predictor.input_size(image)
-        return refine(probabilities, image, size, filter_.radius, filter_.epsilon, picture)
-    return argmax_at(probabilities, *image.shape[:2])
 
 
 class Writer:
@@ -278,7 +269,7 @@ class Writer:
 
 
 def segment_clip(
-    predictor: Predictor,
+    predictor: Segmenter,
     clip: Path | str,
     overlay: Path | None = None,
     labels: Path | None = None,

@@ -29,6 +29,7 @@ _VARIABLES = {
     "max_epochs": "SEGDEMO_MAX_EPOCHS",
     "max_images": "SEGDEMO_MAX_IMAGES",
     "max_queue": "SEGDEMO_MAX_QUEUE",
+    "max_queue_each": "SEGDEMO_WORKSPACE_QUEUE",
     "max_disk_gb": "SEGDEMO_MAX_RUNS_GB",
     "max_memory_gb": "SEGDEMO_MAX_RUN_MEMORY_GB",
     "threads": "SEGDEMO_RUN_THREADS",
@@ -60,6 +61,7 @@ class Policy:
         max_epochs: of one run [SEGDEMO_MAX_EPOCHS].
         max_images: photos in the subset a run learns from [SEGDEMO_MAX_IMAGES].
         max_queue: runs that may wait [SEGDEMO_MAX_QUEUE].
+        max_queue_each: of one visitor, where each has a workspace [SEGDEMO_WORKSPACE_QUEUE].
         max_disk_gb: of all runs together [SEGDEMO_MAX_RUNS_GB].
         max_memory_gb: of a run; 0 for three quarters of the machine's [SEGDEMO_MAX_RUN_MEMORY_GB].
         threads: of a run; 0 for all cores [SEGDEMO_RUN_THREADS].
@@ -74,6 +76,7 @@ class Policy:
     max_epochs: float = 200
     max_images: float = 0
     max_queue: float = 10
+    max_queue_each: float = 2
     max_disk_gb: float = 20
     max_memory_gb: float = 0
     threads: float = 0

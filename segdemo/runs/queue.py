@@ -3,6 +3,8 @@
 A run is a folder: see ``record`` for its files and ``supervisor`` for its process.
 """
 
+import contextlib
+import copy
 import hashlib
 import json
 import logging
@@ -10,7 +12,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,9 @@ from segdemo import zoo
 from segdemo.core import settings as places
 from segdemo.core.conventions import clean_title, now, slug
 from segdemo.core.files import (
+    NotFoundError,
     StoreError,
+    disk_usage,
     hidden_build,
     locked,
     remove_folder,
@@ -67,7 +71,12 @@ class Runs:
             ``python -m segdemo train``.
         models: the ``ModelStore`` that finished runs become versions in.
         cancel_seconds: how long a trainer may take to end when asked to, before it is killed.
+        models_of: the ``ModelStore`` of a workspace, for runs that belong to one, see ``of``.
     """
+
+    _workspace = (
+        ""  # whose runs are seen; "" for those of everybody, which only who looks after them should see
+    )
 
     def __init__(
         self,
@@ -76,15 +85,42 @@ class Runs:
         command: Sequence[str] | None = None,
         models: ModelStore | None = None,
         cancel_seconds: float = CANCEL_SECONDS,
+        models_of: Callable[[str], ModelStore] | None = None,
     ) -> None:
         self.root = (Path(root) if root is not None else places.home() / "runs").resolve()
         self.policy = policy or Policy.from_env()
         self.models = models or ModelStore()
         self._can_train = command is not None or training_installed()
         command = command or [sys.executable, "-m", "segdemo", "train"]
-        self._supervisor = Supervisor(self.root, self.policy, command, self.models, cancel_seconds)
+        self._supervisor = Supervisor(self.root, self.policy, command, self.models, cancel_seconds, models_of)
         self._estimates = Estimates(self.root / ".estimates", command)
         self._stop = threading.Event()
+        self._require_room: Callable[[int], object] = lambda size: None
+
+    def of(self, workspace: str, models: ModelStore, require_room: Callable[[int], object]) -> "Runs":
+        """The same runs as one workspace sees them: its own, and of the others how many wait before its own.
+
+        Args:
+            workspace: its id, not "".
+            models: that its runs end in.
+            require_room: called with the bytes of its runs before one is started; raises StoreError if that is too
+                much.
+        """
+        seen = copy.copy(self)
+        seen._workspace, seen.models, seen._require_room = workspace, models, require_room
+        return seen
+
+    def _seen(self) -> Sequence[Run]:
+        """The runs that may be seen, oldest first."""
+        runs = every_run(self.root)
+        return [run for run in runs if run.record.workspace == self._workspace] if self._workspace else runs
+
+    def _find(self, run_id: str) -> Run:
+        """The run called so; that of another workspace is not there. Raises NotFoundError."""
+        run = find_run(self.root, run_id)
+        if self._workspace and run.record.workspace != self._workspace:
+            raise NotFoundError(f"There is no run {run_id!r}: look it up in the list.")
+        return run
 
     # --- the interface: permit, start, follow, cancel, resume ---
 
@@ -131,15 +167,13 @@ class Runs:
         title = clean_title(title or f"{zoo.spec(settings['model']).title} on {dataset.label_set.title}")
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         with self._lock():
-            waiting = 0
-            for run in every_run(self.root):
+            for run in self._seen():
                 state = self._supervisor.state(run).state
                 if (request and request == run.record.request) or (
                     state not in ENDED and key == run.record.key
                 ):
                     return Ticket(run.id, new=False)
-                waiting += state == "queued"
-            self._check_room(waiting)
+            self._check_room()
             run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
             record = Record.of(
                 title=title,
@@ -150,6 +184,7 @@ class Runs:
                 key=key,
                 queued=time.time(),
                 launches=[],
+                **({"workspace": self._workspace} if self._workspace else {}),
             )
             with hidden_build(self.root / run_id) as build:
                 write_json(build / "config.json", settings)
@@ -168,7 +203,7 @@ class Runs:
         Returns:
             A Snapshot.
         """
-        run = find_run(self.root, run_id)
+        run = self._find(run_id)
         events, cursor = events_since(run.folder / "events.jsonl", since)
         log = log_tail(run.folder / "train.log")
         queue = self._queue() if run.status().state == "queued" else []
@@ -178,7 +213,7 @@ class Runs:
         """Take a run out of the queue, or stop it within a step; its checkpoints are kept. Twice does no harm."""
         self.policy.permit(token, user)
         with self._lock():
-            run = find_run(self.root, run_id)
+            run = self._find(run_id)
             state = self._supervisor.state(run).state
             if state == "queued":
                 run.tell(state="cancelled", message="Cancelled before it began.")
@@ -193,12 +228,12 @@ class Runs:
         """
         self.permit(token, user)
         with self._lock():
-            run = find_run(self.root, run_id)
+            run = self._find(run_id)
             state = self._supervisor.state(run).state
             if state == "done":
                 raise RunError(f"{run.title} is done: start a new run with its settings.")
             if state in ENDED:
-                self._check_room(len(self._queue()))
+                self._check_room()
                 (run.folder / "cancel").unlink(missing_ok=True)
                 run.note(queued=time.time(), stopped=None)
                 run.tell(state="queued", message=WAITING, eta_seconds=None)
@@ -225,7 +260,7 @@ class Runs:
             states = (self._supervisor.state(run).state for run in every_run(self.root))
             busy = any(state in ("queued", "running") for state in states)
             reason = "How long it takes is measured when no run is in progress." if busy else None
-            environment = self._supervisor.environment()
+            environment = self._supervisor.environment(self._workspace)
             return self._estimates.ask(settings, environment, reason if begin or busy else "")
 
     # --- looking after them ---
@@ -233,11 +268,11 @@ class Runs:
     def list(self) -> Sequence[Snapshot]:
         """A Snapshot of every run, newest first, without events and log."""
         queue = self._queue()
-        return [snapshot_of(r, self._supervisor.state(r), queue) for r in reversed(every_run(self.root))]
+        return [snapshot_of(r, self._supervisor.state(r), queue) for r in reversed(self._seen())]
 
     def settings_of(self, run_id: str) -> dict[str, Any]:
         """A copy of a run's settings, to start another one with."""
-        run = find_run(self.root, run_id)
+        run = self._find(run_id)
         if not (settings := run.settings()):
             raise RunError(f"The settings of {run.title} are damaged: start a new run instead.")
         return settings
@@ -247,13 +282,13 @@ class Runs:
         self.policy.permit(token, user)
         title = clean_title(title)
         with self._lock():
-            find_run(self.root, run_id).note(title=title)
+            self._find(run_id).note(title=title)
 
     def delete(self, run_id: str, user: str = "", token: str = "") -> None:
         """Remove a run that does not run, with its checkpoints; an installed model stays. Raises RunError."""
         self.policy.permit(token, user)
         with self._lock():
-            run = find_run(self.root, run_id)
+            run = self._find(run_id)
             if run.alive():
                 raise RunError(f"{run.title} is running: cancel it first.")
             remove_folder(run.folder)
@@ -274,6 +309,32 @@ class Runs:
                     remove_folder(run.folder)
             sweep(self.root, days=0)
             self._estimates.tidy()
+
+    # --- workspaces ---
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many runs each workspace has, by state; those of nobody's are under ""."""
+        found: dict[str, dict[str, int]] = {}
+        for run in every_run(self.root):
+            states, state = found.setdefault(run.record.workspace, {}), self._supervisor.state(run).state
+            states[state] = states.get(state, 0) + 1
+        return found
+
+    def bytes_of(self, workspace: str) -> int:
+        """Bytes of the runs of a workspace."""
+        return sum(disk_usage(r.folder) for r in every_run(self.root) if r.record.workspace == workspace)
+
+    @contextlib.contextmanager
+    def standing_still(self, *workspaces: str) -> Iterator[Sequence[Run]]:
+        """For a ``with`` statement: the runs of some workspaces, of which none is started or changed in it."""
+        with self._lock():
+            yield [run for run in every_run(self.root) if run.record.workspace in workspaces]
+
+    def is_running(self, run: Run) -> bool:
+        """Whether a trainer works on a run, or ended without anybody having looked since."""
+        return self._supervisor.state(run).state == "running"
+
+    # --- the thread ---
 
     def watch(self, seconds: float = 1.0) -> None:
         """Keep the queue going from a thread of its own, until ``close``."""
@@ -310,7 +371,7 @@ class Runs:
                     queued.append(run)
             if queued and not busy:
                 self._estimates.stop()
-                self._supervisor.launch(min(queued, key=_turn))
+                self._supervisor.launch(in_turn(queued, every_run(self.root))[0])
 
     def _try_to_start(self) -> None:
         try:
@@ -320,8 +381,8 @@ class Runs:
 
     def _queue(self) -> Sequence[str]:
         """Ids of the runs that wait, the next one first."""
-        waiting = [run for run in every_run(self.root) if run.status().state == "queued"]
-        return [run.id for run in sorted(waiting, key=_turn)]
+        runs = every_run(self.root)
+        return [run.id for run in in_turn([run for run in runs if run.status().state == "queued"], runs)]
 
     def _lock(self) -> AbstractContextManager[None]:
         return locked(self.root / ".lock")
@@ -345,6 +406,8 @@ class Runs:
         if start := zoo.served_models().get(plain.get("start_from", "")):
             # What a promoted name stands for may change until the run is measured against its start.
             plain["start_from"] = start.alias_of or start.name
+        if self._workspace:
+            self._require_own(plain)
         dataset = outline(plain["dataset"], plain["data"])
         epochs = plain.get("epochs", 1)
         if not isinstance(epochs, int) or epochs < 1:
@@ -366,12 +429,67 @@ class Runs:
             )
         return plain, dataset
 
-    def _check_room(self, waiting: int) -> None:
+    def _require_own(self, plain: Mapping[str, Any]) -> None:
+        """Raise RunError for settings that name what neither everybody has nor this workspace."""
+        own = self.models.root.parent
+        known = [folder.resolve() for folder in (own, places.data_dir()) if folder]
+        if not tfds.is_tfds(plain["data"]) and not any(
+            Path(plain["data"]).is_relative_to(place) for place in known
+        ):
+            raise RunError("Choose what to learn from among your collections and the datasets there are.")
+        start = plain.get("start_from")
+        if start and start not in zoo.served_models():
+            raise RunError("Choose a model to start from among those there are.")
+        if any(
+            "/" in text or "\\" in text
+            for key, value in plain.items()
+            if key != "data"
+            for text in _texts(value)
+        ):
+            raise RunError("The settings of a run here name no files: choose among what is offered.")
+
+    def _check_room(self) -> None:
+        waiting = len(self._queue())
+        if self._workspace:
+            own, each = self._seen(), self.policy.max_queue_each
+            if each and sum(run.status().state == "queued" for run in own) >= each:
+                raise PolicyError(
+                    f"Up to {each:g} of your runs may wait: try again when one of them has started."
+                )
+            self._require_room(sum(disk_usage(run.folder) for run in own))
         if self.policy.max_queue and waiting >= self.policy.max_queue:
             raise PolicyError(f"{waiting} runs are waiting already: try again when one of them has started.")
         if (lack := self._supervisor.lack_of_disk(afresh=True)) is not None:
             raise PolicyError(f"No run can start, because {lack}.")
 
 
-def _turn(run: Run) -> float:
-    return run.record.queued
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)
+
+
+def in_turn(waiting: Sequence[Run], runs: Sequence[Run]) -> Sequence[Run]:
+    """The runs that wait in the order in which they begin: first come first served, but workspaces take turns.
+
+    Args:
+        waiting: in any order.
+        runs: every run there is, since whose turn was last counts.
+    """
+    last: dict[str, float] = {}  # workspace -> when a run of it was started last
+    for run in runs:
+        started = max((launch.time for launch in run.record.launches), default=0.0)
+        last[run.record.workspace] = max(started, last.get(run.record.workspace, 0.0))
+    left, order = list(waiting), []
+    while left:
+        following = min(left, key=lambda run: (last.get(run.record.workspace, 0.0), run.record.queued))
+        left.remove(following)
+        order.append(following)
+        last[following.record.workspace] = time.time() + len(order)  # after all that were started so far
+    return order

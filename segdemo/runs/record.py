@@ -72,6 +72,7 @@ class Record(Document):
         launches: the processes that worked on it, oldest first.
         lineage: where its model comes from, once it has begun. model: the version it was installed as.
         stopped: why it was ended, if it was.
+        workspace: whose it is, where each visitor has a workspace; else "".
     """
 
     title: str = ""
@@ -85,6 +86,7 @@ class Record(Document):
     lineage: Lineage | None = None
     model: str = ""
     stopped: Stopped | None = None
+    workspace: str = ""
 
 
 @dataclass(frozen=True)

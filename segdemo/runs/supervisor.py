@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,12 +39,19 @@ class Supervisor:
         command: what to execute, followed by ``--out RUN_DIR --resume --json``.
         models: the ``ModelStore`` that finished runs become versions in.
         cancel_seconds: how long a trainer may take to end when asked to, before it is killed.
+        models_of: the ModelStore of a workspace, for runs that belong to one.
     """
 
     def __init__(
-        self, root: Path, policy: Policy, command: Sequence[str], models: ModelStore, cancel_seconds: float
+        self,
+        root: Path,
+        policy: Policy,
+        command: Sequence[str],
+        models: ModelStore,
+        cancel_seconds: float,
+        models_of: Callable[[str], ModelStore] | None = None,
     ) -> None:
-        self.root, self.policy, self.models = root, policy, models
+        self.root, self.policy, self.models, self._models_of = root, policy, models, models_of
         self.cancel_seconds = cancel_seconds
         self._command = command
         self._settled: dict[
@@ -115,7 +122,7 @@ class Supervisor:
                     [*self._command, "--out", str(run.folder), "--resume", "--json"],
                     out=log,
                     log=subprocess.STDOUT,
-                    environment=self.environment(),
+                    environment=self.environment(run.record.workspace),
                     lock=handle,
                 )
         except DiskError:
@@ -128,12 +135,17 @@ class Supervisor:
         launch = Launch(pid=pid, started=processes.started(pid), time=time.time())
         run.note(launches=[*run.record.launches, launch], lineage=lineage)
 
-    def environment(self) -> dict[str, str]:
-        """Variables of a trainer."""
+    def _models(self, workspace: str) -> ModelStore:
+        return self._models_of(workspace) if workspace and self._models_of else self.models
+
+    def environment(self, workspace: str = "") -> dict[str, str]:
+        """Variables of a trainer; of one that works for a workspace, that workspace's models are among them."""
+        own = {settings.OWN_MODELS: str(self._models(workspace).root)} if workspace else {}
         threads = str(int(self.policy.threads) or settings.cores())
         path = os.pathsep.join(filter(None, (str(settings.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
         return {
             **os.environ,
+            **own,
             "PYTHONPATH": path,
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": threads,
@@ -221,7 +233,7 @@ class Supervisor:
                     begun.dataset_hash or current.dataset_hash
                 )  # the run may have written it
                 lineage = Lineage.from_json(known)
-                version = self.models.install(run.folder, run.name, run.title, lineage)
+                version = self._models(run.record.workspace).install(run.folder, run.name, run.title, lineage)
                 run.note(model=version.served_as, lineage=lineage)
             except DiskError:
                 raise  # tried again at the next look

@@ -8,18 +8,23 @@ import hashlib
 import hmac
 import math
 import secrets
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segdemo.core.attempts import Attempts
+from segdemo.ui import visitors
+from segdemo.ui.metrics import CONTENT_TYPE, Metrics, may_read
+from segdemo.ui.metrics import PATH as METRICS
 
 # Frames: the Hub shows a Space within its own page.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -42,7 +47,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
 }
 HEALTH = "/healthz"  # says that the server answers, to whoever looks after it; before any sign-in
-VISIT = "segdemo-visit"  # the cookie that tells browsers apart
+VISIT = visitors.COOKIE  # the cookie that tells browsers apart
+MOST_ANSWER = 2**20  # bytes of what Gradio says of an upload
 MOST_BODY = (
     300 * 2**20
 )  # bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
@@ -66,22 +72,42 @@ class Guard:
             return
         _caller.set((scope.get("client") or ("", 0))[0])
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
+        blocks = getattr(scope.get("app"), "blocks", None)
+        metrics: Metrics | None = getattr(blocks, "metrics", None)
+        whose: visitors.Visitors | None = getattr(blocks, "visitors", None)
         opened = scope["method"] == "GET" and scope["path"] in ("", "/")
-        new_visit = opened and f"{VISIT}=" not in headers.get("cookie", "")
+        if whose:
+            new_visit = opened and not whose.knows(HTTPConnection(scope))
+        else:
+            new_visit = opened and f"{VISIT}=" not in headers.get("cookie", "")
         if _from_another_site(headers):
-            scope = {**scope, "headers": [(n, v) for n, v in scope["headers"] if n != b"cookie"]}
+            # Who signed in with an account of the Hub is told from a cookie, too, which Gradio has read already.
+            scope = {
+                **scope,
+                "headers": [(n, v) for n, v in scope["headers"] if n != b"cookie"],
+                "session": {},
+            }
+        uploading = bool(whose) and scope["path"].endswith("/upload")
+        began, uploaded = time.perf_counter(), bytearray()
 
         async def answer(message: Message) -> None:
+            if uploading and message["type"] == "http.response.body" and len(uploaded) < MOST_ANSWER:
+                uploaded.extend(message.get("body", b""))
+                if whose and not message.get("more_body"):
+                    whose.note_upload(scope, bytes(uploaded))
             if message["type"] == "http.response.start":
+                if metrics:
+                    metrics.request(message["status"], time.perf_counter() - began)
                 told = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     told.setdefault(name, value)
                 if secure:
                     told.setdefault("Strict-Transport-Security", "max-age=31536000")
                 if new_visit and message["status"] == 200:
-                    told.append(
-                        "Set-Cookie", f"{VISIT}={secrets.token_urlsafe(24)}; Path=/; Max-Age=31536000"
-                    )
+                    value = whose.new_cookie() if whose else secrets.token_urlsafe(24)
+                    # In the frame of another site browsers keep cookies for that site alone, if at all.
+                    parted = "; Partitioned" if whose and secure else ""
+                    told.append("Set-Cookie", f"{VISIT}={value}; Path=/; Max-Age=31536000{parted}")
                 message["headers"] = [
                     (name, _kept_at_home(value, secure) if name == b"set-cookie" else value)
                     for name, value in message["headers"]
@@ -90,8 +116,20 @@ class Guard:
 
         if scope["path"] == HEALTH and scope["method"] in ("GET", "HEAD"):
             await PlainTextResponse("ok", headers={"Cache-Control": "no-store"})(scope, receive, answer)
+        elif scope["path"] == METRICS and scope["method"] in ("GET", "HEAD"):
+            await (await _metrics(metrics, scope))(scope, receive, answer)
+        elif whose and (refusal := whose.refusal(scope)):
+            await PlainTextResponse(refusal, 403)(scope, receive, answer)
         else:
             await self._app(scope, receive, answer)
+
+
+async def _metrics(metrics: Metrics | None, scope: Scope) -> PlainTextResponse:
+    if metrics is None or not may_read(scope):
+        sentence = "Ask from this machine, or with SEGDEMO_METRICS_TOKEN as bearer token."
+        return PlainTextResponse(sentence, 403)
+    text = await anyio.to_thread.run_sync(metrics.text)
+    return PlainTextResponse(text, media_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
 
 def middleware() -> list[Middleware]:
@@ -129,10 +167,8 @@ def person(request: Request | None) -> str:
     """
     if request is None:
         return ""
-    names = (f"access-token-{request.app.cookie_id}", f"access-token-unsecure-{request.app.cookie_id}")
-    signed_in = (request.app.tokens.get(request.cookies.get(name)) for name in names)
-    if name := next(filter(None, signed_in), None):
-        return str(name)
+    if name := visitors.user_name(request):
+        return name
     # Where cookies are blocked, as in a frame of another site, the address has to do.
     mark = request.cookies.get(VISIT) or f"{_caller.get()} {request.headers.get('user-agent', '')}"
     return f"visit-{hashlib.sha256(mark.encode('utf-8', 'replace')).hexdigest()[:16]}"

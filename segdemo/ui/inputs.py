@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio import processing_utils
 
+from segdemo.ui import visitors
 from segdemo.ui.markup import html, join
 from segdemo.ui.overriding import overriding
 from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
@@ -59,7 +60,7 @@ def _refuse_unless_uploaded(file: Any, component: gr.File | gr.Image) -> None:
         uploaded = Path(file.path or "").resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve())
     except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links, a zero character
         uploaded = False
-    if not uploaded:
+    if not uploaded or not visitors.is_mine(file.path):
         raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
 
 

@@ -1,5 +1,6 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,21 @@ import gradio as gr
 from segdemo import __version__
 from segdemo.core import settings
 from segdemo.core.photos import Limits
+from segdemo.core.signing import Signer
 from segdemo.errors import UserError
 from segdemo.ui import api, guard, queueing, temporary
 from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
+from segdemo.ui.metrics import Metrics
 from segdemo.ui.services import Services
-from segdemo.ui.tabs import Page, Tab, segment, video
+from segdemo.ui.tabs import Page, Tab, owner, segment, video
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate import layout as annotate_layout
 from segdemo.ui.tabs.annotate import tab as annotate
 from segdemo.ui.tabs.train import layout as train_layout
 from segdemo.ui.tabs.train import tab as train
+from segdemo.ui.visitors import Visitors
 
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -72,17 +76,24 @@ def build() -> gr.Blocks:
     """The Gradio app, ready to launch."""
     services = Services.start()
     demo = gr.Blocks(title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True)
-    with demo:
+    whose = Visitors(services.keeper, Signer.of_installation()) if services.keeper else None
+    with demo, whose.nobody() if whose else nullcontext():
         panel(html(HEADER, version=__version__), elem_classes="segdemo-top")
         with gr.Tabs(elem_classes="segdemo-tabs") as tabs:
             page = Page(services, demo, tabs)
             for row in TABS:
                 with gr.Tab(row.title, id=row.id) as tab:
                     page.parts[row.id] = row.build(page, tab)
+            if settings.admins():
+                with gr.Tab("Owner", id=owner.TAB, visible=False) as tab:
+                    owner.build(services, demo, tab)
         api.build(services)
         demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
     queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
     temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
+    demo.metrics = Metrics(services, demo)  # type: ignore[attr-defined]  # for the guard
+    if whose:
+        whose.attach(demo)
     services.look_after()
     return demo
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_file_to_cache
+from gradio.processing_utils import hash_seed, save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from segdemo.core.files import write_atomic
+from segdemo.core.workspace import current
 
 _copies: dict[tuple[str, int], Path] = {}  # (path, time of change) -> its copy that Gradio serves
 
@@ -43,7 +44,10 @@ def cached(data: bytes, name: str) -> str:
 
     Equal files are one; Gradio's own function writes that anew while others read it, who then get half of it.
     """
-    path = Path(get_upload_folder()).resolve() / hashlib.sha256(data).hexdigest() / name
+    workspace = current()
+    # Where each visitor has a workspace, nobody finds a file by what is in it.
+    salt = f"{workspace.id} ".encode() + hash_seed if workspace else b""
+    path = Path(get_upload_folder()).resolve() / hashlib.sha256(salt + data).hexdigest() / name
     try:
         os.utime(path)  # it is in use: `delete_cache` goes by the time of change
     except OSError:  # it is not there yet

@@ -5,6 +5,7 @@ import statistics
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from threading import Lock, Thread
 
 import numpy as np
@@ -21,10 +22,21 @@ from segdemo.inference.predict import PASSES, Prediction
 from segdemo.inference.predictors import PredictorCache
 from segdemo.runs.queue import Runs
 from segdemo.ui.clicks import Clicks
+from segdemo.ui.histogram import Histogram
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.teaching import Teaching
+from segdemo.workspaces.keeper import Keeper, Room
 from segdemo.zoo.versions import ModelStore
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What everybody has together, where visitors have no workspaces."""
+
+    store: AnnotationStore
+    versions: ModelStore
+    runs: Runs
 
 
 @dataclass
@@ -35,25 +47,53 @@ class Services:
         limits: of photos.
         photos: those decoded last.
         predictors: the models loaded.
-        store: the annotations.
+        store: the annotations: everybody's, or those of the visitor who is being answered; then nobody's can be reached
+            from elsewhere, and WorkspaceError is raised. So it is with ``versions`` and ``runs``.
         versions: those of the models trained here.
         runs: the trainings.
+        policy: who may train, and how much.
+        all_runs: those of everybody, to look after them; nothing of them is for a visitor.
+        keeper: of the visitors' workspaces, where each has one; None where all is shared.
         clicks: the model of clicks, and the photos that were clicked on.
         teaching: features that classes are taught with.
+        predicted: how long predictions took.
     """
 
     limits: Limits
     photos: PhotoCache
     predictors: PredictorCache = field(default_factory=PredictorCache)
-    _times: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    _times: dict[tuple[Path, str], deque[float]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self.store = AnnotationStore()
-        self.versions = ModelStore()
-        self.runs = Runs(models=self.versions)
+        self.keeper = Keeper() if settings.for_visitors() else None
+        if self.keeper is None:
+            versions = ModelStore()
+            self._shared = _Shared(AnnotationStore(), versions, Runs(models=versions))
+        self.predicted = Histogram()
+        self.policy = self.all_runs.policy
         self.clicks = Clicks(self.photos, self.limits)
         self.teaching = Teaching(self.photos)
+
+    @property
+    def _things(self) -> "_Shared | Room":
+        return self.keeper.room() if self.keeper else self._shared
+
+    @property
+    def store(self) -> AnnotationStore:
+        return self._things.store
+
+    @property
+    def versions(self) -> ModelStore:
+        return self._things.versions
+
+    @property
+    def runs(self) -> Runs:
+        return self._things.runs
+
+    @property
+    def all_runs(self) -> Runs:
+        return self.keeper.runs if self.keeper else self._shared.runs
 
     @classmethod
     def start(cls) -> "Services":
@@ -68,14 +108,19 @@ class Services:
             The thread that clears away.
         """
 
+        runs, keeper = self.all_runs, self.keeper
+        owners = (keeper, keeper.models, runs) if keeper else (self.store, self.versions, runs)
+
         def tidy() -> None:
-            for owner in (self.store, self.versions, self.runs):
+            for owner in owners:
                 try:
                     owner.tidy()
                 except (StoreError, OSError) as error:  # a full or locked disk must not keep the page away
                     logging.getLogger(__name__).warning("Not tidied up: %s", error)
 
-        self.runs.watch()
+        runs.watch()
+        if keeper:
+            keeper.watch()
         thread = Thread(target=tidy, name="tidy", daemon=True)
         thread.start()
         return thread
@@ -104,9 +149,13 @@ class Services:
             photo: its pixels.
             passes: key of ``predict.PASSES``.
         """
-        prediction = self.predictors.get(model).seeing(**PASSES[passes])(photo)
+        predictor = self.predictors.get(model)
+        prediction = predictor.seeing(**PASSES[passes])(photo)
+        self.predicted.observe(prediction.milliseconds / 1000)
         with self._lock:
-            self._times.setdefault((model, passes), deque(maxlen=9)).append(prediction.milliseconds)
+            self._times.setdefault((predictor.entry.path, passes), deque(maxlen=9)).append(
+                prediction.milliseconds
+            )
         return prediction
 
     def card(self, model: str, passes: str = "once") -> Markup:
@@ -120,6 +169,6 @@ class Services:
             gain = 100 * (measured.mean_iou - measured.mean_iou_once)
             parts.append(html("<b>{:+.1f}</b> by the further looks", gain))
         parts.append(f"{entry.path.stat().st_size / 1e6:.1f} MB")
-        if times := self._times.get((model, passes)):
+        if times := self._times.get((entry.path, passes)):
             parts.append(f"{statistics.median(times):.0f} ms a photo here")
         return join(parts, " · ")

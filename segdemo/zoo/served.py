@@ -9,7 +9,7 @@ from typing import Any, Self
 from segdemo.core.documents import DamagedError, Document, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
-from segdemo.core.settings import PACKAGE, home, models_dir
+from segdemo.core.settings import PACKAGE, home, models_dir, own_annotations_dir, own_models_dir
 from segdemo.zoo import taught
 from segdemo.zoo.scores import (
     Adjustment,
@@ -170,9 +170,13 @@ def manifests() -> list[Path]:
 
 
 def served_models() -> dict[str, ModelEntry]:
-    """Every trained model, shipped ones first, then those trained on this machine, then those taught by painting."""
+    """Every trained model, shipped ones first, then those trained on this machine, then those taught by painting.
+
+    Those of a visitor's own workspace come last, and nobody else has them.
+    """
     entries: dict[str, ModelEntry] = {}
-    for manifest in manifests():
+    own = own_models_dir()
+    for manifest in [*manifests(), *(sorted(own.glob("*/manifest.json")) if own else ())]:
         with contextlib.suppress(OSError):  # it has just gone
             entries.update(_entries(manifest))
     return entries | _taught_models()
@@ -183,9 +187,10 @@ def _taught_models() -> dict[str, ModelEntry]:
         graph = _features(WEIGHTS / "manifest.json")
     except (DamagedError, OSError):
         return {}
-    if not graph:
+    root = own_annotations_dir()
+    if not graph or root is None:
         return {}
-    found = taught.newest(home() / "annotations", str(graph.get("onnx_sha256")), graph.get("long_side", 0))
+    found = taught.newest(root, str(graph.get("onnx_sha256")), graph.get("long_side", 0))
     return {name: ModelEntry.of_manifest(name, folder, data) for name, folder, data in found}
 
 

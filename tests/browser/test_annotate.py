@@ -497,7 +497,7 @@ def test_a_shared_page_says_so(served, serve, open_page, tmp_path):
     page.get_by_role("tab", name="Annotate").click()
     page.locator("#collection").wait_for()
     expect(page.get_by_text(words)).to_have_count(0)
-    with serve(tmp_path, SPACE_ID="someone/segdemo") as (url, _):
+    with serve(tmp_path, SPACE_ID="someone/segdemo", SEGDEMO_WORKSPACES="shared") as (url, _):
         page = open_page(url)
         page.get_by_role("tab", name="Annotate").click()
         expect(page.get_by_text(words)).to_be_visible(timeout=SECONDS)

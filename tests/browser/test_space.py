@@ -26,4 +26,5 @@ def test_a_first_visitor_of_a_space(tmp_path, browser):
     assert visit.complaints == []
     assert contents(tmp_path / "code") == before  # nothing is written beside the code
     assert not list(elsewhere.iterdir())
-    assert (home / ".local/share/segdemo/annotations").is_dir()
+    [own] = (home / ".local/share/segdemo/workspaces").glob("visit-*")  # each visitor of a Space has one
+    assert (own / "annotations/cats/collection.json").is_file()

@@ -55,7 +55,7 @@ def painted(truth):
 
 @pytest.fixture
 def work(store):
-    return Prelabelling(store, Limits())
+    return Prelabelling(lambda: store, Limits())
 
 
 # ------------------------------------------------------------------------------------------------ lessons
@@ -165,7 +165,7 @@ def test_it_is_cancelled_and_goes_on_where_it_was_after_a_restart(discs, work, s
     job = work.job(collection.name)
     assert third.is_set() and (job.state, job.done) == ("cancelled", 2)
     assert "2 of 5 photos have a draft; Label the rest goes on" in job.sentence()
-    again = Prelabelling(AnnotationStore(), Limits())  # another process
+    again = Prelabelling(AnnotationStore, Limits())  # another process
     assert again.job(collection.name) is None
     again.start(collection.name).join()
     assert (again.job(collection.name).total, len(made), len(set(made))) == (3, 5, 5)

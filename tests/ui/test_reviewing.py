@@ -46,7 +46,7 @@ def planted(store):
 
 @pytest.fixture
 def work(store):
-    return Reviewing(store)
+    return Reviewing(lambda: store)
 
 
 def test_the_missing_disc_is_the_worst_region(work, planted):
@@ -82,7 +82,7 @@ def test_a_mask_that_is_kept_is_not_asked_about_again(work, planted, store):
     worst = work.look(collection.name).findings[0]
     work.keep(collection.name, worst.number)
     assert (collection.load(wrong) == 0).all()
-    again = Reviewing(AnnotationStore())  # after a restart
+    again = Reviewing(AnnotationStore)  # after a restart
     assert all(f.photo != wrong for f in again.look(collection.name).findings)
     (collection.folder / FILE).write_text("[")  # what cannot be read is asked about again
     assert again.look(collection.name).findings[0].photo == wrong

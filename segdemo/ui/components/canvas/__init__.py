@@ -22,6 +22,7 @@ from segdemo.core.labels import VOID_COLOR, LabelSet
 from segdemo.errors import UserError
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served, served_bytes
+from segdemo.ui.visitors import entering
 
 _FOLDER = Path(__file__).parent
 _HTML = '<section class="sc" aria-label="Mask canvas"></section>'
@@ -265,7 +266,10 @@ def _call(function: Callable[..., Any], request: gr.Request, *args: Any, **more:
     parameters = inspect.signature(function).parameters.values()
     named = {p.name: more[p.name] for p in parameters if p.name in more}
     named |= {p.name: request for p in parameters if p.annotation is gr.Request}
-    return function(*args, **named)
+    with entering(
+        request
+    ):  # Gradio hands functions of components their request, and nothing else of the visitor
+        return function(*args, **named)
 
 
 def _save_function(on_save: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

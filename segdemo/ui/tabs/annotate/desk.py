@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from copy import deepcopy
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ from segdemo import zoo
 from segdemo.annotations import drafts, strokes
 from segdemo.annotations.collection import Collection, ConflictError, Page
 from segdemo.annotations.records import Photo
+from segdemo.annotations.store import AnnotationStore
 from segdemo.annotations.transfer import import_annotations
 from segdemo.core import label_maps, settings
 from segdemo.core.conventions import slug
@@ -52,15 +54,19 @@ class Desk:
 
     def __init__(self, services: Services):
         self.services = services
-        self.store = services.store
-        self.prelabelling = Prelabelling(self.store, services.limits)
+        self.prelabelling = Prelabelling(lambda: services.store, services.limits)
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
-        # Canvas key -> the model whose prediction an unlabelled photo was shown with.
-        self._begun: dict[str, str | None] = {}
+        # Folder of a collection and canvas key -> the model whose prediction an unlabelled photo was shown with.
+        self._begun: dict[tuple[Path, str], str | None] = {}
         # What a photo is shown with, before somebody opens it: (what it depends on) -> (when, payload).
         self._ahead: OrderedDict[tuple[Any, ...], tuple[float, dict[str, Any]]] = OrderedDict()
         self._lock = Lock()
         self._ranking = Semaphore()
+
+    @property
+    def store(self) -> AnnotationStore:
+        """The collections of whoever is being answered."""
+        return self.services.store
 
     # --- collections ---
 
@@ -157,7 +163,7 @@ class Desk:
             )
         with self._lock:
             when, ready = self._ahead.pop(self._made_of(collection, photo, model), (0, None))
-        self._begun[key] = model if not photo.revision else None
+        self._begun[collection.folder, key] = model if not photo.revision else None
         if ready is not None and time.monotonic() - when < AHEAD_SECONDS:
             return ready
         return self._editing(collection, photo, model)
@@ -181,7 +187,7 @@ class Desk:
         entry = zoo.served_model(model) if model else None
         draft = _draft_by(collection, photo, model)
         made_by = draft.png if draft else entry and entry.onnx_sha256
-        return (collection.name, photo.id, photo.revision, collection.label_set, made_by)
+        return (collection.folder, photo.id, photo.revision, collection.label_set, made_by)
 
     def _shown(self, collection: Collection, photo: Photo) -> dict[str, Any]:
         path = collection.image_path(photo.id)
@@ -235,7 +241,7 @@ class Desk:
         label_map = label_maps.decode_png(
             png, collection.label_set, (photo.height, photo.width), self.services.limits
         )
-        model = None if photo.revision else self._begun.get(key)
+        model = None if photo.revision else self._begun.get((collection.folder, key))
         try:
             meta = {"model": model} if model else None
             author = person(request)  # type: ignore[arg-type]  # functions of components get the bare one
@@ -387,7 +393,8 @@ class Desk:
             finally:
                 self._ranking.release()
 
-        thread = Thread(target=look, name="rank", daemon=True)
+        # In the workspace of whoever is being answered, if each visitor has one.
+        thread = Thread(target=copy_context().run, args=(look,), name="rank", daemon=True)
         thread.start()
         return thread
 

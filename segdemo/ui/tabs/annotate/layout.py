@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from segdemo.core import settings
 from segdemo.core.labels import LABEL_SETS
-from segdemo.core.settings import on_spaces
+from segdemo.core.settings import for_visitors, on_spaces, spaces_sign_in
 from segdemo.data.formats.registry import WRITTEN
 from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
@@ -83,8 +84,7 @@ class Layout:
         self.remembered = gr.BrowserState(
             {"collection": None, "photo": None}, storage_key="segdemo-annotate", secret="segdemo-annotate"
         )
-        if on_spaces():
-            panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
+        self._whose()
         self._bar()
         with gr.Column(elem_classes="segdemo-toast"):
             self._said()
@@ -108,6 +108,15 @@ class Layout:
             *(self.search, self.which, self.class_, self.sort, self.page),
         }
         self.outputs = [*components(self), *self.rest.outputs, *self.review.outputs]
+
+    def _whose(self) -> None:
+        """Who sees what is kept here, and how long."""
+        if for_visitors():
+            panel(html("<p>{}</p>", kept_for()), elem_classes="segdemo-quiet", elem_id="kept-for")
+            if spaces_sign_in():
+                gr.LoginButton(size="sm")
+        elif on_spaces():
+            panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
 
     def _bar(self) -> None:
         """The collection, what is looked for in it, and how far it is."""
@@ -245,6 +254,16 @@ class Layout:
             ) as self.history:
                 self.revisions = unchecked(gr.Radio([], label="Revisions, newest first", elem_id="revisions"))
                 self.restore = button("Restore this one", "revision-restore", interactive=False)
+
+
+def kept_for() -> str:
+    """What visitors who have a workspace of their own are told about it."""
+    hours = settings.read("SEGDEMO_WORKSPACE_HOURS")
+    if not hours:
+        return "What you keep here is yours alone, as long as this browser keeps its cookies."
+    time = "a day" if hours == 24 else f"{hours:g} hours"
+    stay = " or sign in" if spaces_sign_in() or settings.read("SEGDEMO_USERS") else ""
+    return f"What you keep here is yours alone, and is gone when you have not touched it for {time}: export it{stay}."
 
 
 def steps(done: int) -> Markup:

@@ -9,8 +9,11 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -70,14 +73,14 @@ class Prelabelling:
     """One for each process; safe to call from several threads. One collection is labelled at a time.
 
     Args:
-        store: of the collections.
+        stores: gives the collections of whoever is being answered.
         limits: of photos.
     """
 
-    def __init__(self, store: AnnotationStore, limits: Limits) -> None:
-        self._store, self._limits = store, limits
-        self._jobs: dict[str, Job] = {}  # by collection; the last one of each
-        self._running: str | None = None
+    def __init__(self, stores: Callable[[], AnnotationStore], limits: Limits) -> None:
+        self._stores, self._limits = stores, limits
+        self._jobs: dict[Path, Job] = {}  # by the collection's folder; the last one of each
+        self._running: Path | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -88,7 +91,7 @@ class Prelabelling:
 
     def job(self, name: str) -> Job | None:
         """The last job of a collection since the server began, or None."""
-        return self._jobs.get(name)
+        return self._jobs.get(self._stores().root / name)
 
     def start(self, name: str) -> threading.Thread:
         """Learn from the strokes of a collection, and make drafts of its photos without a mask in the background.
@@ -100,12 +103,14 @@ class Prelabelling:
             TeachError: fewer than two classes are painted. NotFoundError: no such collection.
             StoreError: a collection is being labelled already, or this one has nothing left to label.
         """
-        collection = self._store.open(name)
+        collection = self._stores().open(name)
+        folder = collection.folder
         with self._lock:
+            if self._running == folder:
+                raise StoreError("This collection is being labelled: wait until that is done, or cancel it.")
             if self._running is not None:
-                which = "This collection" if self._running == name else "Another collection"
-                raise StoreError(f"{which} is being labelled: wait until that is done, or cancel it.")
-            self._running = name
+                raise StoreError("Another collection is being labelled: wait until that is done.")
+            self._running = folder
             self._stop.clear()
         try:
             entry = lessons.learn(collection, self.features)
@@ -114,9 +119,10 @@ class Prelabelling:
                 raise StoreError(
                     "Every photo has a mask or a draft by what is painted now: there is nothing left."
                 )
-            self._jobs[name] = Job("running", total=len(waiting))
+            self._jobs[folder] = Job("running", total=len(waiting))
+            run = copy_context().run  # in the workspace of who asks
             thread = threading.Thread(
-                target=self._run, args=(collection, entry, waiting), name="prelabel", daemon=True
+                target=run, args=(self._run, collection, entry, waiting), name="prelabel", daemon=True
             )
             thread.start()
         except BaseException:
@@ -126,11 +132,11 @@ class Prelabelling:
 
     def cancel(self, name: str) -> None:
         """Stop the job of a collection after the photo it is at. Without one nothing happens."""
-        if self._running == name:
+        if self._running == self._stores().root / name:
             self._stop.set()
 
     def _run(self, collection: Collection, entry: zoo.ModelEntry, waiting: list[Photo]) -> None:
-        name = collection.name
+        folder = collection.folder
         try:
             with contextlib.suppress(OSError, AttributeError):  # not on every system
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
@@ -139,7 +145,7 @@ class Prelabelling:
                 if self._stop.is_set():
                     break
                 began = time.monotonic()
-                failed = self._jobs[name].failed
+                failed = self._jobs[folder].failed
                 try:
                     draft(collection, photo, predictor, self._limits)
                 except UserError as error:  # a photo is damaged or was deleted meanwhile
@@ -147,23 +153,24 @@ class Prelabelling:
                         raise
                     _log.warning("No draft of %s: %s", photo.id, error)
                     failed = (*failed, photo.source)
-                job = self._jobs[name]
-                self._jobs[name] = replace(job, done=job.done + 1, failed=failed)
+                job = self._jobs[folder]
+                self._jobs[folder] = replace(job, done=job.done + 1, failed=failed)
                 self._stop.wait(min(MOST_PAUSE, time.monotonic() - began))
-            job = self._jobs[name]
-            self._jobs[name] = replace(job, state="done" if job.done == job.total else "cancelled")
+            job = self._jobs[folder]
+            self._jobs[folder] = replace(job, state="done" if job.done == job.total else "cancelled")
         except (UserError, OSError) as error:
             self._fail(
-                name, str(error) if isinstance(error, UserError) else "The disk could not be used: try again."
+                folder,
+                str(error) if isinstance(error, UserError) else "The disk could not be used: try again.",
             )
         except Exception:
             _log.exception("Labelling the rest failed")
-            self._fail(name, "Something unexpected went wrong; it is in the server's log.")
+            self._fail(folder, "Something unexpected went wrong; it is in the server's log.")
         finally:
             self._running = None
 
-    def _fail(self, name: str, why: str) -> None:
-        self._jobs[name] = replace(self._jobs[name], state="failed", why=why)
+    def _fail(self, folder: Path, why: str) -> None:
+        self._jobs[folder] = replace(self._jobs[folder], state="failed", why=why)
 
 
 def waiting_for(collection: Collection, entry: zoo.ModelEntry) -> list[Photo]:

@@ -42,7 +42,7 @@ class Review:
     """
 
     def __init__(self, desk: Desk) -> None:
-        self.desk, self.reviewing = desk, Reviewing(desk.store)
+        self.desk, self.reviewing = desk, Reviewing(lambda: desk.store)
         self.start = button("Look for mistakes", "review-start", variant="primary", min_width=60)
         self.about = panel(padding=False, elem_id="review-about")
         self.card = review_card(elem_id="review-card")

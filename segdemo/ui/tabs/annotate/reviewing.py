@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,12 +94,12 @@ class Reviewing:
     """One for each process; safe to call from several threads.
 
     Args:
-        store: of the collections.
+        stores: gives the collections of whoever is being answered.
     """
 
-    def __init__(self, store: AnnotationStore) -> None:
-        self._store = store
-        self._reports: dict[str, Report] = {}  # by collection; the last one of each
+    def __init__(self, stores: Callable[[], AnnotationStore]) -> None:
+        self._stores = stores
+        self._reports: dict[Path, Report] = {}  # by the collection's folder; the last one of each
         self._number = 0
         self._turn = threading.Semaphore()
         self._lock = threading.Lock()
@@ -107,9 +108,12 @@ class Reviewing:
     def _features(self) -> Features:
         return Features()
 
+    def _folder(self, name: str) -> Path:
+        return self._stores().root / name
+
     def report(self, name: str) -> Report | None:
         """The last report on a collection since the server began, less what was decided since; or None."""
-        return self._reports.get(name)
+        return self._reports.get(self._folder(name))
 
     def look(self, name: str, progress: Callable[[int, int], object] | None = None) -> Report:
         """Judge the masks of a collection by what the others of them teach.
@@ -121,7 +125,7 @@ class Reviewing:
         Raises:
             StoreError: a review is going on. NotFoundError: no such collection. DamagedModelError: no features.
         """
-        collection = self._store.open(name)
+        collection = self._stores().open(name)
         if not self._turn.acquire(blocking=False):
             raise StoreError("Another review is going on: wait until that is done.")
         try:
@@ -133,7 +137,7 @@ class Reviewing:
             except teach.TeachError as error:
                 report = replace(report, said=str(error))
             duplicates = tuple(review.duplicates(reviewed, self._features.steps))
-            self._reports[name] = report = replace(report, duplicates=duplicates)
+            self._reports[self._folder(name)] = report = replace(report, duplicates=duplicates)
             return report
         finally:
             self._turn.release()
@@ -184,7 +188,7 @@ class Reviewing:
 
     def finding(self, name: str, number: object) -> Finding:
         """A finding that is still open. Raises StoreError: there is none of that number."""
-        report = self._reports.get(name)
+        report = self._reports.get(self._folder(name))
         found = [f for f in report.findings if f.number == number] if report else []
         if not found:
             raise StoreError("This region was decided already: look for mistakes again.")
@@ -192,7 +196,7 @@ class Reviewing:
 
     def keep(self, name: str, number: object) -> None:
         """The mask is right: this region is not asked about again. Raises StoreError, DiskError."""
-        collection, finding = self._store.open(name), self.finding(name, number)
+        collection, finding = self._stores().open(name), self.finding(name, number)
         with collection.changing(finding.photo):
             write_json(collection.folder / FILE, {"kept": [*_kept(collection), finding.to_json()]})
         self._close(name, finding)
@@ -206,7 +210,7 @@ class Reviewing:
         Raises:
             StoreError: the mask was changed since it was judged. DiskError.
         """
-        collection, finding = self._store.open(name), self.finding(name, number)
+        collection, finding = self._stores().open(name), self.finding(name, number)
         mask = self.suggestion(name, finding)
         try:
             revision = collection.save(finding.photo, mask, finding.revision, {"review": "taken"}, author)
@@ -214,11 +218,11 @@ class Reviewing:
             raise StoreError("The mask was changed meanwhile: look for mistakes again.") from None
         self._close(name, finding)
         with self._lock:  # further regions of this photo are of the new revision
-            report = self._reports[name]
+            report = self._reports[self._folder(name)]
             findings = (
                 replace(f, revision=revision) if f.photo == finding.photo else f for f in report.findings
             )
-            self._reports[name] = replace(report, findings=tuple(findings))
+            self._reports[self._folder(name)] = replace(report, findings=tuple(findings))
         return revision
 
     def suggestion(self, name: str, finding: Finding) -> UInt8:
@@ -227,7 +231,7 @@ class Reviewing:
         Raises:
             StoreError: the mask was changed since it was judged.
         """
-        collection = self._store.open(name)
+        collection = self._stores().open(name)
         mask = collection.load(finding.photo)
         if mask is None or collection.photo(finding.photo).revision != finding.revision:
             raise StoreError("The mask was changed meanwhile: look for mistakes again.")
@@ -242,7 +246,7 @@ class Reviewing:
         Raises:
             StoreError: there is no report.
         """
-        collection, report = self._store.open(name), self._reports.get(name)
+        collection, report = self._stores().open(name), self._reports.get(self._folder(name))
         if report is None:
             raise StoreError("Look for mistakes first.")
         photos = collection.photos(annotated=True, per_page=1_000_000).photos
@@ -251,14 +255,16 @@ class Reviewing:
             collection.set_split(id_, split)
         with self._lock:
             pairs = (replace(pair, across=False) for pair in report.duplicates)
-            self._reports[name] = replace(self._reports[name], duplicates=tuple(pairs))
+            self._reports[self._folder(name)] = replace(
+                self._reports[self._folder(name)], duplicates=tuple(pairs)
+            )
         return moved
 
     def _close(self, name: str, finding: Finding) -> None:
         with self._lock:
-            report = self._reports[name]
+            report = self._reports[self._folder(name)]
             findings = tuple(f for f in report.findings if f.number != finding.number)
-            self._reports[name] = replace(report, findings=findings)
+            self._reports[self._folder(name)] = replace(report, findings=findings)
 
 
 def repaired(duplicates: Sequence[review.Duplicate], splits: Mapping[str, str]) -> dict[str, str]:

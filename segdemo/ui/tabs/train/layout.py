@@ -54,7 +54,7 @@ class Layout:
 
     def __init__(self, services: Services, tabs: gr.Tabs, segment: SegmentTab):
         self.services, self.tabs, self.segment = services, tabs, segment
-        self.policy = services.runs.policy
+        self.policy = services.policy
         self.timer = gr.Timer(10, active=False)
         self.chosen = gr.State(None)  # id of the run that is looked at
         self.seen = gr.State({})  # component id -> what it shows, so that only what is new is sent

@@ -81,7 +81,7 @@ class TrainTab(Layout):
 
     def __init__(self, services: Services, tabs: gr.Tabs, segment: SegmentTab):
         super().__init__(services, tabs, segment)
-        self._histories = train_view.Histories(services.runs)
+        self._histories = train_view.Histories(lambda: services.runs)
         self._twins = Twins()
         self._on = Events(self.notice, self.inputs, self.outputs, "train").on
 

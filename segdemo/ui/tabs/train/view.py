@@ -1,7 +1,7 @@
 """How runs look: the list, progress, curves, results and origin of one, as HTML; and its pictures."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from threading import Lock
 from typing import Any, TypeGuard
@@ -58,20 +58,25 @@ def _points(events: dict[float, dict[str, Any]], key: str) -> list[Point]:
 
 
 class Histories:
-    """The histories of the runs that somebody looks at, read on where they ended."""
+    """The histories of the runs that somebody looks at, read on where they ended.
 
-    def __init__(self, runs: Runs):
+    Args:
+        runs: or a function that gives those of whoever is being answered.
+    """
+
+    def __init__(self, runs: Runs | Callable[[], Runs]):
         self._runs, self._lock = runs, Lock()
         self._histories: dict[str, History] = {}  # by id of the run, the one used last at the end
 
     def follow(self, run_id: str) -> tuple[Snapshot, History]:
         """A run and its curves. Raises NotFoundError."""
+        runs = self._runs if isinstance(self._runs, Runs) else self._runs()
         with self._lock:
             history = self._histories.pop(run_id, None) or History()
-            snapshot = self._runs.follow(run_id, history.cursor)
+            snapshot = runs.follow(run_id, history.cursor)
             if snapshot.cursor < history.cursor:  # another file under the same name
                 history = History()
-                snapshot = self._runs.follow(run_id)
+                snapshot = runs.follow(run_id)
             history.steps = snapshot.steps
             history.add(snapshot.events)
             history.cursor = snapshot.cursor

@@ -1,0 +1,255 @@
+"""Whose request it is: cookies, names, pages, and files that somebody was given."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from starlette.requests import HTTPConnection, Request
+
+from segdemo.core.labels import VOC
+from segdemo.core.signing import Signer
+from segdemo.core.workspace import WorkspaceError, current, entered, required
+from segdemo.ui.tabs.annotate.layout import kept_for
+from segdemo.ui.visitors import COOKIE, Visitor, Visitors, entering
+from segdemo.workspaces.keeper import Keeper
+
+APP = SimpleNamespace(cookie_id="id", tokens={"token-of-ann": "ann"})
+
+
+@pytest.fixture
+def visitors(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SEGDEMO_WORKSPACES", "visitors")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    return Visitors(Keeper(), Signer(b"a secret"))
+
+
+@pytest.fixture(autouse=True)
+def closed_loops(monkeypatch):
+    """A gr.Blocks that is not launched leaves event loops behind."""
+    made, new = [], asyncio.new_event_loop
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
+    yield
+    for loop in made:
+        loop.close()
+
+
+def scope(path="/", query="", session=None, **cookies):
+    pairs = "; ".join(f"{name.replace('_', '-')}={value}" for name, value in cookies.items())
+    headers = [(b"cookie", pairs.encode())] if pairs else []
+    return {
+        "type": "http",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": headers,
+        "app": APP,
+        "session": session or {},
+    }
+
+
+def coming(**cookies):
+    return HTTPConnection(scope(**cookies))
+
+
+def test_a_cookie_is_a_visitor_if_it_was_made_here(visitors):
+    cookie = visitors.new_cookie()
+    one = visitors.visitor(coming(segdemo_visit=cookie), "a-page-of-one")
+    assert one.id.startswith("visit-")
+    assert visitors.visitor(coming(segdemo_visit=cookie), "another-page").id == one.id
+    assert visitors.knows(coming(segdemo_visit=cookie))
+    assert cookie.partition(".")[0] not in one.id
+    for wrong in (cookie[:-1], Signer(b"other").sign("visit", "x"), one.id, ""):
+        assert not visitors.knows(coming(segdemo_visit=wrong))
+        assert visitors.visitor(coming(segdemo_visit=wrong), "a-page-of-one").id.startswith("page-")
+    assert COOKIE == "segdemo-visit"
+
+
+def test_names_count_before_cookies(visitors):
+    cookie = visitors.new_cookie()
+    before = visitors.visitor(coming(segdemo_visit=cookie)).id
+    ann = visitors.visitor(coming(segdemo_visit=cookie, **{"access-token-id": "token-of-ann"}))
+    assert ann.id.startswith("user-ann-")
+    assert ann.before == before
+    assert visitors.visitor(coming(**{"access-token-unsecure-id": "token-of-ann"})) == Visitor(ann.id)
+    assert visitors.visitor(coming(**{"access-token-id": "made up"})).id.startswith("page-")
+    account = {"oauth_info": {"userinfo": {"sub": "77", "preferred_username": "ann"}}}
+    hub = visitors.visitor(HTTPConnection(scope(session=account, segdemo_visit=cookie)))
+    assert hub.id.startswith("hub-")
+    assert hub.before == before
+    renamed = {"oauth_info": {"userinfo": {"sub": "77", "preferred_username": "anna"}}}
+    assert visitors.visitor(HTTPConnection(scope(session=renamed))).id == hub.id
+    assert hub.id != ann.id
+
+
+def test_without_cookie_a_page_is_a_visitor_and_a_call_without_page_is_alone(visitors):
+    ids = {
+        session: visitors.visitor(coming(), session).id for session in ("a-long-session", "another-session")
+    }
+    assert ids["a-long-session"] == visitors.visitor(coming(), "a-long-session").id
+    assert len(set(ids.values())) == 2
+    for session in (None, "", "short"):
+        assert visitors.visitor(coming(), session).id != visitors.visitor(coming(), session).id
+
+
+def test_a_page_is_its_visitors_alone(visitors):
+    one, two = Visitor("visit-1"), Visitor("visit-2")
+    assert visitors.of_page(one, "s")
+    assert visitors.of_page(one, "s")
+    assert not visitors.of_page(two, "s")
+    assert not visitors.of_page(Visitor("page-1"), "s")
+    assert visitors.of_page(Visitor("page-1"), "short")  # too short to be anybody's
+    assert visitors.of_page(Visitor("page-2"), "short")
+    assert visitors.refusal(scope("/gradio_api/heartbeat/s"))
+    assert visitors.refusal(scope("/gradio_api/queue/data", "session_hash=s"))
+    assert not visitors.refusal(scope("/gradio_api/queue/data", "session_hash=t"))
+
+
+def test_the_session_in_which_gradio_asks_for_all_tools_is_nobodys(visitors):
+    client = SimpleNamespace(session_hash="session-of-all-tools")
+    visitors._blocks = SimpleNamespace(mcp_server_obj=SimpleNamespace(_client_instance=client))
+    ids = {visitors.visitor(coming(), client.session_hash).id for _ in range(3)}
+    assert len(ids) == 3
+    assert all(visitors.of_page(Visitor(id_), client.session_hash) for id_ in ids)
+
+
+def test_files_are_given_to_whom_an_answer_goes_and_no_further(visitors, tmp_path):
+    file = tmp_path / "gradio" / "abc" / "mask.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    assert not visitors.has_file(file, Visitor("visit-1"))
+    answer = {"data": [{"value": {"layers": [{"path": str(file), "url": None}]}, "__type__": "update"}]}
+    visitors.note_files(answer, "visit-1")
+    assert visitors.has_file(file, Visitor("visit-1"))
+    assert visitors.has_file(file.parent / ".." / "abc" / "mask.png", Visitor("visit-1"))
+    assert not visitors.has_file(file, Visitor("visit-2"))
+    assert not visitors.has_file(file, Visitor("page-1"))
+    address = f"/gradio_api/file={file}"
+    assert "somebody else's" in visitors.refusal(scope(address))
+    assert "somebody else's" in visitors.refusal(scope(f"/gradio_api/file={file.parent}/../abc/mask.png"))
+    assert "somebody else's" in visitors.refusal(scope(f"/gradio_api/file/{file}"))
+    visitors.note_files(answer, "page-9")  # pages without cookies cannot be told apart when they fetch a file
+    assert not visitors.refusal(scope(address))
+
+
+def test_what_was_uploaded_is_noted(visitors, tmp_path):
+    cookie = visitors.new_cookie()
+    sent = scope("/gradio_api/upload", segdemo_visit=cookie)
+    path = tmp_path / "gradio" / "up.png"
+    visitors.note_upload(sent, f'["{path}"]'.encode())
+    visitors.note_upload(sent, b"not JSON")
+    visitors.note_upload(sent, b'{"detail": "no"}')
+    assert visitors.has_file(path, visitors.visitor(HTTPConnection(sent)))
+    assert not visitors.has_file(path, Visitor("visit-2"))
+
+
+def blocks(visitors, function):
+    """A page with one event, which is that of a function."""
+    with gr.Blocks() as demo, visitors.nobody():
+        gr.Button().click(function, None, gr.Textbox())
+    visitors.attach(demo)
+    return demo
+
+
+def answer_to(demo, request, session="session-of-a-page"):
+    """What the first event answers to a request."""
+    request = gr.Request(request, session_hash=session) if request else None
+    return asyncio.run(demo.process_api(0, [], request=request, session_hash=session))["data"][0]
+
+
+def test_each_call_is_in_the_workspace_of_its_request_wherever_gradio_runs_it(visitors):
+    found = []
+
+    def slowly():
+        barrier.wait(30)
+        found.append((threading.get_ident(), required().id))
+        return required().id
+
+    barrier = threading.Barrier(3)
+    demo = blocks(visitors, slowly)
+    cookies = [visitors.new_cookie() for _ in range(3)]
+
+    async def all_at_once():
+        asked = [
+            demo.process_api(
+                0, [], request=gr.Request(Request(scope(segdemo_visit=cookie)), session_hash=f"p{n}")
+            )
+            for n, cookie in enumerate(cookies)
+        ]
+        return await asyncio.gather(*asked)
+
+    told = [answer["data"][0] for answer in asyncio.run(all_at_once())]
+    assert told == [visitors.visitor(coming(segdemo_visit=cookie)).id for cookie in cookies]
+    assert len({thread for thread, _ in found}) == 3
+    assert current() is None
+
+
+def test_a_generator_stays_in_its_workspace_between_its_answers(visitors):
+    def slowly():
+        yield required().id
+        yield required().id
+
+    demo = blocks(visitors, slowly)
+    requests = [gr.Request(Request(scope(segdemo_visit=visitors.new_cookie()))) for _ in range(2)]
+
+    async def in_turns():
+        firsts = [
+            await demo.process_api(0, [], request=r, session_hash=f"p{n}") for n, r in enumerate(requests)
+        ]
+        seconds = [
+            await demo.process_api(0, [], request=r, session_hash=f"p{n}", iterator=firsts[n]["iterator"])
+            for n, r in enumerate(requests)
+        ]
+        return [[answer["data"][0] for answer in answers] for answers in (firsts, seconds)]
+
+    first, second = asyncio.run(in_turns())
+    assert len(set(first)) == 2
+    assert first == second
+
+
+def test_a_call_without_a_request_finds_nothing_and_keeps_nothing(visitors):
+    demo = blocks(visitors, lambda: visitors.keeper.room().store.create("Whose?", VOC).name)
+    with pytest.raises(WorkspaceError, match="open the page again"):
+        answer_to(demo, None)
+    two = gr.Request(Request(scope(segdemo_visit=visitors.new_cookie())))
+    with pytest.raises(WorkspaceError, match="open the page again"):
+        asyncio.run(demo.process_api(0, [], request=[two, two]))
+
+
+def test_another_visitor_is_refused_on_a_page_that_is_somebodys(visitors):
+    demo = blocks(visitors, lambda: required().id)
+    one = Request(scope(segdemo_visit=visitors.new_cookie()))
+    assert answer_to(demo, one).startswith("visit-")
+    for other in (Request(scope(segdemo_visit=visitors.new_cookie())), Request(scope())):
+        with pytest.raises(gr.Error, match="opened by somebody else"):
+            answer_to(demo, other)
+
+
+def test_signing_in_brings_along_what_the_browser_had(visitors):
+    cookie = visitors.new_cookie()
+    demo = blocks(visitors, lambda: ", ".join(c.title for c in visitors.keeper.room().store.collections()))
+    with entered(visitors.keeper.workspace(visitors.visitor(coming(segdemo_visit=cookie)).id)):
+        visitors.keeper.room().store.create("Mine", VOC)
+    ann = {"access-token-id": "token-of-ann"}
+    assert answer_to(demo, Request(scope(segdemo_visit=cookie)), "before-it-") == "Mine"
+    assert answer_to(demo, Request(scope(segdemo_visit=cookie, **ann)), "after-it--") == "Mine"
+    assert answer_to(demo, Request(scope(**ann)), "elsewhere-") == "Mine"
+    assert answer_to(demo, Request(scope(segdemo_visit=cookie)), "signed-out") == ""
+
+
+def test_where_all_is_shared_nothing_is_entered():
+    with entering(None):
+        assert current() is None
+    with entering(Request(scope())):
+        assert current() is None
+
+
+def test_a_visitor_is_told_how_long_things_are_kept(monkeypatch):
+    assert "touched it for a day: export it." in kept_for()
+    monkeypatch.setenv("SEGDEMO_USERS", "ann:secret")
+    assert kept_for().endswith("export it or sign in.")
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_HOURS", "3")
+    assert "for 3 hours" in kept_for()
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_HOURS", "0")
+    assert "cookies" in kept_for()

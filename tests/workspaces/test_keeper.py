@@ -1,0 +1,374 @@
+"""Workspaces: what each may keep, who clears them away when, and how one becomes part of another."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import bright, write_model
+
+from segdemo import zoo
+from segdemo.core.files import NotFoundError, StoreError, read_json, write_json
+from segdemo.core.labels import PETS, VOC
+from segdemo.core.workspace import WorkspaceError, entered
+from segdemo.runs import processes
+from segdemo.runs.policy import Policy, PolicyError, RunError
+from segdemo.runs.queue import Runs, in_turn
+from segdemo.runs.record import Launch, Record, Run, Status, find_run
+from segdemo.workspaces.keeper import NOBODY, Keeper
+from segdemo.zoo.versions import ModelStore
+
+TRAINER = [sys.executable, str(Path(__file__).parent.parent / "fake_trainer.py")]
+
+
+@pytest.fixture
+def keeper(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    keeper = Keeper()
+    keeper.runs = Runs(policy=Policy(), command=TRAINER, models_of=keeper.models_of)
+    return keeper
+
+
+def photo(seed):
+    return np.random.default_rng(seed).integers(0, 256, (12, 20, 3), np.uint8)
+
+
+def collection(keeper, id_, title="Leaves", photos=(1,)):
+    """A collection with a photo for each seed in a workspace."""
+    with entered(keeper.workspace(id_)):
+        made = keeper.room().store.create(title, VOC)
+        for seed in photos:
+            made.save(made.add_photo(photo(seed), f"{seed}.png"), np.zeros((12, 20), np.uint8), 0)
+        return made
+
+
+def run_of(keeper, id_, name, state="failed", queued=0.0, launches=(), **settings):
+    """A run of a workspace, as its files say."""
+    folder = keeper.runs.root / name
+    folder.mkdir(parents=True)
+    record = Record.of(
+        title=name, name="leaves", created=name, workspace=id_, queued=queued, launches=list(launches)
+    )
+    write_json(folder / "run.json", record.to_json())
+    write_json(folder / "status.json", Status.of(state=state, message="So it is.").to_json())
+    write_json(folder / "config.json", {"model": "unet", "dataset": "annotations", **settings})
+    return Run.read(folder)
+
+
+def version_of(keeper, id_, name="leaves"):
+    """A model with one promoted version in a workspace."""
+    folder = keeper.root.parent / "made" / f"{id_}-{name}"
+    write_model(folder, name, PETS, *bright(3, 0, 1))
+    store = ModelStore(keeper.workspace(id_).models)
+    store.promote(name, store.install(folder, name).number, force=True)
+
+
+def idle(keeper, id_, hours):
+    """Nobody has touched a workspace for so long."""
+    then = time.time() - hours * 3600
+    workspace = keeper.workspace(id_)
+    (workspace.folder / "touched").touch()
+    for path in (workspace.folder / "touched", workspace.folder / "annotations", workspace.folder):
+        if path.exists():
+            os.utime(path, (then, then))
+
+
+# --- each for itself ---
+
+
+def test_each_has_collections_models_and_runs_of_their_own(keeper):
+    collection(keeper, "visit-a", "Of a")
+    version_of(keeper, "visit-a", "amodel")
+    run_of(keeper, "visit-a", "20260101-000000-aaaaaa")
+    with entered(keeper.workspace("visit-a")):
+        assert [c.title for c in keeper.room().store.collections()] == ["Of a"]
+        assert keeper.room().versions.names() == ["amodel"]
+        assert [run.title for run in keeper.room().runs.list()] == ["20260101-000000-aaaaaa"]
+        assert {"amodel", "amodel@1"} <= zoo.served_models().keys()
+    with entered(keeper.workspace("visit-b")):
+        room = keeper.room()
+        assert not room.store.collections()
+        assert not room.versions.names()
+        assert not room.runs.list()
+        assert not {"amodel", "amodel@1"} & zoo.served_models().keys()
+        for ask in (
+            room.runs.follow,
+            room.runs.cancel,
+            room.runs.resume,
+            room.runs.settings_of,
+            room.runs.delete,
+            lambda id_: room.runs.rename(id_, "mine now"),
+        ):
+            with pytest.raises(NotFoundError, match="There is no run"):
+                ask("20260101-000000-aaaaaa")
+    assert "amodel" not in zoo.served_models()
+    assert find_run(keeper.runs.root, "20260101-000000-aaaaaa").title == "20260101-000000-aaaaaa"
+
+
+def test_outside_a_workspace_there_is_no_room(keeper):
+    with pytest.raises(WorkspaceError, match="open the page again"):
+        keeper.room()
+    for wrong in ("..", "a/b", "", "A", "x" * 81, ".trash"):
+        with pytest.raises(WorkspaceError):
+            keeper.workspace(wrong)
+
+
+def test_nobody_keeps_nothing(keeper):
+    with entered(keeper.workspace(NOBODY)), pytest.raises(WorkspaceError, match="open the page again"):
+        keeper.room().store.create("Whose?", VOC)
+
+
+def test_a_run_learns_from_what_is_ones_own_alone(keeper, tmp_path):
+    theirs = collection(keeper, "visit-a", photos=range(4))
+    mine = collection(keeper, "visit-b", photos=range(4))
+    settings = {"model": "unet", "dataset": "annotations", "epochs": 1}
+    with entered(keeper.workspace("visit-b")):
+        runs = keeper.room().runs
+        for wrong in (
+            {"data": str(theirs.folder)},
+            {"data": f"{mine.folder}/../../../visit-a/annotations/leaves"},
+            {"data": str(mine.folder), "start_from": "leaves@1"},
+            {"data": str(mine.folder), "encoder_weights": str(tmp_path / "x.h5")},
+            {"data": str(mine.folder), "options": {"teacher": ["../x"]}},
+        ):
+            with pytest.raises(RunError, match=r"Choose|name no files"):
+                runs.estimate({**settings, **wrong}, begin=False)
+        assert runs.estimate({**settings, "data": str(mine.folder)}, begin=False)
+
+
+@pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
+def test_a_run_ends_in_a_model_of_its_workspace(keeper):
+    mine = collection(keeper, "visit-a", photos=range(5))
+    settings = {"model": "unet", "dataset": "annotations", "data": str(mine.folder), "epochs": 1}
+    with entered(keeper.workspace("visit-a")):
+        ticket = keeper.room().runs.start({**settings, "options": {"delay": 0}}, "Leaves", "leaves")
+    end = time.monotonic() + 120
+    while keeper.runs.follow(ticket.run_id).state != "done":
+        keeper.runs.tick()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    keeper.runs.tick()
+    assert keeper.models_of("visit-a").names() == ["leaves"]
+    assert ModelStore().names() == []
+    environment = keeper.runs._supervisor.environment("visit-a")
+    assert environment["SEGDEMO_OWN_MODELS"] == str(keeper.workspace("visit-a").models)
+    assert "SEGDEMO_OWN_MODELS" not in keeper.runs._supervisor.environment()
+
+
+def test_a_trainer_is_told_whose_models_it_may_start_from(keeper, monkeypatch):
+    version_of(keeper, "visit-a", "amodel")
+    assert "amodel" not in zoo.served_models()
+    monkeypatch.setenv("SEGDEMO_OWN_MODELS", str(keeper.workspace("visit-a").models))
+    assert "amodel@1" in zoo.served_models()
+
+
+# --- the queue ---
+
+
+def test_workspaces_take_turns_and_are_told_how_many_wait(keeper):
+    started = [Launch(pid=1, time=50.0)]
+    served = run_of(keeper, "visit-a", "20260101-000000-000001", "done", launches=started)
+    waiting = [
+        run_of(keeper, id_, f"20260101-00000{queued}-00000{queued}", "queued", queued)
+        for queued, id_ in enumerate(("visit-a", "visit-a", "visit-b", "visit-c", "visit-b"), 1)
+    ]
+    assert [run.record.queued for run in in_turn(waiting, [served, *waiting])] == [3, 4, 1, 5, 2]
+    with entered(keeper.workspace("visit-c")):
+        [run] = keeper.room().runs.list()
+        assert run.position == 2  # a was served already
+        assert "visit" not in run.message
+
+
+def test_without_workspaces_who_came_first_goes_first(keeper):
+    launches = [Launch(pid=1, time=50.0)]
+    waiting = [run_of(keeper, "", f"r{n}", "queued", n, launches if n == 1 else ()) for n in (3, 1, 2)]
+    assert [run.record.queued for run in in_turn(waiting, waiting)] == [1, 2, 3]
+
+
+def test_one_visitor_does_not_fill_the_queue(keeper):
+    mine = collection(keeper, "visit-a", photos=range(4))
+    for number in range(2):
+        run_of(keeper, "visit-a", f"a{number}", "queued", number)
+    settings = {"model": "unet", "dataset": "annotations", "data": str(mine.folder), "epochs": 1}
+    with entered(keeper.workspace("visit-a")), pytest.raises(PolicyError, match="Up to 2 of your runs"):
+        keeper.room().runs.start(settings)
+
+
+# --- quotas ---
+
+
+def test_photos_and_bytes_are_limited(keeper, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_PHOTOS", "2")
+    made = collection(keeper, "visit-a", photos=(1, 2))
+    with pytest.raises(StoreError, match="the 2 photos that each visitor may have"):
+        made.add_photo(photo(3), "3.png")
+    first = made.add_photo(photo(1), "again.png")  # which is there
+    made.delete(first)
+    made.add_photo(photo(6), "6.png")
+    other = collection(keeper, "visit-b", photos=(3,))
+    with entered(keeper.workspace("visit-a")):
+        keeper.room().store.delete(made.name)
+    again = collection(keeper, "visit-a", photos=(4,))
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_MB", "0.001")
+    with pytest.raises(StoreError, match="MB that each visitor may have"):
+        again.add_photo(photo(5), "5.png")
+    id_ = again.photos().photos[0].id
+    with pytest.raises(StoreError, match="MB that each visitor may have"):
+        again.save(id_, np.ones((12, 20), np.uint8), 1)
+    assert len(other.photos().photos) == 1
+
+
+def test_deleted_collections_make_room(keeper, monkeypatch):
+    made = collection(keeper, "visit-a", photos=range(8))
+    with entered(keeper.workspace("visit-a")):
+        store = keeper.room().store
+        store.delete(made.name)
+        used = sum(p.stat().st_size for p in keeper.workspace("visit-a").folder.rglob("*") if p.is_file())
+        monkeypatch.setenv("SEGDEMO_WORKSPACE_MB", str(used / 1e6))
+        store.create("Another", VOC).add_photo(photo(9), "9.png")
+        assert not list((store.root / ".trash").iterdir())
+
+
+def test_all_visitors_together_are_limited(keeper, monkeypatch):
+    collection(keeper, "visit-a")
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.000001")
+    with pytest.raises(StoreError, match="try again in an hour"):
+        collection(keeper, "visit-b")
+
+
+# --- clearing ---
+
+
+def test_what_nobody_touched_for_a_day_is_cleared_away_with_its_runs(keeper):
+    for id_, hours in (("visit-old", 25), ("visit-new", 23), ("user-ann-1", 200), ("visit-busy", 30)):
+        collection(keeper, id_)
+        idle(keeper, id_, hours)
+    run_of(keeper, "visit-old", "old")
+    run_of(keeper, "visit-busy", "busy", "queued")
+    assert keeper.clear_untouched() == ["visit-old"]
+    assert sorted(path.name for path in keeper.root.glob("[!.]*")) == [
+        "user-ann-1",
+        "visit-busy",
+        "visit-new",
+    ]
+    assert not (keeper.runs.root / "old").exists()
+    assert (keeper.runs.root / "busy").is_dir()
+
+
+def test_whoever_comes_keeps_a_workspace_alive(keeper):
+    collection(keeper, "visit-a")
+    idle(keeper, "visit-a", 30)
+    keeper.touch(keeper.workspace("visit-a"))
+    assert keeper.clear_untouched() == []
+    keeper.touch(keeper.workspace("visit-who-looks"))
+    assert not keeper.workspace("visit-who-looks").folder.exists()
+
+
+def test_it_can_be_kept_for_ever(keeper, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_HOURS", "0")
+    collection(keeper, "visit-a")
+    idle(keeper, "visit-a", 10_000)
+    assert keeper.clear_untouched() == []
+
+
+def test_a_full_disk_clears_those_who_are_signed_in_last(keeper, monkeypatch):
+    for id_, hours in (("user-ann-1", 24 * 40), ("user-bob-1", 24 * 20), ("visit-a", 2), ("visit-b", 0)):
+        collection(keeper, id_)
+        idle(keeper, id_, hours)
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.000001")
+    keeper._total = (float("-inf"), 0)
+    assert keeper.clear_untouched() == ["visit-a", "user-ann-1"]
+
+
+def test_an_owner_clears_one_but_not_while_it_trains(keeper):
+    collection(keeper, "visit-a")
+    collection(keeper, "visit-b")
+    facts = keeper.facts()
+    assert {one.id: (one.photos, one.collections, one.signed_in) for one in facts} == {
+        "visit-a": (1, 1, False),
+        "visit-b": (1, 1, False),
+    }
+    keeper.clear("visit-a")
+    assert [one.id for one in keeper.facts()] == ["visit-b"]
+    with pytest.raises(NotFoundError):
+        keeper.clear("visit-a")
+    run = run_of(keeper, "visit-b", "busy", "running")
+    handle = processes.hold(run.folder / "alive")
+    try:
+        with pytest.raises(StoreError, match="is running"):
+            keeper.clear("visit-b")
+    finally:
+        os.close(handle)
+    assert [one.id for one in keeper.facts()] == ["visit-b"]
+
+
+# --- signing in ---
+
+
+def hand_over(keeper, old="visit-a", new="user-ann-1"):
+    keeper.hand_over(keeper.workspace(old), keeper.workspace(new))
+
+
+def test_signing_in_takes_everything_along_and_overwrites_nothing(keeper):
+    old = collection(keeper, "visit-a", "Leaves", (1, 2))
+    collection(keeper, "user-ann-1", "Leaves", (3,))
+    version_of(keeper, "visit-a")
+    version_of(keeper, "user-ann-1")
+    run = run_of(keeper, "visit-a", "a1", data=str(old.folder.resolve()), start_from="leaves@1")
+    run.note(model="leaves@1")
+    hand_over(keeper)
+    assert not keeper.workspace("visit-a").folder.exists()
+    with entered(keeper.workspace("user-ann-1")):
+        room = keeper.room()
+        assert {c.name: c.photos().total for c in room.store.collections()} == {"leaves": 1, "leaves-2": 2}
+        assert room.versions.names() == ["leaves", "leaves-2"]
+        assert room.versions.current("leaves-2").number == 1
+        assert zoo.served_model("leaves-2").path.is_file()
+        [run] = room.runs.list()
+        assert run.model == "leaves-2@1"
+        assert run.settings["data"] == str((room.store.root / "leaves-2").resolve())
+        assert run.settings["start_from"] == "leaves-2@1"
+        [moved] = [c for c in room.store.collections() if c.name == "leaves-2"]
+        assert moved.image(moved.photos().photos[0].id).shape == (12, 20, 3)
+    hand_over(keeper)  # there is nothing any more
+    with entered(keeper.workspace("visit-a")):
+        assert not keeper.room().store.collections()
+        assert not keeper.room().runs.list()
+
+
+def test_a_deleted_collection_can_still_be_taken_out_of_the_trash(keeper):
+    made = collection(keeper, "visit-a")
+    with entered(keeper.workspace("visit-a")):
+        key = keeper.room().store.delete(made.name)
+    hand_over(keeper)
+    with entered(keeper.workspace("user-ann-1")):
+        assert keeper.room().store.undelete(key).photos().total == 1
+
+
+def test_what_a_run_is_reading_follows_when_it_has_ended(keeper):
+    read, other = (collection(keeper, "visit-a", title) for title in ("Read", "Other"))
+    version_of(keeper, "visit-a")
+    run = run_of(keeper, "visit-a", "a1", "running", data=str(read.folder.resolve()))
+    handle = processes.hold(run.folder / "alive")
+    try:
+        for _ in range(2):
+            hand_over(keeper)
+            assert read.folder.is_dir()
+            assert not other.folder.is_dir()
+            assert keeper.models_of("visit-a").names() == ["leaves"]
+            with entered(keeper.workspace("user-ann-1")):
+                assert [run.title for run in keeper.room().runs.list()] == ["a1"]
+    finally:
+        os.close(handle)
+    run.tell(state="cancelled")
+    hand_over(keeper)
+    assert not keeper.workspace("visit-a").folder.exists()
+    with entered(keeper.workspace("user-ann-1")):
+        assert {c.title for c in keeper.room().store.collections()} == {"Read", "Other"}
+        assert keeper.room().versions.names() == ["leaves"]
+    assert read_json(run.folder / "config.json")["data"] == str(
+        (keeper.workspace("user-ann-1").folder / "annotations" / "read").resolve()
+    )
