@@ -87,7 +87,8 @@ def results(
         OutputError: as ``predictions``.
     """
     found = [
-        (photo, {kind: out / f"{photo.stem}{suffix}" for kind, suffix in suffixes.items()}) for photo in photos
+        (photo, {kind: out / f"{photo.stem}{suffix}" for kind, suffix in suffixes.items()})
+        for photo in photos
     ]
     refuse_same_names([(photo, path) for photo, files in found for path in files.values()])
     refuse_overwriting([path for _, files in found for path in files.values()], photos)

@@ -159,7 +159,7 @@ def _sure(lead: Floats) -> Ints:
     """The class that wins at a cell whatever the colour, or -1: int16 (h, w)."""
     middle = lead[3] + lead[:3].sum(0) / 2
     winner = np.where(middle.max(0) > 0, middle.argmax(0) + 1, 0)  # (h, w)
-    rows, columns = np.indices(winner.shape, sparse=True)
+    rows, columns = np.ogrid[: winner.shape[0], : winner.shape[1]]
     own = lead[:, winner - 1, rows, columns] * (winner > 0)  # (4, h, w)
     least = np.full(winner.shape, np.inf, np.float32)
     for k in range(lead.shape[1] + 1):

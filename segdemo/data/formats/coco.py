@@ -89,12 +89,14 @@ def image_entry(item: Outgoing) -> dict:
 def categories(label_set: LabelSet) -> list[dict]:
     """Those of a label set: its classes but the background, and void."""
     offset = category_offset(label_set)
-    named = [(i, label_set.classes[i], "class") for i in outlined_classes(label_set)] + [(VOID, "void", "void")]
+    named = [(i, label_set.classes[i], "class") for i in outlined_classes(label_set)] + [
+        (VOID, "void", "void")
+    ]
     return [{"id": i + offset, "name": name, "supercategory": above} for i, name, above in named]
 
 
 def class_entries(label_map: np.ndarray, label_set: LabelSet) -> Iterator[tuple[int, dict]]:
-    """(class id, annotation without ids) of each class in a label map uint8 (H, W) but the background, as run lengths."""
+    """(class id, annotation without ids) of each class but the background in a label map uint8 (H, W)."""
     present = set(np.unique(label_map).tolist())
     for i in (*outlined_classes(label_set), VOID):
         if i in present:
