@@ -1,5 +1,6 @@
 """A run at one moment, as pages show it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,12 @@ class Snapshot:
     def ended(self) -> bool:
         """Whether it will not change by itself any more."""
         return self.state in ENDED
+
+    @property
+    def needs_other_settings(self) -> bool:
+        """Whether it failed by its settings, so that it would fail again if it were resumed: its sentence says so."""
+        asks = re.search(r"choose|start from", self.message, re.IGNORECASE)
+        return self.state == "failed" and bool(asks) and "resume" not in self.message
 
 
 def snapshot_of(

@@ -28,6 +28,28 @@ def definitions(pairs: Iterable[tuple[str, Any]]) -> Markup:
     return join(html("<div><dt>{}</dt><dd>{}</dd></div>", name, value) for name, value in pairs)
 
 
+def numbered_steps(steps: Iterable[tuple[str, str, str]], done: int = 0) -> Markup:
+    """A list of what there is to do, as cards.
+
+    Args:
+        steps: of each the path of its picture in an SVG of 24 by 24, what to do, and how.
+        done: how many of them are.
+    """
+    items = (
+        html(
+            '<li class="{}"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="{}"/></svg>'
+            "<b>{}. {}</b><span>{}</span></li>",
+            "done" if number <= done else "now" if number == done + 1 else "",
+            picture,
+            number,
+            what,
+            how,
+        )
+        for number, (picture, what, how) in enumerate(steps, 1)
+    )
+    return html('<ol class="segdemo-steps">{}</ol>', join(items))
+
+
 def panel(value: str = "", **kwargs: Any) -> gr.HTML:
     """A ``gr.HTML`` for what changes. Text that is not ``Markup`` is shown as text, so that a forgotten escape is seen.
 

@@ -31,6 +31,7 @@ from segdemo.core.files import (
 )
 from segdemo.zoo.scores import Lineage, Report, Scores
 
+MISSED = 0.01  # IoU below which a class is as good as never found
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 
 
@@ -116,6 +117,12 @@ class Version(Installed):
             return (
                 f"Version {self.number} of {self.name} scores {100 * after:.1f} mean IoU, "
                 f"worse than the {100 * before:.1f} of the model it started from."
+            )
+        if missed := _missed(self.after):
+            return (
+                f"Version {self.number} of {self.name} hardly finds {' and '.join(missed[:3])}"
+                f"{f' and {len(missed) - 3} more' if len(missed) > 3 else ''}: "
+                "label more photos with it, or train longer."
             )
         return None
 
@@ -386,6 +393,15 @@ def _mean_iou(scores: Scores | None) -> float | None:
     """The score, if there is one and it is a number."""
     value = scores.mean_iou if scores else None
     return None if value is None or math.isnan(value) else value
+
+
+def _missed(scores: Scores | None) -> list[str]:
+    """Classes that the photos hold and that are as good as never found."""
+    if scores is None:
+        return []
+    there = [sum(row) > 0 for row in scores.confusion] or [True] * len(scores.class_iou)
+    found = zip(scores.class_iou.items(), there, strict=False)
+    return [name for (name, iou), present in found if present and iou is not None and iou < MISSED]
 
 
 def _trained(folder: Path) -> tuple[dict[str, Any], Report]:

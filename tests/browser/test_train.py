@@ -73,6 +73,8 @@ class Tab:
     def fill(self, **fields):
         for name, value in fields.items():
             box = self.field(name)
+            if not box.is_visible():
+                self.page.locator("#train-more button").first.click()
             box.fill(str(value))
             box.press("Tab")
 
@@ -98,8 +100,12 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         tab.choose("start", r"^U-Net · Oxford")
         expect(tab.field("title")).to_have_value("U-Net on Oxford-IIIT Pet")
         expect(page.locator("#train-summary")).to_contain_text(re.compile(r"Learns from 1\d photos"))
+        expect(page.get_by_role("radio", name="Good")).to_be_checked()
+        suggested = int(tab.field("epochs").input_value())
+        page.get_by_role("radio", name="Quick").check()
+        expect(tab.field("epochs")).to_have_value(str(round(suggested / 3)))
         tab.fill(epochs=4, size=64, rate=0.002, title="Drawn pets")
-        page.locator("#train-more button").first.click()
+        expect(page.locator("#train-preset :checked")).to_have_count(0)  # none of the presets
         tab.fill(watched=4)
         tab.click("begin")
         tab.wait("running")

@@ -373,6 +373,7 @@ def test_each_fault_ends_in_a_sentence(make, config, fault, limits, says):
     assert says in failed.message
     assert "\n" not in failed.message
     assert server.follow(run_id).can_resume
+    assert failed.needs_other_settings == (fault in ("memory", "bad settings"))
     if fault != "bad settings":
         server = make()
         server.resume(run_id)

@@ -151,6 +151,18 @@ def test_more_photos_need_fewer_epochs_and_no_more_than_are_allowed(tmp_path):
     assert epochs(14, limit=5) == 5
 
 
+def test_presets_are_shorter_and_longer_runs_of_the_same_settings():
+    start = train_form.Start.of("unet")
+    dataset = SimpleNamespace(splits={"train": range(14)}, learning_subset="train")
+    by_preset = {p: train_form.suggest(start, dataset, preset=p) for p in train_form.PRESETS}
+    assert [values["epochs"] for values in by_preset.values()] == [3, 10, 30]
+    assert len({str({**values, "epochs": 0}) for values in by_preset.values()}) == 1
+    for preset, values in by_preset.items():
+        assert train_form.preset_of(start, dataset, values) == preset
+    assert train_form.preset_of(start, dataset, {**by_preset["good"], "seed": 1}) is None
+    assert train_form.suggest(start, dataset, 12, "best")["epochs"] == 12  # no more than is allowed
+
+
 @pytest.mark.parametrize(
     ("start", "frozen", "rate"), [("deeplabv3", "c5", 1e-3), ("untrained:unet_plain", "", 3e-4)]
 )

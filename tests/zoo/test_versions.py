@@ -17,7 +17,7 @@ from segdemo.zoo.scores import Lineage
 from segdemo.zoo.versions import ModelStore
 
 
-def trained(folder, after=0.7, before=0.6, content=b"graph", **changes):
+def trained(folder, after=0.7, before=0.6, content=b"graph", scores=None, **changes):
     """What a finished run leaves behind."""
     folder.mkdir(parents=True)
     entry = {
@@ -34,7 +34,7 @@ def trained(folder, after=0.7, before=0.6, content=b"graph", **changes):
         entry |= {key: file, f"{key}_sha256": hashlib.sha256(data).hexdigest()}
     entry |= changes
     (folder / "manifest.json").write_text(json.dumps({"models": {folder.name: entry}}))
-    report = {"before": before and {"mean_iou": before}, "after": {"mean_iou": after}}
+    report = {"before": before and {"mean_iou": before}, "after": {"mean_iou": after, **(scores or {})}}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 
@@ -83,6 +83,23 @@ def test_what_was_not_measured_is_promoted_only_by_force(models, tmp_path, after
     assert "not measured" in version.objection()
     with pytest.raises(StoreError, match="not measured"):
         models.promote("cats", 1)
+
+
+def test_what_does_not_find_a_class_is_promoted_only_by_force(models, tmp_path):
+    """A class that the photos do not hold is not missed, whatever was taken for it."""
+    ious = {"sky": 0.9, "cat": 0.0, "dog": 0.004, "cow": 0.0, "owl": None}
+    confusion = [[9, 0, 0, 0, 0], [5, 0, 0, 0, 0], [5, 0, 1, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    missed = {"class_iou": ious, "confusion": confusion}
+    version = models.install(trained(tmp_path / "a", scores=missed), "cats")
+    assert version.objection() == (
+        "Version 1 of cats hardly finds cat and dog: label more photos with it, or train longer."
+    )
+    with pytest.raises(StoreError, match="hardly finds cat"):
+        models.promote("cats", 1)
+    assert models.promote("cats", 1, force=True).current
+    many = {"class_iou": dict.fromkeys("abcde", 0.0)}
+    version = models.install(trained(tmp_path / "b", scores=many), "cats")
+    assert "hardly finds a and b and c and 2 more:" in version.objection()
 
 
 def test_a_first_model_and_an_equal_one_are_promoted(models, tmp_path):

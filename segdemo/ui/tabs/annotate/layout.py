@@ -14,7 +14,7 @@ from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.events import components
 from segdemo.ui.inputs import button, unchecked, upload
-from segdemo.ui.markup import html, join, panel
+from segdemo.ui.markup import html, numbered_steps, panel
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.ui.tabs.segment import SegmentTab
 
@@ -28,18 +28,18 @@ _SHARED = "Everybody who visits this page sees and can change these collections:
 _STEPS = (  # picture, what to do, how
     (
         "M4 7h6l2 2h8v10H4zM12 12v4M10 14h4",
-        "1. Make a collection",
+        "Make a collection",
         "Press New, give it a name, and choose its classes or write your own.",
     ),
     (
         "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
-        "2. Add photos",
+        "Add photos",
         "Drop them anywhere on this page, or press Add photos. Correct this mask in Segment brings one along.",
     ),
     (
         "M20 4c-4 1.5-8.5 5.5-10.5 9L12 15.5c3.5-2 7-6.5 8-11.5z"
         "M9 13.5c-2 0-3.5 1.5-3.5 3.5 0 1.5-.8 2.5-2 3 4.5 1 8-1 8-4",
-        "3. Pick one and paint",
+        "Pick one and paint",
         "Enter takes the mask and goes on to the next photo. All is saved by itself.",
     ),
 )
@@ -234,13 +234,4 @@ class Layout:
 
 def steps(done: int) -> Markup:
     """What there is to do until a photo is labelled, in three steps, of which some are done."""
-    items = (
-        html(
-            '<li class="{}"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="{}"/></svg>'
-            "<b>{}</b><span>{}</span></li>",
-            "done" if number < done else "now" if number == done else "",
-            *step,
-        )
-        for number, step in enumerate(_STEPS)
-    )
-    return html('<ol class="segdemo-steps">{}</ol>', join(items))
+    return numbered_steps(_STEPS, done)

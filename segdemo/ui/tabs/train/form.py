@@ -26,6 +26,7 @@ FEW_PHOTOS = (
     40  # to learn from, below which the encoder keeps what it knows and an epoch is a number of steps
 )
 FEW_STEPS, FEW_EPOCHS = 30, 10  # of such a run: see docs/few_photos.md
+PRESETS = {"quick": 1 / 3, "good": 1, "best": 3}  # how many times as long as what is suggested
 LOSSES = [("CE + Dice", "cross_entropy_dice"), ("Cross-entropy", "cross_entropy"), ("Dice", "dice")]
 FROZEN = [("Learns", ""), ("Partly fixed", "c2"), ("Fixed", "c5")]
 AUGMENTATIONS = [
@@ -219,11 +220,16 @@ def name_of(start: Start, dataset: Dataset) -> tuple[str, str]:
     return f"{title} on {dataset.label_set.title}"[:100], ""
 
 
-def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, Any]:
+def suggest(start: Start, dataset: Dataset, max_epochs: int = 0, preset: str = "good") -> dict[str, Any]:
     """Values of ``FIELDS`` that suit a start and a dataset on a computer without a GPU.
 
     They follow the recipes that the shipped models were trained by, with smaller steps for what has learned
     already and fewer epochs for more photos.
+
+    Args:
+        start, dataset: what learns from what.
+        max_epochs: that are allowed here, 0 for any.
+        preset: key of ``PRESETS``.
     """
     count = max(1, len(learning_ids(dataset)))
     if start.entry is not None:
@@ -239,6 +245,7 @@ def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, An
     epochs = FEW_EPOCHS if few else min(40, max(3, round(PHOTOS_SEEN / count)))
     if start.entry is None and not head_alone:
         epochs = 2 * epochs
+    epochs = max(1, round(epochs * PRESETS[preset]))
     return {
         "epochs": int(min(epochs, max_epochs or epochs)),
         "learning_rate": rate,
@@ -252,6 +259,11 @@ def suggest(start: Start, dataset: Dataset, max_epochs: int = 0) -> dict[str, An
         "validation_photos": 100,
         "seed": 0,
     }
+
+
+def preset_of(start: Start, dataset: Dataset, values: dict[str, Any], max_epochs: int = 0) -> str | None:
+    """The key of ``PRESETS`` that values of ``FIELDS`` are those of, or None."""
+    return next((p for p in PRESETS if suggest(start, dataset, max_epochs, p) == values), None)
 
 
 def settings(

@@ -4,22 +4,38 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from segdemo.core.settings import spaces_sign_in
 from segdemo.ui.components import run_chart, run_list, run_log, run_samples
 from segdemo.ui.events import components
 from segdemo.ui.inputs import button, unchecked
-from segdemo.ui.markup import html, panel
+from segdemo.ui.markup import html, numbered_steps, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 
 _STYLE = (Path(__file__).parent / "train.css").read_text("utf-8")
 CSS = _STYLE + run_list.CSS + run_chart.CSS
-_HINT = html(
-    '<p class="segdemo-hint">No run yet. Choose a model and what it should learn from, and start: you can watch it '
-    "learn here, close the page, and come back.</p>"
+_STEPS = (  # picture, what to do, how
+    (
+        "M20 4c-4 1.5-8.5 5.5-10.5 9L12 15.5c3.5-2 7-6.5 8-11.5z"
+        "M9 13.5c-2 0-3.5 1.5-3.5 3.5 0 1.5-.8 2.5-2 3 4.5 1 8-1 8-4",
+        "Label a few photos",
+        "In Annotate, with classes of your own. Ten are enough for things like those a model knows.",
+    ),
+    (
+        "M7 5l11 7-11 7z",
+        "Start",
+        "Choose a model to begin with and how long it may take. It learns on this machine; close the page if you like.",
+    ),
+    (
+        "M4 19h16M5 15l4-5 4 3 6-8",
+        "Watch, try, promote",
+        "Scores and pictures after each epoch. What comes out can be tried in Segment at once.",
+    ),
 )
+_PRESETS = [(name.capitalize(), name) for name in train_form.PRESETS]
 _REALLY = "Delete this run with its checkpoints, pictures and log? A model it ended in stays."
 
 
@@ -56,7 +72,7 @@ class Layout:
         self.inputs = {
             *self.form,
             *(self.chosen, self.seen, self.request, self.base, self.estimated_form, self.remembered),
-            *(self.token, self.new_title, self.segment.model, self.segment.other),
+            *(self.preset, self.token, self.new_title, self.segment.model, self.segment.other),
         }
         self.outputs = [*components(self), self.segment.model, self.segment.other]
 
@@ -71,32 +87,34 @@ class Layout:
         self.summary = panel(padding=False, elem_classes="tr-summary", elem_id="train-summary")
         # Nothing can be set for a run that has nothing to learn from.
         with gr.Column(visible=bool(sources), elem_classes="tr-details") as self.details:
-            with gr.Group():
-                self.title = gr.Textbox(label="Name of the result", max_lines=1, elem_id="train-title")
+            self.title = gr.Textbox(label="Name of the result", max_lines=1, elem_id="train-title")
+            self.preset = gr.Radio(_PRESETS, value="good", label="How long", elem_id="train-preset")
+            self.estimate = panel(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
+            with gr.Accordion("More settings", open=False, elem_id="train-more"):
                 with gr.Row(elem_classes="tr-fields"):
                     self.epochs = self._number("Epochs", "train-epochs")
                     self.learning_rate = self._number(
                         "Learning rate", "train-rate", step=0.0001, precision=None
                     )
+                with gr.Row(elem_classes="tr-fields"):
                     self.size = self._number("Crop, px", "train-size", step=32)
+                    self.batch = self._number("Photos a step", "train-batch")
                 with gr.Row(elem_classes="tr-fields"):
                     self.loss = self._choice("Loss", "train-loss", train_form.LOSSES, min_width=120)
                     self.frozen = self._choice("Encoder", "train-frozen", train_form.FROZEN, min_width=120)
-            with gr.Accordion("More settings", open=False, elem_id="train-more"):
-                with gr.Row(elem_classes="tr-fields"):
-                    self.batch = self._number("Photos a step", "train-batch")
-                    self.steps_per_epoch = self._number(
-                        "Steps an epoch", "train-steps", info="0: all photos once"
-                    )
                 self.augment = self._choice(
                     "Variations of each photo", "train-augment", train_form.AUGMENTATIONS
                 )
                 with gr.Row(elem_classes="tr-fields"):
+                    self.steps_per_epoch = self._number(
+                        "Steps an epoch", "train-steps", info="0: all photos once"
+                    )
                     self.early_stopping = self._number(
                         "Patience, epochs", "train-patience", info="0: never stop early"
                     )
+                with gr.Row(elem_classes="tr-fields"):
                     self.validation_photos = self._number("Photos watched", "train-watched", info="0: all")
-                self.seed = self._number("Seed", "train-seed")
+                    self.seed = self._number("Seed", "train-seed", info="of all that is random")
             self.token = gr.Textbox(
                 label="Training token",
                 type="password",
@@ -106,7 +124,6 @@ class Layout:
             )
             if self.policy.training == "users" and spaces_sign_in():
                 gr.LoginButton()
-            self.estimate = panel(padding=False, elem_classes="tr-estimate", elem_id="train-estimate")
             self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
 
     def _number(self, label: str, elem_id: str, **kwargs: Any) -> gr.Number:
@@ -120,7 +137,7 @@ class Layout:
 
     def _stage(self) -> None:
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="train-notice")
-        self.hint = panel(_HINT, elem_id="train-hint")
+        self.hint = panel(steps(False), elem_id="train-hint")
         self.runs = run_list.run_list(elem_id="train-runs")
         with gr.Column(visible=False, elem_id="train-run") as self.body:
             self.head = panel(padding=False, elem_id="train-head")
@@ -155,3 +172,8 @@ class Layout:
 
     def _button(self, text: str, elem_id: str, variant: str = "secondary") -> gr.Button:
         return button(text, elem_id, variant=variant, min_width=8 * len(text) + 32, scale=0)
+
+
+def steps(labelled: bool) -> Markup:
+    """What there is to do until a model has learned, in three steps; the first is done if something is labelled."""
+    return numbered_steps(_STEPS, int(labelled))

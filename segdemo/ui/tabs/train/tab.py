@@ -18,7 +18,7 @@ from segdemo import zoo
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.data.datasets import Dataset
 from segdemo.errors import UserError
-from segdemo.runs.estimates import Estimate
+from segdemo.runs.estimates import Estimate, duration
 from segdemo.runs.policy import PolicyError, RunError
 from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.scroll import scroll_to
@@ -29,7 +29,7 @@ from segdemo.ui.services import Services
 from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
-from segdemo.ui.tabs.train.layout import Layout
+from segdemo.ui.tabs.train.layout import Layout, steps
 from segdemo.zoo.versions import Version
 
 TAB = "train"  # id of the tab
@@ -88,6 +88,7 @@ class TrainTab(Layout):
         # Not select: it does not come from the keyboard.
         on([self.start.input, self.source.input], self._choose, trigger_mode="always_last")
         touched = [field.input for field in (*self.fields.values(), self.token)]
+        on(self.preset.input, self._choose_preset, trigger_mode="always_last")
         on(touched, self._retouched, quiet=True, trigger_mode="always_last")
         on(self.begin.click, self._begin).then(**_SEE_RUN)
         on(self.runs.pick, self._pick).then(**_SEE_RUN)
@@ -174,13 +175,19 @@ class TrainTab(Layout):
             return {}
         return self._suggested(event)
 
-    def _suggested(self, event: Event) -> Updates:
-        """Another start or dataset was chosen: settings that suit them."""
+    def _choose_preset(self, event: Event) -> Updates:
+        """A longer or a shorter run; the name of the result stays as it was typed."""
+        title = event[self.title]
+        updates = self._suggested(event, event[self.preset] or "good")
+        return {**updates, self.title: title}
+
+    def _suggested(self, event: Event, preset: str = "good") -> Updates:
+        """Another start, dataset or preset was chosen: settings that suit them."""
         event.form[self.base] = None
-        updates: Updates = {self.base: None}
+        updates: Updates = {self.base: None, self.preset: preset}
         with contextlib.suppress(UserError):  # _about_form says what is wrong
             start, dataset = self._start_and_dataset(event)
-            values = train_form.suggest(start, dataset, int(self.policy.max_epochs))
+            values = train_form.suggest(start, dataset, int(self.policy.max_epochs), preset)
             chosen = {self.fields[name]: value for name, value in values.items()}
             chosen[self.title] = train_form.name_of(start, dataset)[0]
             event.form.update(chosen)
@@ -216,7 +223,20 @@ class TrainTab(Layout):
         """A field has another value: the estimate may be another, but nobody measures while somebody types."""
         _, pieces = self._estimated(event)
         pieces[self.timer] = gr.update(value=FAST, active=True)
-        return {self.policy_note: self._policy(event), **self._changed(event, pieces)}
+        return {
+            self.policy_note: self._policy(event),
+            self.preset: self._preset(event),
+            **self._changed(event, pieces),
+        }
+
+    def _preset(self, event: Event) -> str | None:
+        """The preset that the fields stand at, or None."""
+        with contextlib.suppress(UserError):
+            values = {name: event[field] for name, field in self.fields.items()}
+            place = self._start_and_dataset(event)
+            if event[self.base] is None:
+                return train_form.preset_of(*place, values, int(self.policy.max_epochs))
+        return None
 
     def _estimated(self, event: Event) -> tuple[Estimate | None, Updates]:
         """(Estimate of how long the form's run would take or None if it cannot start, updates that show it).
@@ -236,9 +256,23 @@ class TrainTab(Layout):
         sentence = estimate.sentence(*length)
         if estimate.state == "done" and 0 < self.policy.max_hours * 3600 < estimate.seconds(*length):
             sentence += f" A run is stopped after {self.policy.max_hours:g} hours here: choose fewer epochs."
+        if estimate.state == "done":
+            sentence += self._other_times(event, estimate)
         # Alone in its paragraph, so that a test and a person can see what state it is in.
         text = html('<p class="{}">{}</p>', estimate.state, sentence) if sentence else ""
         return estimate, {self.estimated_form: form, self.estimate: text}
+
+    def _other_times(self, event: Event, estimate: Estimate) -> str:
+        """How long the other presets would take, if their steps take as long as the form's."""
+        values = {name: event[field] for name, field in self.fields.items()}
+        start, dataset = self._start_and_dataset(event)
+        times = []
+        for preset in train_form.PRESETS:
+            other = train_form.suggest(start, dataset, int(self.policy.max_epochs), preset)
+            if other != values and {**other, "epochs": 0} == {**values, "epochs": 0}:
+                length = other["epochs"], other["steps_per_epoch"]
+                times.append(f"{preset.capitalize()}: {duration(estimate.seconds(*length))}.")
+        return "".join(f" {time}" for time in times)
 
     def _begin(self, event: Event) -> Updates:
         settings, title, name = self._wish(event)
@@ -271,6 +305,7 @@ class TrainTab(Layout):
             **self._look(event),
             **self._menus(event),
             **chosen,
+            self.preset: None,
             self.notice: notice(f"The form holds the settings of {run.title}."),
         }
 
@@ -298,7 +333,7 @@ class TrainTab(Layout):
         pieces = {
             self.chosen: chosen,
             self.remembered: {"run": chosen},
-            self.hint: gr.update(visible=not runs),
+            self.hint: gr.update(visible=not runs, value=steps(bool(event[self.source]))),
             self.runs: train_view.listing(runs, chosen),
             self.body: gr.update(visible=chosen is not None),
             self.start: train_form.start_menu(self.services, event[self.start]),
@@ -334,7 +369,8 @@ class TrainTab(Layout):
         return {
             self.head: train_view.head(run),
             self.stop: gr.update(visible=waiting and not run.cancelling),
-            self.resume: gr.update(visible=run.can_resume),
+            self.resume: gr.update(visible=run.can_resume and not run.needs_other_settings),
+            self.clone: gr.update(variant="primary" if run.needs_other_settings else "secondary"),
             self.delete: gr.update(visible=run.state != "running"),
             self.result: gr.update(value=result, visible=bool(result)),
             self.promoting: gr.update(visible=version is not None),
