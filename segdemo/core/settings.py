@@ -132,6 +132,11 @@ VARIABLES = {
         Variable(
             "SEGDEMO_MAX_COLLECTIONS_GB", "disk of all collections together, with their trash", 20, **_NUMBER
         ),
+        Variable("SEGDEMO_MAX_BATCH_PHOTOS", "photos of one batch on the page", 2000, "count"),
+        Variable("SEGDEMO_MAX_BATCH_GB", "photos of one batch, and its results again", 4, "count"),
+        Variable(
+            "SEGDEMO_MAX_BATCHES_GB", "disk of all batches together; each is gone after a day", 20, **_NUMBER
+        ),
         Variable(
             "SEGDEMO_TRAINING",
             "who may train from the page: `on`, `off`, `users` (those who are signed in), `token`",

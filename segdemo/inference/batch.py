@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segdemo.core.arrays import UInt8
 from segdemo.core.files import disk_errors, write_atomic
 from segdemo.core.photos import IntakeError, Limits, Source, read_photo
 from segdemo.data.formats import ExchangeError
@@ -79,6 +80,7 @@ class Batch:
         formats: names of ``batch_formats.FORMATS``.
         part: what tells files of this batch from those of other shards in the same folder.
         limits: of photos; None reads them from the environment.
+        look: called with each photo uint8 (H, W, 3) and its label map uint8 (H, W), in the worker.
 
     Raises:
         FormatError: a format is not known.
@@ -92,11 +94,12 @@ class Batch:
         formats: Sequence[str] = ("label_map",),
         part: str = "",
         limits: Limits | None = None,
+        look: Callable[[UInt8, UInt8], object] = lambda photo, label_map: None,
     ) -> None:
         self.predictor, self.items, self.out, self.part = predictor, items, out, part
         self.formats: list[Format] = chosen(formats)
         self.notes = notes_path(out, part)
-        self._limits = limits or Limits.from_env()
+        self._limits, self._look = limits or Limits.from_env(), look
         self._places: dict[str, int] = {}  # key -> where its row begins in the notes
         self._lock = threading.Lock()
 
@@ -197,6 +200,7 @@ class Batch:
                 data = format.encode(photo, prediction.label_map, label_set)
                 write_atomic(item.files[format.name], data, durable=False)
                 written += len(data)
+        self._look(photo, prediction.label_map)
         row = row_of(prediction.label_map, label_set, self.formats)
         row["milliseconds"] = round(prediction.milliseconds, 1)
         line = _line({"key": item.key, "row": row})
@@ -237,7 +241,7 @@ class Batch:
         """Where the rows of photos that are done begin. A line that was cut off is removed. Raises BatchError."""
         places: dict[str, int] = {}
         items = {item.key: item for item in self.items}
-        with contextlib.suppress(FileNotFoundError), disk_errors(self.notes), self.notes.open("r+b") as notes:
+        with disk_errors(self.notes), contextlib.suppress(FileNotFoundError), self.notes.open("r+b") as notes:
             place = 0
             for number, line in enumerate(notes):
                 noted = _parsed(line)
@@ -246,8 +250,8 @@ class Batch:
                     break
                 if number == 0 and noted != self._header():
                     raise BatchError(
-                        f"{self.out} holds a batch of another model or other settings: give the same again, or begin "
-                        "anew without --resume."
+                        "What is there is a batch of another model or other settings: give the same again, or begin "
+                        "anew without resuming."
                     )
                 item = items.get(str(noted.get("key")))
                 if (

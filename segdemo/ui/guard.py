@@ -138,6 +138,15 @@ def person(request: Request | None) -> str:
     return f"visit-{hashlib.sha256(mark.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
+def certain_person(request: Request | None) -> str:
+    """As ``person``, but "" for somebody who is neither signed in nor brings the cookie back.
+
+    Such people may share an address and a browser with others, and must not be taken for them.
+    """
+    found = person(request)
+    return "" if request is None or (found.startswith("visit-") and VISIT not in request.cookies) else found
+
+
 def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool]:
     """The function by which Gradio signs people in: (name, password) to whether they are right.
 

@@ -14,7 +14,7 @@ from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.services import Services
-from segdemo.ui.tabs import Page, Tab, segment
+from segdemo.ui.tabs import Page, Tab, batch, segment
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate import layout as annotate_layout
 from segdemo.ui.tabs.annotate import tab as annotate
@@ -53,6 +53,7 @@ TABS = (
         lambda page, tab: train.build(page.services, tab, page.tabs, page.parts["segment"]),
         train_layout.CSS,
     ),
+    Tab(batch.TAB, "Batch", lambda page, tab: batch.build(page.services, tab, page.tabs), batch.CSS),
     Tab(
         "zoo",
         "Zoo",

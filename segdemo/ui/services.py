@@ -17,6 +17,7 @@ from segdemo.core.files import StoreError
 from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.data.datasets import Dataset
+from segdemo.inference.jobs import Jobs
 from segdemo.inference.predict import PASSES, Prediction, PredictorCache
 from segdemo.runs.queue import Runs
 from segdemo.ui.clicks import Clicks
@@ -39,6 +40,7 @@ class Services:
         runs: the trainings.
         clicks: the model of clicks, and the photos that were clicked on.
         teaching: features that classes are taught with.
+        jobs: the batches of photos.
     """
 
     limits: Limits
@@ -53,6 +55,7 @@ class Services:
         self.runs = Runs(models=self.versions)
         self.clicks = Clicks(self.photos, self.limits)
         self.teaching = Teaching(self.photos)
+        self.jobs = Jobs(limits=self.limits)
 
     @classmethod
     def start(cls) -> "Services":
@@ -68,13 +71,14 @@ class Services:
         """
 
         def tidy() -> None:
-            for owner in (self.store, self.versions, self.runs):
+            for owner in (self.store, self.versions, self.runs, self.jobs):
                 try:
                     owner.tidy()
                 except (StoreError, OSError) as error:  # a full or locked disk must not keep the page away
                     logging.getLogger(__name__).warning("Not tidied up: %s", error)
 
         self.runs.watch()
+        self.jobs.watch()
         thread = Thread(target=tidy, name="tidy", daemon=True)
         thread.start()
         return thread

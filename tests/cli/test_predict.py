@@ -146,4 +146,4 @@ def test_what_cannot_be_done_is_said_in_a_line(capsys, photos, tmp_path):
     assert (out / "1_cutout.png").read_bytes() == b"mine"
     (out / "1_cutout.png").unlink()
     assert predict(capsys, out, "--formats", "coco", photos)[0] == 0
-    assert "without --resume" in refused("--formats", "csv", "--resume")
+    assert "without resuming" in refused("--formats", "csv", "--resume")
