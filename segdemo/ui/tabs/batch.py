@@ -98,7 +98,7 @@ class BatchTab:
         self.begin = gr.Button("Segment all", variant="primary", elem_id="batch-begin")
         most, most_gb = settings.read("SEGDEMO_MAX_BATCH_PHOTOS"), settings.read("SEGDEMO_MAX_BATCH_GB")
         limits = html("<p>Up to {:,} photos and {:g} GB at a time. Gone after a day.</p>", most, most_gb)
-        panel(limits, padding=False, elem_classes="segdemo-quiet")
+        panel(limits, padding=False, elem_classes="tr-summary")
 
     def _stage(self) -> None:
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="batch-notice")
