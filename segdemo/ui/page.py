@@ -1,5 +1,6 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
         "app_kwargs": {"middleware": guard.middleware()},
+        "mcp_server": offers_tools(),
         # Whatever GRADIO_SSR_MODE says: a server of Node's would stand before the guard, and send pages without its
         # headers and cookies. It renders an empty frame anyway, since all is in tabs.
         "ssr_mode": False,
@@ -104,6 +106,14 @@ def launch_options() -> dict[str, Any]:
         # seconds it gives, and a page that works would end.
         "_frontend": False,
     }
+
+
+def offers_tools() -> bool:
+    """Whether agents are offered tools over MCP: where its package is installed, and everybody may come.
+
+    Gradio looks at nobody's sign-in there.
+    """
+    return importlib.util.find_spec("mcp") is not None and not settings.read("SEGDEMO_USERS")
 
 
 def accounts(text: str) -> list[tuple[str, str]] | None:

@@ -65,14 +65,8 @@ def read(path):
 
 
 BATCHES = {"/batch", "/batch_status", "/batch_cancel", "/batch_resume", "/batch_result"}
-COLLECTIONS = {
-    "/collections",
-    "/collection_create",
-    "/collection_photos",
-    "/photo_add",
-    "/mask_read",
-    "/mask_write",
-}
+MASKS = {"/mask_read", "/mask_write", "/next_photo", "/propose_mask"}
+COLLECTIONS = {"/collections", "/collection_create", "/collection_photos", "/photo_add", *MASKS}
 RUNS = {"/runs", "/run_start", "/run_follow", "/run_cancel", "/run_promote"}
 
 

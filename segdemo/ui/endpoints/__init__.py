@@ -23,6 +23,7 @@ def add(
     outputs: Component | Sequence[Component],
     group: str = "api",
     limit: int = LIMIT,
+    tool: bool = False,
 ) -> None:
     """Make a function an endpoint that is called like it.
 
@@ -32,9 +33,13 @@ def add(
         inputs, outputs: components, whose values it takes and gives.
         group: endpoints of one share ``limit``, see ``LIMIT``.
         limit: calls that are answered at a time.
+        tool: whether agents are offered it, too, see ``page.offers_tools``.
     """
+    answer = endpoint(function)
+    if not tool:
+        answer._mcp_type = "endpoint"  # type: ignore[attr-defined]  # Gradio offers what is a "tool" or says nothing
     call.click(
-        endpoint(function),
+        answer,
         list(inputs),
         outputs,
         api_name=function.__name__,

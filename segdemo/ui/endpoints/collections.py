@@ -31,7 +31,7 @@ def build(services: Services, call: gr.Button) -> None:
     page = gr.Number(value=1, precision=0, visible=False)
     revision = gr.Number(value=None, precision=0, visible=False)
     base = gr.Number(value=0, precision=0, visible=False)
-    told, png, archive = gr.JSON(visible=False), gr.File(visible=False), gr.File(visible=False)
+    told, png, picture, archive = gr.JSON(visible=False), *(gr.File(visible=False) for _ in range(3))
 
     def collections(request: gr.Request = None) -> list[dict[str, Any]]:  # type: ignore[assignment]
         """The collections of annotated photos that are here.
@@ -151,6 +151,54 @@ def build(services: Services, call: gr.Button) -> None:
         opened.save(photo, label_map, int(revision or 0), author=person(request.request))
         return _told(opened.photo(photo))
 
+    def next_photo(
+        collection: str,
+        request: gr.Request = None,  # type: ignore[assignment]
+    ) -> tuple[str, dict[str, Any]]:
+        """The photo of a collection to label next: the oldest that has neither a mask nor a proposal of one.
+
+        Args:
+            collection: its name, as /collections has it.
+
+        Returns:
+            The photo, and {photo, name, width, height, revision, subset, classes}: classes are the names that class ids
+            0, 1, ... of its mask mean.
+        """
+        opened = store_of(services, request).open(collection)
+        waiting = opened.photos(annotated=False, sort="created", per_page=1_000_000).photos[::-1]
+        for found in waiting:
+            if not any(revision.meta.get("proposed") for revision in found.revisions):
+                path = opened.image_path(found.id)
+                about = {**_told(found), "classes": list(opened.label_set.classes)}
+                return str(linked(path, path.name)), about
+        raise NotFoundError("Every photo of this collection has a mask, or a proposal of one.")
+
+    def propose_mask(
+        collection: str,
+        photo: str,
+        mask: str,
+        request: gr.Request = None,  # type: ignore[assignment]
+    ) -> dict[str, Any]:
+        """Propose a mask of a photo. It is a draft: it counts once a person opens the photo and restores it.
+
+        Args:
+            collection: its name.
+            photo: the photo's id, as /next_photo has it.
+            mask: a PNG of the photo's size: palettized or grey with class ids, 255 where it is not known.
+
+        Returns:
+            {photo, name, width, height, revision, subset, proposed}: proposed is the number the draft is kept under;
+            revision, that of the photo's mask, stays.
+        """
+        if not mask:
+            raise label_maps.MaskError("There is no mask: send a PNG as `mask`.")
+        opened = store_of(services, request).open(collection)
+        found = opened.photo(photo)
+        size = found.height, found.width
+        label_map = label_maps.decode_png(mask, opened.label_set, size, services.limits)
+        number = opened.propose(photo, label_map, person(request.request))
+        return {**_told(opened.photo(photo)), "proposed": number}
+
     def collection_export(
         collection: str,
         formats: str = "voc,coco",
@@ -172,13 +220,15 @@ def build(services: Services, call: gr.Button) -> None:
             opened.keep("exported")
             return str(linked(path, path.name))
 
-    add(call, collections, [], told)
+    add(call, collections, [], told, tool=True)
     add(call, collection_create, [title, classes], told)
     add(call, collection_photos, [collection, page], told)
     add(call, photo_add, [collection, image, name], told)
     add(call, mask_read, [collection, photo, revision], [png, told])
     add(call, mask_write, [collection, photo, mask, base], told)
-    add(call, collection_export, [collection, formats], archive, group="export", limit=1)
+    add(call, next_photo, [collection], [picture, told], tool=True)
+    add(call, propose_mask, [collection, photo, mask], told, tool=True)
+    add(call, collection_export, [collection, formats], archive, group="export", limit=1, tool=True)
 
 
 def _about(collection: Collection) -> dict[str, Any]:
