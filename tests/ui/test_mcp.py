@@ -1,6 +1,8 @@
 """The tools that agents get over MCP, used by the ``mcp`` client over HTTP."""
 
+import ast
 import asyncio
+import base64
 import json
 import urllib.request
 
@@ -37,13 +39,9 @@ def url(folder):
         yield url
 
 
-def uploaded(url, path):
-    """What the server calls a file that is sent to it."""
-    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\n\r\n'.encode()
-    body = head + path.read_bytes() + b"\r\n--b--\r\n"
-    kind = {"Content-Type": "multipart/form-data; boundary=b"}
-    with urllib.request.urlopen(urllib.request.Request(f"{url}gradio_api/upload", body, kind)) as response:
-        return f"{url}gradio_api/file={json.load(response)[0]}"
+def sent(path):
+    """A PNG as an agent hands it over."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def session(url, use):
@@ -62,8 +60,20 @@ def session(url, use):
     return asyncio.run(run())
 
 
-def texts(result):
-    return [part.text for part in result.content if part.type == "text"]
+def said(result):
+    """What a tool answers: Gradio makes JSON of one value, and of several what Python shows of them."""
+    assert not result.isError, result.content
+    texts = [part.text for part in result.content if part.type == "text"]
+    try:
+        return json.loads(texts[0])
+    except ValueError:
+        return ast.literal_eval(texts[0])
+
+
+def sentence(result):
+    """What a tool says that failed."""
+    assert result.isError
+    return result.content[0].text
 
 
 def test_an_agent_is_offered_these_tools_and_no_other(url):
@@ -82,24 +92,23 @@ def test_an_agent_labels_a_photo(url, folder, tmp_path):
     mask = tmp_path / "mask.png"
     label_map = np.ones((300, 451), np.uint8)
     mask.write_bytes(label_maps.encode_png(label_map, PETS))
-    sent = uploaded(url, mask)
 
     async def use(agent):
-        models = texts(await agent.call_tool("list_models", {}))
-        first = texts(await agent.call_tool("next_photo", {"collection": "pets"}))
-        about = next(json.loads(text) for text in first if text.startswith("{"))
-        asked = {"collection": "pets", "photo": about["photo"], "mask": sent}
-        proposed = texts(await agent.call_tool("propose_mask", asked))
-        second = texts(await agent.call_tool("next_photo", {"collection": "pets"}))
+        models = said(await agent.call_tool("list_models", {}))
+        picture, about = said(await agent.call_tool("next_photo", {"collection": "pets"}))
+        asked = {"collection": "pets", "photo": about["photo"], "mask": sent(mask)}
+        proposed = said(await agent.call_tool("propose_mask", asked))
+        _, second = said(await agent.call_tool("next_photo", {"collection": "pets"}))
         wrong = await agent.call_tool("propose_mask", {**asked, "photo": "nobody"})
-        return models, about, proposed, second, wrong
+        return models, picture, about, proposed, second, wrong
 
-    models, about, proposed, second, wrong = session(url, use)
-    assert "colours" in models[0]
-    assert json.loads(proposed[0])["proposed"] == 1
-    assert not any(about["photo"] in text for text in second)
-    assert wrong.isError
-    assert "nobody" in texts(wrong)[0]
+    models, picture, about, proposed, second, wrong = session(url, use)
+    assert "colours" in [model["name"] for model in models]
+    assert picture["url"].startswith(url)
+    assert about["classes"] == list(PETS.classes)
+    assert proposed["proposed"] == 1
+    assert second["photo"] != about["photo"]
+    assert "nobody" in sentence(wrong)
     collection = AnnotationStore(folder / "home" / "annotations").open("pets")
     photo = collection.photo(about["photo"])
     assert photo.revision == 0  # until a person takes it
@@ -112,13 +121,14 @@ def test_an_agent_segments_a_photo(url, tmp_path):
     Image.fromarray(data.chelsea()).save(path)
 
     async def use(agent):
-        sent = uploaded(url, path)
-        segmented = await agent.call_tool("segment", {"image": sent, "model": "colours"})
-        clicked = await agent.call_tool("click", {"image": sent, "clicks": "[[80, 80, 1]]"})
-        return segmented, clicked, await agent.call_tool("segment", {"image": sent, "model": "no"})
+        asked = {"image": sent(path), "model": "colours"}
+        segmented = said(await agent.call_tool("segment", asked))
+        clicked = said(await agent.call_tool("click", {"image": sent(path), "clicks": "[[80, 80, 1]]"}))
+        return segmented, clicked, await agent.call_tool("segment", {**asked, "model": "no"})
 
-    segmented, clicked, wrong = session(url, use)
-    assert any('"label_set": "pets"' in text or "'label_set': 'pets'" in text for text in texts(segmented))
-    assert not clicked.isError
-    assert wrong.isError
-    assert "no trained model" in texts(wrong)[0]
+    (label_map, facts), (mask, _), wrong = session(url, use)
+    assert (facts["label_set"], facts["width"], facts["height"]) == ("pets", 451, 300)
+    for picture in (label_map, mask):
+        with urllib.request.urlopen(picture["url"]) as response:
+            assert response.read(8) == b"\x89PNG\r\n\x1a\n"
+    assert "no trained model" in sentence(wrong)
