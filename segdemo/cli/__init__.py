@@ -23,6 +23,7 @@ from segdemo.cli import (
     predict,
     teach,
     train,
+    video,
 )
 from segdemo.runs import failures
 
@@ -37,6 +38,7 @@ COMMANDS = (
     annotations,
     clicks,
     teach,
+    video,
     app,
     deploy,
 )

@@ -122,6 +122,7 @@ VARIABLES = {
             1024,
             "count",
         ),
+        Variable("SEGDEMO_MAX_VIDEO_SECONDS", "of a clip that are segmented, from its start", 60, **_NUMBER),
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
             "SEGDEMO_MAX_COLLECTIONS",

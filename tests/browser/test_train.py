@@ -55,7 +55,7 @@ class Tab:
         self.page = page
         page.set_default_timeout(SECONDS)
         page.get_by_role("tab", name="Train").click()
-        expect(self.field("title")).not_to_have_value("")
+        expect(self.field("title")).not_to_have_value("", timeout=SECONDS)
         self.head = page.locator(".tr-head")
         self.rows = page.locator(".tr-row")
         self.notice = page.locator("#train-notice")
@@ -74,9 +74,13 @@ class Tab:
         for name, value in fields.items():
             box = self.field(name)
             if not box.is_visible():
-                self.page.locator("#train-more button").first.click()
+                self.open_more()
             box.fill(str(value))
             box.press("Tab")
+
+    def open_more(self):
+        """Settings are not on the page before."""
+        self.page.locator("#train-more button").first.click()
 
     def wait(self, state, milliseconds=SECONDS):
         expect(self.head).to_have_attribute("data-state", state, timeout=milliseconds)
@@ -101,6 +105,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         expect(tab.field("title")).to_have_value("U-Net on Oxford-IIIT Pet")
         expect(page.locator("#train-summary")).to_contain_text(re.compile(r"Learns from 1\d photos"))
         expect(page.get_by_role("radio", name="Good")).to_be_checked()
+        tab.open_more()
         suggested = int(tab.field("epochs").input_value())
         page.get_by_role("radio", name="Quick").check()
         expect(tab.field("epochs")).to_have_value(str(round(suggested / 3)))
@@ -232,7 +237,9 @@ def test_runs_queue_and_are_cancelled_resumed_renamed_cloned_and_deleted(tmp_pat
         expect(page.locator("#train-new-title")).to_be_hidden()
 
         tab.click("clone")
-        expect(page.locator("#train-epochs input")).to_have_value("3")
+        if not tab.field("epochs").is_visible():
+            tab.open_more()
+        expect(tab.field("epochs")).to_have_value("3")
         expect(tab.field("title")).to_have_value("Renamed <b>")
 
         tab.click("delete")

@@ -1,0 +1,352 @@
+"""Segment a clip: frames at a chosen rate, masks that hold still, an overlay as MP4 and label maps as a ZIP.
+
+A network that sees one frame at a time flickers where it is unsure. Here the probabilities of a frame are averaged with
+those of the frames before, as far as the picture stayed the same there: a recursive average with a weight that falls
+with the change of colour, so that what moves is not smeared. ``flicker`` says what it is worth.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segdemo.core import label_maps, settings
+from segdemo.core.arrays import Bools, Floats, Ints, UInt8
+from segdemo.core.resample import argmax_at
+from segdemo.errors import UserError
+from segdemo.inference.predict import Predictor, softmax
+from segdemo.inference.refine import refine
+
+STILL = 12.0  # change of colour, 0..255, at which the frames before count 1/e as much
+SMOOTHING = 0.7  # weight of the frames before where nothing changed
+SAME = 8.0  # change of colour below which a pixel should keep its class: what flicker counts
+LONGEST_SIDE = 960  # pixels of the frames that are segmented and written
+SMALLEST_SIDE = 64
+MOST_RATE = 30.0  # frames a second
+MOST_PIXELS = 4096 * 4096  # of a frame as it comes
+CODECS = ("libx264", "mpeg4")  # the first that is at hand
+
+
+class VideoError(UserError):
+    """A clip that cannot be segmented; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One of a clip.
+
+    Attributes:
+        seconds: since the clip's first frame.
+        image: uint8 (H, W, 3), RGB, upright.
+    """
+
+    seconds: float
+    image: UInt8
+
+
+@dataclass(frozen=True)
+class SegmentedFrame(Frame):
+    """A frame and what is in it.
+
+    Attributes:
+        label_map: uint8 (H, W), class ids.
+        flicker: share of the pixels that stayed alike since the frame before whose class did not, 0..1; None for
+            the first. flicker_alone: the same if each frame were segmented by itself.
+    """
+
+    label_map: UInt8
+    flicker: float | None
+    flicker_alone: float | None
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What came out.
+
+    Attributes:
+        frames: how many. width, height: of them, pixels. rate: frames a second.
+        flicker, flicker_alone: means over the frames, see ``SegmentedFrame``; None for a clip of one frame.
+        classes: class name to its share of all pixels, 0..1, those that are there.
+        cut: whether the clip was longer than what was taken of it.
+    """
+
+    frames: int
+    width: int
+    height: int
+    rate: float
+    flicker: float | None
+    flicker_alone: float | None
+    classes: dict[str, float]
+    cut: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(self.__dict__)
+
+
+def frames(
+    clip: Path | str, rate: float, side: int = LONGEST_SIDE, most_seconds: float | None = None
+) -> Iterator[Frame]:
+    """The frames of a clip, at most ``rate`` a second.
+
+    Args:
+        clip: a video that FFmpeg can read.
+        rate: frames a second that are wanted; one that has fewer gives what it has.
+        side: longer side of the frames; smaller ones stay as they are. Both sides become even.
+        most_seconds: how far into the clip; by default ``SEGDEMO_MAX_VIDEO_SECONDS``, 0 for all.
+
+    Raises:
+        VideoError: no video, a damaged one, or frames that are too large.
+        UserError: rate or side out of range.
+    """
+    import av
+
+    if not 0 < rate <= MOST_RATE:
+        raise VideoError(f"The rate is a number of frames a second up to {MOST_RATE:g}, not {rate:g}.")
+    if not SMALLEST_SIDE <= side <= 4096:
+        raise VideoError(f"The longer side is a number of pixels from {SMALLEST_SIDE} to 4096, not {side}.")
+    limit = settings.read("SEGDEMO_MAX_VIDEO_SECONDS") if most_seconds is None else most_seconds
+    path = Path(clip)
+    if not path.is_file():
+        raise VideoError(f"There is no file {path}: give the path of a clip.")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path.name} holds no video: give an MP4, WebM or MOV.")
+            yield from _picked(container, rate, side, limit or float("inf"))
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise VideoError(
+            f"{path.name} cannot be read as a video: save it as MP4 (H.264) and try again."
+        ) from error
+
+
+def _picked(container: Any, rate: float, side: int, limit: float) -> Iterator[Frame]:
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    first = due = None
+    for frame in container.decode(stream):
+        if frame.width * frame.height > MOST_PIXELS:
+            raise VideoError(
+                f"The frames have {frame.width} x {frame.height} pixels: scale the clip to 4096 x 4096 or less."
+            )
+        time = float(frame.time or 0)
+        first = time if first is None else first
+        due = first if due is None else due
+        if time - first >= limit:
+            return
+        if time + 1e-6 < due:
+            continue
+        due = max(due + 1 / rate, time + 0.5 / rate)
+        yield Frame(time - first, _scaled(frame, side))
+
+
+def _scaled(frame: Any, side: int) -> UInt8:
+    image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    height, width = image.shape[:2]
+    factor = min(1, side / max(height, width))
+    size = max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if size != (width, height):
+        picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(picture)
+
+
+def segmented(
+    predictor: Predictor, clip: Iterator[Frame], smoothing: float = SMOOTHING
+) -> Iterator[SegmentedFrame]:
+    """Segment frames in their order.
+
+    Args:
+        predictor: the model; it sees each frame once.
+        clip: of ``frames``; all of one size.
+        smoothing: weight of the frames before where nothing changed, 0 (each by itself) up to 0.95.
+    """
+    if not 0 <= smoothing <= 0.95:
+        raise VideoError(f"The smoothing is a number from 0 to 0.95, not {smoothing:g}.")
+    before: tuple[Floats, Floats, Floats] | None = None  # the grid, probabilities alone and averaged
+    for frame in clip:
+        picture = Image.fromarray(frame.image)
+        alone = average = softmax(predictor.logits(frame.image, picture=picture))
+        grid = _grid(picture, alone.shape)
+        flicker = flicker_alone = None
+        if before is not None and before[1].shape == alone.shape:
+            change = np.abs(grid - before[0]).mean(-1)
+            weight = (smoothing * np.exp(-change / STILL))[..., None].astype(np.float32)
+            average = weight * before[2] + (1 - weight) * alone
+            still = change < SAME
+            flicker = _changed(average.argmax(-1), before[2].argmax(-1), still)
+            flicker_alone = _changed(alone.argmax(-1), before[1].argmax(-1), still)
+        before = grid, alone, average
+        label_map = _label_map(predictor, average, frame.image, picture)
+        yield SegmentedFrame(frame.seconds, frame.image, label_map, flicker, flicker_alone)
+
+
+def _grid(picture: Image.Image, shape: tuple[int, ...]) -> Floats:
+    """A frame in the network's cells: float32 (h, w, 3)."""
+    small = picture.resize((shape[1], shape[0]), Image.Resampling.BOX)
+    return np.asarray(small, np.float32)
+
+
+def _changed(now: Ints, before: Ints, still: Bools) -> float:
+    """Share of the cells that stayed alike whose class did not."""
+    return float((now != before)[still].mean()) if still.any() else 0.0
+
+
+def _label_map(predictor: Predictor, probabilities: Floats, image: UInt8, picture: Image.Image) -> UInt8:
+    if filter_ := predictor.entry.refinement:
+        size = predictor.input_size(image)
+        return refine(probabilities, image, size, filter_.radius, filter_.epsilon, picture)
+    return argmax_at(probabilities, *image.shape[:2])
+
+
+class Writer:
+    """An MP4 of frames, H.264 where FFmpeg has it; a context manager.
+
+    Args:
+        path: of the file.
+        rate: frames a second.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        import av
+
+        self._av = av
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        self._rate = Fraction(rate).limit_denominator(1000)
+        self._stream: Any = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._stream is not None and kind is None:
+            self._container.mux(self._stream.encode())  # what the encoder still holds
+        with suppress(self._av.FFmpegError, ValueError):  # nothing was written to close
+            self._container.close()
+
+    def write(self, image: UInt8) -> None:
+        """Add a frame, uint8 (H, W, 3), both sides even; all of one size."""
+        if self._stream is None:
+            codec = next(c for c in CODECS if c in self._av.codecs_available)
+            self._stream = self._container.add_stream(codec, rate=self._rate)
+            self._stream.height, self._stream.width = image.shape[:2]
+            self._stream.pix_fmt = "yuv420p"
+            if codec == "libx264":
+                self._stream.options = {"crf": "23", "preset": "veryfast"}
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+
+def segment_clip(
+    predictor: Predictor,
+    clip: Path | str,
+    overlay: Path | None = None,
+    labels: Path | None = None,
+    rate: float = 10,
+    side: int = LONGEST_SIDE,
+    smoothing: float = SMOOTHING,
+    most_seconds: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> VideoReport:
+    """Segment a clip and write what is wanted.
+
+    Args:
+        predictor: the model.
+        clip: the video.
+        overlay: the MP4 to write, with the masks over the frames.
+        labels: the ZIP to write, a palettized PNG for each frame, ``000001.png`` on.
+        rate, side, most_seconds: as for ``frames``. smoothing: as for ``segmented``.
+        progress: called with the frames that are done and about how many there will be.
+
+    Raises:
+        VideoError, UserError: as ``frames`` and ``segmented``.
+    """
+    total, seconds = length(clip)
+    limit = settings.read("SEGDEMO_MAX_VIDEO_SECONDS") if most_seconds is None else most_seconds
+    taken = min(seconds, limit or seconds)
+    rate = min(rate, total / seconds) if seconds and total else rate
+    expected = max(1, round(taken * rate))
+    label_set = predictor.entry.label_set
+    counts = np.zeros(256, np.int64)
+    flickers: list[tuple[float, float]] = []
+    done, shape = 0, (0, 0)
+    video = Writer(overlay, rate) if overlay else None
+    archive = zipfile.ZipFile(labels, "w", zipfile.ZIP_STORED) if labels else None
+    try:
+        for frame in segmented(predictor, frames(clip, rate, side, most_seconds), smoothing):
+            if done and frame.image.shape[:2] != shape:
+                break  # a stream that changes its size in the middle
+            done, shape = done + 1, frame.image.shape[:2]
+            counts += np.bincount(frame.label_map.ravel(), minlength=256)
+            if frame.flicker is not None and frame.flicker_alone is not None:
+                flickers.append((frame.flicker, frame.flicker_alone))
+            if video:
+                video.write(label_maps.overlay(frame.image, frame.label_map, label_set))
+            if archive:
+                archive.writestr(f"{done:06d}.png", label_maps.encode_png(frame.label_map, label_set))
+            progress(done, max(done, expected))
+    except BaseException as error:
+        if video:
+            video.__exit__(type(error))
+        if archive:
+            archive.close()
+        for path in filter(None, (overlay, labels)):
+            path.unlink(missing_ok=True)
+        raise
+    if video:
+        video.__exit__(None)
+    if archive:
+        archive.close()
+    if not done:
+        raise VideoError(f"{Path(clip).name} holds no frame: save it as MP4 (H.264) and try again.")
+    means = np.mean(flickers, 0) if flickers else (None, None)
+    shares = counts[: len(label_set)] / counts.sum()
+    return VideoReport(
+        frames=done,
+        width=shape[1],
+        height=shape[0],
+        rate=round(float(rate), 3),
+        flicker=None if means[0] is None else round(float(means[0]), 5),
+        flicker_alone=None if means[1] is None else round(float(means[1]), 5),
+        classes={name: round(float(s), 5) for name, s in zip(label_set.classes, shares, strict=True) if s},
+        cut=bool(limit and seconds > limit),
+    )
+
+
+def length(clip: Path | str) -> tuple[int, float]:
+    """How many frames a clip says that it has, and how many seconds; 0 for what it does not say. Raises VideoError."""
+    import av
+
+    try:
+        with av.open(str(clip)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{Path(clip).name} holds no video: give an MP4, WebM or MOV.")
+            stream = container.streams.video[0]
+            base = stream.duration and stream.time_base and float(stream.duration * stream.time_base)
+            seconds = base or (container.duration or 0) / 1e6
+            rate = float(stream.average_rate or 0)
+            return stream.frames or round(seconds * rate), max(0.0, float(seconds))
+    except (av.FFmpegError, ValueError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise VideoError(f"There is no file {clip}: give the path of a clip.") from error
+        raise VideoError(
+            f"{Path(clip).name} cannot be read as a video: save it as MP4 (H.264) and try again."
+        ) from error
+
+
+def jpeg(image: UInt8) -> bytes:
+    """A frame as JPEG, for a collection."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=92)
+    return out.getvalue()
