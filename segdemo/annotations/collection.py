@@ -16,7 +16,7 @@ from PIL import Image
 from segdemo.annotations.records import CollectionFiles, Photo, Revision, in_palette
 from segdemo.core import faithful, label_maps
 from segdemo.core.arrays import UInt8
-from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
+from segdemo.core.conventions import TRASH_DAYS, clean_title, now, one_line, slug
 from segdemo.core.files import StoreError, sweep, write_atomic, write_json
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import Limits, Source, read_bytes, read_photo
@@ -155,7 +155,7 @@ class Collection(CollectionFiles):
         height, width = pixels.shape[:2]
         if suffix is None:
             data, suffix = _lossless(pixels), ".png"
-        name = " ".join(str(name).split())[:200] or "photo"
+        name = one_line(name)[:200] or "photo"
         with self._writing():
             known = next((photo for photo in self._records() if photo.sha256 == digest), None)
             if known is not None:

@@ -377,7 +377,7 @@ class Jobs:
         return (job for job in found if job is not None)
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
-        return locked(self.root / ".lock")
+        return locked(self.root / ".jobs.lock")
 
 
 class _Sources:

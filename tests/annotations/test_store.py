@@ -844,3 +844,12 @@ def test_a_proposal_counts_once_it_is_restored(tmp_path):
         collection.propose(id_, np.ones((6, 4), np.uint8))
     with pytest.raises(label_maps.MaskError):
         collection.propose(id_, np.full((4, 6), 77, np.uint8))
+
+
+def test_half_a_character_in_a_name_does_not_keep_pages_from_being_sent(tmp_path):
+    store = AnnotationStore(tmp_path)
+    collection = store.create("Le\ud800aves", PETS)
+    id_ = collection.add_photo(np.zeros((4, 6, 3), np.uint8), "pho\udc00to.png")
+    assert (collection.title, collection.photo(id_).source) == ("Le?aves", "pho?to.png")
+    collection.rename("\ud800")
+    assert collection.title == "?"

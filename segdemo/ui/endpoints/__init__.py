@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.components import Component
 
 from segdemo.annotations.store import AnnotationStore
+from segdemo.core.conventions import one_line
 from segdemo.ui.events import endpoint
 from segdemo.ui.services import Services
 
@@ -55,7 +56,7 @@ def text(default: str | None = None) -> gr.Textbox:
 
 def listed(value: str | None) -> list[str]:
     """The words of a text with commas between them."""
-    return [word.strip() for word in str(value or "").split(",") if word.strip()]
+    return [word.strip() for word in one_line(value or "").split(",") if word.strip()]
 
 
 def store_of(services: Services, request: gr.Request | None) -> AnnotationStore:

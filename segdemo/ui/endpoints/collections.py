@@ -9,6 +9,7 @@ import gradio as gr
 from segdemo.annotations.collection import Collection
 from segdemo.annotations.records import Photo
 from segdemo.core import label_maps
+from segdemo.core.conventions import clean_title
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.photos import IntakeError
@@ -259,4 +260,4 @@ def _label_set(title: str, classes: str) -> LabelSet:
     names = listed(classes)
     if not names:
         raise StoreError("Name the classes: voc, pets, or your own with commas between.")
-    return make_label_set(names, title.strip() or "Own classes")
+    return make_label_set(names, clean_title(title))
