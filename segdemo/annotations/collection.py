@@ -18,7 +18,7 @@ from PIL import Image
 from segdemo.annotations.records import CollectionFiles, Photo, Revision, in_palette
 from segdemo.core import faithful, label_maps
 from segdemo.core.arrays import UInt8
-from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
+from segdemo.core.conventions import TRASH_DAYS, clean_title, now, one_line, slug
 from segdemo.core.files import StoreError, sweep, write_atomic, write_json
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import Limits, Source, read_bytes, read_photo
@@ -167,7 +167,7 @@ class Collection(CollectionFiles):
         height, width = pixels.shape[:2]
         if suffix is None:
             data, suffix = _lossless(pixels), ".png"
-        name = " ".join(str(name).split())[:200] or "photo"
+        name = one_line(name)[:200] or "photo"
         with self._writing():
             known = next((photo for photo in self._records() if photo.sha256 == digest), None)
             if known is not None:
@@ -331,14 +331,7 @@ class Collection(CollectionFiles):
         data = label_maps.encode_png(label_map, label_set)
         digest = _digest(label_map)
         with self._writing():
-            photo = self._living(id_)
-            if label_map.shape != (photo.height, photo.width):
-                height, width = label_map.shape
-                raise StoreError(
-                    f"The mask is {width} x {height} pixels and the photo {photo.width} x {photo.height}: "
-                    "they must be the same."
-                )
-            label_maps.check_label_map(label_map, self.label_set)  # it may have changed since
+            photo = self._fitting(id_, label_map)
             current = photo.current
             if current is not None and current.sha256 == digest:
                 if current.auto and not auto:  # now it was made on purpose
@@ -362,6 +355,48 @@ class Collection(CollectionFiles):
                 photo.revision,
                 kept.number,
             )
+
+    def propose(
+        self, id_: str, label_map: UInt8, author: str = "", meta: dict[str, Any] | None = None
+    ) -> int:
+        """Keep a mask beside the photo's own, as a draft: it counts once a person restores it.
+
+        Args:
+            id_: the photo.
+            label_map: uint8 (H, W) of the photo's size, ids of the label set or 255.
+            author: who proposes it, as short text.
+            meta: plain data about it.
+
+        Returns:
+            The number of the revision it is kept as; of the one there is, if that is the same.
+
+        Raises:
+            masks.MaskError: not a label map of the label set. StoreError: not the photo's size, or deleted.
+        """
+        meta = {**_plain(meta), "proposed": True}
+        data, digest = label_maps.encode_png(label_map, self.label_set), _digest(label_map)
+        with self._writing():
+            photo = self._fitting(id_, label_map)
+            known = next((r for r in photo.revisions if r.sha256 == digest), None)
+            if known is None:
+                pixels, base = _pixels(label_map), photo.revision
+                known = Revision(
+                    photo.last + 1, now(), "refused", base, digest, pixels, meta, str(author)[:80]
+                )
+                self._add_revision(photo, known, data)
+            return known.number
+
+    def _fitting(self, id_: str, label_map: UInt8) -> Photo:
+        """The photo, not in the trash, that a label map is one of. Raises StoreError, MaskError."""
+        photo = self._living(id_)
+        if label_map.shape != (photo.height, photo.width):
+            height, width = label_map.shape
+            raise StoreError(
+                f"The mask is {width} x {height} pixels and the photo {photo.width} x {photo.height}: "
+                "they must be the same."
+            )
+        label_maps.check_label_map(label_map, self.label_set)  # it may have changed since
+        return photo
 
     def keep(self, why: str, ids: Iterable[str] | None = None) -> None:
         """Mark the present masks of photos, so that they are never cleared away.

@@ -1,18 +1,17 @@
-"""``segdemo predict``: label maps of photos."""
+"""``segdemo predict``: label maps of photos, and what else a batch of them is written as."""
 
 from __future__ import annotations
 
 import argparse
-import io
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from segdemo.cli.common import Commands, add_model, add_passes, asked_model, print_json, progress
-from segdemo.runs import failures
+from segdemo.cli.common import Commands, add_model, add_passes, asked_model, print_json
 
 if TYPE_CHECKING:
-    from segdemo.core.arrays import UInt8
+    from segdemo.inference.batch import Batch, Item
 
 
 def add_to(commands: Commands) -> None:
@@ -21,62 +20,111 @@ def add_to(commands: Commands) -> None:
     add_model(command)
     command.add_argument("--out", required=True, type=Path, help="folder for <stem>.png")
     command.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
+    command.add_argument(
+        "--formats",
+        type=lambda text: text.split(","),
+        metavar="F,F",
+        help="what to write, with commas between: label_map (<stem>.png), overlay, cutout (transparent around things), "
+        "coco (coco.json), csv (classes.csv, the share of each class); default: label_map",
+    )
+    command.add_argument("--workers", type=_positive, help="photos at a time (default: one for each core)")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where the same command ended; photos that are done are kept",
+    )
+    command.add_argument(
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="every N-th photo from the I-th on, to share a folder among N machines or processes",
+    )
     add_passes(command)
     command.add_argument("--json", action="store_true")
     command.add_argument("photos", nargs="+", type=Path, metavar="IMAGE_OR_DIR")
     command.set_defaults(run=_predict)
 
 
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"it is a number such as 2, not {text!r}.")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(f"it is like 1/4, the first of four, not {text!r}.")
+    return int(match[1]), int(match[2])
+
+
 def _predict(options: argparse.Namespace) -> int:
-    from segdemo.core import label_maps
-    from segdemo.core.files import write_atomic
-    from segdemo.core.photos import IntakeError, Limits, read_photo
-    from segdemo.data import outputs
+    from tqdm import tqdm
+
+    from segdemo.core import settings
+    from segdemo.inference.batch import Batch, Tally
     from segdemo.inference.predictors import open_predictor
 
-    photos = outputs.photos_in(options.photos)
-    targets = outputs.predictions(photos, options.out, options.overlay)
-    entry = asked_model(options)
-    predictor = open_predictor(entry, options.scales, options.flip)
-    limits = Limits.from_env()
-    results, failed = [], 0
-    for target in progress(targets, "photos"):
-        path = target.photo
-        try:
-            image = read_photo(path, limits)
-        except IntakeError as error:  # the others are still wanted
-            sentence = failures.sentence(error)
-            named = sentence if path.name in sentence else f"{path.name}: {sentence}"
+    number, shards = options.shard
+    part = f"-{number}-of-{shards}" if shards > 1 else ""
+    formats = [*(options.formats or ["label_map"]), *(["overlay"] if options.overlay else [])]
+    items = _items(options, formats, part)[number - 1 :: shards]
+    workers = min(options.workers or settings.threads(), max(1, len(items)))
+    threads = max(1, settings.threads() // workers)
+    predictor = open_predictor(asked_model(options), options.scales, options.flip, threads)
+    batch = Batch(predictor, items, options.out, formats, part)
+    with tqdm(total=len(items), unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+
+        def progress(tally: Tally) -> None:
+            bar.update(tally.done + len(tally.failed) - bar.n)
+
+        tally = batch.run(workers, options.resume, progress=progress)
+    for item in items:
+        if why := tally.failed.get(item.key):
+            named = why if item.name in why else f"{item.name}: {why}"
             print(f"segdemo: {named}", file=sys.stderr)
-            failed += 1
-            continue
-        prediction = predictor(image)
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_atomic(target.label_map, label_maps.encode_png(prediction.label_map, entry.label_set))
-        if target.overlay:
-            overlay = label_maps.overlay(image, prediction.label_map, entry.label_set)
-            write_atomic(target.overlay, _png(overlay))  # which does not follow a link
-        results.append(
-            {
-                "image": str(path),
-                "label_map": str(target.label_map),
-                "model": entry.name,
-                "label_set": entry.label_set.name,
-                "width": image.shape[1],
-                "height": image.shape[0],
-                "milliseconds": round(prediction.milliseconds, 1),
-                "classes": label_maps.class_table(prediction.label_map, entry.label_set),
-            }
-        )
     if options.json:
-        print_json(results)
-    return 2 if failed else 0
+        print_json([_told(batch, item, row) for item, row in batch.rows()])
+    if not (
+        options.resume or options.formats or part
+    ):  # all is done, and nobody asked for more than label maps
+        batch.forget()
+    return 2 if tally.failed else 0
 
 
-def _png(pixels: UInt8) -> bytes:
+def _items(options: argparse.Namespace, formats: list[str], part: str) -> list[Item]:
+    """All photos and where their results go. Raises OutputError, FormatError."""
+    from segdemo.data import outputs
+    from segdemo.inference.batch import Item, notes_path, of_all
+    from segdemo.inference.batch_formats import chosen
 
-    from PIL import Image
+    photos = outputs.photos_in(options.photos)
+    asked = chosen(formats)
+    ours = notes_path(options.out, part).is_file()
+    suffixes = {format.name: format.suffix for format in asked if format.encode}
+    common = [of_all(options.out, format, part) for format in asked if format.finish]
+    outputs.refuse_overwriting(common, photos)
+    if not ours and (there := next((path for path in common if path.exists()), None)):
+        raise outputs.OutputError(
+            f"{there} is there already and is of no earlier run: choose another --out, or move it."
+        )
+    found = outputs.results(photos, options.out, suffixes, ours)
+    return [Item(str(photo), photo.name, photo, files) for photo, files in found]
 
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
+
+def _told(batch: Batch, item: Item, row: dict[str, Any]) -> dict[str, Any]:
+    """What ``--json`` says of a photo."""
+    from segdemo.inference.batch_formats import class_rows
+
+    entry = batch.predictor.entry
+    return {
+        "image": item.key,
+        **{kind: str(path) for kind, path in item.files.items() if kind == "label_map"},
+        "model": entry.name,
+        "label_set": entry.label_set.name,
+        "width": row["width"],
+        "height": row["height"],
+        "milliseconds": row["milliseconds"],
+        "classes": class_rows(row, entry.label_set),
+    }

@@ -20,9 +20,14 @@ def slug(text: str, fallback: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:40].strip("-") or fallback
 
 
+def one_line(text: object) -> str:
+    """A text in one line, without halves of characters, which no page can be sent with."""
+    return " ".join(str(text).split()).encode("utf-8", "replace").decode()
+
+
 def clean_title(text: object) -> str:
     """A title somebody typed. Raises StoreError if there is nothing in it."""
-    text = " ".join(str(text).split())
+    text = one_line(text)
     if not text:
         raise StoreError("Give it a name first.")
     return text[:100]

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TextIO, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -68,6 +68,27 @@ def write_atomic(path: Path | str, data: bytes, durable: bool = True) -> None:
             sync_folder(path.parent)
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+@contextlib.contextmanager
+def written_atomic(path: Path | str) -> Iterator[TextIO]:
+    """As ``write_atomic``, for UTF-8 text of any length that is written piece by piece: the open file.
+
+    Raises:
+        DiskError: in place of an OSError. The old file is then still there, as after any other error within.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, data: Any, default: Callable[[Any], Any] | None = None) -> None:

@@ -158,6 +158,36 @@ def _pixels(image: Image.Image) -> UInt8:
     return array
 
 
+def of_picture(image: Image.Image, limits: Limits | None = None) -> UInt8:
+    """The pixels of a picture that a program has opened or made with Pillow, as ``read_photo`` gives those of a file.
+
+    Args:
+        image: of any mode; it stays as it is.
+        limits: a ``Limits``; None reads them from the environment.
+
+    Returns:
+        uint8 (H, W, 3), RGB, upright.
+
+    Raises:
+        IntakeError: it is too large or cannot be decoded.
+    """
+    limits = limits or Limits.from_env()
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise IntakeError("The picture holds no pixels: give another one.")
+    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+        raise IntakeError(
+            f"The picture measures {width}x{height} pixels, which is too large: {_shrink(limits)}."
+        )
+    with quiet_pillow:
+        try:
+            turned = 1 if image.format == "TIFF" else orientation(image)
+            clock = decoding.Clock(limits.max_photo_seconds)
+            return _pixels(_upright_rgb(image.copy(), image.info.get("icc_profile"), turned, clock))
+        except Exception as error:  # as ``decode``: it may be read from its file only now
+            raise IntakeError("The picture is cut short or damaged: open or make it again.") from error
+
+
 def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 

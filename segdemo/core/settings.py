@@ -170,6 +170,11 @@ VARIABLES = {
             24,
             **_NUMBER,
         ),
+        Variable("SEGDEMO_MAX_BATCH_PHOTOS", "photos of one batch on the page", 2000, "count"),
+        Variable("SEGDEMO_MAX_BATCH_GB", "photos of one batch, and its results again", 4, "count"),
+        Variable(
+            "SEGDEMO_MAX_BATCHES_GB", "disk of all batches together; each is gone after a day", 20, **_NUMBER
+        ),
         Variable(
             "SEGDEMO_TRAINING",
             "who may train from the page: `on`, `off`, `users` (those who are signed in), `token`",
@@ -221,6 +226,11 @@ def home() -> Path:
 def models_dir() -> Path:
     """Where models trained on this machine are kept, one folder each."""
     return home() / "models"
+
+
+def workspaces_dir() -> Path:
+    """Where the workspaces of visitors are kept, one folder each."""
+    return home() / "workspaces"
 
 
 def own_models_dir() -> Path | None:

@@ -1,6 +1,6 @@
 """Where the command line writes: nothing that is read is written over, and no two results share a name."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,26 +64,52 @@ def predictions(photos: Sequence[Path], out: Path, overlay: bool) -> list[Target
     Raises:
         OutputError: a result would replace a photo, a mask of a dataset, or another result.
     """
-    targets = [
-        Target(photo, out / f"{photo.stem}.png", out / f"{photo.stem}_overlay.png" if overlay else None)
+    suffixes = {"label_map": ".png", **({"overlay": "_overlay.png"} if overlay else {})}
+    found = results(photos, out, suffixes)
+    return [Target(photo, files["label_map"], files.get("overlay")) for photo, files in found]
+
+
+def results(
+    photos: Sequence[Path], out: Path, suffixes: Mapping[str, str], ours: bool = False
+) -> list[tuple[Path, dict[str, Path]]]:
+    """Where several kinds of results of each photo go: ``<stem><suffix>`` in ``out``.
+
+    Args:
+        photos: paths of the inputs.
+        out: folder of the results; it need not exist.
+        suffixes: of each kind; that of label maps is called ``"label_map"``.
+        ours: whether ``out`` is known to hold results of an earlier run, which may be replaced.
+
+    Returns:
+        (photo, {kind: path}) of each photo.
+
+    Raises:
+        OutputError: as ``predictions``.
+    """
+    found = [
+        (photo, {kind: out / f"{photo.stem}{suffix}" for kind, suffix in suffixes.items()})
         for photo in photos
     ]
-    refuse_same_names([(t.photo, path) for t in targets for path in (t.label_map, t.overlay) if path])
-    refuse_overwriting([path for t in targets for path in (t.label_map, t.overlay) if path], photos)
-    for target in targets:
-        if dataset_of(out) and target.label_map.exists():
-            raise OutputError(
-                f"{target.label_map} is there already, in the dataset {dataset_of(out)}: choose another --out."
-            )
-        if _is_picture_of_its_own(target.label_map):
-            raise OutputError(
-                f"{target.label_map} is there already and is no label map: choose another --out, or move it."
-            )
-        if target.overlay and target.overlay.exists() and not target.label_map.exists():  # runs write both
-            raise OutputError(
-                f"{target.overlay} is there already and is of no earlier run: choose another --out, or move it."
-            )
-    return targets
+    refuse_same_names([(photo, path) for photo, files in found for path in files.values()])
+    refuse_overwriting([path for _, files in found for path in files.values()], photos)
+    dataset = dataset_of(out)
+    for _, files in found:
+        label_map = files.get("label_map")
+        for kind, path in files.items():
+            if ours or not path.exists():
+                continue
+            if dataset:
+                raise OutputError(f"{path} is there already, in the dataset {dataset}: choose another --out.")
+            if kind == "label_map":
+                if _is_picture_of_its_own(path):
+                    raise OutputError(
+                        f"{path} is there already and is no label map: choose another --out, or move it."
+                    )
+            elif label_map is None or not label_map.exists():  # runs write both
+                raise OutputError(
+                    f"{path} is there already and is of no earlier run: choose another --out, or move it."
+                )
+    return found
 
 
 def refuse_same_names(results: Iterable[tuple[Path, Path]]) -> None:

@@ -80,12 +80,13 @@ class Prediction:
         return _bytes(np.clip(entropy, 0, 1))
 
 
-def open_graph(path: Path, digest: str, otherwise: str) -> InferenceSession:
+def open_graph(path: Path, digest: str, otherwise: str, most_threads: int | None = None) -> InferenceSession:
     """A session of a graph that is what its manifest says.
 
     Args:
         path: of the graph. digest: its SHA-256.
         otherwise: what to do about one that cannot be opened.
+        most_threads: of one prediction; None for the setting ``SEGDEMO_THREADS``.
 
     Raises:
         DamagedModelError: there is no such file, its checksum differs, or it is no graph.
@@ -97,7 +98,7 @@ def open_graph(path: Path, digest: str, otherwise: str) -> InferenceSession:
             f"{path.name} is damaged: its checksum is not the one in the manifest. Fetch it again."
         )
     try:
-        return open_session(path, threads())
+        return open_session(path, most_threads or threads())
     except Exception as error:  # ONNX Runtime's errors have no class in common
         raise DamagedModelError(
             f"{path.name} is no graph that ONNX Runtime can open: {otherwise}."
@@ -112,17 +113,24 @@ class Predictor:
         scales: the photo is seen at each of these multiples of the model's own size,
         flip: and each time mirrored too. The label map is the argmax of the mean of the softmaxes, as DeepLab's
             multi-scale inference (arXiv:1706.05587, section 4.1). Costs a pass for each.
+        threads: of one prediction; None for the setting ``SEGDEMO_THREADS``.
 
     Raises:
         DamagedModelError: there is no such file, or its checksum differs. ValueError: no scale, or one outside
             1/4..4.
     """
 
-    def __init__(self, entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bool = False) -> None:
+    def __init__(
+        self,
+        entry: ModelEntry,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        threads: int | None = None,
+    ) -> None:
         self.entry = entry
         # See ``calibrate.fit_adjustment``.
         self._offsets = np.asarray(entry.adjustment.offsets if entry.adjustment else 0, np.float32)
-        self.session = open_graph(entry.path, entry.onnx_sha256, "export the model again")
+        self.session = open_graph(entry.path, entry.onnx_sha256, "export the model again", threads)
         self._set_passes(scales, flip)
 
     def _set_passes(self, scales: Sequence[float], flip: bool) -> None:

@@ -24,6 +24,7 @@ class Segmenter(Protocol):
     """What ``Predictor`` and ``TaughtPredictor`` have in common: see there."""
 
     entry: ModelEntry
+    passes: list[tuple[float, bool]]
 
     def seeing(self, scales: Sequence[float] = (1.0,), flip: bool = False) -> Self:
         """The same loaded model with other passes."""
@@ -50,6 +51,7 @@ class TaughtPredictor:
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
+        self.passes = [(1.0, False)]
         if not entry.path.is_file() or sha256(entry.path) != entry.onnx_sha256:
             raise DamagedModelError(f"{entry.title} has changed or is gone: choose it again.")
         self.taught = teach.Taught.read(entry.path)
@@ -95,11 +97,13 @@ class TaughtPredictor:
         return probabilities
 
 
-def open_predictor(entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bool = False) -> Segmenter:
+def open_predictor(
+    entry: ModelEntry, scales: Sequence[float] = (1.0,), flip: bool = False, threads: int | None = None
+) -> Segmenter:
     """The loaded model of an entry; see ``Predictor``, which says what is raised, and ``TaughtPredictor``."""
     if entry.architecture == ARCHITECTURE:
         return TaughtPredictor(entry)
-    return Predictor(entry, scales, flip)
+    return Predictor(entry, scales, flip, threads)
 
 
 class PredictorCache:

@@ -13,6 +13,8 @@ from segdemo.core.resample import lerp, resize_bilinear
 
 STEP = 4  # pixels of the network's input to a cell of the grid that the filter is solved on
 BLOCK = 2**16  # pixels that are evaluated at a time
+ROWS = 6  # of the grid, at most: of fewer rows, more columns hold one class
+_ROW, _COLUMN = np.triu_indices(3)  # of the entries of a symmetric matrix of colours
 LEAST = 0.1  # a class that is nowhere likelier than this, and nowhere the likeliest, is left out
 
 
@@ -35,38 +37,66 @@ def coefficients(probabilities: Floats, guide: Floats, radius: int, epsilon: flo
         that hold the cell.
     """
     height, width, classes = probabilities.shape
-    mean_guide, mean = box_mean(guide, radius), box_mean(probabilities, radius)
-    products = guide[..., :, None] * np.concatenate([guide, probabilities], -1)[..., None, :]
-    products = box_mean(products.reshape(height, width, -1), radius).reshape(products.shape)
-    products -= mean_guide[..., :, None] * np.concatenate([mean_guide, mean], -1)[..., None, :]
-    variance, covariance = products[..., :3], products[..., 3:]
-    slopes = _solve(variance + epsilon * np.eye(3), covariance)
-    offsets = mean - (mean_guide[..., None, :] @ slopes)[..., 0, :]
-    found = np.concatenate([slopes.swapaxes(-1, -2), offsets[..., None]], -1)
-    return box_mean(found.reshape(height, width, -1), radius).reshape(height, width, classes, 4)
+    colours, wanted = np.moveaxis(guide, -1, 0), np.moveaxis(probabilities, -1, 0)  # planes (h, w)
+    planes = np.empty((9 + 4 * classes, height, width), np.float32)
+    planes[:3], planes[3:9], planes[9 : 9 + classes] = colours, colours[_ROW] * colours[_COLUMN], wanted
+    planes[9 + classes :] = (colours[:, None] * wanted).reshape(-1, height, width)
+    planes = _of_planes(planes, radius)
+    means, mean = planes[:3], planes[9 : 9 + classes]
+    variance = planes[3:9].astype(np.float64) - means[_ROW] * means[_COLUMN]
+    variance[_ROW == _COLUMN] += epsilon
+    covariance = planes[9 + classes :].reshape(3, classes, height, width) - means[:, None] * mean
+    found = np.empty((4, classes, height, width), np.float32)
+    found[:3] = _solve(variance, covariance)
+    found[3] = mean - (means[:, None] * found[:3]).sum(0)
+    found = _of_planes(found.reshape(-1, height, width), radius).reshape(found.shape)
+    return found.transpose(2, 3, 1, 0)
 
 
 def box_mean(values: Floats, radius: int) -> Floats:
-    """Mean over square windows that end at the border: float32 (h, w, C) to float32 (h, w, C)."""
-    rows, columns = (_windows(size, radius) for size in values.shape[:2])
-    means: Floats = columns @ np.tensordot(rows, values, 1)
+    """Mean over square windows that end at the border: float32 (h, w, C) to float32 (h, w, C).
+
+    By sums of shifted values: a product with a matrix of windows would keep all threads of the linear algebra busy,
+    mostly with waiting for each other.
+    """
+    for axis in (0, 1):
+        size = values.shape[axis]
+        every = (slice(None),) * axis
+        total = values.copy("K")  # planes stay planes
+        for step in range(1, min(radius, size - 1) + 1):
+            ahead, behind = (*every, slice(step, None)), (*every, slice(None, -step))
+            total[ahead] += values[behind]
+            total[behind] += values[ahead]
+        position = np.arange(size)
+        inside = np.minimum(position + radius, size - 1) - np.maximum(position - radius, 0) + 1
+        total *= (1 / inside).astype(np.float32).reshape(-1, *(1,) * (values.ndim - axis - 1))
+        values = total
+    return values
+
+
+def _of_planes(planes: Floats, radius: int) -> Floats:
+    """``box_mean`` of (C, h, w)."""
+    means: Floats = box_mean(planes.transpose(1, 2, 0), radius).transpose(2, 0, 1)
     return means
 
 
-def _windows(size: int, radius: int) -> Floats:
-    """What each position on an axis contributes to the mean over each window: float32 (size, size)."""
-    position = np.arange(size)
-    inside = abs(position[:, None] - position) <= radius
-    weights: Floats = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
-    return weights
-
-
 def _solve(symmetric: Floats, right: Floats) -> Floats:
-    """Solve many systems of three equations by Cramer's rule: (..., 3, 3), (..., 3, K) to float32 (..., 3, K)."""
-    a, b, c = np.moveaxis(symmetric.astype(np.float64), -2, 0)
-    adjugate = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -2)
-    determinant = (a * adjugate[..., 0, :]).sum(-1)
-    solved: Floats = (adjugate / determinant[..., None, None]).astype(np.float32) @ right
+    """Solve many systems of three equations by Cramer's rule.
+
+    Args:
+        symmetric: float64 (6, h, w), the rows and columns of a 3 x 3 matrix that ``_ROW`` and ``_COLUMN`` name.
+        right: float32 (3, K, h, w).
+
+    Returns:
+        float32 (3, K, h, w).
+    """
+    a, b, c, d, e, f = symmetric
+    adjugate = (d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b)
+    determinant = a * adjugate[0] + b * adjugate[1] + c * adjugate[2]
+    inverse = (np.stack(adjugate) / determinant).astype(np.float32)
+    solved: Floats = np.stack(
+        [(inverse[[*row], None] * right).sum(0) for row in ((0, 1, 2), (1, 3, 4), (2, 4, 5))]
+    )
     return solved
 
 
@@ -83,14 +113,18 @@ def argmax_of(functions: Floats, image: UInt8) -> UInt8:
     Returns:
         uint8 (H, W), 0..K-1.
     """
+    leads = (functions[:, :, 1:] - functions[:, :, :1]).transpose(3, 2, 0, 1)
+    return _argmax_of_leads(np.ascontiguousarray(leads), image)
+
+
+def _argmax_of_leads(lead: Floats, image: UInt8) -> UInt8:
+    """``argmax_of``, where ``lead`` is float32 (4, K - 1, h, w): what the classes lead over class 0 by."""
     height, width = image.shape[:2]
-    sure = _sure(functions)
-    lead = functions[:, :, 1:] - functions[:, :, :1]  # over class 0
-    lead = lead.transpose(3, 2, 0, 1).copy()  # (4, K - 1, h, w)
-    left, right, across = lerp(functions.shape[1], width)
-    above, below, down = lerp(functions.shape[0], height)
+    sure = _sure(lead)
+    left, right, across = lerp(lead.shape[3], width)
+    above, below, down = lerp(lead.shape[2], height)
     label_map = np.empty((height, width), np.uint8)
-    step = max(1, BLOCK // width)
+    step = max(1, min(BLOCK // width, ROWS * height // lead.shape[2]))
     for rows in (slice(start, start + step) for start in range(0, height, step)):
         top, bottom, share = above[rows], below[rows], down[rows, None]
         label_map[rows] = sure[top][:, left]
@@ -121,14 +155,18 @@ def _first_best(values: Floats) -> UInt8:
     return found
 
 
-def _sure(functions: Floats) -> Ints:
+def _sure(lead: Floats) -> Ints:
     """The class that wins at a cell whatever the colour, or -1: int16 (h, w)."""
-    slopes, offsets = functions[..., :3], functions[..., 3]
-    winner = (offsets + slopes.sum(-1) / 2).argmax(-1)[..., None]
-    lead = np.take_along_axis(offsets, winner, -1) - offsets
-    lead += np.minimum(np.take_along_axis(slopes, winner[..., None], -2) - slopes, 0).sum(-1)
-    np.put_along_axis(lead, winner, np.inf, -1)
-    return np.where(lead.min(-1) > 1e-5, winner[..., 0], -1).astype(np.int16)
+    middle = lead[3] + lead[:3].sum(0) / 2
+    winner = np.where(middle.max(0) > 0, middle.argmax(0) + 1, 0)  # (h, w)
+    rows, columns = np.ogrid[: winner.shape[0], : winner.shape[1]]
+    own = lead[:, winner - 1, rows, columns] * (winner > 0)  # (4, h, w)
+    least = np.full(winner.shape, np.inf, np.float32)
+    for k in range(lead.shape[1] + 1):
+        over = own - lead[:, k - 1] if k else own
+        margin = over[3] + np.minimum(over[:3], 0).sum(0)
+        np.minimum(least, np.where(winner == k, np.inf, margin), out=least)
+    return np.where(least > 1e-5, winner, -1).astype(np.int16)
 
 
 def refine(
@@ -159,10 +197,11 @@ def refine(
     height, width = grid_size(*size)
     picture = picture or Image.fromarray(image)
     guide = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    functions = coefficients(
-        resize_bilinear(probabilities[..., classes], height, width),
+    likely_ones = resize_bilinear(probabilities[..., classes], height, width)
+    leads = coefficients(
+        likely_ones[..., 1:] - likely_ones[..., :1],  # all that counts, and a class less
         np.asarray(guide, np.float32) / 255,
         max(1, round(radius / STEP)),
         epsilon,
     )
-    return classes[argmax_of(functions, image)]
+    return classes[_argmax_of_leads(np.ascontiguousarray(leads.transpose(3, 2, 0, 1)), image)]

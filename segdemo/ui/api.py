@@ -1,4 +1,4 @@
-"""The HTTP API: ``/segment``, ``/click`` and ``/models``, for ``gradio_client`` and curl."""
+"""The HTTP API, for ``gradio_client`` and curl: ``/segment``, ``/click``, ``/models``, and those of ``endpoints``."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from segdemo.core import label_maps, settings
 from segdemo.core.clicks import extent, read_box, read_clicks
 from segdemo.core.photos import IntakeError
 from segdemo.ui.clicks import encoded_grey
+from segdemo.ui.endpoints import batches, collections, runs
 from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
 from segdemo.ui.queueing import PREDICT
@@ -78,6 +79,11 @@ def build(services: Services) -> None:
         }
 
     def list_models() -> list[dict[str, Any]]:
+        """The models that can segment photos.
+
+        Returns:
+            A list of {name, title, architecture, label_set, classes, long_side, bytes} and more, such as metrics.
+        """
         return [entry.to_json() for entry in zoo.served_models().values()]
 
     call.click(
@@ -97,3 +103,5 @@ def build(services: Services) -> None:
         concurrency_id=PREDICT,
     )
     call.click(endpoint(list_models), None, models, api_name="models", queue=False)
+    for part in (batches, collections, runs):
+        part.build(services, call)

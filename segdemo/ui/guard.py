@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segdemo.core.attempts import Attempts
+from segdemo.core.workspace import current
 from segdemo.ui import visitors
 from segdemo.ui.metrics import CONTENT_TYPE, Metrics, may_read
 from segdemo.ui.metrics import PATH as METRICS
@@ -172,6 +173,18 @@ def person(request: Request | None) -> str:
     # Where cookies are blocked, as in a frame of another site, the address has to do.
     mark = request.cookies.get(VISIT) or f"{_caller.get()} {request.headers.get('user-agent', '')}"
     return f"visit-{hashlib.sha256(mark.encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+def certain_person(request: Request | None) -> str:
+    """As ``person``, but "" for somebody who is neither signed in nor brings the cookie back.
+
+    Such people may share an address and a browser with others, and must not be taken for them. Where visitors have
+    workspaces it is the id of the one that is entered.
+    """
+    if (workspace := current()) is not None:
+        return workspace.id
+    found = person(request)
+    return "" if request is None or (found.startswith("visit-") and VISIT not in request.cookies) else found
 
 
 def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool]:

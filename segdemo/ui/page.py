@@ -1,5 +1,6 @@
 """The page: a header, one tab a file, and the HTTP API."""
 
+import importlib.util
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
 from segdemo.ui.metrics import Metrics
 from segdemo.ui.services import Services
-from segdemo.ui.tabs import Page, Tab, owner, segment, video
+from segdemo.ui.tabs import Page, Tab, batch, owner, segment, video
 from segdemo.ui.tabs import zoo as zoo_tab
 from segdemo.ui.tabs.annotate import layout as annotate_layout
 from segdemo.ui.tabs.annotate import tab as annotate
@@ -51,7 +52,6 @@ TABS = (
         lambda page, tab: annotate.build(page.services, tab, page.tabs, page.parts["segment"]),
         annotate_layout.CSS,
     ),
-    Tab(video.TAB, "Video", lambda page, tab: video.build(page.services, tab), video.CSS),
     Tab(
         train.TAB,
         "Train",
@@ -60,6 +60,8 @@ TABS = (
         ),
         train_layout.CSS,
     ),
+    Tab(batch.TAB, "Batch", lambda page, tab: batch.build(page.services, tab, page.tabs), batch.CSS),
+    Tab(video.TAB, "Video", lambda page, tab: video.build(page.services, tab), video.CSS),
     Tab(
         "zoo",
         "Zoo",
@@ -110,6 +112,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
         "app_kwargs": {"middleware": guard.middleware()},
+        "mcp_server": offers_tools(),
         # Whatever GRADIO_SSR_MODE says: a server of Node's would stand before the guard, and send pages without its
         # headers and cookies. It renders an empty frame anyway, since all is in tabs.
         "ssr_mode": False,
@@ -117,6 +120,14 @@ def launch_options() -> dict[str, Any]:
         # seconds it gives, and a page that works would end.
         "_frontend": False,
     }
+
+
+def offers_tools() -> bool:
+    """Whether agents are offered tools over MCP: where its package is installed, and everybody may come.
+
+    Gradio looks at nobody's sign-in there.
+    """
+    return importlib.util.find_spec("mcp") is not None and not settings.read("SEGDEMO_USERS")
 
 
 def accounts(text: str) -> list[tuple[str, str]] | None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,26 @@ def served_bytes(data: bytes, name: str) -> dict[str, Any]:
     """The same of a file that is not on disk: ``data``, bytes, under ``name``."""
     copy = Path(cached(data, name))
     return _file_data(copy, copy.name)
+
+
+def linked(path: Path, name: str) -> Path:
+    """A file as one of Gradio's cache, called ``name``, in a folder that nobody guesses; a link to it where it can be.
+
+    Args:
+        path: the file. It is served anew if it is another one by then. Raises OSError.
+        name: of the copy.
+    """
+    stamp = (f"{path} {name}", path.stat().st_mtime_ns)
+    copy = _copies.get(stamp)
+    if copy is None or not copy.is_file():
+        copy = Path(get_upload_folder()).resolve() / secrets.token_hex(16) / name
+        copy.parent.mkdir(parents=True)
+        try:
+            os.link(path, copy)
+        except OSError:  # on another disk
+            shutil.copyfile(path, copy)
+        _copies[stamp] = copy
+    return copy
 
 
 def cached(data: bytes, name: str) -> str:

@@ -18,6 +18,7 @@ from segdemo.core.files import StoreError
 from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.data.datasets import Dataset
+from segdemo.inference.jobs import Jobs
 from segdemo.inference.predict import PASSES, Prediction
 from segdemo.inference.predictors import PredictorCache
 from segdemo.runs.queue import Runs
@@ -57,6 +58,7 @@ class Services:
         clicks: the model of clicks, and the photos that were clicked on.
         teaching: features that classes are taught with.
         predicted: how long predictions took.
+        jobs: the batches of photos.
     """
 
     limits: Limits
@@ -74,6 +76,7 @@ class Services:
         self.policy = self.all_runs.policy
         self.clicks = Clicks(self.photos, self.limits)
         self.teaching = Teaching(self.photos)
+        self.jobs = Jobs(limits=self.limits)
 
     @property
     def _things(self) -> "_Shared | Room":
@@ -109,7 +112,8 @@ class Services:
         """
 
         runs, keeper = self.all_runs, self.keeper
-        owners = (keeper, keeper.models, runs) if keeper else (self.store, self.versions, runs)
+        things = (keeper, keeper.models) if keeper else (self.store, self.versions)
+        owners = (*things, runs, self.jobs)
 
         def tidy() -> None:
             for owner in owners:
@@ -119,6 +123,7 @@ class Services:
                     logging.getLogger(__name__).warning("Not tidied up: %s", error)
 
         runs.watch()
+        self.jobs.watch()
         if keeper:
             keeper.watch()
         thread = Thread(target=tidy, name="tidy", daemon=True)

@@ -86,7 +86,7 @@ class Keeper:
     """
 
     def __init__(self, runs: Runs | None = None) -> None:
-        self.root = settings.home() / "workspaces"
+        self.root = settings.workspaces_dir()
         self.models = ModelStore()  # those of the installation, which everybody has
         self.runs = runs or Runs(models=self.models, models_of=self.models_of)
         self._rooms: OrderedDict[str, Room] = OrderedDict()

@@ -825,3 +825,31 @@ def test_a_damaged_mask_is_said_to_be(collection, damage):
     damage(collection._revision_path(id_, number))
     with pytest.raises(StoreError, match="restore an"):
         collection.load(id_)
+
+
+def test_a_proposal_counts_once_it_is_restored(tmp_path):
+    collection = AnnotationStore(tmp_path).create("Pets", PETS)
+    id_ = collection.add_photo(np.zeros((4, 6, 3), np.uint8), "photo.png")
+    draft, other = np.ones((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+    assert collection.propose(id_, draft, "agent", {"model": "x"}) == 1
+    assert collection.propose(id_, draft) == 1
+    photo = collection.photo(id_)
+    assert (photo.revision, photo.split, collection.load(id_)) == (0, "", None)
+    assert photo.revisions[0].meta == {"model": "x", "proposed": True}
+    assert collection.save(id_, other, 0) == 2
+    np.testing.assert_array_equal(collection.load(id_), other)
+    assert collection.restore(id_, 1) == 3
+    np.testing.assert_array_equal(collection.load(id_), draft)
+    with pytest.raises(StoreError, match="must be the same"):
+        collection.propose(id_, np.ones((6, 4), np.uint8))
+    with pytest.raises(label_maps.MaskError):
+        collection.propose(id_, np.full((4, 6), 77, np.uint8))
+
+
+def test_half_a_character_in_a_name_does_not_keep_pages_from_being_sent(tmp_path):
+    store = AnnotationStore(tmp_path)
+    collection = store.create("Le\ud800aves", PETS)
+    id_ = collection.add_photo(np.zeros((4, 6, 3), np.uint8), "pho\udc00to.png")
+    assert (collection.title, collection.photo(id_).source) == ("Le?aves", "pho?to.png")
+    collection.rename("\ud800")
+    assert collection.title == "?"

@@ -42,7 +42,7 @@ def test_nothing_serious_on_any_tab(app, open_page, scheme):
         )
 
     look("Segment")
-    for tab in ("Annotate", "Train", "Zoo"):
+    for tab in ("Annotate", "Train", "Batch", "Zoo"):
         page.get_by_role("tab", name=tab).click()
         if tab == "Zoo":
             page.wait_for_selector(".zoo-tile img")

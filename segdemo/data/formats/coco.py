@@ -17,7 +17,7 @@ entry: it is named in the account.
 Format: https://cocodataset.org/#format-data
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -47,11 +47,7 @@ class CocoWriter(Writer):
 
     def __init__(self, label_set: LabelSet):
         super().__init__(label_set)
-        offset = category_offset(label_set)
-        self._classes = [*outlined_classes(label_set), VOID]
-        named = [(i, label_set.classes[i], "class") for i in self._classes[:-1]] + [(VOID, "void", "void")]
-        categories = [{"id": i + offset, "name": name, "supercategory": above} for i, name, above in named]
-        self._documents = {kind: frame(label_set, categories) for kind in ("rle", "polygons")}
+        self._documents = {kind: frame(label_set, categories(label_set)) for kind in ("rle", "polygons")}
         self._documents["polygons"]["info"]["repeats"] = LOSSLESS
         self._numbers: dict[str, set[int]] = {subset: set() for subset in SUBSETS}
         self._is_split = False
@@ -61,17 +57,9 @@ class CocoWriter(Writer):
         self._is_split = self._is_split or item.annotation.meta.get("subset") in SUBSETS
         for document in self._documents.values():
             document["images"].append(image_entry(item))
-        present = set(np.unique(item.label_map).tolist())
-        for i in [i for i in self._classes if i in present]:
-            mask = item.label_map == i
-            entry = {
-                "id": len(self._documents["rle"]["annotations"]) + 1,
-                "image_id": item.number,
-                "category_id": i + category_offset(self.label_set),
-                "iscrowd": int(i == VOID),
-                **extent(mask),
-                "segmentation": rle_encode(mask),
-            }
+        for i, entry in class_entries(item.label_map, self.label_set):
+            number = len(self._documents["rle"]["annotations"]) + 1
+            entry = {"id": number, "image_id": item.number, **entry}
             self._documents["rle"]["annotations"].append(entry)
             if i != VOID:  # COCO wants run lengths, not polygons, wherever iscrowd is 1
                 outlines = [keyhole(region).ravel().tolist() for region in item.regions(i)]
@@ -96,6 +84,25 @@ def image_entry(item: Outgoing) -> dict:
     height, width = item.label_map.shape
     entry = {"id": item.number, "file_name": item.file_name, "width": width, "height": height}
     return {**entry, "original_file_name": item.original_name} if item.original_name else entry
+
+
+def categories(label_set: LabelSet) -> list[dict]:
+    """Those of a label set: its classes but the background, and void."""
+    offset = category_offset(label_set)
+    named = [(i, label_set.classes[i], "class") for i in outlined_classes(label_set)] + [
+        (VOID, "void", "void")
+    ]
+    return [{"id": i + offset, "name": name, "supercategory": above} for i, name, above in named]
+
+
+def class_entries(label_map: np.ndarray, label_set: LabelSet) -> Iterator[tuple[int, dict]]:
+    """(class id, annotation without ids) of each class but the background in a label map uint8 (H, W)."""
+    present = set(np.unique(label_map).tolist())
+    for i in (*outlined_classes(label_set), VOID):
+        if i in present:
+            mask = label_map == i
+            entry = {"category_id": i + category_offset(label_set), "iscrowd": int(i == VOID)}
+            yield i, {**entry, **extent(mask), "segmentation": rle_encode(mask)}
 
 
 def extent(mask: np.ndarray) -> dict:

@@ -217,12 +217,14 @@ class VideoTab:
     def _run(self, arguments: list[str], request: gr.Request, progress: gr.Progress) -> dict[str, Any]:
         """The report of ``segdemo video``. Raises UserError with the sentence that it ended with."""
         command = [sys.executable, "-m", "segdemo", "video", *arguments, "--json", "--progress"]
+        models = settings.own_models_dir()  # where visitors have workspaces
+        own = {settings.OWN_MODELS: str(models)} if models else {}
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         _limit(process.pid)
         page = str(request.session_hash)

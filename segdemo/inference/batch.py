@@ -1,0 +1,289 @@
+"""Many photos through one model: several at a time, each written before the next is read, to be resumed at any photo.
+
+Each worker takes a photo from its file to its results, with a single thread of the network's: so decoding, resizing
+and writing of one photo go on beside the network's work on another, and no thread waits for another within a photo.
+What is held is what the workers hold, however many photos there are; what is known of those that are done is in a
+file of notes, a line each.
+"""
+
+import contextlib
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segdemo.core.arrays import UInt8
+from segdemo.core.files import disk_errors, write_atomic
+from segdemo.core.photos import IntakeError, Limits, Source, read_photo
+from segdemo.data.formats import ExchangeError
+from segdemo.errors import UserError
+from segdemo.inference.batch_formats import Format, Row, chosen, row_of
+from segdemo.inference.predictors import Segmenter
+
+_OUT_OF_MEMORY = "needs more memory than there is: scale it down and try again"
+
+
+class BatchError(UserError):
+    """A batch that cannot be begun or gone on with; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo of a batch.
+
+    Attributes:
+        key: tells it from the others.
+        name: what files that speak of all photos call it.
+        source: what ``read_photo`` takes, or a function that gives it, which may raise ExchangeError.
+        files: {name of a format: path}, of its own results.
+    """
+
+    key: str
+    name: str
+    source: Source | Callable[[], Source]
+    files: Mapping[str, Path]
+
+
+@dataclass
+class Tally:
+    """How far a batch is.
+
+    Attributes:
+        total: photos. done: those with results, ``before`` of them from an earlier run.
+        failed: {key: why} of those without.
+        bytes: written in this run.
+    """
+
+    total: int
+    done: int = 0
+    before: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+
+    @property
+    def left(self) -> int:
+        """Photos that are still to do."""
+        return self.total - self.done - len(self.failed)
+
+
+class Batch:
+    """Photos to be segmented into a folder.
+
+    Args:
+        predictor: the loaded model; with one thread, if there are several workers.
+        items: the photos.
+        out: folder of the results.
+        formats: names of ``batch_formats.FORMATS``.
+        part: what tells files of this batch from those of other shards in the same folder.
+        limits: of photos; None reads them from the environment.
+        look: called with each photo uint8 (H, W, 3) and its label map uint8 (H, W), in the worker.
+
+    Raises:
+        FormatError: a format is not known.
+    """
+
+    def __init__(
+        self,
+        predictor: Segmenter,
+        items: Sequence[Item],
+        out: Path,
+        formats: Sequence[str] = ("label_map",),
+        part: str = "",
+        limits: Limits | None = None,
+        look: Callable[[UInt8, UInt8], object] = lambda photo, label_map: None,
+    ) -> None:
+        self.predictor, self.items, self.out, self.part = predictor, items, out, part
+        self.formats: list[Format] = chosen(formats)
+        self.notes = notes_path(out, part)
+        self._limits, self._look = limits or Limits.from_env(), look
+        self._places: dict[str, int] = {}  # key -> where its row begins in the notes
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        workers: int = 1,
+        resume: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[Tally], object] = lambda tally: None,
+        most_bytes: float = math.inf,
+        prepare: Callable[[], object] = lambda: None,
+    ) -> Tally:
+        """Segment the photos. A photo that cannot be used is passed over.
+
+        Args:
+            workers: photos at a time.
+            resume: go on where an earlier run over the same folder ended.
+            stop: asked before each photo whether to end early.
+            progress: called after each photo with the ``Tally``; not from several threads at once.
+            most_bytes: of all results.
+            prepare: called once in each worker.
+
+        Returns:
+            The ``Tally``. Unless it was stopped early, the files that speak of all photos are written, too.
+
+        Raises:
+            BatchError: the earlier run was another one, or the results are too large. DiskError.
+            DamagedModelError: the network cannot be run.
+        """
+        tally = Tally(len(self.items))
+        self._places = self._read_notes() if resume else {}
+        tally.before = tally.done = sum(item.key in self._places for item in self.items)
+        waiting = (item for item in self.items if item.key not in self._places)
+        ended = threading.Event()
+        if not self._places:
+            self.forget()  # the notes of another batch
+
+        def work() -> None:
+            prepare()
+            while not ended.is_set() and not stop():
+                with self._lock:
+                    item = next(waiting, None)
+                if item is None:
+                    return
+                try:
+                    self._one(item, tally, progress)
+                    if tally.bytes > most_bytes:
+                        raise BatchError(
+                            f"The results would take more than {most_bytes / 1e9:g} GB: choose fewer photos or fewer "
+                            "things to write."
+                        )
+                except BaseException:
+                    ended.set()
+                    raise
+
+        self._in_threads(work, min(workers, max(1, tally.left)), ended)
+        if not tally.left:
+            self._finish()
+        return tally
+
+    def rows(self) -> Iterator[tuple[Item, Row]]:
+        """(photo, row) of each photo that is done, in the photos' order; see ``batch_formats`` for rows."""
+        if not self._places:
+            return
+        with disk_errors(self.notes), self.notes.open("rb") as notes:
+            for item in self.items:
+                if (place := self._places.get(item.key)) is not None:
+                    notes.seek(place)
+                    yield item, json.loads(notes.readline())["row"]
+
+    def forget(self) -> None:
+        """Remove the notes: nothing is to be resumed any more."""
+        self.notes.unlink(missing_ok=True)
+
+    def _in_threads(self, work: Callable[[], None], workers: int, ended: threading.Event) -> None:
+        with ThreadPoolExecutor(workers, thread_name_prefix="batch") as pool:
+            running = [pool.submit(work) for _ in range(workers)]
+            try:
+                for future in running:
+                    future.result()
+            finally:
+                ended.set()  # also where somebody has pressed Ctrl+C: photos that are begun are ended
+
+    def _one(self, item: Item, tally: Tally, progress: Callable[[Tally], object]) -> None:
+        try:
+            source = item.source() if callable(item.source) else item.source
+            photo = read_photo(source, self._limits)
+            prediction = self.predictor(photo)
+        except (IntakeError, ExchangeError, MemoryError) as error:
+            why = str(error) if isinstance(error, UserError) else f"{item.name} {_OUT_OF_MEMORY}."
+            with self._lock:
+                tally.failed[item.key] = why
+                progress(tally)
+            return
+        label_set, written = self.predictor.entry.label_set, 0
+        for format in self.formats:
+            if format.encode:
+                data = format.encode(photo, prediction.label_map, label_set)
+                write_atomic(item.files[format.name], data, durable=False)
+                written += len(data)
+        self._look(photo, prediction.label_map)
+        row = row_of(prediction.label_map, label_set, self.formats)
+        row["milliseconds"] = round(prediction.milliseconds, 1)
+        line = _line({"key": item.key, "row": row})
+        with self._lock:
+            self._note(item.key, line)
+            tally.done += 1
+            tally.bytes += written + len(line)
+            progress(tally)
+
+    def _note(self, key: str, line: bytes) -> None:
+        with disk_errors(self.notes):
+            self.out.mkdir(parents=True, exist_ok=True)
+            with self.notes.open("ab") as notes:
+                if not self._places:
+                    notes.write(_line(self._header()))
+                self._places[key] = notes.tell()
+                notes.write(line)
+
+    def _finish(self) -> None:
+        def rows() -> Iterator[tuple[str, Row]]:
+            return ((item.name, row) for item, row in self.rows())
+
+        for format in self.formats:
+            if format.finish:
+                format.finish(of_all(self.out, format, self.part), self.predictor.entry.label_set, rows)
+
+    def _header(self) -> dict[str, Any]:
+        entry = self.predictor.entry
+        return {
+            "model": entry.name,
+            "onnx_sha256": entry.onnx_sha256,
+            "passes": [list(one) for one in self.predictor.passes],
+            "refined": entry.refinement is not None,
+            "formats": [format.name for format in self.formats],
+        }
+
+    def _read_notes(self) -> dict[str, int]:
+        """Where the rows of photos that are done begin. A line that was cut off is removed. Raises BatchError."""
+        places: dict[str, int] = {}
+        items = {item.key: item for item in self.items}
+        with disk_errors(self.notes), contextlib.suppress(FileNotFoundError), self.notes.open("r+b") as notes:
+            place = 0
+            for number, line in enumerate(notes):
+                noted = _parsed(line)
+                if noted is None:
+                    notes.truncate(place)
+                    break
+                if number == 0 and noted != self._header():
+                    raise BatchError(
+                        "What is there is a batch of another model or other settings: give the same again, or begin "
+                        "anew without resuming."
+                    )
+                item = items.get(str(noted.get("key")))
+                if (
+                    item
+                    and isinstance(noted.get("row"), dict)
+                    and all(item.files[f.name].is_file() for f in self.formats if f.encode)
+                ):
+                    places[item.key] = place
+                place += len(line)
+        return places
+
+
+def notes_path(out: Path, part: str = "") -> Path:
+    """Where a batch into a folder keeps its notes."""
+    return out / f".batch{part}.jsonl"
+
+
+def of_all(out: Path, format: Format, part: str = "") -> Path:
+    """Path of the file in which a format speaks of all photos of a batch, or of a ``part`` of it."""
+    stem, dot, ending = format.suffix.rpartition(".")
+    return out / f"{stem}{part}{dot}{ending}"
+
+
+def _line(noted: dict[str, Any]) -> bytes:
+    return json.dumps(noted).encode("ascii") + b"\n"
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        noted = json.loads(line)
+    except ValueError:
+        return None
+    return noted if isinstance(noted, dict) else None

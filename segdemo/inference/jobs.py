@@ -1,0 +1,523 @@
+"""Batches of photos that people leave with this installation: a folder each, one at work at a time, gone after a day.
+
+All that counts is on disk, so a batch goes on after the server was started again, and its owner finds it again after
+the page was loaded anew. A job's folder holds:
+
+    job.json, status.json   what is wanted, and how far it is
+    in                      the photos and ZIP files as they came, until it is done
+    out                     results and notes, see ``batch``, until they are in the ZIP
+    preview                 small pictures of the first photos, with their masks
+    result.zip              all results, once it is done
+"""
+
+import contextlib
+import io
+import logging
+import os
+import secrets
+import shutil
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from segdemo import zoo
+from segdemo.core import label_maps, names, settings
+from segdemo.core.arrays import UInt8
+from segdemo.core.documents import DamagedError, Document
+from segdemo.core.files import (
+    DiskError,
+    NotFoundError,
+    disk_errors,
+    disk_usage,
+    hidden_build,
+    locked,
+    remove_folder,
+    sweep,
+    write_atomic,
+    write_json,
+)
+from segdemo.core.photos import Limits
+from segdemo.core.workspace import Workspace, current, entered
+from segdemo.data.formats import ArchiveLimits
+from segdemo.data.formats.archives import ZipSource, add_file, to_json
+from segdemo.data.formats.naming import Names, split_name, usable_stem
+from segdemo.errors import UserError
+from segdemo.inference.batch import Batch, BatchError, Item, Tally
+from segdemo.inference.batch_formats import FORMATS, chosen
+from segdemo.inference.predictors import open_predictor
+
+KEEP_SECONDS = 86_400
+MOST_WAITING = 20  # jobs of all people
+MOST_ENTRIES = 100_000  # files in one ZIP, whatever they are
+PREVIEWS = 24  # photos, and the pixels of their longer side
+PREVIEW_SIDE = 240
+NAMED = 200  # photos that failed whose reasons are in the status; all are in the ZIP
+TELL_SECONDS = 0.5  # between two writings of the status
+ACTIVE, ENDED = ("queued", "running"), ("done", "cancelled", "failed")
+_FOLDERS = {name: name + "s" for name in ("label_map", "overlay", "cutout")}  # in the ZIP
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish(Document):
+    """What is wanted of a job.
+
+    Attributes:
+        owner: who may see it; "" for whoever knows its id.
+        workspace: id of the one whose models are meant, where visitors have their own; else "".
+        model: name of a served model. formats: names of ``batch_formats.FORMATS``.
+        created: seconds since 1970.
+        photos: how many. left_out: files that are no photos.
+    """
+
+    owner: str
+    model: str
+    formats: list[str]
+    created: float
+    photos: int
+    left_out: int = 0
+    workspace: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Document):
+    """How far a job is.
+
+    Attributes:
+        state: one of ``ACTIVE`` or ``ENDED``.
+        message: what went wrong, if it failed.
+        done: photos with results. failed: those without.
+        why: [name, reason] of the first of those.
+        seconds_left: None where nobody knows yet.
+    """
+
+    state: str
+    message: str = ""
+    done: int = 0
+    failed: int = 0
+    why: list[list[str]] | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it is now. ``before`` is the number of jobs whose turn comes first."""
+
+    id: str
+    folder: Path
+    wish: Wish
+    progress: Progress
+    before: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.progress.state in ENDED
+
+    @property
+    def result(self) -> Path | None:
+        """The ZIP of its results, once it is done."""
+        path = self.folder / "result.zip"
+        return path if self.progress.state == "done" and path.is_file() else None
+
+    def previews(self) -> list[Path]:
+        """Small JPEGs of the photos that were done first."""
+        return sorted((self.folder / "preview").glob("*.jpg"))
+
+
+class Jobs:
+    """The jobs of this installation; any number of server processes may have one over the same folder.
+
+    Methods that take an id and an owner raise NotFoundError where there is no such job of this owner's.
+
+    Args:
+        root: folder of the jobs; by default ``batches`` in the state root.
+        limits: of photos; None reads them from the environment.
+    """
+
+    def __init__(self, root: Path | None = None, limits: Limits | None = None) -> None:
+        self.root = root or settings.home() / "batches"
+        self._limits = limits or Limits.from_env()
+        self._stop, self._wake = threading.Event(), threading.Event()
+
+    def submit(self, owner: str, files: Sequence[str | Path], model: str, formats: Sequence[str]) -> Job:
+        """Put a job in line.
+
+        Args:
+            owner: who asks, see ``Wish``. One who has a job already that has not ended gets no second one.
+            files: photos and ZIP files of photos; they may go afterwards.
+            model: name of a served model.
+            formats: names of ``batch_formats.FORMATS``.
+
+        Raises:
+            BatchError: no photos, too many, or too large ones; or there is no room. ExchangeError: a ZIP that cannot
+            be read. FormatError, UnknownModelError, DiskError.
+        """
+        formats = [format.name for format in chosen(formats)]
+        zoo.served_model(model)
+        if not files:
+            raise BatchError("There are no photos: choose some, or a ZIP of them.")
+        with self._lock():
+            jobs = list(self._every())
+            if owner and any(job.wish.owner == owner and not job.ended for job in jobs):
+                raise BatchError("Your last batch has not ended yet: wait for it, or cancel it first.")
+            if sum(not job.ended for job in jobs) >= MOST_WAITING:
+                raise BatchError(f"{MOST_WAITING} batches are waiting already: try again later.")
+            most = settings.read("SEGDEMO_MAX_BATCHES_GB")
+            if most and disk_usage(self.root) > most * 1e9:
+                raise BatchError(
+                    f"The batches fill the {most:g} GB they may have: try again when older ones are cleared away."
+                )
+            id_ = secrets.token_hex(16)
+            with hidden_build(self.root / id_) as build:
+                (build / "in").mkdir()
+                for number, file in enumerate(files):
+                    _take(Path(file), build / "in" / f"{number:05}-{_short(Path(file))}")
+                with _Sources(build / "in", self._limits) as sources:
+                    wish = Wish.of(
+                        owner=owner,
+                        model=model,
+                        formats=formats,
+                        created=time.time(),
+                        photos=len(sources.items(build / "out", formats)),
+                        left_out=sources.left_out,
+                        workspace=getattr(current(), "id", ""),
+                    )
+                write_json(build / "job.json", wish.to_json())
+                write_json(build / "status.json", Progress.of(state="queued").to_json())
+        self._wake.set()
+        return self.get(id_, owner)
+
+    def get(self, id_: str, owner: str) -> Job:
+        """A job."""
+        job = self._job(id_) if isinstance(id_, str) and id_.isalnum() and len(id_) == 32 else None
+        if job is None or job.wish.owner != owner:
+            raise NotFoundError("There is no such batch: it may have been cleared away.")
+        if job.progress.state == "queued":
+            before = sum(not o.ended and o.wish.created < job.wish.created for o in self._every())
+            return replace(job, before=before)
+        return job
+
+    def of(self, owner: str) -> Job | None:
+        """The newest job of an owner; None without, or for the owner ""."""
+        mine = [job for job in self._every() if owner and job.wish.owner == owner]
+        return self.get(max(mine, key=lambda job: job.wish.created).id, owner) if mine else None
+
+    def cancel(self, id_: str, owner: str) -> None:
+        """End a job before its time; what is done is kept, see ``resume``. Twice does no harm."""
+        with self._lock():
+            job = self.get(id_, owner)
+            if not job.ended:
+                write_atomic(job.folder / "cancel", b"", durable=False)
+            if job.progress.state == "queued":  # if it has just begun it is told by the flag
+                self._tell(job, replace(job.progress, state="cancelled"))
+
+    def resume(self, id_: str, owner: str) -> None:
+        """Put a job that was cancelled or failed in line again; photos that are done are not done again."""
+        with self._lock():
+            job = self.get(id_, owner)
+            if job.progress.state in ("cancelled", "failed"):
+                (job.folder / "cancel").unlink(missing_ok=True)
+                self._tell(job, replace(job.progress, state="queued", message="", seconds_left=None))
+        self._wake.set()
+
+    def delete(self, id_: str, owner: str) -> None:
+        """Remove a job that has ended. Raises BatchError: it has not."""
+        with self._lock():
+            job = self.get(id_, owner)
+            if not job.ended:
+                raise BatchError("This batch is at work: cancel it first.")
+            remove_folder(job.folder)
+
+    # --- looking after them ---
+
+    def tidy(self) -> None:
+        """Remove jobs that ended a day ago, and what killed processes left."""
+        if not self.root.is_dir():
+            return
+        with self._lock():
+            for folder in self.root.glob("[!.]*"):
+                job = self._job(folder.name)
+                with contextlib.suppress(FileNotFoundError):
+                    path = folder / "status.json" if job else folder
+                    old = time.time() - path.stat().st_mtime > KEEP_SECONDS
+                    if old and (job is None or job.ended):
+                        remove_folder(folder)
+            sweep(self.root, days=0)
+
+    def watch(self, seconds: float = 2) -> threading.Thread:
+        """Work on the jobs in a thread of its own, for as long as the process lives or until ``close``."""
+
+        def loop() -> None:
+            tidied = time.monotonic()
+            while not self._stop.is_set():
+                try:
+                    while self.work():
+                        pass
+                    if time.monotonic() - tidied > KEEP_SECONDS / 48:
+                        self.tidy()
+                        tidied = time.monotonic()
+                except Exception:  # whatever it is, the next jobs must be looked after
+                    _log.exception("The batches could not be looked after.")
+                self._wake.wait(seconds)
+                self._wake.clear()
+
+        thread = threading.Thread(target=loop, name="batches", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """End the thread of ``watch`` after the photos at hand; the job goes on when somebody watches again."""
+        self._stop.set()
+        self._wake.set()
+
+    def work(self) -> bool:
+        """Do the job whose turn it is, unless another process is at one. Returns whether there was one."""
+        if not self.root.is_dir():
+            return False
+        waiting = sorted((job for job in self._every() if not job.ended), key=lambda job: job.wish.created)
+        if not waiting:
+            return False
+        try:
+            with FileLock(self.root / ".turn.lock", timeout=0):
+                # Read anew: it may have ended, or been cancelled, since.
+                job = self._job(waiting[0].id)
+                if job is not None and not job.ended:
+                    self._do(job)
+                return not self._stop.is_set()
+        except Timeout:
+            return False
+
+    def _do(self, job: Job) -> None:
+        try:
+            with entered(_workspace(job.wish)):
+                state = self._segment(job)
+            progress, message = self._progress(job), ""
+        except UserError as error:
+            state, message, progress = "failed", str(error), self._progress(job)
+        except Exception:
+            _log.exception("A batch failed.")
+            state, progress = "failed", self._progress(job)
+            message = "Something unexpected went wrong; it is in the server's log."
+        if state in ENDED:
+            self._tell(job, replace(progress, state=state, message=message, seconds_left=None))
+        if state == "done":  # not before that is on disk: who is killed meanwhile does it once more
+            shutil.rmtree(job.folder / "out", ignore_errors=True)
+            shutil.rmtree(job.folder / "in", ignore_errors=True)
+
+    def _segment(self, job: Job) -> str:
+        """Do it; the state it is in then."""
+        entry, out = zoo.served_model(job.wish.model), job.folder / "out"
+        flag, began = job.folder / "cancel", time.monotonic()
+        told = [0.0]
+
+        def stop() -> bool:
+            return self._stop.is_set() or flag.exists()
+
+        with _Sources(job.folder / "in", self._limits) as sources:
+            items = sources.items(out, job.wish.formats)
+            known = {item.key: item.name for item in items}
+
+            def progress(tally: Tally) -> None:
+                now = time.monotonic()
+                if now - told[0] < TELL_SECONDS and tally.left:
+                    return
+                told[0], fresh = now, tally.done - tally.before + len(tally.failed)
+                why = [[known[key], reason] for key, reason in [*tally.failed.items()][:NAMED]]
+                left = (now - began) / fresh * tally.left if fresh > 1 else None
+                self._tell(
+                    job,
+                    Progress.of(
+                        state="running",
+                        done=tally.done,
+                        failed=len(tally.failed),
+                        why=why,
+                        seconds_left=left,
+                    ),
+                )
+
+            previews = _Previews(job.folder / "preview", entry)
+            batch = Batch(
+                open_predictor(entry, threads=1),
+                items,
+                out,
+                job.wish.formats,
+                limits=self._limits,
+                look=previews,
+            )
+            progress(Tally(len(items)))
+            most = settings.read("SEGDEMO_MAX_BATCH_GB") * 1e9
+            tally = batch.run(settings.threads(), True, stop, progress, most, prepare=_step_back)
+            told[0] = 0
+            progress(tally)
+            if tally.left:
+                return "running" if self._stop.is_set() and not flag.exists() else "cancelled"
+            if not tally.done:
+                first = next(iter(tally.failed.values()))
+                raise BatchError(f"None of the photos could be used: {first}")
+            failed = [(known[key], why) for key, why in tally.failed.items()]
+        with disk_errors(job.folder):
+            _pack(job, entry, failed)
+        return "done"
+
+    def _tell(self, job: Job, progress: Progress) -> None:
+        if job.folder.is_dir():
+            write_atomic(job.folder / "status.json", to_json(progress.to_json()).encode(), durable=False)
+
+    def _progress(self, job: Job) -> Progress:
+        found = self._job(job.id)
+        return found.progress if found else job.progress
+
+    def _job(self, id_: str) -> Job | None:
+        folder = self.root / id_
+        try:
+            return Job(id_, folder, Wish.read(folder / "job.json"), Progress.read(folder / "status.json"))
+        except (OSError, DamagedError):  # it was cleared away, or somebody else wrote there
+            return None
+
+    def _every(self) -> Iterator[Job]:
+        found = (self._job(folder.name) for folder in self.root.glob("[!.]*") if folder.is_dir())
+        return (job for job in found if job is not None)
+
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.root / ".jobs.lock")
+
+
+def _workspace(wish: Wish) -> Workspace | None:
+    """Whose models are meant; the id was not given by a browser."""
+    return Workspace(wish.workspace, settings.workspaces_dir() / wish.workspace) if wish.workspace else None
+
+
+class _Sources:
+    """The photos of a job, wherever they are: in files, or in ZIP files, which stay open within a ``with``."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._files = sorted(folder.iterdir())
+        self._limits = limits
+        self._archives: list[ZipSource] = []
+        self.left_out = 0  # files of archives that are no photos
+
+    def __enter__(self) -> "_Sources":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for archive in self._archives:
+            archive.close()
+
+    def items(self, out: Path, formats: Sequence[str]) -> list[Item]:
+        """An ``Item`` for each photo. Raises BatchError: none, too many or too large ones; ExchangeError."""
+        most, most_gb = settings.read("SEGDEMO_MAX_BATCH_PHOTOS"), settings.read("SEGDEMO_MAX_BATCH_GB")
+        taken, size = Names(), 0
+        found: list[Item] = []
+        each = [name for name in formats if FORMATS[name].encode]
+        for name, source, bytes_ in self._photos(most_gb * 1e9):
+            size += bytes_
+            if len(found) >= most:
+                raise BatchError(
+                    f"A batch has up to {most} photos here, and there are more: give it in parts."
+                )
+            if size > most_gb * 1e9:
+                raise BatchError(
+                    f"A batch has up to {most_gb:g} GB here, and this has more: give it in parts."
+                )
+            stem = taken.take(split_name(name)[0])
+            files = {kind: out / _FOLDERS[kind] / f"{stem}.png" for kind in each}
+            found.append(Item(stem, name, source, files))
+        if not found:
+            raise BatchError("There is no photo in it: give JPEG, PNG or WebP files, or a ZIP of them.")
+        return found
+
+    def _photos(self, most_bytes: float) -> Iterator[tuple[str, Any, int]]:
+        """(name, source of ``Item``, bytes) of each."""
+        for path in self._files:
+            name = path.name.partition("-")[2] or path.name
+            if not _is_zip(path, name):
+                yield name, path, path.stat().st_size
+                continue
+            archive = ZipSource(path, ArchiveLimits(MOST_ENTRIES, int(max(1, most_bytes))))
+            archive.title = name
+            self._archives.append(archive)
+            for inside in sorted(archive.sizes):
+                if names.is_photo(inside):
+                    yield inside, self._reader(archive, inside), archive.sizes[inside]
+                else:
+                    self.left_out += 1
+            self.left_out += len(archive.odd) + len(archive.skipped)
+
+    def _reader(self, archive: ZipSource, name: str) -> Any:
+        return lambda: archive.read(name, self._limits.max_bytes)
+
+
+class _Previews:
+    """Small pictures of the first photos, with their masks over them."""
+
+    def __init__(self, folder: Path, entry: zoo.ModelEntry) -> None:
+        self._folder, self._label_set = folder, entry.label_set
+        self._number = len(list(folder.glob("*.jpg")))
+        self._lock = threading.Lock()
+
+    def __call__(self, photo: UInt8, label_map: UInt8) -> None:
+        with self._lock:
+            number, self._number = self._number, self._number + 1
+        if number >= PREVIEWS:
+            return
+        scale = min(1, PREVIEW_SIDE / max(label_map.shape))
+        size = tuple(max(1, round(side * scale)) for side in label_map.shape[::-1])
+        small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
+        mask = np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
+        out = io.BytesIO()
+        Image.fromarray(label_maps.overlay(small, mask, self._label_set)).save(out, "JPEG", quality=80)
+        with contextlib.suppress(DiskError):  # the results say so, too
+            write_atomic(self._folder / f"{number:03}.jpg", out.getvalue(), durable=False)
+
+
+def _take(source: Path, target: Path) -> None:
+    """Have a file that may go where it is. Raises BatchError, DiskError."""
+    if not source.is_file():
+        raise BatchError(f"{source.name} is not there any more: choose it again.")
+    with disk_errors(target):
+        try:
+            os.link(source, target)
+        except OSError:  # on another disk, or one that has no links
+            shutil.copyfile(source, target)
+
+
+def _short(path: Path) -> str:
+    """A file's name, as long as there may be something before it."""
+    if len(os.fsencode(path.name)) <= 200:
+        return path.name
+    return usable_stem(path.stem)[:40] + path.suffix[:9]
+
+
+def _is_zip(path: Path, name: str) -> bool:
+    with path.open("rb") as file:
+        return name.lower().endswith(".zip") or file.read(4) == b"PK\x03\x04"
+
+
+def _pack(job: Job, entry: zoo.ModelEntry, failed: Sequence[tuple[str, str]]) -> None:
+    """All results as one ZIP, which is there whole or not at all."""
+    out, part = job.folder / "out", job.folder / f".result.{secrets.token_hex(4)}.part"
+    try:
+        with zipfile.ZipFile(part, "w") as archive:
+            for path in sorted(out.rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    add_file(archive, path.relative_to(out).as_posix(), path.read_bytes())
+            add_file(archive, "labels.json", to_json(entry.label_set.to_json()))
+            if failed:
+                add_file(archive, "not_segmented.txt", "".join(f"{name}: {why}\n" for name, why in failed))
+        part.replace(job.folder / "result.zip")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _step_back() -> None:
+    """People who wait for a single photo come first: a lower priority for this thread, where systems have that."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
