@@ -16,6 +16,7 @@ from playwright.sync_api import expect
 from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
+from browser.standing import add_button, standing_page
 from segdemo.core.display import display_colors
 from segdemo.core.labels import VOC, VOID, LabelSet
 from segdemo.ui.components.canvas import mask_canvas, payload
@@ -149,14 +150,16 @@ def hear_previous(event: gr.EventData):
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, event_loops_collected):
-    """(url, store) of a page with one canvas, two synced ones, and a box that takes the name of a case."""
+    """(url, store) of a page with one canvas, two synced ones, a box that takes the name of a case, and a button for
+    a new canvas."""
     store = Store()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("cache")))
         with gr.Blocks() as demo:
             which = gr.Textbox(label="case", elem_id="case")
             said = gr.Textbox(label="said", elem_id="said")
-            canvas = mask_canvas(on_save=store.save, on_import=store.load, elem_id="canvas")
+            with gr.Column() as place:
+                canvas = mask_canvas(on_save=store.save, on_import=store.load, elem_id="canvas")
             with gr.Row():
                 for name in ("left", "right"):
                     value = payload(name, PHOTO, VOC, prediction=PREDICTION, sync="pair")
@@ -166,6 +169,7 @@ def app(tmp_path_factory, event_loops_collected):
             canvas.reload(hear_reload, None, said)
             canvas.next(hear_next, None, said)
             canvas.previous(hear_previous, None, said)
+            add_button(place, canvas, which, said)
         _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url, store
         demo.close()
@@ -214,10 +218,16 @@ def show_key(case):
     return "photo" if case in ("edit", "again") else case
 
 
+@pytest.fixture(scope="module")
+def standing(app, browser):
+    with standing_page(browser, app[0]) as standing:
+        yield standing
+
+
 @pytest.fixture
-def canvas(app, open_page):
-    url, store = app
-    return Canvas(open_page(url), store)
+def canvas(app, standing):
+    with standing.renewed() as page:
+        yield Canvas(page, app[1])
 
 
 # ------------------------------------------------------------------------------------------------- pixels
@@ -658,7 +668,7 @@ def intersection_over_union(found, wanted):
 
 @pytest.mark.parametrize("case", ["disc", "large disc"])
 def test_smart_select_takes_a_thing_by_one_click(canvas, case):
-    canvas.show(case)
+    canvas.show(case, timeout=60000)
     canvas.press("s", "2")
     canvas.click(*(round(v) for v in disc(case)[2]))
     canvas.wait("canvas.editor.e.history.steps() === 1")
