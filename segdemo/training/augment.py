@@ -198,7 +198,7 @@ def random_color(
     return _change_color(tf.convert_to_tensor(image), turn, shift, gain), mask
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _change_color(image, turn, shift, gain):
     image = tf.cast(image, tf.float32)
     red, green, blue = tf.unstack(image, axis=-1)
@@ -325,7 +325,7 @@ def _pick(mask, rows, columns):
     return tf.transpose(tf.gather(tf.transpose(tf.gather(mask, rows)), columns))
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _fill_outside(image):
     return tf.where(image == _OUTSIDE, tf.constant(IMAGENET_MEAN), image)
 

@@ -57,7 +57,7 @@ def _convolution_seconds(dtype, repeats=5):
 
     images, kernel = tf.ones((8, 32, 32, 64), dtype), tf.ones((3, 3, 64, 64), dtype)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(images, kernel):
         sums = tf.nn.conv2d(images, kernel, 1, "SAME")
         shared = {"out_backprop": sums, "strides": [1, 1, 1, 1], "padding": "SAME"}

@@ -27,6 +27,8 @@ PREFETCH = 2  # batches; a deeper queue costs memory and hides nothing
 WORKERS = tf.data.AUTOTUNE  # parallel decoders
 
 Load = Callable[[tf.Tensor], aug.Pair]  # of the sample with an index
+# Nothing here or in ``augment`` branches on tensors in Python, and to look for that would take seconds of every start.
+_as_written = tf.autograph.experimental.do_not_convert
 
 
 def build(
@@ -86,20 +88,23 @@ def build(
     if training:
         indices = _drawn(indices, probabilities, seed)
     if augment is None:
-        images = indices.map(_sized(load, size), num_parallel_calls=WORKERS)
+        images = indices.map(_as_written(_sized(load, size)), num_parallel_calls=WORKERS)
     else:
         # Seeds are drawn in order, one a photo, so that no result depends on which worker is first.
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
-        images = tf.data.Dataset.zip(seeds, indices).map(
-            _sized(lambda seed, index: augment(*load(index), seed=seed), size), num_parallel_calls=WORKERS
-        )
+        augmented = _sized(lambda seed, index: augment(*load(index), seed=seed), size)
+        images = tf.data.Dataset.zip(seeds, indices).map(_as_written(augmented), num_parallel_calls=WORKERS)
     batches = images.batch(batch, drop_remainder=training)
     if augment_batch is not None:
         seeds = tf.data.Dataset.random(seed + 1, rerandomize_each_iteration=True).batch(2)
-        batches = tf.data.Dataset.zip(seeds, batches).map(lambda s, pair: augment_batch(*pair, seed=s))
+        batches = tf.data.Dataset.zip(seeds, batches).map(
+            _as_written(lambda s, pair: augment_batch(*pair, seed=s))
+        )
     if mask_size not in (None, size):
         masks = (mask_size, mask_size)
-        batches = batches.map(lambda x, y: (x, tf.image.resize(y[..., None], masks, "nearest")[..., 0]))
+        batches = batches.map(
+            _as_written(lambda x, y: (x, tf.image.resize(y[..., None], masks, "nearest")[..., 0]))
+        )
     if training:
         batches = batches.repeat()
     return batches.prefetch(PREFETCH)
@@ -190,7 +195,7 @@ def _drawn(indices: tf.data.Dataset, probabilities: np.ndarray | None, seed: int
     bounds = tf.constant(bounds / bounds[-1])
     draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(count)
     return draws.map(
-        lambda n: tf.searchsorted(bounds, [tf.cast(n, tf.float64) / 2**32], "right", tf.int64)[0]
+        _as_written(lambda n: tf.searchsorted(bounds, [tf.cast(n, tf.float64) / 2**32], "right", tf.int64)[0])
     )
 
 

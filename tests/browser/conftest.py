@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -44,23 +45,69 @@ def browser():
         chromium.close()
 
 
+class _Visitor:
+    """One browser context for the first desktop page of test after test, which keeps nothing but fetched files.
+
+    A page whose scripts have been fetched and compiled before opens in three quarters of the time.
+    """
+
+    def __init__(self, browser):
+        self._browser, self._context, self._origins = browser, None, set()
+
+    def context(self):
+        """Like a new one."""
+        if self._context not in self._browser.contexts:
+            self._context = self._browser.new_context(**DESKTOP, accept_downloads=True, **CALM)
+        return self._context
+
+    def visited(self, url):
+        self._origins.add("{0.scheme}://{0.netloc}".format(urlsplit(url)))
+
+    def forget(self):
+        """Close its pages, and take away what they have stored."""
+        if self._context not in self._browser.contexts:
+            return
+        blank, *others = self._context.new_page(), *self._context.pages
+        session = self._context.new_cdp_session(blank)
+        for page in others:
+            if page is not blank:
+                page.close()
+        for origin in self._origins:
+            session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        self._origins.clear()
+        self._context.clear_cookies()
+        blank.close()
+
+
+@pytest.fixture(scope="session")
+def visitor(browser):
+    return _Visitor(browser)
+
+
 @pytest.fixture
-def open_page(browser):
-    """A function (url, **context options) -> page; an uncaught script error on any page fails the test."""
-    contexts, errors = [], []
+def open_page(browser, visitor):
+    """A function (url, **context options) -> page; an uncaught script error on any page fails the test.
+
+    Each page is another visitor's, unless it gets the ``context`` of a page before.
+    """
+    contexts, errors, free = [], [], [visitor]
 
     def open_(url, context=None, **options):
-        if context is None:
+        if context is None and not options and free:
+            context = free.pop().context()
+        elif context is None:
             context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **CALM, **options})
             contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
+        visitor.visited(url)
         page.goto(url)
         return page
 
     yield open_
     for context in contexts:
         context.close()
+    visitor.forget()
     assert errors == []
 
 

@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from functools import cache
+from itertools import product
 
 import gradio as gr
 import numpy as np
@@ -15,6 +16,7 @@ from playwright.sync_api import expect
 from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
+from browser.standing import add_button, standing_page
 from segdemo.core.display import display_colors
 from segdemo.core.labels import VOC, VOID, LabelSet
 from segdemo.ui.components.canvas import mask_canvas, payload
@@ -148,14 +150,16 @@ def hear_previous(event: gr.EventData):
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, event_loops_collected):
-    """(url, store) of a page with one canvas, two synced ones, and a box that takes the name of a case."""
+    """(url, store) of a page with one canvas, two synced ones, a box that takes the name of a case, and a button for
+    a new canvas."""
     store = Store()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("cache")))
         with gr.Blocks() as demo:
             which = gr.Textbox(label="case", elem_id="case")
             said = gr.Textbox(label="said", elem_id="said")
-            canvas = mask_canvas(on_save=store.save, on_import=store.load, elem_id="canvas")
+            with gr.Column() as place:
+                canvas = mask_canvas(on_save=store.save, on_import=store.load, elem_id="canvas")
             with gr.Row():
                 for name in ("left", "right"):
                     value = payload(name, PHOTO, VOC, prediction=PREDICTION, sync="pair")
@@ -165,6 +169,7 @@ def app(tmp_path_factory, event_loops_collected):
             canvas.reload(hear_reload, None, said)
             canvas.next(hear_next, None, said)
             canvas.previous(hear_previous, None, said)
+            add_button(place, canvas, which, said)
         _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url, store
         demo.close()
@@ -213,10 +218,16 @@ def show_key(case):
     return "photo" if case in ("edit", "again") else case
 
 
+@pytest.fixture(scope="module")
+def standing(app, browser):
+    with standing_page(browser, app[0]) as standing:
+        yield standing
+
+
 @pytest.fixture
-def canvas(app, open_page):
-    url, store = app
-    return Canvas(open_page(url), store)
+def canvas(app, standing):
+    with standing.renewed() as page:
+        yield Canvas(page, app[1])
 
 
 # ------------------------------------------------------------------------------------------------- pixels
@@ -268,11 +279,10 @@ def hand_made_png(labels, depth, kinds, colour=0):
     )
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_every_filter_and_depth_is_read(canvas, depth):
-    labels = np.random.default_rng(depth).integers(0, 2**depth, (11, 29), dtype=np.uint8)
+def test_every_filter_and_depth_is_read(canvas):
     canvas.show("view")
-    for kinds in ([0], [1], [2], [3], [4], [4, 3, 2, 1, 0]):
+    for depth, kinds in product([1, 2, 4, 8], ([0], [1], [2], [3], [4], [4, 3, 2, 1, 0])):
+        labels = np.random.default_rng(depth).integers(0, 2**depth, (11, 29), dtype=np.uint8)
         png = hand_made_png(labels, depth, kinds, colour=3 if depth == 4 else 0)
         with Image.open(io.BytesIO(png)) as image:
             image.load()  # a second opinion that the file made here is a valid PNG
@@ -280,27 +290,27 @@ def test_every_filter_and_depth_is_read(canvas, depth):
         np.testing.assert_array_equal(np.array(found).reshape(labels.shape), labels)
 
 
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (lambda png: png[:40], "cut short"),
-        (lambda png: b"GIF89a" + png, "not a PNG"),
-        (lambda png: png[:50] + bytes([png[50] ^ 1]) + png[51:], "checksum"),
-        (
-            lambda png: hand_made_png(np.zeros((4, 4), np.uint8), 8, [7 - 3]).replace(
-                b"\x08\x00", b"\x10\x00", 1
-            ),
-            "checksum",
+DAMAGE = [
+    (lambda png: png[:40], "cut short"),
+    (lambda png: b"GIF89a" + png, "not a PNG"),
+    (lambda png: png[:50] + bytes([png[50] ^ 1]) + png[51:], "checksum"),
+    (
+        lambda png: hand_made_png(np.zeros((4, 4), np.uint8), 8, [7 - 3]).replace(
+            b"\x08\x00", b"\x10\x00", 1
         ),
-    ],
-)
-def test_damaged_pngs_give_a_sentence(canvas, damage, sentence):
+        "checksum",
+    ),
+]
+
+
+def test_damaged_pngs_give_a_sentence(canvas):
     png = hand_made_png(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8), 8, [0])
     canvas.show("view")
-    message = canvas.js(
-        "canvas.decode(Uint8Array.from(argument)).catch((error) => error.message)", list(damage(png))
-    )
-    assert sentence in message
+    for damage, sentence in DAMAGE:
+        message = canvas.js(
+            "canvas.decode(Uint8Array.from(argument)).catch((error) => error.message)", list(damage(png))
+        )
+        assert sentence in message
 
 
 # ------------------------------------------------------------------------------------------------- looking
@@ -516,29 +526,31 @@ def test_paint_undo_redo(canvas):
     np.testing.assert_array_equal(counts, np.bincount(after.ravel(), minlength=256))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_small_brushes_are_exact(canvas, size):
+def test_small_brushes_are_exact(canvas):
     canvas.show("small")
-    brush(canvas, size)
-    canvas.press("9")
-    canvas.click(30, 20)
-    painted = canvas.labels() == 9
-    assert painted.sum() == {1: 1, 2: 4, 3: 9, 4: 12}[size]
-    assert painted[19:22, 29:32].any()
+    for size, pixels in {1: 1, 2: 4, 3: 9, 4: 12}.items():
+        brush(canvas, size)
+        canvas.press("9")
+        canvas.click(30, 20)
+        painted = canvas.labels() == 9
+        assert painted.sum() == pixels
+        assert painted[19:22, 29:32].any()
+        canvas.press("Control+z")
+        assert not canvas.labels().any()
 
 
 def test_a_hundred_and_twenty_steps_can_be_undone(canvas):
     canvas.show("edit")
     brush(canvas, 9)
     canvas.press("3")
-    for i in range(120):
-        canvas.js(
-            "canvas.editor.down([argument, argument + 1], {}) || canvas.editor.up([argument, 1], {})",
-            5 + 2 * i,
-        )
+    canvas.js(
+        """(async () => {
+          for (let x = 5; x < 5 + 2 * 120; x += 2)
+            await (canvas.editor.down([x, x + 1], {}) || canvas.editor.up([x, 1], {}));
+        })()"""
+    )
     assert (canvas.labels() == 3).sum() > 1000
-    for _ in range(120):
-        canvas.js("canvas.editor.undo()")
+    canvas.js("(async () => { for (let i = 0; i < 120; i++) await canvas.editor.undo(); })()")
     np.testing.assert_array_equal(canvas.labels(), PREDICTION)
     expect(canvas.button("Undo")).to_be_disabled()
 
@@ -656,7 +668,7 @@ def intersection_over_union(found, wanted):
 
 @pytest.mark.parametrize("case", ["disc", "large disc"])
 def test_smart_select_takes_a_thing_by_one_click(canvas, case):
-    canvas.show(case)
+    canvas.show(case, timeout=60000)
     canvas.press("s", "2")
     canvas.click(*(round(v) for v in disc(case)[2]))
     canvas.wait("canvas.editor.e.history.steps() === 1")

@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
+from browser.standing import add_button, standing_page
 from segdemo.core.labels import VOC
 from segdemo.ui.components.canvas import mask_canvas, payload
 
@@ -105,9 +106,11 @@ def app(tmp_path_factory, event_loops_collected):
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("cache")))
         with gr.Blocks() as demo:
             which = gr.Textbox(label="case", elem_id="case")
-            canvas = mask_canvas(on_save=selector.save, on_select=selector.select, elem_id="canvas")
+            with gr.Column() as place:
+                canvas = mask_canvas(on_save=selector.save, on_select=selector.select, elem_id="canvas")
             mask_canvas(payload("alike", PHOTO, VOC, mode="edit"), elem_id="alike")
             which.submit(show, which, canvas, show_progress="hidden")
+            add_button(place, canvas, which)
         _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url, selector
         demo.close()
@@ -148,11 +151,17 @@ class Canvas(CanvasDriver):
         return self.root.get_by_role("button", name=name, exact=True)
 
 
+@pytest.fixture(scope="module")
+def standing(app, browser):
+    with standing_page(browser, app[0]) as standing:
+        yield standing
+
+
 @pytest.fixture
-def canvas(app, open_page):
-    url, selector = app
-    selector.__init__()
-    return Canvas(open_page(url), selector)
+def canvas(app, standing):
+    with standing.renewed() as page:
+        app[1].__init__()
+        yield Canvas(page, app[1])
 
 
 def painted(base, inside, class_id):

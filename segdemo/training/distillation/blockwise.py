@@ -224,7 +224,8 @@ def teach(
     lesson = lessons(encoder, network, model.get_layer("preprocess"))
     entering, leaving = lesson(next(iter(batches))[0])
     begin(encoder, entering, leaving)
-    data = batches.map(lambda crops, *_: lesson(crops), num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+    as_written = tf.autograph.experimental.do_not_convert(lambda crops, *_: lesson(crops))
+    data = batches.map(as_written, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
     with _all_learning(encoder):
         learner.compile(
             keras.optimizers.AdamW(rate, weight_decay=1e-4),

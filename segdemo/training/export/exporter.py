@@ -16,6 +16,7 @@ import h5py
 import keras
 import numpy as np
 import onnx
+import tensorflow as tf
 from onnx import helper, numpy_helper
 
 from segdemo import __version__, zoo
@@ -68,11 +69,12 @@ def graph_of(
     model: keras.Model, path: Path | str, output: str, metadata: dict[str, Any] | None = None
 ) -> None:
     """As ``to_onnx``, of a whole model, whatever it makes of photos, with ``output`` as the name of that."""
-    signature = [keras.InputSpec(shape=(1, None, None, model.input.shape[-1]), dtype="uint8", name=INPUT)]
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw.onnx"
-        model.export(raw, format="onnx", input_signature=signature, opset_version=OPSET, verbose=False)
-        proto = onnx.load(raw)
+    import tf2onnx
+
+    # Keras's own export does the same after it has traced the network three times over, for a SavedModel.
+    serve = tf.function(lambda image: model(image, training=False), autograph=False)
+    signature = [tf.TensorSpec((1, None, None, model.input.shape[-1]), tf.uint8, name=INPUT)]
+    proto, _ = tf2onnx.convert.from_function(serve, signature, opset=OPSET)
     _rename(proto.graph, output)
     _fold_holes(proto.graph)
     _explicit_padding(proto.graph)

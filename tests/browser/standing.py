@@ -1,0 +1,81 @@
+"""One page for many tests, each of which gets a canvas of its own: to open a page takes longer than most of them."""
+
+import contextlib
+
+import gradio as gr
+from playwright.sync_api import expect
+
+from browser.conftest import CALM, DESKTOP
+
+# Unsaved work is written at once, not into the next test, and then taken away with all else that is stored.
+FORGET = """async () => {
+  const root = document.querySelector("#canvas .sc");
+  if (root.dataset.ready) await root.maskCanvas.editor.writeDraft();
+  root.dataset.old = "";
+  document.activeElement?.blur();
+  for (const { name } of await indexedDB.databases())
+    await new Promise((done, fail) => {
+      const opening = indexedDB.open(name);
+      opening.onerror = fail;
+      opening.onsuccess = () => {
+        const database = opening.result, stores = [...database.objectStoreNames];
+        if (!stores.length) return done();
+        const clearing = database.transaction(stores, "readwrite");
+        for (const store of stores) clearing.objectStore(store).clear();
+        clearing.oncomplete = () => (database.close(), done());
+        clearing.onabort = fail;
+      };
+    });
+  localStorage.clear();
+  sessionStorage.clear();
+}"""
+
+
+def add_button(place, canvas, *boxes):
+    """In a ``gr.Blocks``: the button that renews it.
+
+    Args:
+        place: a ``gr.Column`` with nothing but the canvas in it. canvas: its ``elem_id`` is "canvas".
+        boxes: ``gr.Textbox`` that are to be empty again.
+    """
+    button = gr.Button("Renew", elem_id="renew")
+    # What is not visible is not there: afterwards it is made anew.
+    gone = button.click(
+        lambda: (gr.Column(visible=False), None, *("" for _ in boxes)), None, [place, canvas, *boxes]
+    )
+    gone.then(lambda: gr.Column(visible=True), None, place)
+
+
+class Standing:
+    """The page, and the script errors on it."""
+
+    def __init__(self, page):
+        self._page, self._errors = page, []
+        page.on("pageerror", lambda error: self._errors.append(str(error)))
+
+    @contextlib.contextmanager
+    def renewed(self):
+        """The page as if it had been opened just now; an uncaught script error fails the test."""
+        page = self._page
+        page.mouse.move(0, 0)
+        page.evaluate(FORGET)
+        page.locator("#renew").click()
+        page.locator("#canvas .sc:not([data-old])").wait_for()
+        for box in page.locator("#case, #said").locator("textarea, input").all():
+            expect(box).to_have_value("")
+        page.evaluate("scrollTo(0, 0)")
+        yield page
+        errors, self._errors = self._errors, []
+        assert errors == []
+
+
+@contextlib.contextmanager
+def standing_page(browser, url):
+    """A ``Standing`` in a browser context of its own."""
+    context = browser.new_context(**DESKTOP, accept_downloads=True, **CALM)
+    with contextlib.closing(context):
+        page = context.new_page()
+        standing = Standing(page)
+        page.goto(url)
+        page.locator("#canvas .sc").wait_for()
+        yield standing
