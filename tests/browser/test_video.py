@@ -89,7 +89,9 @@ def test_a_clip_is_given_up(page, tmp_path):
 def test_the_webcam_is_segmented_live(page):
     page.locator("#video-live button").first.click()
     page.get_by_role("button", name="Click to Access Webcam").click()
-    page.locator("#video-webcam").get_by_role("button", name="Record").click()
+    page.locator("#video-webcam").get_by_role(
+        "button", name="capture photo"
+    ).click()  # Gradio's name for Record
     shown = page.locator("#video-live-mask img")
     expect(shown).to_be_visible(timeout=SECONDS)
     seen = {shown.get_attribute("src")}
