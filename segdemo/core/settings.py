@@ -108,7 +108,7 @@ VARIABLES = {
             100,
             "count",
         ),
-        Variable("SEGDEMO_MAX_SESSIONS", "open pages that are remembered", 1000, "count"),
+        Variable("SEGDEMO_MAX_SESSIONS", "open pages that are remembered", 500, "count"),
         Variable("SEGDEMO_PHOTO_CACHE_MB", "memory for photos that were decoded last", 64, **_NUMBER),
         Variable("SEGDEMO_CLICK_CACHE_MB", "memory for photos that were clicked on last", 256, **_NUMBER),
         Variable(

@@ -210,7 +210,8 @@ def summary(start: Start, dataset: Dataset) -> Markup:
         if own and labelled < USEFUL_PHOTOS:
             lines.append(
                 f"With fewer than {USEFUL_PHOTOS} labelled photos the scores jump, since few are measured on; things "
-                "like those a model knows are learned from ten, others need more."
+                "like those a model knows are learned from ten, others need more. Longer runs rarely help; more photos "
+                "do."
             )
     classes = dataset.label_set.classes
     more = f" and {len(classes) - 6} more" if len(classes) > 6 else ""
