@@ -29,7 +29,7 @@ from segdemo.core.photos import Limits, read_photo
 from segdemo.errors import UserError
 from segdemo.inference.video import MOST_RATE, SMOOTHING, SMOOTHING_MOST, jpeg, steady
 from segdemo.runs.record import last_words
-from segdemo.ui.events import Event, Events, Updates, components
+from segdemo.ui.events import Event, Events, Updates, components, sentence
 from segdemo.ui.inputs import button, notice, photo_input, unchecked, upload
 from segdemo.ui.markup import definitions, html, numbered_steps, panel
 from segdemo.ui.services import Services
@@ -151,8 +151,8 @@ class VideoTab:
             over = {self.cancel: gr.update(visible=False), self.begin: gr.update(interactive=True)}
             try:
                 return {**over, **self._segment(form, request, progress)}
-            except UserError as error:
-                return {**over, self.notice: notice(error, alert=True)}
+            except Exception as error:
+                return {**over, self.notice: notice(sentence(error), alert=True)}
 
         return {
             "fn": work,
@@ -191,7 +191,9 @@ class VideoTab:
                 f"The clip has {clip.stat().st_size / 1e6:.0f} MB and may have {CLIP_BYTES / 1e6:.0f}: "
                 "cut it, or save it smaller."
             )
-        model = form[self.model] or ""
+        model, rate, smoothing = form[self.model] or "", form[self.rate], form[self.smoothing]
+        if not all(isinstance(value, int | float) for value in (rate, smoothing)):
+            raise UserError("Frames a second and Hold still are numbers: move their sliders.")
         self.services.predictors.get(model)  # raises what there is to say
         folder = Path(get_upload_folder()).resolve() / f"video-{secrets.token_hex(16)}"
         folder.mkdir(parents=True)
@@ -200,8 +202,8 @@ class VideoTab:
             "--model": model,
             "--overlay": overlay,
             "--labels": labels,
-            "--rate": form[self.rate],
-            "--smoothing": form[self.smoothing],
+            "--rate": rate,
+            "--smoothing": smoothing,
         }
         report = self._run(
             [str(clip), *(str(x) for pair in options.items() for x in pair)], request, progress
@@ -275,10 +277,8 @@ class VideoTab:
                 self._live[page] = (time.monotonic(), model or "", after)
                 for other in [k for k, v in self._live.items() if time.monotonic() - v[0] > 60]:
                     del self._live[other]
-        except UserError as error:
-            return html('<p role="status">{}</p>', error)
-        finally:
-            Path(path).unlink(missing_ok=True)  # ten a second would fill the disk
+        except Exception as error:
+            return html('<p role="status">{}</p>', sentence(error))
         shown = label_maps.overlay(image, label_map, predictor.entry.label_set)
         names = [row["name"] for row in label_maps.class_table(label_map, predictor.entry.label_set)]
         milliseconds = 1000 * (time.perf_counter() - start)
