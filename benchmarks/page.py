@@ -4,7 +4,7 @@
 
 Starts the app with an empty home and drives it in headless Chromium (CHROMIUM names the executable), on the same
 processors. Goals: from a click on a photo to its overlay 250 ms beside the model's own time; a tab in 200 ms; 1.2 MB
-beyond what Gradio itself sends; a cumulative layout shift of 0.05. ``--screenshots`` also takes pictures of every tab at
+beyond what Gradio itself sends; a cumulative layout shift of 0.05. ``--screenshots`` also takes pictures of each tab at
 four widths, light and dark. Run it with nothing else running.
 """
 
