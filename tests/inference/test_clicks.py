@@ -59,6 +59,7 @@ def iou(a, b):
 SHAPE = (300, 400)
 LEFT, RIGHT = box(SHAPE, 20, 40, 120, 200), box(SHAPE, 250, 60, 380, 220)
 PHOTO = painted(SHAPE, (RED, LEFT), (BLUE, RIGHT))
+LOOK = 3  # how often the network is asked: plainly, then again with its answer, and about the mirror image
 
 
 def test_a_click_selects_the_thing_at_the_photo_s_size(clicker):
@@ -82,19 +83,29 @@ def test_the_network_sees_what_it_was_trained_on(clicker):
         assert max(height, width) == 128
         assert height % 32 == width % 32 == 0
         assert set(np.unique(image[..., 3:])) <= {0, 255}
-    first, second = clicker.session.asked
+    first, again, mirrored, closer, *_ = clicker.session.asked
     assert not first[..., 5].any()  # no mask yet
     assert first[0, 32, 19, 3] == 255  # the click, in cells of 400 / 128
     assert first[..., 4].any()
-    assert second[..., 5].mean() > 20  # and then what was found
+    np.testing.assert_array_equal(again[..., :5], first[..., :5])
+    assert again[..., 5].mean() > 20  # its own answer
+    np.testing.assert_array_equal(mirrored, again[:, :, ::-1])
+    assert closer[..., 5].mean() > 20  # and then what was found
+
+
+def test_both_mirror_images_count_the_same(clicker):
+    found = clicker.select(PHOTO, [Click(60, 100)], LEFT)
+    other = clicker.select(PHOTO[:, ::-1].copy(), [Click(339, 100)], LEFT[:, ::-1].copy())
+    difference = found.probabilities.astype(int) - other.probabilities[:, ::-1].astype(int)
+    assert abs(difference).max() <= 1
 
 
 def test_a_small_thing_is_looked_at_twice_and_a_large_one_once(clicker):
     clicker.select(PHOTO, [Click(60, 100)])
-    assert len(clicker.session.asked) == 2
+    assert len(clicker.session.asked) == 2 * LOOK
     clicker.session.asked.clear()
     clicker.select(painted(SHAPE, (RED, box(SHAPE, 10, 10, 380, 290))), [Click(200, 150)])
-    assert len(clicker.session.asked) == 1
+    assert len(clicker.session.asked) == LOOK
 
 
 def test_the_closer_look_draws_what_the_first_cannot_see(clicker):
