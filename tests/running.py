@@ -1,7 +1,9 @@
 """Training runs in tests: settings of a tiny one, and following one until it is as wanted."""
 
+import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from drawn import draw_pets
 
@@ -24,6 +26,12 @@ def tiny_config(data):
         size=32,
         learning_rate=1e-3,
     )
+
+
+def run_apart(coroutine):
+    """As ``asyncio.run``, in a thread of its own: Playwright has a loop in the one that tests run in."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def until(server, run_id, condition, seconds=180):

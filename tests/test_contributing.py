@@ -175,7 +175,7 @@ def test_a_tab(follow):
         from segdemo.ui.page import build
         blocks = build().blocks.values()
         tabs = [block for block in blocks if isinstance(block, gr.Tab)]
-        assert [tab.label for tab in tabs] == ["Segment", "Annotate", "Train", "Zoo", "Classes"]
+        assert [tab.label for tab in tabs] == ["Segment", "Annotate", "Train", "Batch", "Video", "Zoo", "Classes"]
         (listing,) = (block for block in blocks if block.elem_id == "classes")
         assert listing in tabs[-1].children
         print(listing.value)

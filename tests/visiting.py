@@ -93,7 +93,8 @@ def new_browser(url):
 
 
 def events(config):
-    return [event for event in config["dependencies"] if event["backend_fn"]]
+    # The webcam's waits for further frames.
+    return [e for e in config["dependencies"] if e["backend_fn"] and e["connection"] != "stream"]
 
 
 def number_of(config, elem_id, trigger):

@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+import skimage.data
 from tiny import write_click_model
 
+from segdemo import zoo
 from segdemo.core.clicks import Click, ClickError
+from segdemo.core.labels import VOC
 from segdemo.inference.clicks import MOST_CLICKS, Clicker, Levels
-from segdemo.inference.predict import DamagedModelError
+from segdemo.inference.predict import DamagedModelError, Predictor
+from segdemo.zoo.clicks import click_model
 
 GROUND, RED, BLUE = (90, 90, 90), (220, 30, 30), (30, 30, 220)
 
@@ -318,3 +322,13 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     model.path.unlink()
     with pytest.raises(DamagedModelError, match="missing"):
         Clicker(model)
+
+
+# --- the model that ships -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [(230, 120), (120, 200), (300, 200)])
+def test_one_click_anywhere_on_the_cat_takes_the_cat(at):
+    photo = skimage.data.chelsea()
+    cat = Predictor(zoo.served_model("deeplabv3"))(photo).label_map == VOC.classes.index("cat")
+    assert iou(Clicker(click_model()).select(photo, [Click(*at)]).mask, cat) > 0.8

@@ -80,10 +80,12 @@ def ask(url, event, values):
 
 
 def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, secret):
-    with served_app(home) as (url, process):
+    # A session for each call; what each keeps is bounded by the setting, and is not what is looked for here.
+    with served_app(home, SEGDEMO_MAX_SESSIONS="100") as (url, process):
         page = config(url)
         kinds = {part["id"]: (part["type"], part["props"].get("value")) for part in page["components"]}
-        events = [event for event in page["dependencies"] if event["backend_fn"]]
+        # The webcam's waits for further frames: see tests/ui/test_video_tab.py.
+        events = [e for e in page["dependencies"] if e["backend_fn"] and e["connection"] != "stream"]
         assert len(events) > 50
         before = state_of(home)
         described = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}

@@ -1,13 +1,13 @@
 """The tools that agents get over MCP, used by the ``mcp`` client over HTTP."""
 
 import ast
-import asyncio
 import base64
 import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
+from running import run_apart
 from serving import served_app
 from skimage import data
 from tiny import bright, write_click_model, write_model
@@ -56,7 +56,7 @@ def session(url, use):
             await agent.initialize()
             return await use(agent)
 
-    return asyncio.run(run())
+    return run_apart(run())
 
 
 def said(result):

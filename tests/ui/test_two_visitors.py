@@ -262,10 +262,16 @@ def test_no_function_of_a_component_gives_away_what_is_anothers(ann, page, confi
         for part in config["components"]
         for name in part["props"].get("server_fns") or part.get("server_fns") or []
     ]
-    assert {name for _, name in functions} == {"save_mask", "import_mask", "select_thing", "teach_features"}
+    assert {name for _, name in functions} == {
+        "save_mask",
+        "import_mask",
+        "select_thing",
+        "teach_features",
+        "teach_strokes",
+    }
     png = base64.b64encode(encode_png(np.zeros((16, 24), np.uint8), QUINCES)).decode()
     asked = {"clicks": [[1, 1, 1]], "png": png, "data": png, "width": 24, "height": 16, "labels": {}}
-    asked |= {"key": f"{COLLECTION}/{ann.photo}", "revision": 1}
+    asked |= {"key": f"{COLLECTION}/{ann.photo}", "revision": 1, "base": ""}
     before = state_of(ann, folder)
     for browser in everybody_else(page, ann):
         for component, name in functions:

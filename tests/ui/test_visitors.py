@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from running import run_apart
 from starlette.requests import HTTPConnection, Request
 
 from segdemo.core.labels import VOC
@@ -155,7 +156,7 @@ def blocks(visitors, function):
 def answer_to(demo, request, session="session-of-a-page"):
     """What the first event answers to a request."""
     request = gr.Request(request, session_hash=session) if request else None
-    return asyncio.run(demo.process_api(0, [], request=request, session_hash=session))["data"][0]
+    return run_apart(demo.process_api(0, [], request=request, session_hash=session))["data"][0]
 
 
 def test_each_call_is_in_the_workspace_of_its_request_wherever_gradio_runs_it(visitors):
@@ -179,7 +180,7 @@ def test_each_call_is_in_the_workspace_of_its_request_wherever_gradio_runs_it(vi
         ]
         return await asyncio.gather(*asked)
 
-    told = [answer["data"][0] for answer in asyncio.run(all_at_once())]
+    told = [answer["data"][0] for answer in run_apart(all_at_once())]
     assert told == [visitors.visitor(coming(segdemo_visit=cookie)).id for cookie in cookies]
     assert len({thread for thread, _ in found}) == 3
     assert current() is None
@@ -203,7 +204,7 @@ def test_a_generator_stays_in_its_workspace_between_its_answers(visitors):
         ]
         return [[answer["data"][0] for answer in answers] for answers in (firsts, seconds)]
 
-    first, second = asyncio.run(in_turns())
+    first, second = run_apart(in_turns())
     assert len(set(first)) == 2
     assert first == second
 
@@ -214,7 +215,7 @@ def test_a_call_without_a_request_finds_nothing_and_keeps_nothing(visitors):
         answer_to(demo, None)
     two = gr.Request(Request(scope(segdemo_visit=visitors.new_cookie())))
     with pytest.raises(WorkspaceError, match="open the page again"):
-        asyncio.run(demo.process_api(0, [], request=[two, two]))
+        run_apart(demo.process_api(0, [], request=[two, two]))
 
 
 def test_another_visitor_is_refused_on_a_page_that_is_somebodys(visitors):

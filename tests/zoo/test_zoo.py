@@ -14,9 +14,11 @@ from segdemo.core.files import sha256
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
 from segdemo.training import architectures
 from segdemo.training.architectures.encoders import ENCODERS
+from segdemo.zoo.clicks import read_click_models
 from segdemo.zoo.features import served_features
 
 SHIPPED = json.loads((zoo.WEIGHTS / "manifest.json").read_text("utf-8"))["models"]
+SHIPPED_CLICKS = read_click_models(zoo.WEIGHTS / "manifest.json")
 
 
 @pytest.fixture(autouse=True)
@@ -270,8 +272,19 @@ def test_a_shipped_model_tells_how_good_it_is(name):
     assert metrics["mean_iou"] == pytest.approx(sum(found) / len(found), abs=1e-3)
 
 
+@pytest.mark.parametrize("model", SHIPPED_CLICKS.values(), ids=SHIPPED_CLICKS)
+def test_a_shipped_click_model_is_what_its_manifest_says(model):
+    assert sha256(model.path) == model.onnx_sha256
+    assert sha256(model.folder / model.weights) == model.weights_sha256
+    assert model.path.stat().st_size < 12e6
+    card = (model.folder / model.card).read_text("utf-8")
+    for measured in model.metrics.values():
+        assert f"{measured['noc']['85']:.2f}" in card
+
+
 def test_nothing_lies_in_the_weights_folder_that_no_manifest_names():
     named = {entry[kind] for entry in SHIPPED.values() for kind in ("onnx", "weights") if kind in entry}
     named.add(served_features().onnx)
+    named |= {file for model in SHIPPED_CLICKS.values() for file in (model.onnx, model.weights)}
     files = {path.name for path in Path(zoo.WEIGHTS).iterdir() if path.suffix in (".onnx", ".h5", ".npz")}
     assert files == named

@@ -98,7 +98,7 @@ def test_a_run_learns_stops_goes_on_and_becomes_a_model(data, tmp_path, capsys):
         patch.setattr(export, "CALIBRATION_CROPS", 4)
         export.export(run)
     model = click_model(str(run))
-    assert (model.name, model.long_side, model.weights) == ("click", 384, "model.weights.h5")
+    assert (model.name, model.long_side, model.weights) == ("click", 320, "model.weights.h5")
     assert model.onnx_sha256 == sha256(model.path)
     assert model.weights_sha256 == sha256(run / model.weights)
     assert b"QuantizeLinear" in model.path.read_bytes()
