@@ -337,7 +337,7 @@ def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path,
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"SPACE_ID": "a/b"}, "Training is switched off here"),
+        ({"SPACE_ID": "a/b", "SEGDEMO_WORKSPACES": "shared"}, "Training is switched off here"),
         ({"SEGDEMO_TRAINING": "users"}, "Sign in first"),
     ],
 )

@@ -12,7 +12,6 @@ from segdemo.core.labels import PETS
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import video
 
-
 pytestmark = [
     pytest.mark.usefixtures("event_loops_collected"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
