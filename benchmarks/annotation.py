@@ -236,14 +236,14 @@ def launch(cases, model):
     by_name = {case.name: (case, path) for case, path in cases}
 
     def show(text):
-        name = text.split(" ")[0]
+        name = text.rpartition(" ")[0]
         return payload(text, by_name[name][0].photo, VOC, mode="edit")
 
     with gr.Blocks() as demo:
         which = gr.Textbox(label="case", elem_id="case")
         learned = mask_canvas(
             on_save=lambda key, png, revision: {"revision": 1},
-            on_select=lambda data: clicks._answer(lambda key: by_name[key.split(" ")[0]][1], data),
+            on_select=lambda data: clicks._answer(lambda key: by_name[key.rpartition(" ")[0]][1], data),
             elem_id="learned",
         )
         which.submit(show, which, learned, show_progress="hidden")
