@@ -30,17 +30,13 @@ import skimage.morphology
 from scipy import ndimage
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
+from segdemo.inference.click_protocol import iou  # noqa: E402
+
 METHODS = ("brush", "polygon", "superpixels", "thing")
 MOST = 100  # actions
 CLASS = 15  # of VOC: what is painted
 TOLERANCES = (16, 12, 8, 6, 4, 3, 2, 1.5)  # pixels a polygon may be off, coarse to fine
 ROUND = 1e-3  # a brush as large as the error's inner circle
-
-
-def iou(truth, mask, counts):
-    """Intersection over union where it counts."""
-    either = ((truth | mask) & counts).sum()
-    return float((truth & mask & counts).sum() / either) if either else 1.0
 
 
 class Annotator:
@@ -287,6 +283,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
+    from chromium import launch as launch_chromium
     from playwright.sync_api import sync_playwright
 
     from segdemo.inference.click_protocol import cases
@@ -298,11 +295,7 @@ def main():
     with tempfile.TemporaryDirectory() as cache, sync_playwright() as playwright:
         os.environ["GRADIO_TEMP_DIR"] = cache
         demo, url = launch(found, options.model)
-        executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-        chromium = playwright.chromium.launch(
-            executable_path=executable if Path(executable).exists() else None,
-            args=["--no-sandbox", "--disable-gpu"],
-        )
+        chromium = launch_chromium(playwright)
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.goto(url)
         page.locator("#learned .sc-stage").wait_for()

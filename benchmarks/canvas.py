@@ -117,6 +117,7 @@ def main():
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
+    from chromium import launch as launch_chromium
     from playwright.sync_api import sync_playwright
 
     from segdemo.core.labels import VOC
@@ -128,11 +129,7 @@ def main():
         # Made before the clock starts: what is measured is the canvas, not the segmentation.
         value = payload("bench", photo, VOC, prediction=labels, mode="edit")
         demo, url = launch(lambda: value)
-        executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-        chromium = playwright.chromium.launch(
-            executable_path=executable if Path(executable).exists() else None,
-            args=["--no-sandbox", "--disable-gpu"],
-        )
+        chromium = launch_chromium(playwright)
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.goto(url)
         page.locator("#canvas .sc-stage").wait_for()

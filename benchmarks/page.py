@@ -10,7 +10,6 @@ four widths, light and dark. Run it with nothing else running.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -28,15 +27,6 @@ _SHIFTS = """() => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
   }).observe({ type: "layout-shift", buffered: true });
 }"""
-
-
-def browser_of(playwright):
-    """Headless Chromium."""
-    executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    return playwright.chromium.launch(
-        executable_path=executable if Path(executable).exists() else None,
-        args=["--no-sandbox", "--disable-gpu"],
-    )
 
 
 def first_visit(browser, url):
@@ -156,6 +146,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--screenshots", type=Path, metavar="DIR")
     options = parser.parse_args()
+    import chromium
     from playwright.sync_api import sync_playwright
     from serving import served_app
 
@@ -164,7 +155,7 @@ def main():
         sync_playwright() as playwright,
         served_app(Path(folder)) as (url, _),
     ):
-        browser = browser_of(playwright)
+        browser = chromium.launch(playwright)
         first_visit(browser, url)  # the server's own first time
         results = {**first_visit(browser, url), **changes(browser, url, options.rounds)}
         if options.screenshots:

@@ -101,3 +101,12 @@ def number_of(config, elem_id, trigger):
     """The event that a component's trigger fires."""
     [component] = [c["id"] for c in config["components"] if c["props"].get("elem_id") == elem_id]
     return next(e for e in events(config) if [component, trigger] in map(list, e["targets"]))
+
+
+def server_functions(config):
+    """(id of the component, name) of each function that a component of the page calls on the server."""
+    return [
+        (part["id"], name)
+        for part in config["components"]
+        for name in part["props"].get("server_fns") or part.get("server_fns") or []
+    ]

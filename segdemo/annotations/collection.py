@@ -21,7 +21,7 @@ from segdemo.core.arrays import UInt8
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, one_line, slug
 from segdemo.core.files import StoreError, sweep, write_atomic, write_json
 from segdemo.core.labels import VOID, LabelSet
-from segdemo.core.photos import Limits, Source, read_bytes, read_photo
+from segdemo.core.photos import Limits, Source, encode_jpeg, read_bytes, read_photo
 from segdemo.core.quiet import quiet_pillow
 from segdemo.data.datasets import Dataset
 from segdemo.data.formats import SUBSETS, Annotation
@@ -566,11 +566,9 @@ class Collection(CollectionFiles):
         if (label_map := draft[1]() if draft else self.load(id_)) is not None:
             small = np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
             image = label_maps.overlay(image, small, label_set)
-        out = io.BytesIO()
-        Image.fromarray(image).save(out, "JPEG", quality=85)
         for old in path.parent.glob(f"{id_}.r*-{side}-*.jpg"):
             old.unlink(missing_ok=True)
-        write_atomic(path, out.getvalue())
+        write_atomic(path, encode_jpeg(image, 85))
         return path
 
 

@@ -1,13 +1,11 @@
 """A collection with its drafts, as a folder of annotations to learn from: drafts are in train, and nowhere else."""
 
 import hashlib
-import os
-import shutil
 from pathlib import Path
 
 from segdemo.annotations import drafts
 from segdemo.annotations.collection import Collection
-from segdemo.core.files import StoreError, hidden_build, remove_folder, write_atomic, write_json
+from segdemo.core.files import StoreError, hidden_build, link_or_copy, remove_folder, write_atomic, write_json
 from segdemo.data.datasets import Dataset
 from segdemo.data.formats.annotation import SUBSETS
 from segdemo.data.sources import open_dataset
@@ -58,18 +56,10 @@ def _build(collection: Collection, made: dict[str, drafts.Draft], target: Path) 
             else:
                 continue
             write_atomic(mask, data or b"", durable=False)
-            _link(collection.image_path(photo.id), build / "JPEGImages" / photo.file)
+            link_or_copy(collection.image_path(photo.id), build / "JPEGImages" / photo.file)
         for split, ids in lists.items():
             text = "".join(f"{id_}\n" for id_ in sorted(ids))
             write_atomic(build / "ImageSets" / "Segmentation" / f"{split}.txt", text.encode())
     others = sorted(target.parent.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
     for old in others[:-KEPT]:
         remove_folder(old)
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file twice; a copy where the disk has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -79,11 +79,14 @@ def _told(options):
 
 def _write_frames(options):
     from segdemo.core.files import write_atomic
-    from segdemo.inference.video import frames, jpeg
+    from segdemo.core.photos import encode_jpeg
+    from segdemo.inference.video import JPEG_QUALITY, frames
 
     tell, count = _told(options), 0
     for count, frame in enumerate(frames(options.clip, options.rate, options.side), 1):
         options.frames.mkdir(parents=True, exist_ok=True)
-        write_atomic(options.frames / f"{options.clip.stem}_{count:05d}.jpg", jpeg(frame.image))
+        write_atomic(
+            options.frames / f"{options.clip.stem}_{count:05d}.jpg", encode_jpeg(frame.image, JPEG_QUALITY)
+        )
         tell(count, count)
     return {"frames": count, "folder": str(options.frames)}

@@ -208,6 +208,14 @@ def hidden_build(target: Path) -> Iterator[Path]:
         shutil.rmtree(build, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Have a file elsewhere too, without copying it where the disk can do that. Raises OSError."""
+    try:
+        os.link(source, target)
+    except OSError:  # on another disk, or one that has no links
+        shutil.copyfile(source, target)
+
+
 def remove_folder(folder: Path) -> None:
     """Delete a folder so that it is gone at once under its name, however long the deleting takes."""
     doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.gone")

@@ -3,9 +3,11 @@
 import contextlib
 import ctypes
 import os
+import threading
 
 _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 ARENAS = 2
+NICE = 10  # of threads that work in the background
 
 
 def be_frugal() -> None:
@@ -19,3 +21,9 @@ def be_frugal() -> None:
     if "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems have other libraries
             ctypes.CDLL(None).mallopt(_ARENA_MAX, ARENAS)
+
+
+def step_back() -> None:
+    """A lower priority for this thread, where systems have that: people who wait for an answer come first."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -188,6 +188,13 @@ def of_picture(image: Image.Image, limits: Limits | None = None) -> UInt8:
             raise IntakeError("The picture is cut short or damaged: open or make it again.") from error
 
 
+def encode_jpeg(image: UInt8, quality: int) -> bytes:
+    """A picture uint8 (H, W, 3) as a JPEG of a quality up to 95, to be looked at."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
 def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 

@@ -11,7 +11,6 @@ the page was loaded anew. A job's folder holds:
 """
 
 import contextlib
-import io
 import logging
 import os
 import secrets
@@ -38,13 +37,15 @@ from segdemo.core.files import (
     disk_errors,
     disk_usage,
     hidden_build,
+    link_or_copy,
     locked,
     remove_folder,
     sweep,
     write_atomic,
     write_json,
 )
-from segdemo.core.photos import Limits
+from segdemo.core.frugal import step_back
+from segdemo.core.photos import Limits, encode_jpeg
 from segdemo.core.workspace import Workspace, current, entered
 from segdemo.data.formats import ArchiveLimits
 from segdemo.data.formats.archives import ZipSource, add_file, to_json
@@ -354,7 +355,7 @@ class Jobs:
             )
             progress(Tally(len(items)))
             most = settings.read("SEGDEMO_MAX_BATCH_GB") * 1e9
-            tally = batch.run(settings.threads(), True, stop, progress, most, prepare=_step_back)
+            tally = batch.run(settings.threads(), True, stop, progress, most, prepare=step_back)
             told[0] = 0
             progress(tally)
             if tally.left:
@@ -472,10 +473,9 @@ class _Previews:
         size = tuple(max(1, round(side * scale)) for side in label_map.shape[::-1])
         small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
         mask = np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
-        out = io.BytesIO()
-        Image.fromarray(label_maps.overlay(small, mask, self._label_set)).save(out, "JPEG", quality=80)
+        shown = encode_jpeg(label_maps.overlay(small, mask, self._label_set), 80)
         with contextlib.suppress(DiskError):  # the results say so, too
-            write_atomic(self._folder / f"{number:03}.jpg", out.getvalue(), durable=False)
+            write_atomic(self._folder / f"{number:03}.jpg", shown, durable=False)
 
 
 def _take(source: Path, target: Path) -> None:
@@ -483,10 +483,7 @@ def _take(source: Path, target: Path) -> None:
     if not source.is_file():
         raise BatchError(f"{source.name} is not there any more: choose it again.")
     with disk_errors(target):
-        try:
-            os.link(source, target)
-        except OSError:  # on another disk, or one that has no links
-            shutil.copyfile(source, target)
+        link_or_copy(source, target)
 
 
 def _short(path: Path) -> str:
@@ -515,9 +512,3 @@ def _pack(job: Job, entry: zoo.ModelEntry, failed: Sequence[tuple[str, str]]) ->
         part.replace(job.folder / "result.zip")
     finally:
         part.unlink(missing_ok=True)
-
-
-def _step_back() -> None:
-    """People who wait for a single photo come first: a lower priority for this thread, where systems have that."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -198,11 +198,7 @@ class Predictor:
         else:
             probabilities, variance = self._average(image, picture)
             scores = probabilities
-        if filter_ := self.entry.refinement:  # see ``calibrate.fit_refinement``
-            size = self.input_size(image)
-            label_map = refine(probabilities, image, size, filter_.radius, filter_.epsilon, picture)
-        else:
-            label_map = argmax_at(scores, *image.shape[:2])
+        label_map = self.label_map(probabilities if self.entry.refinement else scores, image, picture)
         milliseconds = (time.perf_counter() - start) * 1000
         return Prediction(
             label_map,
@@ -217,8 +213,11 @@ class Predictor:
         return softmax(self.logits(image, picture=picture))
 
     def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:
-        """The label map uint8 (H, W) of probabilities (h, w, K) of a photo, with outlines where the model has them."""
-        if filter_ := self.entry.refinement:
+        """The label map uint8 (H, W) of probabilities (h, w, K) of a photo, with outlines where the model has them.
+
+        Of a model without a refinement, logits do as well.
+        """
+        if filter_ := self.entry.refinement:  # see ``calibrate.fit_refinement``
             size = self.input_size(image)
             return refine(probabilities, image, size, filter_.radius, filter_.epsilon, picture)
         return argmax_at(probabilities, *image.shape[:2])

@@ -5,10 +5,10 @@ those of the frames before, as far as the picture stayed the same there: a recur
 with the change of colour, so that what moves is not smeared. ``flicker`` says what it is worth.
 """
 
-import io
+import math
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image
 
 from segdemo.core import label_maps, settings
 from segdemo.core.arrays import Bools, Floats, UInt8
+from segdemo.data.outputs import refuse_overwriting
 from segdemo.errors import UserError
 from segdemo.inference.predictors import Segmenter
 
@@ -30,6 +31,7 @@ LONGEST_SIDE = 960  # pixels of the frames that are segmented and written
 SMALLEST_SIDE = 64
 MOST_RATE = 30.0  # frames a second
 MOST_PIXELS = 4096 * 4096  # of a frame as it comes
+JPEG_QUALITY = 92  # of frames that are written one by one
 CODECS = ("libx264", "mpeg4")  # the first that is at hand
 
 
@@ -105,13 +107,19 @@ def frames(
         VideoError: no video, a damaged one, or frames that are too large.
         UserError: rate or side out of range.
     """
-    import av
-
     if not 0 < rate <= MOST_RATE:
         raise VideoError(f"The rate is a number of frames a second up to {MOST_RATE:g}, not {rate:g}.")
     if not SMALLEST_SIDE <= side <= 4096:
         raise VideoError(f"The longer side is a number of pixels from {SMALLEST_SIDE} to 4096, not {side}.")
-    limit = settings.read("SEGDEMO_MAX_VIDEO_SECONDS") if most_seconds is None else most_seconds
+    with _opened(clip) as container:
+        yield from _picked(container, rate, side, _limit(most_seconds))
+
+
+@contextmanager
+def _opened(clip: Path | str) -> Iterator[Any]:
+    """For a ``with`` statement: a container that holds video. Raises VideoError, also for what goes wrong in it."""
+    import av
+
     path = Path(clip)
     if not path.is_file():
         raise VideoError(f"There is no file {path}: give the path of a clip.")
@@ -119,13 +127,19 @@ def frames(
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise VideoError(f"{path.name} holds no video: give an MP4, WebM or MOV.")
-            yield from _picked(container, rate, side, limit or float("inf"))
+            yield container
+    except UserError:
+        raise
     except (av.FFmpegError, ValueError, MemoryError) as error:
-        if isinstance(error, UserError):
-            raise
         raise VideoError(
             f"{path.name} cannot be read as a video: save it as MP4 (H.264) and try again."
         ) from error
+
+
+def _limit(most_seconds: float | None) -> float:
+    """How many seconds of a clip are taken; infinity for all."""
+    seconds: float = settings.read("SEGDEMO_MAX_VIDEO_SECONDS") if most_seconds is None else most_seconds
+    return seconds or math.inf
 
 
 def _picked(container: Any, rate: float, side: int, limit: float) -> Iterator[Frame]:
@@ -162,11 +176,13 @@ def _scaled(frame: Any, side: int) -> UInt8:
 @dataclass(frozen=True)
 class Seen:
     """What is remembered of a frame: its colours in the network's cells, float32 (h, w, 3), and its probabilities
-    float32 (h, w, K), by itself and averaged."""
+    float32 (h, w, K), by itself and averaged; ``change`` is that of colour since the frame before, float32 (h, w), None
+    where there is none to compare with."""
 
     grid: Floats
     alone: Floats
     average: Floats
+    change: Floats | None
 
 
 def steady(
@@ -182,11 +198,12 @@ def steady(
     """
     picture = Image.fromarray(image)
     alone = average = predictor.glance(image, picture)
-    grid = _grid(picture, alone.shape)
+    grid, change = _grid(picture, alone.shape), None
     if before is not None and before.alone.shape == alone.shape:
-        weight = (smoothing * np.exp(-_change(grid, before.grid) / STILL))[..., None].astype(np.float32)
+        change = np.abs(grid - before.grid).mean(-1)
+        weight = (smoothing * np.exp(-change / STILL))[..., None].astype(np.float32)
         average = weight * before.average + (1 - weight) * alone
-    return predictor.label_map(average, image, picture), Seen(grid, alone, average)
+    return predictor.label_map(average, image, picture), Seen(grid, alone, average, change)
 
 
 def segmented(
@@ -205,18 +222,12 @@ def segmented(
     for frame in clip:
         label_map, seen = steady(predictor, frame.image, before, smoothing)
         flicker = flicker_alone = None
-        if before is not None and before.alone.shape == seen.alone.shape:
-            still = _change(seen.grid, before.grid) < SAME
+        if before is not None and seen.change is not None:
+            still = seen.change < SAME
             flicker = _changed(seen.average, before.average, still)
             flicker_alone = _changed(seen.alone, before.alone, still)
         before = seen
         yield SegmentedFrame(frame.seconds, frame.image, label_map, flicker, flicker_alone)
-
-
-def _change(grid: Floats, before: Floats) -> Floats:
-    """Mean change of colour in each cell: float32 (h, w)."""
-    change: Floats = np.abs(grid - before).mean(-1)
-    return change
 
 
 def _grid(picture: Image.Image, shape: tuple[int, ...]) -> Floats:
@@ -290,46 +301,39 @@ def segment_clip(
         progress: called with the frames that are done and about how many there will be.
 
     Raises:
-        VideoError, UserError: as ``frames`` and ``segmented``.
+        VideoError, UserError: as ``frames`` and ``segmented``. OutputError: the clip would be written over.
     """
-    total, seconds = length(clip)
-    limit = settings.read("SEGDEMO_MAX_VIDEO_SECONDS") if most_seconds is None else most_seconds
-    taken = min(seconds, limit or seconds)
+    written = [path for path in (overlay, labels) if path]
+    refuse_overwriting(written, [Path(clip)])
+    (total, seconds), limit = length(clip), _limit(most_seconds)
     rate = min(rate, total / seconds) if seconds and total else rate
-    expected = max(1, round(taken * rate))
+    expected = max(1, round(min(seconds, limit) * rate))
     label_set = predictor.entry.label_set
     counts = np.zeros(256, np.int64)
     flickers: list[tuple[float, float]] = []
     done, shape = 0, (0, 0)
-    video = Writer(overlay, rate) if overlay else None
-    archive = zipfile.ZipFile(labels, "w", zipfile.ZIP_STORED) if labels else None
     try:
-        for frame in segmented(predictor, frames(clip, rate, side, most_seconds), smoothing):
-            if done and frame.image.shape[:2] != shape:
-                break  # a stream that changes its size in the middle
-            done, shape = done + 1, frame.image.shape[:2]
-            counts += np.bincount(frame.label_map.ravel(), minlength=256)
-            if frame.flicker is not None and frame.flicker_alone is not None:
-                flickers.append((frame.flicker, frame.flicker_alone))
-            if video:
-                video.write(label_maps.overlay(frame.image, frame.label_map, label_set))
-            if archive:
-                archive.writestr(f"{done:06d}.png", label_maps.encode_png(frame.label_map, label_set))
-            progress(done, max(done, expected))
-    except BaseException as error:
-        if video:
-            video.__exit__(type(error))
-        if archive:
-            archive.close()
-        for path in filter(None, (overlay, labels)):
+        with ExitStack() as writers:
+            video = writers.enter_context(Writer(overlay, rate)) if overlay else None
+            archive = writers.enter_context(zipfile.ZipFile(labels, "w")) if labels else None
+            for frame in segmented(predictor, frames(clip, rate, side, most_seconds), smoothing):
+                if done and frame.image.shape[:2] != shape:
+                    break  # a stream that changes its size in the middle
+                done, shape = done + 1, frame.image.shape[:2]
+                counts += np.bincount(frame.label_map.ravel(), minlength=256)
+                if frame.flicker is not None and frame.flicker_alone is not None:
+                    flickers.append((frame.flicker, frame.flicker_alone))
+                if video:
+                    video.write(label_maps.overlay(frame.image, frame.label_map, label_set))
+                if archive:
+                    archive.writestr(f"{done:06d}.png", label_maps.encode_png(frame.label_map, label_set))
+                progress(done, max(done, expected))
+            if not done:
+                raise VideoError(f"{Path(clip).name} holds no frame: save it as MP4 (H.264) and try again.")
+    except BaseException:
+        for path in written:
             path.unlink(missing_ok=True)
         raise
-    if video:
-        video.__exit__(None)
-    if archive:
-        archive.close()
-    if not done:
-        raise VideoError(f"{Path(clip).name} holds no frame: save it as MP4 (H.264) and try again.")
     means = np.mean(flickers, 0) if flickers else (None, None)
     shares = counts[: len(label_set)] / counts.sum()
     return VideoReport(
@@ -340,35 +344,15 @@ def segment_clip(
         flicker=None if means[0] is None else round(float(means[0]), 5),
         flicker_alone=None if means[1] is None else round(float(means[1]), 5),
         classes={name: round(float(s), 5) for name, s in zip(label_set.classes, shares, strict=True) if s},
-        cut=bool(limit and seconds > limit),
+        cut=seconds > limit,
     )
 
 
 def length(clip: Path | str) -> tuple[int, float]:
     """How many frames a clip says that it has, and how many seconds; 0 for what it does not say. Raises VideoError."""
-    import av
-
-    try:
-        with av.open(str(clip)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{Path(clip).name} holds no video: give an MP4, WebM or MOV.")
-            stream = container.streams.video[0]
-            base = stream.duration and stream.time_base and float(stream.duration * stream.time_base)
-            seconds = base or (container.duration or 0) / 1e6
-            rate = float(stream.average_rate or 0)
-            return stream.frames or round(seconds * rate), max(0.0, float(seconds))
-    except (av.FFmpegError, ValueError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
-        if isinstance(error, FileNotFoundError):
-            raise VideoError(f"There is no file {clip}: give the path of a clip.") from error
-        raise VideoError(
-            f"{Path(clip).name} cannot be read as a video: save it as MP4 (H.264) and try again."
-        ) from error
-
-
-def jpeg(image: UInt8) -> bytes:
-    """A frame as JPEG, for a collection."""
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "JPEG", quality=92)
-    return out.getvalue()
+    with _opened(clip) as container:
+        stream = container.streams.video[0]
+        base = stream.duration and stream.time_base and float(stream.duration * stream.time_base)
+        seconds = base or (container.duration or 0) / 1e6
+        rate = float(stream.average_rate or 0)
+        return stream.frames or round(seconds * rate), max(0.0, float(seconds))

@@ -65,6 +65,7 @@ class Events:
         *,
         quiet: bool = False,
         progress_on: Block | None = None,
+        always: Updates | None = None,
         **options: Any,
     ) -> Dependency:
         """Call a handler whenever something happens.
@@ -74,6 +75,7 @@ class Events:
             handler: what to do.
             quiet: leave what the visitor was told before, which is taken away otherwise.
             progress_on: the component that shows that the handler is at work; None shows nothing.
+            always: updates that come with the answer, also where the handler failed.
             **options: of Gradio's event listeners, instead of those here.
         """
 
@@ -87,7 +89,11 @@ class Events:
                 updates = handler(Event(form, data, request, progress))
             except Exception as error:
                 updates = {self.notice: notice(sentence(error), alert=True)}
-            return {self.notice: gr.skip() if quiet else gr.update(visible=False), **updates}
+            return {
+                self.notice: gr.skip() if quiet else gr.update(visible=False),
+                **(always or {}),
+                **updates,
+            }
 
         listener = {
             "fn": answer,

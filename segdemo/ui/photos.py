@@ -1,7 +1,6 @@
 """Photos on the page: the built-in ones, and a small memory of those decoded last."""
 
 import importlib.util
-import io
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from PIL import Image, ImageOps
 from segdemo.core import settings
 from segdemo.core.faithful import shown_alike
 from segdemo.core.labels import LabelSet
-from segdemo.core.photos import Limits, read_photo
+from segdemo.core.photos import Limits, encode_jpeg, read_photo
 
 THUMBNAIL = (208, 156)  # pixels, twice what a thumbnail is wide and high
 
@@ -85,9 +84,9 @@ def suiting(label_set: LabelSet) -> dict[BuiltInPhoto, Path]:
 
 def thumbnail(photo: np.ndarray) -> bytes:
     """A photo uint8 (H, W, 3) as a small JPEG."""
-    out = io.BytesIO()
-    ImageOps.fit(Image.fromarray(photo), THUMBNAIL, Image.Resampling.BILINEAR).save(out, "JPEG", quality=85)
-    return out.getvalue()
+    return encode_jpeg(
+        np.asarray(ImageOps.fit(Image.fromarray(photo), THUMBNAIL, Image.Resampling.BILINEAR)), 85
+    )
 
 
 @cache

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from gradio.data_classes import FileData
 from gradio.processing_utils import hash_seed, save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from segdemo.core.files import write_atomic
+from segdemo.core.files import link_or_copy, write_atomic
 from segdemo.core.workspace import current
 
 _copies: dict[tuple[str, int], Path] = {}  # (path, time of change) -> its copy that Gradio serves
@@ -53,10 +52,7 @@ def linked(path: Path, name: str) -> Path:
     if copy is None or not copy.is_file():
         copy = Path(get_upload_folder()).resolve() / secrets.token_hex(16) / name
         copy.parent.mkdir(parents=True)
-        try:
-            os.link(path, copy)
-        except OSError:  # on another disk
-            shutil.copyfile(path, copy)
+        link_or_copy(path, copy)
         _copies[stamp] = copy
     return copy
 

@@ -58,7 +58,7 @@ def test_a_disk_without_links_has_copies(collection, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
 
-    monkeypatch.setattr(with_drafts.os, "link", refuse)
+    monkeypatch.setattr("os.link", refuse)
     assert len(with_drafts.dataset(collection).splits["train"]) == 3
 
 

@@ -8,6 +8,7 @@ from tiny import bright, write_model
 from video_files import colours, draw_clip, read_clip
 
 from segdemo.core.labels import PETS
+from segdemo.data.outputs import OutputError
 from segdemo.inference.predict import Predictor
 from segdemo.inference.video import (
     Frame,
@@ -133,3 +134,11 @@ def test_sound_alone_is_no_video(tmp_path):
         list(frames(path, 5))
     with pytest.raises(VideoError, match="holds no video"):
         length(path)
+
+
+def test_a_clip_is_not_written_over(predictor, moving):
+    before = moving.read_bytes()
+    for files in ({"overlay": moving}, {"labels": moving}):
+        with pytest.raises(OutputError, match="would be replaced"):
+            segment_clip(predictor, moving, **files)
+    assert moving.read_bytes() == before

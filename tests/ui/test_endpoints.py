@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from serving import last_message, served_app
 from tiny import bright, write_click_model, write_model
+from visiting import server_functions
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS, VOC
@@ -169,11 +170,7 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
         "teach_strokes": {"png": ["A" * 10_000, 7, png], "base": [7, None, deep(300)]},
     }
     with served_app(home) as (url, process):
-        functions = [
-            (part["id"], name)
-            for part in config(url)["components"]
-            for name in part["props"].get("server_fns") or part.get("server_fns") or []
-        ]
+        functions = server_functions(config(url))
         assert {name for _, name in functions} == {
             "save_mask",
             "import_mask",

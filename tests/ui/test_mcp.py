@@ -6,6 +6,8 @@ import urllib.request
 
 import numpy as np
 import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
 from PIL import Image
 from running import run_apart
 from serving import served_app
@@ -16,7 +18,6 @@ from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS
 
-mcp = pytest.importorskip("mcp")
 TOOLS = {"list_models", "segment", "click", "collections", "next_photo", "propose_mask", "collection_export"}
 
 
@@ -45,8 +46,6 @@ def sent(path):
 
 def session(url, use):
     """What an agent does with a session."""
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamablehttp_client
 
     async def run():
         async with (

@@ -19,7 +19,7 @@ from PIL import Image
 from serving import served_app
 from starlette.requests import HTTPConnection
 from tiny import bright, write_click_model, write_model
-from visiting import Browser, events, new_browser, number_of
+from visiting import Browser, events, new_browser, number_of, server_functions
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.files import write_json
@@ -257,11 +257,7 @@ def everybody_else(page, ann):
 
 
 def test_no_function_of_a_component_gives_away_what_is_anothers(ann, page, config, folder):
-    functions = [
-        (part["id"], name)
-        for part in config["components"]
-        for name in part["props"].get("server_fns") or part.get("server_fns") or []
-    ]
+    functions = server_functions(config)
     assert {name for _, name in functions} == {
         "save_mask",
         "import_mask",

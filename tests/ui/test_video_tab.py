@@ -23,8 +23,11 @@ def tab(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
-    with gr.Blocks():
-        return video.VideoTab(Services.start())
+    with gr.Blocks() as demo, gr.Tab() as of_page:
+        tab = video.build(Services.start(), of_page)
+    # What the click on "Segment the clip" leads to.
+    (tab.work,) = (f.fn for f in demo.fns.values() if f.show_progress_on == [tab.begin])
+    return tab
 
 
 PAGE = SimpleNamespace(session_hash="page")
@@ -71,6 +74,6 @@ def test_a_wrong_wish_is_a_sentence(tab, tmp_path, monkeypatch, values, says):
     (tmp_path / "clip.mp4").write_bytes(b"x")
     given = {"clip": None, "model": "colours", "rate": 10, "smoothing": 0.7, **values}
     form = {getattr(tab, name): value for name, value in given.items()}
-    updates = tab._work()["fn"](form, PAGE, gr.Progress())
+    updates = tab.work(form, None, PAGE, gr.Progress())
     assert says in updates[tab.notice]["value"]
     assert updates[tab.begin]["interactive"]

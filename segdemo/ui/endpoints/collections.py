@@ -9,6 +9,7 @@ import gradio as gr
 from segdemo.annotations.collection import Collection
 from segdemo.annotations.records import Photo
 from segdemo.core import label_maps
+from segdemo.core.arrays import UInt8
 from segdemo.core.conventions import clean_title
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.labels import LABEL_SETS, LabelSet
@@ -124,6 +125,15 @@ def build(services: Services, call: gr.Button) -> None:
             raise NotFoundError(f"{found.source} has no mask yet: write one with /mask_write.")
         return cached(data, f"{photo}.png"), _told(found)
 
+    def sent(collection: str, photo: str, mask: str, request: gr.Request | None) -> tuple[Collection, UInt8]:
+        """A collection, and the label map of a photo of it that was sent as a PNG. Raises UserError."""
+        if not mask:
+            raise label_maps.MaskError("There is no mask: send a PNG as `mask`.")
+        opened = store_of(services, request).open(collection)
+        found = opened.photo(photo)
+        size = found.height, found.width
+        return opened, label_maps.decode_png(mask, opened.label_set, size, services.limits)
+
     def mask_write(
         collection: str,
         photo: str,
@@ -143,12 +153,7 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             As in /collection_photos.
         """
-        if not mask:
-            raise label_maps.MaskError("There is no mask: send a PNG as `mask`.")
-        opened = store_of(services, request).open(collection)
-        found = opened.photo(photo)
-        size = found.height, found.width
-        label_map = label_maps.decode_png(mask, opened.label_set, size, services.limits)
+        opened, label_map = sent(collection, photo, mask, request)
         opened.save(photo, label_map, int(revision or 0), author=person(request.request))
         return _told(opened.photo(photo))
 
@@ -191,12 +196,7 @@ def build(services: Services, call: gr.Button) -> None:
             {photo, name, width, height, revision, subset, proposed}: proposed is the number the draft is kept under;
             revision, that of the photo's mask, stays.
         """
-        if not mask:
-            raise label_maps.MaskError("There is no mask: send a PNG as `mask`.")
-        opened = store_of(services, request).open(collection)
-        found = opened.photo(photo)
-        size = found.height, found.width
-        label_map = label_maps.decode_png(mask, opened.label_set, size, services.limits)
+        opened, label_map = sent(collection, photo, mask, request)
         number = opened.propose(photo, label_map, person(request.request))
         return {**_told(opened.photo(photo)), "proposed": number}
 

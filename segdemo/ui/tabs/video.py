@@ -25,12 +25,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from segdemo.core import label_maps, settings
-from segdemo.core.photos import Limits, read_photo
+from segdemo.core.photos import encode_jpeg, read_photo
 from segdemo.errors import UserError
-from segdemo.inference.video import MOST_RATE, SMOOTHING, SMOOTHING_MOST, jpeg, steady
+from segdemo.inference.video import JPEG_QUALITY, MOST_RATE, SMOOTHING, SMOOTHING_MOST, steady
 from segdemo.runs.record import last_words
 from segdemo.ui.events import Event, Events, Updates, components, sentence
-from segdemo.ui.inputs import button, notice, photo_input, unchecked, upload
+from segdemo.ui.inputs import button, photo_input, unchecked, upload
 from segdemo.ui.markup import definitions, html, numbered_steps, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.segment import FIRST_MODEL
@@ -74,6 +74,7 @@ class VideoTab:
         self._working: dict[str, subprocess.Popen[bytes]] = {}  # by the page that asked
         self._live: dict[str, tuple[float, str, Any]] = {}  # page -> (time, model, the last frame's state)
         self._lock = threading.Lock()
+        self._frame_limits = replace(services.limits, max_bytes=5_000_000, max_pixels=5_000_000)
         with gr.Row():
             with gr.Column(scale=4, min_width=300, elem_id="video-form"):
                 self._form()
@@ -129,7 +130,8 @@ class VideoTab:
         on = Events(self.notice, self.inputs, self.outputs, "video", limit=1).on
         on(tab.select, self._enter, concurrency_id="video-looks", concurrency_limit=4)
         started = on(self.begin.click, self._offer_cancel, queue=False)
-        started.then(**self._work())
+        over = {self.cancel: gr.update(visible=False), self.begin: gr.update(interactive=True)}
+        on(started.then, self._segment, progress_on=self.begin, always=over)
         on(self.cancel.click, self._cancel, queue=False, quiet=True)
         self.webcam.stream(
             self._frame,
@@ -141,28 +143,6 @@ class VideoTab:
             show_progress="hidden",
             api_visibility="private",
         )
-
-    def _work(self) -> dict[str, Any]:
-        def work(
-            form: dict[Any, Any],
-            request: gr.Request,
-            progress: gr.Progress = gr.Progress(),  # noqa: B008, Gradio looks for it there
-        ) -> Updates:
-            over = {self.cancel: gr.update(visible=False), self.begin: gr.update(interactive=True)}
-            try:
-                return {**over, **self._segment(form, request, progress)}
-            except Exception as error:
-                return {**over, self.notice: notice(sentence(error), alert=True)}
-
-        return {
-            "fn": work,
-            "inputs": self.inputs,
-            "outputs": self.outputs,
-            "api_visibility": "private",
-            "concurrency_limit": 1,
-            "concurrency_id": "video",
-            "show_progress_on": self.begin,
-        }
 
     def _enter(self, event: Event) -> Updates:
         names = {entry.alias_of or name: name for name, entry in self.services.models().items()}
@@ -181,8 +161,8 @@ class VideoTab:
             process.kill()
         return {}
 
-    def _segment(self, form: dict[Any, Any], request: gr.Request, progress: gr.Progress) -> Updates:
-        clip = form[self.clip]
+    def _segment(self, event: Event) -> Updates:
+        clip = event[self.clip]
         if not clip:
             raise UserError("Choose a clip first: drop it on the field, or click there.")
         clip = Path(str(clip))
@@ -191,7 +171,7 @@ class VideoTab:
                 f"The clip has {clip.stat().st_size / 1e6:.0f} MB and may have {CLIP_BYTES / 1e6:.0f}: "
                 "cut it, or save it smaller."
             )
-        model, rate, smoothing = form[self.model] or "", form[self.rate], form[self.smoothing]
+        model, rate, smoothing = event[self.model] or "", event[self.rate], event[self.smoothing]
         if not all(isinstance(value, int | float) for value in (rate, smoothing)):
             raise UserError("Frames a second and Hold still are numbers: move their sliders.")
         self.services.predictors.get(model)  # raises what there is to say
@@ -205,9 +185,7 @@ class VideoTab:
             "--rate": rate,
             "--smoothing": smoothing,
         }
-        report = self._run(
-            [str(clip), *(str(x) for pair in options.items() for x in pair)], request, progress
-        )
+        report = self._run([str(clip), *(str(x) for pair in options.items() for x in pair)], event)
         return {
             self.hint: gr.update(visible=False),
             self.result: gr.update(visible=True),
@@ -216,7 +194,7 @@ class VideoTab:
             self.labels: gr.update(value=str(labels)),
         }
 
-    def _run(self, arguments: list[str], request: gr.Request, progress: gr.Progress) -> dict[str, Any]:
+    def _run(self, arguments: list[str], event: Event) -> dict[str, Any]:
         """The report of ``segdemo video``. Raises UserError with the sentence that it ended with."""
         command = [sys.executable, "-m", "segdemo", "video", *arguments, "--json", "--progress"]
         models = settings.own_models_dir()  # where visitors have workspaces
@@ -229,7 +207,7 @@ class VideoTab:
             env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         _limit(process.pid)
-        page = str(request.session_hash)
+        page = str(event.request.session_hash)
         with self._lock:
             self._working[page] = process
         said = ""
@@ -238,7 +216,7 @@ class VideoTab:
             for line in process.stderr:
                 try:
                     at = json.loads(line)
-                    progress((at["done"], at["total"]), unit="frames")
+                    event.progress((at["done"], at["total"]), unit="frames")
                 except (ValueError, KeyError, TypeError):
                     said = line.decode("utf-8", "replace").strip() or said
             out = process.stdout.read()
@@ -264,8 +242,7 @@ class VideoTab:
             return Markup()
         start = time.perf_counter()
         try:
-            limits = replace(Limits.from_env(), max_bytes=5_000_000, max_pixels=5_000_000)
-            picture = Image.fromarray(read_photo(path, limits))
+            picture = Image.fromarray(read_photo(path, self._frame_limits))
             picture.thumbnail((LIVE_SIDE, LIVE_SIDE))
             image = np.asarray(picture)
             predictor = self.services.predictors.get(model or FIRST_MODEL)
@@ -284,7 +261,7 @@ class VideoTab:
         milliseconds = 1000 * (time.perf_counter() - start)
         return html(
             '<img src="data:image/jpeg;base64,{}" alt="The webcam with its mask"><p>{} · {:.0f} ms</p>',
-            base64.b64encode(jpeg(shown)).decode(),
+            base64.b64encode(encode_jpeg(shown, JPEG_QUALITY)).decode(),
             ", ".join(map(str, names)),
             milliseconds,
         )

@@ -4,9 +4,7 @@ What is done is on disk, so a job that was cancelled, or whose server ended, goe
 again: photos whose draft is by the same classifier are passed over.
 """
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from segdemo.annotations.collection import Collection
 from segdemo.annotations.records import Photo
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.files import StoreError
+from segdemo.core.frugal import step_back
 from segdemo.core.photos import Limits, read_photo
 from segdemo.errors import UserError
 from segdemo.inference.features import Features
@@ -30,7 +29,6 @@ from segdemo.inference.predictors import TaughtPredictor
 from segdemo.ui.tabs.annotate import lessons
 
 _log = logging.getLogger(__name__)
-NICE = 10  # priority of the thread, where the system knows that
 MOST_PAUSE = 0.5  # seconds after each photo that belong to those who wait for an answer
 NAMED = 3  # photos that could not be labelled, by name in the sentence
 
@@ -138,8 +136,7 @@ class Prelabelling:
     def _run(self, collection: Collection, entry: zoo.ModelEntry, waiting: list[Photo]) -> None:
         folder = collection.folder
         try:
-            with contextlib.suppress(OSError, AttributeError):  # not on every system
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            step_back()
             predictor = TaughtPredictor(entry)
             for photo in waiting:
                 if self._stop.is_set():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from segdemo.core import label_maps
 from segdemo.core.arrays import UInt8
 from segdemo.core.files import StoreError
 from segdemo.core.labels import LabelSet
+from segdemo.core.photos import encode_jpeg
 from segdemo.ui.components.review_card import review_card
 from segdemo.ui.events import Event, Updates, components
 from segdemo.ui.guard import person
@@ -186,6 +186,4 @@ def _picture(
     part = slice(max(0, top - y), bottom + y), slice(max(0, left - x), right + x)
     shown = Image.fromarray(label_maps.overlay(np.ascontiguousarray(image[part]), label_map[part], label_set))
     shown.thumbnail((LONGEST, LONGEST))
-    out = io.BytesIO()
-    shown.save(out, "JPEG", quality=88)
-    return served_bytes(out.getvalue(), f"{name}.jpg")
+    return served_bytes(encode_jpeg(np.asarray(shown), 88), f"{name}.jpg")
