@@ -180,7 +180,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
 
 class Samples(keras.callbacks.Callback):
-    """After every epoch, a picture of the same photos: input, truth, prediction."""
+    """After every epoch, a picture of the same photos: input, truth, prediction, as ``epoch_NN.png`` in a folder.
+
+    Args:
+        model: the network, which may be the one that is fitted. samples: the photos, four of which are shown.
+        label_set: of their masks and of the model. folder: made if it is not there.
+    """
 
     def __init__(
         self, model: keras.Model, samples: Sequence[Sample], label_set: LabelSet, folder: Path | str
@@ -194,7 +199,7 @@ class Samples(keras.callbacks.Callback):
         self._epoch = epoch + 1
 
     def on_test_end(self, logs: Any = None) -> None:
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         rows = [self._row(sample) for sample in self._shown]
         width = max(row.shape[1] for row in rows)
         # In RGBA the gaps are transparent, whatever it is shown on.
@@ -223,22 +228,11 @@ class Curves(keras.callbacks.Callback):
         self._folder = Path(folder)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        from matplotlib.figure import Figure  # not needed to start training
+        from segdemo.inference.pictures import curves  # Matplotlib is not needed to start training
 
         events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
         rows = [row for row in map(json.loads, events) if row["kind"] == "epoch"]
-        figure = Figure(figsize=(9, 3.5), layout="constrained")
-        for axes, key, title in zip(
-            figure.subplots(1, 2), ("loss", "mean_iou"), ("Loss", "Mean IoU"), strict=True
-        ):
-            for prefix, label in (("", "training"), ("val_", "validation")):
-                points = [(row["epoch"], row[prefix + key]) for row in rows if prefix + key in row]
-                if points:
-                    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-            axes.set(title=title, xlabel="epoch")
-            axes.grid(alpha=0.3)
-            axes.legend()
-        figure.savefig(self._folder / "curves.png", dpi=110)
+        curves(rows).save(self._folder / "curves.png")
 
 
 def for_run(

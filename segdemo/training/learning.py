@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from segdemo import zoo
 from segdemo.data import learnable
-from segdemo.data.datasets import Dataset, Sample, read_label_map
+from segdemo.data.datasets import Dataset, Sample
+from segdemo.data.frequencies import pixel_counts
 from segdemo.runs.config import TrainConfig
 from segdemo.training import batches, losses, metrics
 from segdemo.training.callbacks import RunFolder
@@ -165,7 +166,4 @@ def _watched(config: TrainConfig, dataset: Dataset) -> list[Sample]:
 def _class_weights(task: Task) -> np.ndarray | None:
     if not task.config.class_weights:
         return None
-    counts = np.zeros(256, np.int64)
-    for sample in task.dataset.samples(task.config.subset):
-        counts += np.bincount(read_label_map(sample).ravel(), minlength=256)
-    return losses.median_frequency_weights(counts[: task.num_classes])
+    return losses.median_frequency_weights(pixel_counts(task.dataset, task.config.subset))
