@@ -185,7 +185,12 @@ class Samples(keras.callbacks.Callback):
     Args:
         model: the network, which may be the one that is fitted. samples: the photos, four of which are shown.
         label_set: of their masks and of the model. folder: made if it is not there.
+
+    Attributes:
+        picture: the last one, a Pillow image with gaps that are transparent; None before the first.
     """
+
+    picture: Image.Image | None = None
 
     def __init__(
         self, model: keras.Model, samples: Sequence[Sample], label_set: LabelSet, folder: Path | str
@@ -204,7 +209,8 @@ class Samples(keras.callbacks.Callback):
         width = max(row.shape[1] for row in rows)
         # In RGBA the gaps are transparent, whatever it is shown on.
         page = np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0))) for r in rows])[:-8]
-        Image.fromarray(page).save(self._folder / f"epoch_{self._epoch:02d}.png")
+        self.picture = Image.fromarray(page)
+        self.picture.save(self._folder / f"epoch_{self._epoch:02d}.png")
 
     def _row(self, sample):
         image, truth = read_photo(sample.image_path), read_label_map(sample)
