@@ -29,10 +29,13 @@ def _recipe(summary: str, *bases: dict[str, Any], **settings: Any) -> Recipe:
 
 # Several settings to a line, as in a table.
 # fmt: off
-# TensorFlow in Action, chapter 8: Adam 1e-4, batch 16, 25 epochs, ReduceLROnPlateau, EarlyStopping.
+# TensorFlow in Action, chapter 8: Adam 1e-4, batch 16, 25 epochs, ReduceLROnPlateau, EarlyStopping; every other photo
+# cropped from 444 pixels, the others squashed to 384; cross-entropy and one Dice over all pixels, both weighted in each
+# image by (n - n_c) / n.
 _BOOK = _with(
     dataset="voc", subset="train", epochs=25, batch=16, size=384, optimizer="adam", learning_rate=1e-4,
-    loss="cross_entropy_dice", class_weights=True, augment="voc", reduce_lr=3, early_stopping=6,
+    loss="cross_entropy_dice", dice_form="pixels", class_weights=True, weighting="image", augment="voc",
+    crop_share=0.5, reduce_lr=3, early_stopping=6,
 )
 # TensorFlow's image-segmentation tutorial: 128x128, batch 64, Adam 1e-3, 20 epochs, flips only.
 _TUTORIAL = _with(
@@ -81,6 +84,12 @@ RECIPES = {
     "tutorial-unet": _recipe(
         "U-Net on a frozen MobileNetV2 on Pets, as in TensorFlow's image-segmentation tutorial",
         _TUTORIAL, model="unet", frozen="c5", options={"freeze_encoder": True, "refine": False},
+    ),
+    "tutorial-unet-weights": _recipe(
+        "The same with the tutorial's class weights: pet and border weigh twice as much as background",
+        _TUTORIAL, model="unet", frozen="c5", options={"freeze_encoder": True, "refine": False},
+        # [2, 2, 1] / 5 for pet, border, background; in Pets the background comes second.
+        given_weights=(0.4, 0.2, 0.4),
     ),
     "plain-unet": _recipe(
         "Plain U-Net from scratch on Pets at 128x128",

@@ -17,7 +17,7 @@ import tensorflow as tf
 from segdemo import zoo
 from segdemo.data import learnable
 from segdemo.data.datasets import Dataset, Sample, read_label_map
-from segdemo.runs.config import TrainConfig
+from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import batches, losses, metrics
 from segdemo.training.callbacks import RunFolder
 from segdemo.training.kernels import bfloat16_is_faster
@@ -26,10 +26,22 @@ from segdemo.training.tfds import open_data
 
 _log = logging.getLogger(__name__)
 
+
+def _per_image(config: TrainConfig) -> bool:
+    return config.class_weights and config.weighting == "image" and not config.given_weights
+
+
 LOSSES: dict[str, Callable[[TrainConfig, np.ndarray | None], keras.losses.Loss]] = {
-    "cross_entropy": lambda config, weights: losses.CrossEntropy(weights),
-    "dice": lambda config, weights: losses.Dice(),
-    "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(weights, config.dice_weight),
+    "cross_entropy": lambda config, weights: losses.CrossEntropy(weights, _per_image(config)),
+    "dice": lambda config, weights: losses.Dice(
+        class_weights=weights, per_image=_per_image(config), pooled=config.dice_form == "pixels"
+    ),
+    "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
+        weights,
+        config.dice_weight,
+        per_image=_per_image(config),
+        pooled=config.dice_form == "pixels",
+    ),
 }
 
 
@@ -163,7 +175,14 @@ def _watched(config: TrainConfig, dataset: Dataset) -> list[Sample]:
 
 
 def _class_weights(task: Task) -> np.ndarray | None:
-    if not task.config.class_weights:
+    if given := task.config.given_weights:
+        if len(given) != task.num_classes:
+            raise TrainingError(
+                f"given_weights are {len(given)} and {task.dataset.label_set.title} has {task.num_classes} classes: "
+                "give one for each."
+            )
+        return np.asarray(given, np.float32)
+    if not task.config.class_weights or _per_image(task.config):
         return None
     counts = np.zeros(256, np.int64)
     for sample in task.dataset.samples(task.config.subset):

@@ -8,7 +8,7 @@ import tflite_files
 from drawn import draw_pets, draw_voc
 
 from segdemo import zoo
-from segdemo.core.labels import VOC
+from segdemo.core.labels import PETS, VOC
 from segdemo.runs import recipes
 from segdemo.runs.config import TrainConfig
 from segdemo.training.architectures.encoders import build_encoder
@@ -28,7 +28,9 @@ def test_the_book_s_training():
     settings = recipes.settings("book-deeplabv3-resnet50")
     expected = {"model": "deeplabv3_resnet50", "batch": 16, "epochs": 25, "size": 384, "learning_rate": 1e-4}
     expected |= {"optimizer": "adam", "reduce_lr": 3, "early_stopping": 6, "augment": "voc"}
-    assert expected.items() <= settings.items()
+    expected |= {"loss": "cross_entropy_dice", "dice_form": "pixels", "dice_weight": 1.0}
+    expected |= {"class_weights": True, "weighting": "image", "crop_share": 0.5}
+    assert expected.items() <= TrainConfig.from_json({**settings, "data": "-"}).to_json().items()
 
 
 def test_the_tutorial_s_training():
@@ -42,6 +44,13 @@ def test_the_tutorial_s_training():
         "frozen": "c5",
     }
     assert expected.items() <= settings.items()
+
+
+def test_the_tutorial_s_class_weights_are_on_the_classes_it_means():
+    settings = recipes.settings("tutorial-unet-weights")
+    weights = dict(zip(PETS.classes, settings.pop("given_weights"), strict=True))
+    assert weights == {"foreground": 2 / 5, "border": 2 / 5, "background": 1 / 5}
+    assert settings == {**recipes.settings("tutorial-unet"), "recipe": "tutorial-unet-weights"}
 
 
 def test_settings_are_a_copy():
