@@ -6,6 +6,7 @@ chooses between them.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
@@ -45,6 +46,10 @@ LOSSES: dict[str, Callable[[TrainConfig, np.ndarray | None], keras.losses.Loss]]
 }
 
 
+# In the order of the log; see ``callbacks.log_goes_on`` before another is added.
+METRICS = (metrics.PixelAccuracy, metrics.MeanAccuracy, metrics.MeanIoU)
+
+
 @dataclass(frozen=True)
 class Task:
     """What is to be learned.
@@ -53,7 +58,7 @@ class Task:
         config: the settings, with the subset and the precision that are meant.
         dataset: the one they name.
         size: side of the crop in pixels.
-        steps: of an epoch.
+        steps: of an epoch: each photo is seen once or, to fill the last batch, twice.
         watched: the samples that are watched while it learns.
         notes: sentences on what is no fault and yet worth knowing.
     """
@@ -72,7 +77,7 @@ class Task:
         config = replace(computable(config), subset=config.subset or dataset.learning_subset)
         notes = learnable.require_learnable(dataset, config.subset, config.validation, config.held_out)
         size = config.size or zoo.spec(config.model).size
-        steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
+        steps = config.steps_per_epoch or math.ceil(len(dataset.samples(config.subset)) / config.batch)
         return cls(config, dataset, size, steps, _watched(config, dataset), notes)
 
     @property
@@ -117,7 +122,7 @@ class PlainLearner:
         learner.compile(
             optimizer=optimizer(config, task.steps * config.epochs),
             loss=LOSSES[config.loss](config, _class_weights(task)),
-            metrics=[metrics.PixelAccuracy(task.num_classes), metrics.MeanIoU(task.num_classes)],
+            metrics=[kind(task.num_classes) for kind in METRICS],
             jit_compile=False,  # "auto" would choose XLA, which is slower on a CPU
         )
         learner.optimizer.build(learner.trainable_variables)
