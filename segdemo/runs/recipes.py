@@ -52,7 +52,9 @@ _AMAZING = _with(
 _AMAZING_FCN = _with(
     _AMAZING, dataset="voc", subset="train", options={"encoder": "vgg16", "fc_filters": 4096},
 )
-_AMAZING_SEGNET = _with(_AMAZING, dataset="pets", options={"width": 1.0})
+# Its decoder: 512 x5, 256 x3, 128 x2, 64 x2.
+_AMAZING_DECODER = [[512, 512, 512], [512, 512, 256], [256, 256, 128], [128, 64], [64]]
+_AMAZING_SEGNET = _with(_AMAZING, dataset="pets", options={"width": 1.0, "decoder_stages": _AMAZING_DECODER})
 # What suits two CPU cores and a pretrained encoder: strong scale jitter, AdamW, cosine decay, averaged weights. These
 # runs are short: a longer memory of the average would still hold the random decoder.
 _STRONG = _with(
@@ -92,8 +94,8 @@ RECIPES = {
         given_weights=(0.4, 0.2, 0.4),
     ),
     "plain-unet": _recipe(
-        "Plain U-Net from scratch on Pets at 128x128",
-        _TUTORIAL, model="unet_plain", learning_rate=1e-4,
+        "Plain U-Net from scratch on Pets at 128x128, with 3x3 transposed convolutions and Adam's defaults",
+        _TUTORIAL, model="unet_plain", epochs=5, options={"up_kernel": 3},
     ),
     "fcn32s": _recipe(
         "FCN-32s on VGG-16 with fc6 and fc7 4096 wide, as in Amazing-Semantic-Segmentation, on VOC train",
@@ -112,8 +114,9 @@ RECIPES = {
         _AMAZING_SEGNET, model="segnet",
     ),
     "bayesian-segnet": _recipe(
-        "Bayesian SegNet at full width, otherwise as `segnet`",
+        "Bayesian SegNet at full width with dropout before each unpooling, otherwise as `segnet`",
         _AMAZING_SEGNET, model="bayesian_segnet",
+        options={**_AMAZING_SEGNET["options"], "before_unpooling": True},
     ),
     "unet-from-voc-animals": _recipe(
         "U-Net first on VOC's cats and dogs turned into trimaps (see `data trimaps`), the start of `unet-pets`",
