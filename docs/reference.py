@@ -27,7 +27,7 @@ GROUPS = {
     "Networks": ("build", "facts", "losses", "metrics"),
     "Training": ("train", "TrainConfig", "recipe", "Samples"),
     "Measuring": ("evaluate", "evaluate_model", "as_predictor"),
-    "Pictures": ("create_mask", "triptychs", "display", "curves"),
+    "Pictures": ("create_mask", "display", "triptych", "triptychs", "stack", "curves"),
     "Errors": ("UserError",),
 }
 

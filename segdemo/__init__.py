@@ -17,6 +17,12 @@ if TYPE_CHECKING:  # what ``PUBLIC`` says, for editors and type checkers
     from segdemo.core.labels import VOC as VOC
     from segdemo.core.labels import VOID as VOID
     from segdemo.core.labels import LabelSet as LabelSet
+    from segdemo.core.pictures import create_mask as create_mask
+    from segdemo.core.pictures import curves as curves
+    from segdemo.core.pictures import display as display
+    from segdemo.core.pictures import stack as stack
+    from segdemo.core.pictures import triptych as triptych
+    from segdemo.core.pictures import triptychs as triptychs
     from segdemo.data.check import check as check
     from segdemo.data.datasets import Dataset as Dataset
     from segdemo.data.datasets import Sample as Sample
@@ -26,10 +32,6 @@ if TYPE_CHECKING:  # what ``PUBLIC`` says, for editors and type checkers
     from segdemo.errors import UserError as UserError
     from segdemo.inference.evaluate import evaluate as evaluate
     from segdemo.inference.evaluate import evaluate_model as evaluate_model
-    from segdemo.inference.pictures import create_mask as create_mask
-    from segdemo.inference.pictures import curves as curves
-    from segdemo.inference.pictures import display as display
-    from segdemo.inference.pictures import triptychs as triptychs
     from segdemo.inference.segmenter import Segmented as Segmented
     from segdemo.inference.segmenter import Segmenter as Segmenter
     from segdemo.inference.segmenter import predict as predict
@@ -79,10 +81,12 @@ PUBLIC = {
     "as_predictor": "training.predicting:as_predictor",
     "evaluate": "inference.evaluate:evaluate",
     "evaluate_model": "inference.evaluate:evaluate_model",
-    "create_mask": "inference.pictures:create_mask",
-    "display": "inference.pictures:display",
-    "triptychs": "inference.pictures:triptychs",
-    "curves": "inference.pictures:curves",
+    "create_mask": "core.pictures:create_mask",
+    "display": "core.pictures:display",
+    "triptych": "core.pictures:triptych",
+    "triptychs": "core.pictures:triptychs",
+    "stack": "core.pictures:stack",
+    "curves": "core.pictures:curves",
     "UserError": "errors:UserError",
 }
 __all__ = ["load", "open_dataset", *PUBLIC]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from drawn import draw_pets, draw_voc
+from matplotlib.figure import Figure
 from PIL import Image
 from running import BREEDS
 
@@ -88,7 +89,7 @@ def test_a_walkthrough_runs(name, data, tmp_path, monkeypatch):
             trained = [np.array(w) for w in names["net"].get_weights()]
         elif "net.summary()" in code:
             fresh = [np.array(w) for w in names["net"].get_weights()]
-    assert sum(isinstance(picture, Image.Image) for picture in shown) >= 5
+    assert sum(isinstance(picture, Image.Image | Figure) for picture in shown) >= 5
     assert any((a != b).any() for a, b in zip(fresh, trained, strict=True))
     assert names["scores"].images == len(names["dataset"].samples("test"))
     assert 0 <= names["scores"].mean_iou <= 1
