@@ -32,7 +32,8 @@ def create_mask(scores: AnyArray) -> UInt8:
     Returns:
         uint8 (..., H, W).
     """
-    return np.asarray(scores).argmax(-1).astype(np.uint8)
+    mask: UInt8 = np.asarray(scores).argmax(-1).astype(np.uint8)
+    return mask
 
 
 def display(pictures: Sequence[AnyArray], titles: Sequence[str] | None = None) -> Image.Image:

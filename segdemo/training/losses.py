@@ -71,7 +71,7 @@ def sample_weights(labels: Tensor, class_weights: Sequence[float] | np.ndarray) 
     """The weight of each pixel's class, as the third part of a dataset's elements; 0 where void.
 
     As ``add_sample_weights`` of TensorFlow's image-segmentation tutorial, whose weights are [2, 2, 1] / 5 for pet,
-    border and background. The classes of Pets are in another order: foreground, background, border.
+    border and background. The classes of Pets are in another order: pet, background, border.
 
     Args:
         labels: label map, integers (B, H, W) or (H, W) with 255 = void.

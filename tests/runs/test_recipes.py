@@ -50,7 +50,7 @@ def test_the_tutorial_s_training():
 def test_the_tutorial_s_class_weights_are_on_the_classes_it_means():
     settings = recipes.settings("tutorial-unet-weights")
     weights = dict(zip(PETS.classes, settings.pop("given_weights"), strict=True))
-    assert weights == {"foreground": 2 / 5, "border": 2 / 5, "background": 1 / 5}
+    assert weights == {"pet": 2 / 5, "border": 2 / 5, "background": 1 / 5}
     assert settings == {**recipes.settings("tutorial-unet"), "recipe": "tutorial-unet-weights"}
 
 
