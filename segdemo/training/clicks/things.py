@@ -8,7 +8,7 @@ teaches outlines between things alike. Void does not count.
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,10 +126,17 @@ def crops(
             crop = _paste(rng, drawn(), crop)
         if (crop.mask == INSIDE).sum() < SMALLEST / 4:
             continue
-        parts = crop.image, crop.mask, crop.others, crop.predicted
         if rng.random() < 0.5:
-            parts = tuple(part if part is None else np.ascontiguousarray(part[:, ::-1]) for part in parts)
-        yield Crop(_coloured(rng, parts[0]), *parts[1:])
+            crop = _mirrored(crop)
+        yield replace(crop, image=_coloured(rng, crop.image))
+
+
+def _mirrored(crop):
+    image, mask, others = (
+        np.ascontiguousarray(part[:, ::-1]) for part in (crop.image, crop.mask, crop.others)
+    )
+    predicted = None if crop.predicted is None else np.ascontiguousarray(crop.predicted[:, ::-1])
+    return Crop(image, mask, others, predicted)
 
 
 def _predicted(folder, thing):
