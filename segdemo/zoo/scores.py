@@ -47,10 +47,17 @@ class Scores(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Document):
-    """``report.json`` of a run: scores of the model it started from, if these can be compared, and of its own."""
+    """``report.json`` of a run.
+
+    Attributes:
+        before: scores of the model it started from, if these can be compared.
+        after: its own.
+        taught: of the classifier that its collection was taught by painting, which it is to beat, if there is one.
+    """
 
     before: Scores | None = None
     after: Scores | None = None
+    taught: Scores | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

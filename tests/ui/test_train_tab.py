@@ -394,6 +394,11 @@ def test_the_result_compares_class_by_class():
     assert "Before is unet" in text
     assert "stands for version 1" in text
     assert "tr-objection" not in text
+    assert "painting" not in text
+    for mean, says in ((0.6, "It beats"), (0.7, "It does not beat")):
+        report["taught"] = {"model": "taught:mine", "mean_iou": mean}
+        told = train_view.result(snapshot(report=Report.from_json(report)), None, [])
+        assert f"{says} what was taught by painting, which has {100 * mean:.1f} there." in told
     worse = [version(2, 0.4, 0.5, False)]
     assert "worse than the 50.0" in train_view.result(
         snapshot(report=Report.from_json(report)), worse[0], worse

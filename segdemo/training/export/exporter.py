@@ -29,6 +29,7 @@ from segdemo.inference.predict import Predictor
 from segdemo.training.layers import last_logits
 from segdemo.training.tfds import open_data
 from segdemo.zoo.scores import Report
+from segdemo.zoo.taught import ARCHITECTURE
 
 INPUT, OUTPUT = "image", "logits"
 OPSET = 17
@@ -247,7 +248,7 @@ def export_run(run_dir: Path | str, name: str | None = None, int8: bool = False)
         served = described(int8=tried, onnx_sha256=sha256(graph))
     served = described(**calibrate(served, dataset, config.validation, config.held_out).to_json())
     after = evaluate_model(served, dataset, config.held_out)
-    report = Report.of(before=_before(config, dataset), after=after)
+    report = Report.of(before=_before(config, dataset), after=after, taught=_taught(config, dataset))
     write_json(run_dir / "report.json", report.to_json())
     kept = ("dataset", "subset", "images", "mean_iou", "mean_accuracy", "pixel_accuracy", "class_iou")
     measured = {key: getattr(after, key) for key in kept}
@@ -310,6 +311,16 @@ def _before(config, dataset):
     if parent is None or parent.label_set.classes != dataset.label_set.classes:
         return None
     return evaluate_model(parent, dataset, config.held_out)
+
+
+def _taught(config, dataset):
+    """Scores of the classifier that the collection in ``config.data`` was taught by painting, or None."""
+    data = Path(config.data).resolve()
+    for name, entry in zoo.served_models().items():
+        if entry.architecture == ARCHITECTURE and data.is_relative_to(Path(entry.folder).resolve().parent):
+            if entry.label_set.classes == dataset.label_set.classes:
+                return evaluate_model(zoo.served_model(name), dataset, config.held_out)
+    return None
 
 
 def _compare(model, predictor, photos):

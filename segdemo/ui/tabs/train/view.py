@@ -216,6 +216,10 @@ def result(run: Snapshot, version: Version | None, others: list[Version]) -> Mar
         note = f"Before is {before.model}, the model it started from."
     if absent:
         note += f" {absent} of the {len(classes)} classes are not in these photos."
+    taught = run.report.taught
+    if taught and _number(taught.mean_iou) and _number(after.mean_iou):
+        verb = "beats" if after.mean_iou > taught.mean_iou else "does not beat"
+        note += f" It {verb} what was taught by painting, which has {_percent(taught.mean_iou)} there."
     table = (
         "<table><thead><tr><th>{}</th><th>before</th><th>after</th><th>change</th></tr></thead>"
         "<tbody>{}</tbody></table>"
