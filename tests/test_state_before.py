@@ -253,6 +253,7 @@ def test_the_tabs_list_what_is_there(before, collection, expected):
 SINCE = {  # settings that came after the first version
     *("repeat_threshold", "teacher", "teacher_weight", "truth_weight", "teacher_temperature", "precision"),
     *("block_steps", "block_learning_rate", "block_weight", "cutmix", "mixup"),
+    *("dice_form", "weighting", "given_weights", "crop_share"),
 }
 
 

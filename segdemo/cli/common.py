@@ -27,17 +27,22 @@ def add_dataset(command: argparse.ArgumentParser, required: bool = True) -> None
     command.add_argument(
         "--data",
         required=required,
-        type=lambda text: text if text.startswith("tfds:") else Path(text),
+        type=place_of_data,
         metavar="DIR",
-        help="its folder, or tfds:oxford_iiit_pet for what TensorFlow Datasets has prepared",
+        help="its folder, also one that TensorFlow Datasets has prepared it in, or tfds:oxford_iiit_pet",
     )
+
+
+def place_of_data(text: str) -> Path | str:
+    """A folder, or ``tfds:NAME`` as it is: a type of arguments."""
+    return text if text.startswith("tfds:") else Path(text)
 
 
 def asked_dataset(options):
     """The dataset that a command with ``add_dataset`` names. Raises DatasetError."""
     from segdemo.data import sources, tfds
 
-    if tfds.is_tfds(options.data):
+    if tfds.is_tfds(options.data) or sources.prepared_at(options.dataset, options.data):
         from segdemo.training.tfds import open_data  # written as a folder on the way
 
         return open_data(options.dataset, options.data)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segdemo.cli.common import Commands, bytes_progress, print_json, progress
+from segdemo.cli.common import Commands, bytes_progress, place_of_data, print_json, progress
 from segdemo.errors import UserError
+
+if TYPE_CHECKING:
+    from segdemo.data.datasets import Dataset
 
 
 def add_to(commands: Commands) -> None:
@@ -19,7 +24,12 @@ def add_to(commands: Commands) -> None:
     action.add_argument("--out", type=Path, help="where to (default: SEGDEMO_DATA)")
     action.set_defaults(run=_download)
     action = actions.add_parser("check")
-    action.add_argument("folder", type=Path, metavar="DIR")
+    action.add_argument(
+        "folder",
+        type=place_of_data,
+        metavar="DIR",
+        help="a folder with datasets in it, or tfds:oxford_iiit_pet",
+    )
     action.add_argument("--json", action="store_true")
     action.set_defaults(run=_check)
     action = actions.add_parser("binary", help="copy a dataset of masks of 0 and 255, with 255 as a class")
@@ -48,9 +58,8 @@ def _download(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     from segdemo.data.check import check
-    from segdemo.data.sources import find_datasets
 
-    datasets = find_datasets(options.folder)
+    datasets = list(_found(options.folder))
     if not datasets:
         raise UserError(f"There is no VOC, Pets or annotation dataset in {options.folder}.")
     reports = [check(dataset) for dataset in datasets]
@@ -59,6 +68,25 @@ def _check(options: argparse.Namespace) -> int:
     else:
         print("\n".join(line for report in reports for line in report.lines()))
     return 0 if all(report.ok for report in reports) else 2
+
+
+def _found(place: Path | str) -> Iterator[Dataset]:
+    """The datasets in a folder, those of TensorFlow Datasets too, or that of ``tfds:NAME``. Raises DatasetError."""
+    from segdemo.data import sources, tfds
+
+    if not isinstance(place, Path):
+        from segdemo.training.tfds import open_data  # written as a folder on the way
+
+        for kind in set(tfds.NAMES.values()):
+            yield open_data(kind, place)
+        return
+    yield from sources.find_datasets(place)
+    for kind in set(tfds.NAMES.values()):
+        if (prepared := tfds.prepared_in(kind, place)) is not None:
+            from segdemo.training.tfds import write_prepared
+
+            write_prepared(prepared)
+            yield tfds.open_prepared(prepared)
 
 
 def _binary(options: argparse.Namespace) -> None:

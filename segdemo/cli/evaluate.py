@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segdemo.cli.common import (
     Commands,
@@ -15,6 +17,10 @@ from segdemo.cli.common import (
     progress,
 )
 
+if TYPE_CHECKING:
+    from segdemo.data.datasets import Dataset
+    from segdemo.inference.evaluate import Look
+
 
 def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
@@ -24,6 +30,12 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--subset", default="test", help="val, test or all (default: test)")
     command.add_argument(
         "--squashed", action="store_true", help="also score masks and predictions squashed to 384x384"
+    )
+    command.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="also write <stem>_triptych.png for each photo: input, truth and prediction side by side",
     )
     add_passes(command)
     command.add_argument("--json", action="store_true")
@@ -43,13 +55,43 @@ def _evaluate(options: argparse.Namespace) -> None:
         scales=options.scales,
         flip=options.flip,
         wrap=lambda s: progress(s, "photos"),
+        look=_drawn(dataset, options.subset, options.pictures) if options.pictures else None,
     )
     if options.json:
         print_json(report.to_json())
         return
     print(f"{report.model} on {report.dataset} {report.subset}, {report.images} photos")
-    for key in ("mean_iou", "mean_accuracy", "pixel_accuracy"):
-        print(f"{key.replace('_', ' '):16} {100 * getattr(report, key):6.2f} %")
+    for key, over in (
+        ("mean_iou", "over the classes that have truth"),
+        ("mean_iou_with_predicted", "and those predicted without truth, which count 0"),
+        ("mean_accuracy", "over the classes that have truth"),
+        ("pixel_accuracy", ""),
+    ):
+        name = key.removesuffix("_with_predicted").replace("_", " ")
+        print(f"{name:16} {100 * getattr(report, key):6.2f} %  {over}".rstrip())
     print(f"{'median time':16} {report.milliseconds:6.1f} ms")
     for name, value in report.class_iou.items():
         print(f"  {name:14} {'   -' if value is None else f'{100 * value:6.2f}'}")
+
+
+def _drawn(dataset: Dataset, subset: str, out: Path) -> Look:
+    """What draws a triptych of each photo into a folder. Raises OutputError, DatasetError, DiskError."""
+    import io
+
+    from segdemo.core.files import write_atomic
+    from segdemo.core.pictures import triptych
+    from segdemo.data import outputs
+
+    outputs.refuse_dataset(out, dataset.root)
+    photos = [sample.image_path for sample in dataset.samples(subset)]
+    places = {
+        photo: files["triptych"]
+        for photo, files in outputs.results(photos, out, {"triptych": "_triptych.png"}, ours=True)
+    }
+
+    def draw(sample, image, truth, predicted):
+        buffer = io.BytesIO()
+        triptych(image, truth, predicted, dataset.label_set).save(buffer, "PNG", compress_level=1)
+        write_atomic(places[sample.image_path], buffer.getvalue(), durable=False)
+
+    return draw

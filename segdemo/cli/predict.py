@@ -21,11 +21,16 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--out", required=True, type=Path, help="folder for <stem>.png")
     command.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
     command.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write <stem>_uncertainty.png: black where the model is sure, white where it is not",
+    )
+    command.add_argument(
         "--formats",
         type=lambda text: text.split(","),
         metavar="F,F",
         help="what to write, with commas between: label_map (<stem>.png), overlay, cutout (transparent around things), "
-        "coco (coco.json), csv (classes.csv, the share of each class); default: label_map",
+        "uncertainty, coco (coco.json), csv (classes.csv, the share of each class); default: label_map",
     )
     command.add_argument("--workers", type=_positive, help="photos at a time (default: one for each core)")
     command.add_argument(
@@ -68,7 +73,8 @@ def _predict(options: argparse.Namespace) -> int:
 
     number, shards = options.shard
     part = f"-{number}-of-{shards}" if shards > 1 else ""
-    formats = [*(options.formats or ["label_map"]), *(["overlay"] if options.overlay else [])]
+    also = [name for name in ("overlay", "uncertainty") if getattr(options, name)]
+    formats = [*(options.formats or ["label_map"]), *also]
     items = _items(options, formats, part)[number - 1 :: shards]
     workers = min(options.workers or settings.threads(), max(1, len(items)))
     threads = max(1, settings.threads() // workers)
@@ -126,5 +132,6 @@ def _told(batch: Batch, item: Item, row: dict[str, Any]) -> dict[str, Any]:
         "width": row["width"],
         "height": row["height"],
         "milliseconds": row["milliseconds"],
+        "out_of_domain": row.get("out_of_domain"),  # notes of an earlier version have none
         "classes": class_rows(row, entry.label_set),
     }

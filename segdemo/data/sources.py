@@ -49,7 +49,8 @@ def open_dataset(kind: str, root: Path | str) -> Dataset:
     Args:
         kind: one of ``KINDS``.
         root: the dataset's folder. For VOC the VOCdevkit folder, its parent or VOC2012 itself; for Pets the
-            folder of ``images`` and ``annotations`` or its parent, or ``tfds:oxford_iiit_pet``, see ``tfds``.
+            folder of ``images`` and ``annotations`` or its parent, ``tfds:oxford_iiit_pet``, or a folder in which
+            TensorFlow Datasets has prepared it, see ``tfds``.
 
     Returns:
         A Dataset, with these subsets:
@@ -76,12 +77,27 @@ def open_dataset(kind: str, root: Path | str) -> Dataset:
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DatasetError(f"There is no folder {root}: give the folder that holds the dataset.")
-    return LAYOUTS[kind].open_in(root)
+    prepared = prepared_at(kind, root)
+    return LAYOUTS[kind].open_in(root) if prepared is None else tfds.open_prepared(prepared)
+
+
+def prepared_at(kind: str, root: Path | str) -> Path | None:
+    """What ``open_dataset`` would open of TensorFlow Datasets: the folder of the version, if ``root`` is such a place.
+
+    None where ``root`` is ``tfds:NAME``, holds a dataset in its own layout, or no dataset.
+    """
+    if tfds.is_tfds(root) or kind not in LAYOUTS:
+        return None
+    root = Path(root).expanduser()
+    return tfds.prepared_in(kind, root) if LAYOUTS[kind].find(root) is None else None
 
 
 def outline(kind: str, root: Path | str) -> Dataset:
     """``open_dataset``, or what is known of a dataset before it is there to be opened, see ``tfds.outline``."""
-    return tfds.outline(kind, root) if tfds.is_tfds(root) else open_dataset(kind, root)
+    if tfds.is_tfds(root):
+        return tfds.outline(kind, root)
+    prepared = prepared_at(kind, root)
+    return open_dataset(kind, root) if prepared is None else tfds.outline_prepared(prepared)
 
 
 def find_datasets(root: Path | str | None) -> list[Dataset]:

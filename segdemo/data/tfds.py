@@ -1,4 +1,7 @@
-"""Datasets that TensorFlow Datasets has prepared: ``tfds:NAME`` wherever a dataset's folder is asked for.
+"""Datasets that TensorFlow Datasets has prepared: ``tfds:NAME``, or their folder, wherever one is asked for.
+
+``tfds:NAME`` is what SEGDEMO_DATA or TensorFlow Datasets' own folder holds. Any other folder it has prepared one in is
+given by its path: the ``data_dir``, or a folder in it down to that of the version.
 
 Nothing here reads one. The training side (``training.tfds``) writes it once as a folder in ``SEGDEMO_HOME/cache/tfds``,
 from where it is opened as any other; until then it is known by the number of its photos.
@@ -62,29 +65,47 @@ def offered() -> Iterator[str]:
             yield PREFIX + name
 
 
+def prepared_in(kind: str, folder: Path) -> Path | None:
+    """The folder of the newest version of a dataset of a kind that is prepared in or below ``folder``, or None."""
+    names = [name for name, of in NAMES.items() if of == kind]
+    return next(filter(None, (find(name, folder.resolve()) for name in names)), None)
+
+
 def open_written(kind: str, data: Path | str) -> Dataset:
     """The folder that ``tfds:NAME`` has been written as. Raises DatasetError if it has not."""
     name = name_of(kind, data)
     prepared = find(name, data_dir())
-    written = [folder_for(prepared)] if prepared else sorted(_cache().glob(f"{name}-*"))
-    if not written or not written[-1].is_dir():
-        raise DatasetError(
-            f"{PREFIX}{name} has not been written as a folder yet: train or evaluate with it once."
-        )
-    return pets.open_in(written[-1])
+    if prepared is not None:
+        return open_prepared(prepared)
+    if written := sorted(_cache().glob(f"{name}-*")):
+        return pets.open_in(written[-1])
+    raise _not_written(f"{PREFIX}{name}")
+
+
+def open_prepared(prepared: Path) -> Dataset:
+    """The folder that a prepared dataset has been written as. Raises DatasetError if it has not."""
+    written = folder_for(prepared)
+    if not written.is_dir():
+        raise _not_written(str(prepared))
+    return pets.open_in(written)
 
 
 def outline(kind: str, data: Path | str) -> Dataset:
-    """What is known of ``tfds:NAME``: the folder if it has been written, else as many photos without files.
+    """What is known of ``tfds:NAME``, see ``outline_prepared``. Raises DatasetError: not prepared in SEGDEMO_DATA."""
+    prepared = find(name_of(kind, data), data_dir())
+    return open_written(kind, data) if prepared is None else outline_prepared(prepared)
+
+
+def outline_prepared(prepared: Path) -> Dataset:
+    """The folder that a prepared dataset has been written as, or else as many photos without files.
 
     How many of them are for tuning is then exact to a few, since it depends on their names.
 
     Raises:
-        DatasetError: it is not prepared in SEGDEMO_DATA.
+        DatasetError: its description is damaged.
     """
-    prepared = find(name_of(kind, data), data_dir())
-    if prepared is None or folder_for(prepared).is_dir():
-        return open_written(kind, data)
+    if folder_for(prepared).is_dir():
+        return open_prepared(prepared)
     counts = {}
     try:
         for split in read_json(prepared / "dataset_info.json")["splits"]:
@@ -101,6 +122,10 @@ def outline(kind: str, data: Path | str) -> Dataset:
     paths: dict[str, tuple[Path, Path | None]]
     paths = {id_: (root / f"{id_}.jpg", root / f"{id_}.png") for id_ in splits["all"]}
     return Dataset("pets", root, PETS, {name: tuple(ids) for name, ids in splits.items()}, paths)
+
+
+def _not_written(which: str) -> DatasetError:
+    return DatasetError(f"{which} has not been written as a folder yet: train or evaluate with it once.")
 
 
 def _cache() -> Path:

@@ -197,12 +197,13 @@ class Batch:
         label_set, written = self.predictor.entry.label_set, 0
         for format in self.formats:
             if format.encode:
-                data = format.encode(photo, prediction.label_map, label_set)
+                data = format.encode(photo, prediction, label_set)
                 write_atomic(item.files[format.name], data, durable=False)
                 written += len(data)
         self._look(photo, prediction.label_map)
         row = row_of(prediction.label_map, label_set, self.formats)
         row["milliseconds"] = round(prediction.milliseconds, 1)
+        row["out_of_domain"] = prediction.out_of_domain
         line = _line({"key": item.key, "row": row})
         with self._lock:
             self._note(item.key, line)

@@ -1,7 +1,8 @@
 """What a batch of photos is written as: files for each photo, and files that speak of all of them.
 
 A row is what a batch notes of a photo, plain data: ``width``, ``height``, ``milliseconds``, ``pixels`` ({class id as
-text: pixels}, void too), and ``coco``, its annotations without ids, where these are wanted.
+text: pixels}, void too), ``out_of_domain`` (of a ``Prediction``), and ``coco``, its annotations without ids, where
+these are wanted.
 """
 
 import csv
@@ -21,6 +22,7 @@ from segdemo.core.files import written_atomic
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.data.formats import coco
 from segdemo.errors import UserError
+from segdemo.inference.predict import Prediction
 
 Row = dict[str, Any]
 Rows = Callable[
@@ -39,14 +41,14 @@ class Format:
     Attributes:
         name: in options. title: for people.
         suffix: of a photo's file, behind its stem; or the whole name of the one file for all photos.
-        encode: (photo uint8 (H, W, 3), label map uint8 (H, W), label set) to the bytes of the photo's file.
+        encode: (photo uint8 (H, W, 3), prediction, label set) to the bytes of the photo's file.
         finish: writes the one file: (path, label set, rows).
     """
 
     name: str
     title: str
     suffix: str
-    encode: Callable[[UInt8, UInt8, LabelSet], bytes] | None = None
+    encode: Callable[[UInt8, Prediction, LabelSet], bytes] | None = None
     finish: Callable[[Path, LabelSet, Rows], None] | None = None
 
 
@@ -71,16 +73,27 @@ def class_rows(row: Row, label_set: LabelSet) -> list[dict[str, Any]]:
     ]
 
 
-def _label_map(_photo: UInt8, label_map: UInt8, label_set: LabelSet) -> bytes:
-    return label_maps.encode_png(label_map, label_set)
+def uncertainty(prediction: Prediction) -> UInt8:
+    """``Prediction.uncertainty`` at the photo's own size: uint8 (H, W), 0..255 for 0..1."""
+    height, width = prediction.label_map.shape
+    coarse = Image.fromarray(prediction.uncertainty)
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _overlay(photo: UInt8, label_map: UInt8, label_set: LabelSet) -> bytes:
-    return _png(label_maps.overlay(photo, label_map, label_set))
+def _label_map(_photo: UInt8, prediction: Prediction, label_set: LabelSet) -> bytes:
+    return label_maps.encode_png(prediction.label_map, label_set)
 
 
-def _cutout(photo: UInt8, label_map: UInt8, label_set: LabelSet) -> bytes:
-    return _png(cutout(photo, label_map, label_set))
+def _overlay(photo: UInt8, prediction: Prediction, label_set: LabelSet) -> bytes:
+    return _png(label_maps.overlay(photo, prediction.label_map, label_set))
+
+
+def _cutout(photo: UInt8, prediction: Prediction, label_set: LabelSet) -> bytes:
+    return _png(cutout(photo, prediction.label_map, label_set))
+
+
+def _uncertainty(_photo: UInt8, prediction: Prediction, _label_set: LabelSet) -> bytes:
+    return _png(uncertainty(prediction))
 
 
 def _png(pixels: UInt8) -> bytes:
@@ -132,6 +145,7 @@ FORMATS = {
         Format("label_map", "Label maps", ".png", _label_map),
         Format("overlay", "Overlays", "_overlay.png", _overlay),
         Format("cutout", "Cut-outs", "_cutout.png", _cutout),
+        Format("uncertainty", "Uncertainty", "_uncertainty.png", _uncertainty),
         Format("coco", "COCO JSON", "coco.json", finish=_write_coco),
         Format("csv", "Class shares (CSV)", "classes.csv", finish=_write_csv),
     )
@@ -148,7 +162,7 @@ def chosen(names: Sequence[str]) -> list[Format]:
 
 
 def row_of(label_map: UInt8, label_set: LabelSet, formats: Iterable[Format]) -> Row:
-    """The row of a photo's label map, but for its ``milliseconds``."""
+    """The row of a photo's label map, but for its ``milliseconds`` and ``out_of_domain``."""
     height, width = label_map.shape
     counts = Image.fromarray(label_map).histogram()  # faster than np.bincount
     row: Row = {

@@ -22,20 +22,23 @@ from segdemo.zoo.scores import PassesGain, Scores
 SQUASHED = (384, 384)  # the size TensorFlow in Action, chapter 8, scores at
 
 Wrap = Callable[[list[Sample]], Iterable[Sample]]  # such as a progress bar
+# Called with a sample, its photo uint8 (H, W, 3), the truth and the prediction, label maps uint8 (H, W).
+Look = Callable[[Sample, UInt8, UInt8, UInt8], object]
 
 
 def scores(confusion: AnyArray, label_set: LabelSet) -> Scores:
     """Scores from a confusion matrix int64 (K, K), truth in rows.
 
     Returns:
-        ``Scores`` with ``mean_iou``, ``mean_accuracy`` (over the classes that have truth), ``pixel_accuracy`` and
-        ``class_iou``.
+        ``Scores`` with ``mean_iou`` and ``mean_accuracy`` (over the classes that have truth), ``pixel_accuracy``,
+        ``class_iou``, and ``mean_iou_with_predicted``, in which a class that is predicted and has no truth counts 0.
     """
     hits, truth = np.diag(confusion), confusion.sum(1)
     iou = label_maps.iou(confusion)
     present = truth > 0
     return Scores.of(
         mean_iou=float(np.nanmean(iou[present])) if present.any() else None,
+        mean_iou_with_predicted=float(np.nanmean(iou)) if present.any() else None,
         mean_accuracy=float((hits[present] / truth[present]).mean()) if present.any() else None,
         pixel_accuracy=float(hits.sum() / truth.sum()) if truth.sum() else None,
         class_iou={
@@ -50,6 +53,7 @@ def evaluate(
     samples: Iterable[Sample],
     label_set: LabelSet,
     progress: Callable[[int], object] | None = None,
+    look: Look | None = None,
 ) -> Scores:
     """Mean IoU and its companions.
 
@@ -58,6 +62,7 @@ def evaluate(
         samples: ``datasets.Sample`` objects with masks.
         label_set: the classes of both.
         progress: called with the number of photos done after each.
+        look: called with each photo, see ``Look``.
 
     Returns:
         ``scores`` plus ``images``, ``seconds`` and the ``confusion`` matrix.
@@ -70,7 +75,10 @@ def evaluate(
     done = 0
     for done, sample in enumerate(samples, 1):
         image, truth = read_pair(sample, label_set)
-        confusion += label_maps.confusion(truth, predict(image), len(label_set))
+        predicted = predict(image)
+        confusion += label_maps.confusion(truth, predicted, len(label_set))
+        if look:
+            look(sample, image, truth, predicted)
         if progress:
             progress(done)
     return scores(confusion, label_set).with_more(
@@ -86,6 +94,7 @@ def evaluate_model(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     wrap: Wrap = iter,
+    look: Look | None = None,
 ) -> Scores:
     """Score a served model.
 
@@ -96,6 +105,7 @@ def evaluate_model(
         squashed: also score photos, masks and predictions squashed to 384x384, for comparison only.
         scales, flip: of ``predict.Predictor``.
         wrap: wraps the samples, such as in a progress bar.
+        look: called with each photo, see ``Look``.
 
     Returns:
         The report of ``evaluate`` with ``model``, ``onnx_sha256``, ``dataset`` and ``subset``, the median
@@ -121,7 +131,7 @@ def evaluate_model(
         times.append(prediction.milliseconds)
         return prediction.label_map
 
-    found = evaluate(predict, wrap(samples), dataset.label_set)
+    found = evaluate(predict, wrap(samples), dataset.label_set, look=look)
     report = Scores.of(
         model=entry.name,
         onnx_sha256=entry.onnx_sha256,

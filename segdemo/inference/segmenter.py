@@ -21,6 +21,22 @@ from segdemo.zoo import ModelEntry, model_at
 Photo = str | PathLike[str] | bytes | Image.Image | UInt8
 
 
+def predict(photo: Photo, model: str = "deeplabv3") -> "Segmented":
+    """Segment one photo. For several, ``segdemo.load`` the model once.
+
+    Args:
+        photo: path of a file, its bytes, a Pillow image of any mode, or uint8 (H, W, 3) RGB.
+        model: name of a served model, or a finished run: its folder or name.
+
+    Returns:
+        A ``Segmented``: ``label_map``, ``classes``, ``overlay``, ``probabilities`` and ``save``.
+
+    Raises:
+        UnknownModelError, DamagedModelError: as ``segdemo.load``. IntakeError: it is no photo that can be used.
+    """
+    return Segmenter(model)(photo)
+
+
 class Segmented:
     """A photo and what a model sees in it.
 

@@ -21,6 +21,8 @@ STAGES = get_args(Stages)[1:-1]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "polynomial", "cosine"]
 Loss = Literal["cross_entropy", "dice", "cross_entropy_dice"]
+Weighting = Literal["set", "image"]
+DiceForm = Literal["classes", "pixels"]
 Augmentation = Literal["none", "flip", "voc", "strong"]
 Precision = Literal["float32", "mixed_bfloat16"]
 # Settings that config.json of earlier versions has and nothing reads any more: name to why.
@@ -31,6 +33,8 @@ _WANTED: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     dict[str, Any]: "an object",
+    tuple[float, float]: "two numbers",
+    tuple[float, ...]: "a list of numbers",
 }
 _CHECKS = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -117,8 +121,12 @@ class TrainConfig:
     warmup_steps: int = _set("with cosine, the learning rate rises linearly over these", 0, ge=0)
     loss: Loss = _set("see training.losses", "cross_entropy")
     dice_weight: float = _set("of the Dice part of cross_entropy_dice", 1.0, ge=0)
-    class_weights: bool = _set("weigh rarer classes more, by median frequency balancing", False)
+    dice_form: DiceForm = _set("Dice of each class, averaged, or one over all pixels", "classes")
+    class_weights: bool = _set("weigh rarer classes more, see weighting", False)
+    weighting: Weighting = _set("by the set's median frequency, or in each image by (n - n_c) / n", "set")
+    given_weights: tuple[float, ...] = _set("weights of the classes in their order, instead", ())
     augment: Augmentation = _set("how photos are varied, see training.batches", "flip")
+    crop_share: Share = _set("share of photos that voc crops; the others are resized whole", 1.0)
     scale: tuple[float, float] = _set("least and largest magnification of strong", (0.5, 2.0))
     copy_paste: Share = _set("share of photos that get another's objects", 0.0)
     cutmix: Share = _set("share of photos that get a box of another", 0.0)
@@ -145,6 +153,8 @@ class TrainConfig:
     def _goes_together(self) -> Self:
         if self.distillation.teacher and self.augment != "strong":
             raise TrainingError("A teacher goes with the augmentation 'strong'.")
+        if self.given_weights and (min(self.given_weights) < 0 or not any(self.given_weights)):
+            raise TrainingError("given_weights are 0 or more, and not all of them 0.")
         return self
 
     @classmethod
@@ -160,8 +170,9 @@ class TrainConfig:
         data = {name: value for name, value in data.items() if name not in RETIRED}
         if unknown := sorted(data.keys() - own - teaching):
             raise _unknown(unknown[0], own | teaching)
-        if isinstance(data.get("scale"), list):
-            data["scale"] = tuple(data["scale"])
+        for name in ("scale", "given_weights"):
+            if isinstance(data.get(name), list):
+                data[name] = tuple(data[name])
         distillation = Distillation(**{name: data.pop(name) for name in teaching & data.keys()})
         return cls(**data, distillation=distillation)
 
@@ -228,8 +239,7 @@ def _sentence(cls: type, error: ValidationError, settings: Mapping[str, Any]) ->
             return TrainingError(f"{field.title or name} lies between {low:g} and {high:g}, not at {value}.")
         bound = f"{low:,} or more" if kind.startswith("greater") else f"{high:,} or less"
         return TrainingError(f"{name} is {bound}, not {value}.")
-    wanted = "two numbers" if name == "scale" else _WANTED[field.annotation]
-    return TrainingError(f"{name} is {wanted}, not {value!r}.")
+    return TrainingError(f"{name} is {_WANTED[field.annotation]}, not {value!r}.")
 
 
 def _unknown(name: str, known: Iterable[str]) -> TrainingError:

@@ -29,10 +29,13 @@ def _recipe(summary: str, *bases: dict[str, Any], **settings: Any) -> Recipe:
 
 # Several settings to a line, as in a table.
 # fmt: off
-# TensorFlow in Action, chapter 8: Adam 1e-4, batch 16, 25 epochs, ReduceLROnPlateau, EarlyStopping.
+# TensorFlow in Action, chapter 8: Adam 1e-4, batch 16, 25 epochs, ReduceLROnPlateau, EarlyStopping; every other photo
+# cropped from 444 pixels, the others squashed to 384; cross-entropy and one Dice over all pixels, both weighted in each
+# image by (n - n_c) / n.
 _BOOK = _with(
     dataset="voc", subset="train", epochs=25, batch=16, size=384, optimizer="adam", learning_rate=1e-4,
-    loss="cross_entropy_dice", class_weights=True, augment="voc", reduce_lr=3, early_stopping=6,
+    loss="cross_entropy_dice", dice_form="pixels", class_weights=True, weighting="image", augment="voc",
+    crop_share=0.5, reduce_lr=3, early_stopping=6,
 )
 # TensorFlow's image-segmentation tutorial: 128x128, batch 64, Adam 1e-3, 20 epochs, flips only.
 _TUTORIAL = _with(
@@ -49,7 +52,9 @@ _AMAZING = _with(
 _AMAZING_FCN = _with(
     _AMAZING, dataset="voc", subset="train", options={"encoder": "vgg16", "fc_filters": 4096},
 )
-_AMAZING_SEGNET = _with(_AMAZING, dataset="pets", options={"width": 1.0})
+# Its decoder: 512 x5, 256 x3, 128 x2, 64 x2.
+_AMAZING_DECODER = [[512, 512, 512], [512, 512, 256], [256, 256, 128], [128, 64], [64]]
+_AMAZING_SEGNET = _with(_AMAZING, dataset="pets", options={"width": 1.0, "decoder_stages": _AMAZING_DECODER})
 # What suits two CPU cores and a pretrained encoder: strong scale jitter, AdamW, cosine decay, averaged weights. These
 # runs are short: a longer memory of the average would still hold the random decoder.
 _STRONG = _with(
@@ -82,9 +87,15 @@ RECIPES = {
         "U-Net on a frozen MobileNetV2 on Pets, as in TensorFlow's image-segmentation tutorial",
         _TUTORIAL, model="unet", frozen="c5", options={"freeze_encoder": True, "refine": False},
     ),
+    "tutorial-unet-weights": _recipe(
+        "The same with the tutorial's class weights: pet and border weigh twice as much as background",
+        _TUTORIAL, model="unet", frozen="c5", options={"freeze_encoder": True, "refine": False},
+        # [2, 2, 1] / 5 for pet, border, background; in Pets the background comes second.
+        given_weights=(0.4, 0.2, 0.4),
+    ),
     "plain-unet": _recipe(
-        "Plain U-Net from scratch on Pets at 128x128",
-        _TUTORIAL, model="unet_plain", learning_rate=1e-4,
+        "Plain U-Net from scratch on Pets at 128x128, with 3x3 transposed convolutions and Adam's defaults",
+        _TUTORIAL, model="unet_plain", epochs=5, options={"up_kernel": 3},
     ),
     "fcn32s": _recipe(
         "FCN-32s on VGG-16 with fc6 and fc7 4096 wide, as in Amazing-Semantic-Segmentation, on VOC train",
@@ -103,8 +114,9 @@ RECIPES = {
         _AMAZING_SEGNET, model="segnet",
     ),
     "bayesian-segnet": _recipe(
-        "Bayesian SegNet at full width, otherwise as `segnet`",
+        "Bayesian SegNet at full width with dropout before each unpooling, otherwise as `segnet`",
         _AMAZING_SEGNET, model="bayesian_segnet",
+        options={**_AMAZING_SEGNET["options"], "before_unpooling": True},
     ),
     "unet-from-voc-animals": _recipe(
         "U-Net first on VOC's cats and dogs turned into trimaps (see `data trimaps`), the start of `unet-pets`",

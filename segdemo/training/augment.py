@@ -82,6 +82,36 @@ def random_crop(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int], seed: 
     return image, tf.ensure_shape(mask[top : top + height, left : left + width], (height, width))
 
 
+def random_crop_or_resize(
+    image: tf.Tensor,
+    mask: tf.Tensor,
+    size: tuple[int, int],
+    enlarged: tuple[int, int],
+    share: float,
+    seed: tf.Tensor,
+) -> Pair:
+    """Resize both to ``enlarged`` and cut a random window out of them, or resize them to ``size`` whole.
+
+    Chosen photo by photo, as ``randomly_crop_or_resize`` of "TensorFlow in Action", listing 8.4.
+
+    Args:
+        image: (H, W, 3). mask: (H, W).
+        size: (height, width) of the result in pixels.
+        enlarged: (height, width) to crop from, at least ``size``.
+        share: of photos that are cropped, 0..1.
+        seed: (2,), see the module.
+
+    Returns:
+        image float32 (height, width, 3) and mask (height, width).
+    """
+    seeds = tf.random.split(seed, 2)
+    return tf.cond(
+        tf.random.stateless_uniform([], seeds[0]) < share,
+        lambda: random_crop(*resize(image, mask, enlarged), size, seeds[1]),
+        lambda: resize(image, mask, size),
+    )
+
+
 def random_warp(
     image: tf.Tensor,
     mask: tf.Tensor,

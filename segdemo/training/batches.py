@@ -12,17 +12,26 @@ from segdemo.runs.config import TrainConfig
 from segdemo.training import augment, pipeline
 
 ASPECT = 1.15  # largest change of shape by "strong"
+
+
+def _voc(config: TrainConfig, size: int) -> tuple[int | None, augment.Operation]:
+    # *TensorFlow in Action*, chapter 8: enlarged to 444 pixels for crops of 384, or resized to 384 whole.
+    enlarged, side = round(size * 444 / 384), (size, size)
+    colors = (augment.random_flip, augment.random_color)
+    if config.crop_share == 1:
+        return enlarged, augment.compose(partial(augment.random_crop, size=side), *colors)
+    # Neither is made from the other's pixels, so it starts from the photo as it is.
+    either = partial(
+        augment.random_crop_or_resize, size=side, enlarged=(enlarged, enlarged), share=config.crop_share
+    )
+    return None, augment.compose(either, *colors)
+
+
 # Each makes what ``pipeline.build`` calls resize and augment: what is done once a photo, and what anew each time.
 AUGMENTATIONS: dict[str, Callable[[TrainConfig, int], tuple[int | None, augment.Operation | None]]] = {
     "none": lambda config, size: (None, None),
     "flip": lambda config, size: (size, augment.random_flip),
-    # *TensorFlow in Action*, chapter 8: enlarged to 444 pixels for crops of 384.
-    "voc": lambda config, size: (
-        round(size * 444 / 384),
-        augment.compose(
-            partial(augment.random_crop, size=(size, size)), augment.random_flip, augment.random_color
-        ),
-    ),
+    "voc": _voc,
     "strong": lambda config, size: (
         None,
         augment.compose(

@@ -1,5 +1,6 @@
 """What happens beside the learning: progress, checkpoints, pictures and curves, all in the run's folder."""
 
+import csv
 import json
 import math
 import os
@@ -12,8 +13,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from segdemo.core import label_maps
-from segdemo.core.files import read_json, write_json
+from segdemo.core import pictures
+from segdemo.core.files import read_json, write_json, written_atomic
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import read_photo
 from segdemo.data.datasets import Dataset, Sample, read_label_map
@@ -166,7 +167,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_test_end(self, logs: Any = None) -> None:
         score = (logs or {}).get("mean_iou")
         if score is not None and score > self.best:
-            save_weights(self.model, self.checkpoints.best)
+            # Without the optimizer's state, which nobody goes on from and which takes twice the room of the weights.
+            save_weights(keras.Model(self.model.inputs, self.model.outputs), self.checkpoints.best)
             self.best = float(score)
             self.run.status(best=self.best)
 
@@ -180,26 +182,48 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
 
 class Samples(keras.callbacks.Callback):
-    """After every epoch, a picture of the same photos: input, truth, prediction."""
+    """After every epoch, a picture of the same photos: input, truth, prediction, as ``epoch_NN.png`` in a folder.
+
+    Args:
+        model: the network, which may be the one that is fitted. samples: the photos, four of which are shown.
+        label_set: of their masks and of the model. folder: made if it is not there.
+        before: also draw what is predicted before anything is learned, as epoch 0.
+
+    Attributes:
+        picture: the last one, a Pillow image with gaps that are transparent; None before the first.
+    """
+
+    picture: Image.Image | None = None
 
     def __init__(
-        self, model: keras.Model, samples: Sequence[Sample], label_set: LabelSet, folder: Path | str
+        self,
+        model: keras.Model,
+        samples: Sequence[Sample],
+        label_set: LabelSet,
+        folder: Path | str,
+        before: bool = False,
     ):
         super().__init__()
         step = max(1, len(samples) // SAMPLE_PHOTOS)
         self._shown, self._label_set, self._folder = samples[::step][:SAMPLE_PHOTOS], label_set, Path(folder)
         self._network = model  # shares its weights with the model being trained
+        self._before = before
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self._before:
+            self._before = False
+            self._draw(0)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch + 1
 
     def on_test_end(self, logs: Any = None) -> None:
-        self._folder.mkdir(exist_ok=True)
-        rows = [self._row(sample) for sample in self._shown]
-        width = max(row.shape[1] for row in rows)
-        # In RGBA the gaps are transparent, whatever it is shown on.
-        page = np.concatenate([np.pad(r, ((0, 8), (0, width - r.shape[1]), (0, 0))) for r in rows])[:-8]
-        Image.fromarray(page).save(self._folder / f"epoch_{self._epoch:02d}.png")
+        self._draw(self._epoch)
+
+    def _draw(self, epoch):
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.picture = pictures.stack([self._row(sample) for sample in self._shown])
+        self.picture.save(self._folder / f"epoch_{epoch:02d}.png")
 
     def _row(self, sample):
         image, truth = read_photo(sample.image_path), read_label_map(sample)
@@ -208,37 +232,40 @@ class Samples(keras.callbacks.Callback):
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
         truth = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
         logits = keras.ops.convert_to_numpy(self._network(image[None].astype(np.float32), training=False))[0]
-        predicted = np.where(truth == VOID, VOID, logits.argmax(-1)).astype(np.uint8)
-        pictures = [image, *(label_maps.overlay(image, m, self._label_set) for m in (truth, predicted))]
-        opaque = np.full((*truth.shape, 1), 255, np.uint8)
-        padded = [np.pad(np.dstack([p, opaque]), ((0, 0), (0, 8), (0, 0))) for p in pictures]
-        return np.concatenate(padded, axis=1)[:, :-8]
+        predicted = np.where(truth == VOID, np.uint8(VOID), pictures.create_mask(logits))
+        return pictures.triptych(image, truth, predicted, self._label_set, titles=None)
 
 
 class Curves(keras.callbacks.Callback):
-    """Draws ``curves.png`` from ``log.csv`` after every epoch: loss and mean IoU, training and validation."""
+    """Draws ``curves.png`` after every epoch: loss and mean IoU, training and validation."""
 
     def __init__(self, folder: Path | str):
         super().__init__()
         self._folder = Path(folder)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        from matplotlib.figure import Figure  # not needed to start training
-
         events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
         rows = [row for row in map(json.loads, events) if row["kind"] == "epoch"]
-        figure = Figure(figsize=(9, 3.5), layout="constrained")
-        for axes, key, title in zip(
-            figure.subplots(1, 2), ("loss", "mean_iou"), ("Loss", "Mean IoU"), strict=True
-        ):
-            for prefix, label in (("", "training"), ("val_", "validation")):
-                points = [(row["epoch"], row[prefix + key]) for row in rows if prefix + key in row]
-                if points:
-                    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-            axes.set(title=title, xlabel="epoch")
-            axes.grid(alpha=0.3)
-            axes.legend()
-        figure.savefig(self._folder / "curves.png", dpi=110)
+        pictures.curves(rows).savefig(self._folder / "curves.png", dpi=110)
+
+
+def log_goes_on(path: Path) -> bool:
+    """Whether ``log.csv`` is there to be appended to; one of before gets columns for what is measured since.
+
+    Keras sorts the columns by name and writes no names when it appends.
+    """
+    if not path.is_file():
+        return False
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+        columns = rows[0].keys() if rows else set()
+    wanted = ["epoch", *sorted({*columns, "mean_accuracy", "val_mean_accuracy"} - {"epoch"})]
+    if rows and len(wanted) > len(columns):
+        with written_atomic(path) as file:
+            writer = csv.DictWriter(file, wanted, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+    return True
 
 
 def for_run(
@@ -264,9 +291,9 @@ def for_run(
         *patient,
         recorder,
         SaveCheckpoints(checkpoints, recorder, state, run, patient),
-        keras.callbacks.CSVLogger(out / "log.csv", append=state is not None),
+        keras.callbacks.CSVLogger(out / "log.csv", append=state is not None and log_goes_on(out / "log.csv")),
         keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-        Samples(model, validation, dataset.label_set, out / "samples"),
+        Samples(model, validation, dataset.label_set, out / "samples", before=state is None),
         Curves(out),
     ]
     if config.ema:

@@ -77,6 +77,39 @@ class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 @keras.saving.register_keras_serializable(SERIAL)
+class AtrousMaxPooling2D(keras.layers.Layer):
+    """Max pooling of stride 1 whose window has holes: each pixel, and those ``rate`` and more below and to the right.
+
+    What remains of max pooling with strides in a network without them: at every ``rate``-th pixel it gives what the
+    strided one does. Keras's own has no atrous rate.
+
+    Args:
+        pool_size: side of the window, in pixels that count.
+        rate: distance between them.
+
+    Call: (B, H, W, C) to (B, H, W, C); beyond the edge nothing counts.
+    """
+
+    def __init__(self, pool_size: int = 2, rate: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.pool_size, self.rate = int(pool_size), int(rate)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        _, height, width, _ = ops.shape(inputs)
+        reach = (self.pool_size - 1) * self.rate
+        lowest = float(tf.as_dtype(keras.backend.standardize_dtype(inputs.dtype)).min)
+        padded = ops.pad(inputs, ((0, 0), (0, reach), (0, reach), (0, 0)), constant_values=lowest)
+        result = inputs
+        for row in range(0, reach + 1, self.rate):
+            for column in range(0, reach + 1, self.rate):
+                result = ops.maximum(result, padded[:, row : row + height, column : column + width])
+        return result
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(SERIAL)
 class Preprocess(keras.layers.Layer):
     """RGB in 0..255, uint8 or float, to what an ImageNet encoder was trained on.
 

@@ -6,6 +6,7 @@ chooses between them.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
@@ -16,8 +17,9 @@ import tensorflow as tf
 
 from segdemo import zoo
 from segdemo.data import learnable
-from segdemo.data.datasets import Dataset, Sample, read_label_map
-from segdemo.runs.config import TrainConfig
+from segdemo.data.datasets import Dataset, Sample
+from segdemo.data.frequencies import pixel_counts
+from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import batches, losses, metrics
 from segdemo.training.callbacks import RunFolder
 from segdemo.training.kernels import bfloat16_is_faster
@@ -26,11 +28,27 @@ from segdemo.training.tfds import open_data
 
 _log = logging.getLogger(__name__)
 
+
+def _per_image(config: TrainConfig) -> bool:
+    return config.class_weights and config.weighting == "image" and not config.given_weights
+
+
 LOSSES: dict[str, Callable[[TrainConfig, np.ndarray | None], keras.losses.Loss]] = {
-    "cross_entropy": lambda config, weights: losses.CrossEntropy(weights),
-    "dice": lambda config, weights: losses.Dice(),
-    "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(weights, config.dice_weight),
+    "cross_entropy": lambda config, weights: losses.CrossEntropy(weights, _per_image(config)),
+    "dice": lambda config, weights: losses.Dice(
+        class_weights=weights, per_image=_per_image(config), pooled=config.dice_form == "pixels"
+    ),
+    "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
+        weights,
+        config.dice_weight,
+        per_image=_per_image(config),
+        pooled=config.dice_form == "pixels",
+    ),
 }
+
+
+# In the order of the log; see ``callbacks.log_goes_on`` before another is added.
+METRICS = (metrics.PixelAccuracy, metrics.MeanAccuracy, metrics.MeanIoU)
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Task:
         config: the settings, with the subset and the precision that are meant.
         dataset: the one they name.
         size: side of the crop in pixels.
-        steps: of an epoch.
+        steps: of an epoch: each photo is seen once or, to fill the last batch, twice.
         watched: the samples that are watched while it learns.
         notes: sentences on what is no fault and yet worth knowing.
     """
@@ -60,7 +78,7 @@ class Task:
         config = replace(computable(config), subset=config.subset or dataset.learning_subset)
         notes = learnable.require_learnable(dataset, config.subset, config.validation, config.held_out)
         size = config.size or zoo.spec(config.model).size
-        steps = config.steps_per_epoch or max(1, len(dataset.samples(config.subset)) // config.batch)
+        steps = config.steps_per_epoch or math.ceil(len(dataset.samples(config.subset)) / config.batch)
         return cls(config, dataset, size, steps, _watched(config, dataset), notes)
 
     @property
@@ -105,7 +123,7 @@ class PlainLearner:
         learner.compile(
             optimizer=optimizer(config, task.steps * config.epochs),
             loss=LOSSES[config.loss](config, _class_weights(task)),
-            metrics=[metrics.PixelAccuracy(task.num_classes), metrics.MeanIoU(task.num_classes)],
+            metrics=[kind(task.num_classes) for kind in METRICS],
             jit_compile=False,  # "auto" would choose XLA, which is slower on a CPU
         )
         learner.optimizer.build(learner.trainable_variables)
@@ -163,9 +181,13 @@ def _watched(config: TrainConfig, dataset: Dataset) -> list[Sample]:
 
 
 def _class_weights(task: Task) -> np.ndarray | None:
-    if not task.config.class_weights:
+    if given := task.config.given_weights:
+        if len(given) != task.num_classes:
+            raise TrainingError(
+                f"given_weights are {len(given)} and {task.dataset.label_set.title} has {task.num_classes} classes: "
+                "give one for each."
+            )
+        return np.asarray(given, np.float32)
+    if not task.config.class_weights or _per_image(task.config):
         return None
-    counts = np.zeros(256, np.int64)
-    for sample in task.dataset.samples(task.config.subset):
-        counts += np.bincount(read_label_map(sample).ravel(), minlength=256)
-    return losses.median_frequency_weights(counts[: task.num_classes])
+    return losses.median_frequency_weights(pixel_counts(task.dataset, task.config.subset))

@@ -6,7 +6,8 @@ depends neither on the share of void nor on the scale of the weights. Without a 
 is its gradient.
 
 Pixelwise cross-entropy: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015). Dice: Milletari, Navab, Ahmadi,
-"V-Net", arXiv:1606.04797 (2016). Median frequency balancing: Eigen and Fergus, arXiv:1411.4734 (2015).
+"V-Net", arXiv:1606.04797 (2016). Median frequency balancing: Eigen and Fergus, arXiv:1411.4734 (2015). Weights of
+each image's own and Dice over all pixels at once: Ganegedara, "TensorFlow in Action" (2022), section 8.4.1.
 """
 
 from collections.abc import Sequence
@@ -44,6 +45,47 @@ def median_frequency_weights(pixel_counts: Sequence[int] | np.ndarray, largest: 
     return weights.astype(np.float32)
 
 
+def image_weights(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
+    """Class weights of each image's own: ``(n - n_c) / n``, with n_c of its n valid pixels of class c.
+
+    From "TensorFlow in Action", listing 8.13. There an image of one class weighs nothing and so teaches nothing; here
+    the only class of an image weighs 1.
+
+    Args:
+        labels: int32 (B, H, W), 0..K-1. valid: bool (B, H, W), False where void.
+        num_classes: K.
+
+    Returns:
+        float32 (B, K).
+    """
+    counts = [ops.logical_and(labels == class_id, valid) for class_id in range(num_classes)]
+    counts = ops.stack(
+        [ops.sum(ops.cast(mask, "float32"), axis=(1, 2)) for mask in counts], axis=-1
+    )  # (B, K)
+    total = ops.sum(counts, axis=-1, keepdims=True)
+    only = ops.logical_and(counts == total, total > 0)
+    return ops.where(only, 1.0, ops.divide_no_nan(total - counts, total))
+
+
+def sample_weights(labels: Tensor, class_weights: Sequence[float] | np.ndarray) -> Tensor:
+    """The weight of each pixel's class, as the third part of a dataset's elements; 0 where void.
+
+    As ``add_sample_weights`` of TensorFlow's image-segmentation tutorial, whose weights are [2, 2, 1] / 5 for pet,
+    border and background. The classes of Pets are in another order: pet, background, border.
+
+    Args:
+        labels: label map, integers (B, H, W) or (H, W) with 255 = void.
+        class_weights: K numbers.
+
+    Returns:
+        float32 of the labels' shape, for ``sample_weight`` of a ``SegmentationLoss``: batches become
+        ``data.map(lambda x, y: (x, y, sample_weights(y, weights)))``.
+    """
+    table = np.zeros(VOID + 1, np.float32)
+    table[: len(class_weights)] = class_weights
+    return ops.take(ops.convert_to_tensor(table), ops.cast(labels, "int32"))
+
+
 class SegmentationLoss(keras.losses.Loss):
     """What the losses share: checked shapes and one weight for each pixel.
 
@@ -51,26 +93,40 @@ class SegmentationLoss(keras.losses.Loss):
         class_weights: K numbers >= 0, larger for rarer classes, as ``median_frequency_weights`` gives; None weighs
             all classes alike.
         name: name of the loss.
+        per_image: also weigh the classes of each image by ``image_weights``.
 
     Raises:
         UserError: negative weights; when called, shapes that do not fit, or not one weight for each class.
     """
 
-    def __init__(self, class_weights: Sequence[float] | np.ndarray | None = None, name: str | None = None):
+    def __init__(
+        self,
+        class_weights: Sequence[float] | np.ndarray | None = None,
+        name: str | None = None,
+        per_image: bool = False,
+    ):
         super().__init__(name=name)
+        self.per_image = per_image
         if class_weights is not None:
             class_weights = [float(weight) for weight in class_weights]
             if not all(np.isfinite(weight) and weight >= 0 for weight in class_weights):
                 raise UserError(f"Class weights are finite and not negative, unlike {class_weights}.")
         self.class_weights = class_weights
 
-    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: None = None) -> Tensor:
-        """The loss as a float32 scalar. Keras's own reduction would divide by the number of pixels."""
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The loss as a float32 scalar. Keras's own reduction would divide by the number of pixels.
+
+        ``sample_weight``: one more factor >= 0 for each image, (B,), or each pixel, (B, H, W), see ``sample_weights``.
+        """
         with keras.name_scope(self.name):
             labels, logits = _checked(y_true, y_pred)
             valid = labels != VOID
             labels = ops.where(valid, labels, 0)  # any class will do: its weight is 0
-            return self.call(labels, logits, self._pixel_weights(labels, valid, logits.shape[-1]))
+            weights = self._pixel_weights(labels, valid, logits.shape[-1])
+            if sample_weight is not None:
+                factor = ops.cast(sample_weight, "float32")
+                weights = weights * (factor if len(factor.shape) == 3 else ops.reshape(factor, (-1, 1, 1)))
+            return self.call(labels, logits, weights)
 
     def _pixel_weights(self, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         # float32 (B, H, W): the class's weight, 0 where void.
@@ -82,6 +138,10 @@ class SegmentationLoss(keras.losses.Loss):
                     "classes: give one weight for each class."
                 )
             weights = weights * ops.take(ops.cast(self.class_weights, "float32"), labels)
+        if self.per_image:
+            own = image_weights(labels, valid, num_classes)  # (B, K)
+            flat = ops.take_along_axis(own, ops.reshape(labels, (ops.shape(labels)[0], -1)), axis=1)
+            weights = weights * ops.reshape(flat, ops.shape(labels))
         return weights
 
 
@@ -104,8 +164,8 @@ def _checked(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 class CrossEntropy(SegmentationLoss):
     """Weighted cross-entropy, ``sum(w * -log p[label]) / sum(w)``."""
 
-    def __init__(self, class_weights: Sequence[float] | np.ndarray | None = None):
-        super().__init__(class_weights, "cross_entropy")
+    def __init__(self, class_weights: Sequence[float] | np.ndarray | None = None, per_image: bool = False):
+        super().__init__(class_weights, "cross_entropy", per_image)
 
     def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
         return cross_entropy(labels, logits, weights)
@@ -118,43 +178,60 @@ def cross_entropy(labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
 
 
 class Dice(SegmentationLoss):
-    """One minus the soft Dice coefficient, averaged over the classes that have truth in the batch.
+    """One minus the soft Dice coefficient.
 
-    For class c, with p the softmax, t the one-hot truth and w the pixel weights, all summed over the batch::
+    With p the softmax, t the one-hot truth and w the pixel weights, it is averaged over the classes that have truth in
+    the batch, for class c and summed over the batch::
 
         dice_c = (2 * sum(w p_c t_c) + smooth) / (sum(w p_c) + sum(w t_c) + smooth)
 
+    ``pooled`` is the form of "TensorFlow in Action", listing 8.15: the three sums run over all classes too, so that
+    there is one coefficient and large classes count more.
+
     Args:
-        smooth: in pixels, 0 or more; keeps small classes from jumping between 0 and 1.
+        smooth: in weighted pixels, 0 or more; keeps small classes from jumping between 0 and 1.
+        class_weights, per_image: as for ``SegmentationLoss``.
+        pooled: one coefficient for all classes.
     """
 
-    def __init__(self, smooth: float = 1.0):
-        super().__init__(name="dice")
-        self.smooth = float(smooth)
+    def __init__(
+        self,
+        smooth: float = 1.0,
+        class_weights: Sequence[float] | np.ndarray | None = None,
+        per_image: bool = False,
+        pooled: bool = False,
+    ):
+        super().__init__(class_weights, "dice", per_image)
+        self.smooth, self.pooled = float(smooth), pooled
 
     def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
-        return dice_loss(labels, logits, weights, self.smooth)
+        return dice_loss(labels, logits, weights, self.smooth, self.pooled)
 
 
-def dice_loss(labels: Tensor, logits: Tensor, weights: Tensor, smooth: float = 1.0) -> Tensor:
+def dice_loss(
+    labels: Tensor, logits: Tensor, weights: Tensor, smooth: float = 1.0, pooled: bool = False
+) -> Tensor:
     """The value of ``Dice``, a scalar. Labels int32 (B, H, W) without void, logits (B, H, W, K), weights (B, H, W)."""
     weights = ops.expand_dims(weights, -1)  # (B, H, W, 1)
     probability = ops.softmax(logits, axis=-1) * weights
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32")
     overlap = ops.sum(probability * truth, axis=(0, 1, 2))  # (K,)
     truth = ops.sum(truth * weights, axis=(0, 1, 2))
-    dice = ops.divide_no_nan(2.0 * overlap + smooth, ops.sum(probability, axis=(0, 1, 2)) + truth + smooth)
+    probability = ops.sum(probability, axis=(0, 1, 2))
+    if pooled:
+        overlap, truth, probability = (ops.sum(x, keepdims=True) for x in (overlap, truth, probability))
+    dice = ops.divide_no_nan(2.0 * overlap + smooth, probability + truth + smooth)
     present = ops.cast(truth > 0, "float32")
     return ops.divide_no_nan(ops.sum((1.0 - dice) * present), ops.sum(present))
 
 
 class CrossEntropyDice(SegmentationLoss):
-    """``CrossEntropy + dice_weight * Dice``, both under the class weights.
+    """``CrossEntropy + dice_weight * Dice``, both under the same weights.
 
     Args:
-        class_weights: as for ``SegmentationLoss``.
+        class_weights, per_image: as for ``SegmentationLoss``.
         dice_weight: factor on the Dice loss, 0 or more.
-        smooth: as for ``Dice``, in weighted pixels.
+        smooth, pooled: as for ``Dice``.
     """
 
     def __init__(
@@ -162,12 +239,14 @@ class CrossEntropyDice(SegmentationLoss):
         class_weights: Sequence[float] | np.ndarray | None = None,
         dice_weight: float = 1.0,
         smooth: float = 1.0,
+        per_image: bool = False,
+        pooled: bool = False,
     ):
-        super().__init__(class_weights, "cross_entropy_dice")
-        self.dice_weight, self.smooth = float(dice_weight), float(smooth)
+        super().__init__(class_weights, "cross_entropy_dice", per_image)
+        self.dice_weight, self.smooth, self.pooled = float(dice_weight), float(smooth), pooled
 
     def call(self, labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
-        dice = dice_loss(labels, logits, weights, self.smooth)
+        dice = dice_loss(labels, logits, weights, self.smooth, self.pooled)
         return cross_entropy(labels, logits, weights) + self.dice_weight * dice
 
 

@@ -63,8 +63,26 @@ class PixelAccuracy(ConfusionMatrix):
         return ops.cast(ops.sum(ops.diagonal(self.matrix)) / ops.sum(self.matrix), "float32")
 
 
+class MeanAccuracy(ConfusionMatrix):
+    """Mean over classes with truth of the share of their pixels that are predicted right."""
+
+    def __init__(self, num_classes: int):
+        super().__init__(num_classes, "mean_accuracy")
+
+    def result(self) -> Tensor:
+        """float32 scalar in 0..1; NaN before the first valid pixel."""
+        truth = ops.sum(self.matrix, 1)
+        present = truth > 0
+        total = ops.sum(ops.where(present, ops.diagonal(self.matrix) / ops.where(present, truth, 1), 0))
+        return ops.cast(total / ops.cast(ops.sum(present), total.dtype), "float32")
+
+
 class MeanIoU(ConfusionMatrix):
-    """Mean over classes with truth of intersection over union."""
+    """Mean over classes with truth of intersection over union.
+
+    A class that is predicted and never in the truth is left out, where ``keras.metrics.MeanIoU`` counts it as 0;
+    ``evaluate.scores`` gives both.
+    """
 
     def __init__(self, num_classes: int):
         super().__init__(num_classes, "mean_iou")

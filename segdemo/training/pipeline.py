@@ -48,9 +48,10 @@ def build(
 ) -> tf.data.Dataset:
     """A tf.data pipeline over one subset.
 
-    Order of things: ids, shuffle, decode, ``resize``, keep, ``augment``, batch, ``augment_batch``, mask size, repeat,
+    Order of things: ids, shuffle, repeat, decode, ``resize``, keep, ``augment``, batch, ``augment_batch``, mask size,
     prefetch. What is random comes after what is kept, or it would be frozen by it. The same seed gives the same
-    batches, however many workers there are; every epoch is shuffled and augmented anew.
+    batches, however many workers there are; every pass is shuffled and augmented anew. A pass goes on into the next
+    one within a batch, so that no photo is left out at its end.
 
     Args:
         dataset: what is read.
@@ -86,7 +87,7 @@ def build(
 
     indices = tf.data.Dataset.range(len(samples))
     if training:
-        indices = _drawn(indices, probabilities, seed)
+        indices = _drawn(indices, probabilities, seed).repeat()
     if augment is None:
         images = indices.map(_as_written(_sized(load, size)), num_parallel_calls=WORKERS)
     else:
@@ -105,8 +106,6 @@ def build(
         batches = batches.map(
             _as_written(lambda x, y: (x, tf.image.resize(y[..., None], masks, "nearest")[..., 0]))
         )
-    if training:
-        batches = batches.repeat()
     return batches.prefetch(PREFETCH)
 
 

@@ -1,4 +1,4 @@
-"""Datasets of TensorFlow Datasets, written as folders: ``tfds:oxford_iiit_pet`` becomes a Pets folder.
+"""Datasets of TensorFlow Datasets, written as folders: ``oxford_iiit_pet`` becomes a Pets folder.
 
 Photos and trimaps are the very bytes that TensorFlow Datasets keeps, so nothing is decoded. Its train and test are
 Pets' official lists.
@@ -15,19 +15,21 @@ from tqdm import tqdm
 from segdemo.core.settings import data_dir
 from segdemo.data import tfds as prepared_datasets
 from segdemo.data.datasets import Dataset, DatasetError
-from segdemo.data.sources import open_dataset
+from segdemo.data.sources import open_dataset, prepared_at
 
 LISTS = {"train": "trainval", "test": "test"}  # split of TensorFlow Datasets to Pets' list
 
 
 def open_data(kind: str, data: Path | str) -> Dataset:
-    """``sources.open_dataset``; ``tfds:NAME`` is written as a folder first, if it has not been.
+    """``sources.open_dataset``; what TensorFlow Datasets has prepared is written as a folder first, unless it has been.
 
     Raises:
         DatasetError: as ``open_dataset`` and ``write``.
     """
     if prepared_datasets.is_tfds(data):
         write(prepared_datasets.name_of(kind, data))
+    elif (prepared := prepared_at(kind, data)) is not None:
+        write_prepared(prepared)
     return open_dataset(kind, data)
 
 
@@ -41,11 +43,15 @@ def write(name: str) -> Path:
     Raises:
         DatasetError: it is neither at hand nor can it be downloaded, or it is damaged.
     """
-    prepared = prepared_datasets.find(name, data_dir()) or _in_its_own_folder(name)
+    return write_prepared(prepared_datasets.find(name, data_dir()) or _in_its_own_folder(name))
+
+
+def write_prepared(prepared: Path) -> Path:
+    """As ``write``, of the folder of a version that is prepared. Raises DatasetError: it is damaged."""
     folder = prepared_datasets.folder_for(prepared)
     if folder.is_dir():
         return folder
-    print(f"Writing tfds:{name} as a folder, once.", file=sys.stderr)
+    print(f"Writing {prepared.parent.name} of TensorFlow Datasets as a folder, once.", file=sys.stderr)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
     try:
         _copy(prepared, part)

@@ -35,7 +35,8 @@ def build(services: Services) -> None:
             model: name of a served model, see /models.
 
         Returns:
-            The label map, a palettized PNG of the photo's size, and what is in it.
+            The label map, a palettized PNG of the photo's size, and what is in it. `out_of_domain` tells whether the
+            photo probably shows nothing the model knows, null if the model cannot say.
         """
         if not image:
             raise IntakeError("There is no photo: send one as `image`.")
@@ -48,6 +49,7 @@ def build(services: Services) -> None:
             "width": photo.shape[1],
             "height": photo.shape[0],
             "milliseconds": round(prediction.milliseconds, 1),
+            "out_of_domain": prediction.out_of_domain,
             "classes": label_maps.class_table(prediction.label_map, entry.label_set),
         }
 

@@ -11,7 +11,10 @@ class Scores(Document):
     """How a model does on a subset, as ``inference.evaluate`` measured it; scores lie in 0..1.
 
     Attributes:
-        mean_iou, mean_accuracy, pixel_accuracy: None where nothing was labelled.
+        mean_iou, mean_accuracy, pixel_accuracy: None where nothing was labelled. The means are over the classes that
+            have truth.
+        mean_iou_with_predicted: the mean over the classes that have truth or are predicted: one that is predicted and
+            never in the truth counts 0. Some programs report this one.
         class_iou: class name to IoU, None for a class that neither truth nor prediction holds.
         images: photos. seconds: for all of them. milliseconds: median of one prediction.
         confusion: pixels, truth in rows.
@@ -22,6 +25,7 @@ class Scores(Document):
     """
 
     mean_iou: float | None = None
+    mean_iou_with_predicted: float | None = None
     mean_accuracy: float | None = None
     pixel_accuracy: float | None = None
     class_iou: dict[str, float | None] = field(default_factory=dict)

@@ -15,8 +15,9 @@ from tiny import bright, write_model
 
 from segdemo import zoo
 from segdemo.cli import main
-from segdemo.core import label_maps
+from segdemo.core import label_maps, pictures
 from segdemo.core.labels import PETS, VOC
+from segdemo.data.datasets import read_pair
 from segdemo.data.sources import open_dataset
 from segdemo.inference.predict import Predictor
 
@@ -121,8 +122,9 @@ def test_predict_files_with_overlay_and_json(capsys, photos, tmp_path):
     assert (code, err) == (0, "")
     cat, lying = json.loads(stdout)
     assert cat.keys() == {
-        "image", "label_map", "model", "label_set", "width", "height", "milliseconds", "classes",
+        "image", "label_map", "model", "label_set", "width", "height", "milliseconds", "out_of_domain", "classes",
     }  # fmt: skip
+    assert cat["out_of_domain"] is None  # nobody has measured it of this model
     assert (cat["image"], cat["label_map"]) == (str(files[0]), str(out / "cat.png"))
     assert (cat["model"], cat["label_set"]) == ("scenes", "voc")
     assert (lying["width"], lying["height"]) == (200, 300)
@@ -301,6 +303,25 @@ def test_evaluate_as_json_and_for_people(capsys, tmp_path):
     assert code == 0
     assert f"{100 * report['mean_iou']:.2f} %" in out
     assert "6 photos" in out
+    assert f"{100 * report['mean_iou_with_predicted']:.2f} %  and those predicted without truth" in out
+
+
+def test_evaluate_draws_pictures(capsys, tmp_path):
+    root, out = draw_pets(tmp_path / "data", {"pug": 6}), tmp_path / "pictures"
+    command = ["evaluate", "--model", "colours", "--dataset", "pets", "--data", root, "--subset", "all"]
+    for _ in range(2):  # once more over those of before
+        assert call(capsys, *command, "--pictures", out)[0] == 0
+    samples = open_dataset("pets", root).samples("all")
+    assert sorted(p.name for p in out.iterdir()) == sorted(f"{s.id}_triptych.png" for s in samples)
+    photo, truth = read_pair(samples[0], PETS)
+    predicted = Predictor(zoo.served_model("colours"))(photo).label_map
+    with Image.open(out / f"{samples[0].id}_triptych.png") as picture:
+        expected = pictures.triptych(photo, truth, predicted, PETS)
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+    before = sorted(root.rglob("*"))
+    for inside in (root, root / "images"):
+        assert "choose another --out" in refused(capsys, *command, "--pictures", inside)
+    assert sorted(root.rglob("*")) == before
 
 
 def test_outlines_are_left_as_they_are_on_request(capsys, home, photos, tmp_path):

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 from tiny import bright, write_model
 
+from segdemo import zoo
 from segdemo.cli import main
 from segdemo.core.labels import PETS
+from segdemo.core.photos import read_photo
+from segdemo.inference.predict import Predictor
 
 RNG = np.random.default_rng(0)
 
@@ -57,6 +60,30 @@ def test_formats(capsys, photos, tmp_path):
     assert code == 2  # the bad one is tried again
     assert "label_map" not in json.loads(told)[0]
     assert sum(row["share"] for row in json.loads(told)[0]["classes"]) == pytest.approx(1)
+
+
+def test_uncertainty(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    assert predict(capsys, out, "--uncertainty", photos / "0.jpg") == (0, "", "")
+    assert names(out) == ["0.png", "0_uncertainty.png"]
+    photo = read_photo(photos / "0.jpg")
+    expected = Predictor(zoo.served_model("colours"))(photo).uncertainty
+    with Image.open(out / "0_uncertainty.png") as picture:
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (30, 20))
+        resized = Image.fromarray(expected).resize((30, 20), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(resized))
+        assert np.ptp(np.asarray(picture)) > 20
+
+
+def test_whether_a_photo_shows_what_the_model_knows(capsys, photos, tmp_path):
+    folder = tmp_path / "home" / "models" / "colours"
+    Image.new("RGB", (30, 20)).save(photos / "dark.png")  # background and nothing else
+    Image.new("RGB", (30, 20), (255, 255, 255)).save(photos / "light.png")
+    (folder / "manifest.json").unlink()
+    write_model(folder, "colours", PETS, *bright(3, 0, 1), domain={"threshold": 0.5})
+    code, told, _ = predict(capsys, tmp_path / "out", "--json", photos / "dark.png", photos / "light.png")
+    assert code == 0
+    assert [row["out_of_domain"] for row in json.loads(told)] == [True, False]
 
 
 def test_shards_are_all_photos_together(capsys, photos, tmp_path):

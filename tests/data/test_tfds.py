@@ -47,6 +47,20 @@ def test_the_newest_version_counts(prepared):
     assert tfds.find("oxford_iiit_pet", prepared.parents[1]).name == "10.0.0"
 
 
+def test_a_folder_it_is_prepared_in_is_outlined_too(prepared, tmp_path, monkeypatch):
+    monkeypatch.delenv("SEGDEMO_DATA")
+    for folder in (prepared.parents[1], prepared.parent, prepared):
+        assert sources.prepared_at("pets", folder) == prepared.resolve()
+        assert sources.prepared_at("voc", folder) is None
+        assert len(sources.outline("pets", folder).splits["trainval"]) == 3680
+        with pytest.raises(DatasetError, match="has not been written as a folder yet: train or evaluate"):
+            sources.open_dataset("pets", folder)
+    assert sources.prepared_at("pets", PETS) is None
+    (tmp_path / "home").mkdir()
+    with pytest.raises(DatasetError, match="There is no Oxford-IIIT Pet in"):
+        sources.open_dataset("pets", tmp_path / "home")
+
+
 @pytest.mark.parametrize("text", ["{}", "[", '{"splits": [{"name": "train"}]}', '{"splits": 3}'])
 def test_a_damaged_description_is_told(prepared, text):
     (prepared / "dataset_info.json").write_text(text)

@@ -31,7 +31,8 @@ def items(tmp_path):
     for number in range(12):
         path = tmp_path / "photos" / f"{number:02}.png"
         Image.fromarray(RNG.integers(0, 256, (20 + number, 30, 3), np.uint8)).save(path)
-        files = {name: tmp_path / "out" / name / path.name for name in ("label_map", "overlay", "cutout")}
+        each = (format.name for format in FORMATS.values() if format.encode)
+        files = {name: tmp_path / "out" / name / path.name for name in each}
         found.append(Item(str(path), path.name, path, files))
     found[3].source.write_bytes(b"words")
     return found
@@ -81,6 +82,10 @@ def test_everything_is_written_for_every_photo_but_the_bad_one(predictor, items,
         thing = expected != PETS.background
         np.testing.assert_array_equal(cut[..., 3], np.where(thing, 255, 0))
         np.testing.assert_array_equal(cut[thing][:, :3], photo[thing])
+        doubt = Image.fromarray(predictor(photo).uncertainty).resize(
+            expected.shape[::-1], Image.Resampling.BILINEAR
+        )
+        np.testing.assert_array_equal(np.asarray(Image.open(item.files["uncertainty"])), np.asarray(doubt))
     document = json.loads((out / "coco.json").read_text())
     assert [image["file_name"] for image in document["images"]] == [
         i.name for i in items if i is not items[3]

@@ -51,11 +51,14 @@ def test_a_class_without_truth_does_not_count_in_the_means():
     got = scores(np.array([[6, 0, 2], [0, 0, 0], [0, 0, 0]]), ABC)
     assert got.class_iou == {"a": 0.75, "b": None, "c": 0.0}  # c was predicted, b is nowhere
     assert got.mean_iou == got.mean_accuracy == got.pixel_accuracy == 0.75
+    assert got.mean_iou_with_predicted == pytest.approx((0.75 + 0) / 2)  # as Keras's own MeanIoU has it
+    assert got.to_json()["mean_iou_with_predicted"] == got.mean_iou_with_predicted
 
 
 def test_no_truth_at_all_has_no_score():
     got = scores(np.zeros((3, 3), int), ABC)
     assert got.mean_iou is got.mean_accuracy is got.pixel_accuracy is None
+    assert got.mean_iou_with_predicted is None
     assert not any(isinstance(v, float) and math.isnan(v) for v in got.class_iou.values())
 
 

@@ -8,10 +8,11 @@ import tflite_files
 from drawn import draw_pets, draw_voc
 
 from segdemo import zoo
-from segdemo.core.labels import VOC
+from segdemo.core.labels import PETS, VOC
 from segdemo.runs import recipes
 from segdemo.runs.config import TrainConfig
 from segdemo.training.architectures.encoders import build_encoder
+from segdemo.training.architectures.segnet import PAPER_DECODER_STAGES
 from segdemo.training.trainer import train
 
 
@@ -28,7 +29,9 @@ def test_the_book_s_training():
     settings = recipes.settings("book-deeplabv3-resnet50")
     expected = {"model": "deeplabv3_resnet50", "batch": 16, "epochs": 25, "size": 384, "learning_rate": 1e-4}
     expected |= {"optimizer": "adam", "reduce_lr": 3, "early_stopping": 6, "augment": "voc"}
-    assert expected.items() <= settings.items()
+    expected |= {"loss": "cross_entropy_dice", "dice_form": "pixels", "dice_weight": 1.0}
+    expected |= {"class_weights": True, "weighting": "image", "crop_share": 0.5}
+    assert expected.items() <= TrainConfig.from_json({**settings, "data": "-"}).to_json().items()
 
 
 def test_the_tutorial_s_training():
@@ -42,6 +45,13 @@ def test_the_tutorial_s_training():
         "frozen": "c5",
     }
     assert expected.items() <= settings.items()
+
+
+def test_the_tutorial_s_class_weights_are_on_the_classes_it_means():
+    settings = recipes.settings("tutorial-unet-weights")
+    weights = dict(zip(PETS.classes, settings.pop("given_weights"), strict=True))
+    assert weights == {"pet": 2 / 5, "border": 2 / 5, "background": 1 / 5}
+    assert settings == {**recipes.settings("tutorial-unet"), "recipe": "tutorial-unet-weights"}
 
 
 def test_settings_are_a_copy():
@@ -73,14 +83,22 @@ def test_the_trainings_of_amazing_semantic_segmentation(name):
     if name.startswith("fcn"):
         assert settings["options"] == {"encoder": "vgg16", "fc_filters": 4096}
     else:
-        assert settings["options"] == {"width": 1.0}
+        decoder = settings["options"]["decoder_stages"]
+        assert decoder == [list(stage) for stage in PAPER_DECODER_STAGES]
+        widths = [width for stage in decoder for width in stage]
+        assert widths == [512] * 5 + [256] * 3 + [128] * 2 + [64] * 2
+        assert settings["options"]["width"] == 1.0
+        assert settings["options"].get("before_unpooling", False) == (name == "bayesian-segnet")
 
 
 def test_the_plain_u_net_s_training():
     settings = recipes.settings("plain-unet")
     expected = {"model": "unet_plain", "dataset": "pets", "batch": 64, "size": 128, "augment": "flip"}
+    expected |= {"epochs": 5, "optimizer": "adam", "learning_rate": 1e-3}  # Adam's own
     assert expected.items() <= settings.items()
-    assert "options" not in settings  # 64-128-256, bottleneck 512, dropout 0.5 are the builder's own
+    assert settings["options"] == {
+        "up_kernel": 3
+    }  # 64-128-256, bottleneck 512, dropout 0.5 are the builder's own
 
 
 @pytest.mark.parametrize("name", [n for n, r in recipes.RECIPES.items() if "options" in r.settings])
@@ -137,7 +155,7 @@ def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatc
     monkeypatch.setenv("SEGDEMO_PRETRAINED", str(places / "teacher"))
     settings = recipes.settings(name)
     settings |= {"data": str(places / settings["dataset"]), "encoder_weights": "none"}
-    settings |= {"epochs": 1, "steps_per_epoch": 1, "batch": 2, "validation_photos": 1, "size": 32}
+    settings |= {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "validation_photos": 1, "size": 32}
     if settings.get("block_steps"):
         settings["block_steps"] = 1
     if settings.get("start_from") not in zoo.served_models():
@@ -147,7 +165,7 @@ def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatc
     for family, options in narrow.items():
         if family in settings["model"]:
             settings["options"] = {**settings.get("options", {}), **options}
-    # For one step, writing weights down would take longer than computing.
+    # For two steps, writing weights down would take longer than computing.
     for module in ("callbacks", "checkpoints"):
         monkeypatch.setattr(f"segdemo.training.{module}.save_weights", lambda model, path: Path(path).touch())
     monkeypatch.setattr("segdemo.training.callbacks.SAMPLE_SIDE", 64)

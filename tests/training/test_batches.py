@@ -11,7 +11,7 @@ from segdemo.core.labels import VOC, VOID
 from segdemo.data.sources import open_dataset
 from segdemo.runs import recipes
 from segdemo.runs.config import TrainConfig
-from segdemo.training import batches, pipeline
+from segdemo.training import augment, batches, pipeline
 from segdemo.training.distillation import distiller
 
 
@@ -42,9 +42,12 @@ def classes(masks):
     return [int(mask[mask != VOID].max()) for mask in masks]
 
 
-@pytest.mark.parametrize("augment", ["none", "flip", "voc"])
-def test_batches_to_learn_from(voc, home, augment):
-    passes = taken(batches.to_learn_from(config(augment=augment), voc, 48), 3)
+@pytest.mark.parametrize(
+    "settings",
+    [{"augment": "none"}, {"augment": "flip"}, {"augment": "voc"}, {"augment": "voc", "crop_share": 0.5}],
+)
+def test_batches_to_learn_from(voc, home, settings):
+    passes = taken(batches.to_learn_from(config(**settings), voc, 48), 3)
     for images, masks in passes:
         assert (images.dtype, images.shape) == (np.float32, (7, 48, 48, 3))
         assert (masks.dtype, masks.shape) == (np.uint8, (7, 48, 48))
@@ -56,7 +59,8 @@ def test_batches_to_learn_from(voc, home, augment):
             assert image[objects][:, :2].mean() > image[mask == 0][:, :2].mean() + 60  # still on its object
     assert len({tuple(classes(masks)) for _, masks in passes}) > 1
     kept = {file.stat().st_size for file in home.glob("cache/photos/*")}
-    assert kept == {"none": set(), "flip": {8 + 4 * 48**2}, "voc": {8 + 4 * 56**2}}[augment]
+    expected = {"none": set(), "flip": {8 + 4 * 48**2}, "voc": {8 + 4 * 56**2}}[settings["augment"]]
+    assert kept == (set() if "crop_share" in settings else expected)
 
 
 def test_the_book_s_photos_are_enlarged_to_444_for_crops_of_384(voc, monkeypatch):
@@ -64,7 +68,19 @@ def test_the_book_s_photos_are_enlarged_to_444_for_crops_of_384(voc, monkeypatch
     monkeypatch.setattr(pipeline, "build", lambda *_, **options: asked.update(options))
     book = {**recipes.settings("book-deeplabv3-resnet50"), "data": "-"}
     batches.to_learn_from(TrainConfig.from_json(book), voc, 384)
-    assert (asked["resize"], asked["size"], asked["batch"]) == (444, 384, 5)  # there are five photos
+    assert (asked["resize"], asked["size"], asked["batch"]) == (None, 384, 5)  # there are five photos
+    # Rows and columns of a photo of 888 pixels tell whether it was cropped or resized.
+    ramp = np.broadcast_to(np.arange(888)[:, None, None] % 256, (888, 888, 3)).astype(np.uint8)
+    steps = []
+    for n in range(24):
+        _, mask = augment.random_crop_or_resize(
+            ramp, ramp[..., 0] // 32, (384, 384), (444, 444), 0.5, seed=(n, 1)
+        )
+        steps.append(len(np.flatnonzero(np.diff(mask.numpy()[:, 0].astype(int)))))
+    assert {*steps} <= {23, 24, 27}  # edges every 16 rows of 444, or all 27 of them
+    assert 6 < steps.count(27) < 18
+    batches.to_learn_from(TrainConfig.from_json({**book, "crop_share": 1.0}), voc, 384)
+    assert (asked["resize"], asked["size"]) == (444, 384)
     tutorial = {**recipes.settings("tutorial-unet"), "data": "-", "subset": "train"}
     batches.to_learn_from(TrainConfig.from_json(tutorial), voc, 128)
     assert (asked["resize"], asked["size"]) == (128, 128)

@@ -8,6 +8,7 @@ from scipy import signal
 from segdemo.training.layers import (
     AtrousConv2D,
     AtrousDepthwiseConv2D,
+    AtrousMaxPooling2D,
     CropLike,
     LearnedUpsampling,
     MaxPoolWithIndices,
@@ -172,3 +173,21 @@ def test_every_layer_round_trips_in_a_saved_model(tmp_path):
     again = keras.models.load_model(tmp_path / "model.keras")
     images = RNG.integers(0, 256, (2, 9, 6, 3))
     np.testing.assert_allclose(np.asarray(again(images)), np.asarray(model(images)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("pool_size", "rate"), [(2, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_atrous_max_pooling_against_numpy(pool_size, rate, dtype):
+    x = (
+        np.random.default_rng(0).integers(-9, 0, (2, 5, 7, 3)).astype(np.float32)
+    )  # all below zero, as no padding is
+    expected = np.empty_like(x)
+    for row, column in np.ndindex(5, 7):
+        rows = [row + rate * i for i in range(pool_size) if row + rate * i < 5]
+        columns = [column + rate * i for i in range(pool_size) if column + rate * i < 7]
+        expected[:, row, column] = x[:, rows][:, :, columns].max((1, 2))
+    layer = AtrousMaxPooling2D(pool_size, rate, dtype=dtype)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(keras.ops.cast(layer(x), "float32")), expected)
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, AtrousMaxPooling2D.from_config(layer.get_config())(images))  # of any size
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(keras.ops.cast(model(x), "float32")), expected)

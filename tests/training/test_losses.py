@@ -22,6 +22,9 @@ ALL = [
     Dice(),
     CrossEntropyDice(class_weights=[4, 3, 2, 1]),
     CrossEntropyDice(),
+    CrossEntropy(per_image=True),
+    Dice(pooled=True),
+    CrossEntropyDice(per_image=True, pooled=True),
 ]
 NAMES = [f"{loss.name}-{i}" for i, loss in enumerate(ALL)]
 
@@ -97,6 +100,44 @@ def test_losses_match_a_loop_over_pixels():
     assert float(Dice(1.5)(LABELS, LOGITS)) == pytest.approx(plain, rel=1e-5)
     both = CrossEntropyDice(class_weights, dice_weight=0.5, smooth=1.5)
     assert float(both(LABELS, LOGITS)) == pytest.approx(cross_entropy + 0.5 * dice, rel=1e-5)
+
+
+def book_weights(labels):
+    """Listing 8.13 of "TensorFlow in Action": (n - n_c) / n for the class c of each pixel, image by image; void 0."""
+    weights = np.zeros(labels.shape)
+    for image, ids in enumerate(labels):
+        n = (ids != 255).sum()
+        for index in np.ndindex(ids.shape):
+            if ids[index] != 255:
+                weights[image][index] = (n - (ids == ids[index]).sum()) / n
+    return weights
+
+
+def test_the_book_s_weights_and_its_dice_match_a_loop_over_pixels():
+    weights = book_weights(LABELS)
+    assert len(np.unique(weights)) > 5  # each image has its own
+    cross_entropy = reference_cross_entropy(LABELS, LOGITS, weights)
+    p, truth = softmax(LOGITS), np.eye(4)[np.where(LABELS == 255, 0, LABELS)]
+    overlap, sizes = ((part * weights[..., None]).sum() for part in (p * truth, p + truth))
+    dice = 1 - (2 * overlap + 1) / (sizes + 1)  # listing 8.15
+    assert float(CrossEntropy(per_image=True)(LABELS, LOGITS)) == pytest.approx(cross_entropy, rel=1e-5)
+    assert float(Dice(per_image=True, pooled=True)(LABELS, LOGITS)) == pytest.approx(dice, rel=1e-5)
+    both = CrossEntropyDice(per_image=True, pooled=True)
+    assert float(both(LABELS, LOGITS)) == pytest.approx(cross_entropy + dice, rel=1e-5)  # listing 8.16
+    each = reference_dice(LABELS, LOGITS, weights, smooth=1)
+    assert float(Dice(per_image=True)(LABELS, LOGITS)) == pytest.approx(each, rel=1e-5)
+    assert abs(each - dice) > 1e-3
+
+
+def test_weights_as_a_third_element_are_those_of_the_classes():
+    given = [0.4, 0.2, 0.4, 1.0]
+    weights = losses.sample_weights(LABELS, given)
+    assert (weights.shape, weights.dtype) == (LABELS.shape, "float32")
+    assert not np.asarray(weights)[:, 0].any()  # void
+    expected = float(CrossEntropy(given)(LABELS, LOGITS))
+    assert float(CrossEntropy()(LABELS, LOGITS, weights)) == pytest.approx(expected, rel=1e-6)
+    second = float(CrossEntropy()(LABELS, LOGITS, np.array([0.0, 1.0])))
+    assert second == pytest.approx(float(CrossEntropy()(LABELS[1:], LOGITS[1:])), rel=1e-5)
 
 
 def test_rarer_classes_weigh_more_in_the_loss():

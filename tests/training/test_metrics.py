@@ -7,13 +7,13 @@ from segdemo.core import label_maps
 from segdemo.core.labels import LabelSet
 from segdemo.inference.evaluate import scores
 from segdemo.training.losses import CrossEntropy
-from segdemo.training.metrics import MeanIoU, PixelAccuracy
+from segdemo.training.metrics import MeanAccuracy, MeanIoU, PixelAccuracy
 
 RNG = np.random.default_rng(0)
 # Truth 0 0 1 1 1 and void, prediction 0 1 1 1 0 and anything: by hand, IoU 1/3 and 2/4.
 TRUTH = np.array([[[0, 0, 1], [1, 1, 255]]], np.uint8)
 PREDICTED = np.array([[[0, 1, 1], [1, 0, 1]]])
-BY_HAND = {PixelAccuracy: 3 / 5, MeanIoU: (1 / 3 + 1 / 2) / 2}
+BY_HAND = {PixelAccuracy: 3 / 5, MeanAccuracy: (1 / 2 + 2 / 3) / 2, MeanIoU: (1 / 3 + 1 / 2) / 2}
 
 
 SIX = LabelSet("six", "Six", tuple("abcdef"), tuple((i, i, i) for i in range(6)))

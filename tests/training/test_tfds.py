@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow_datasets
+from drawn import draw_pets
 from PIL import Image
 from tfds_files import write_pets
 
@@ -118,6 +119,53 @@ def test_damaged_records_are_told(places):
     shard.write_bytes(shard.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=r"cannot be read .*: prepare it anew"):
         tfds.open_data("pets", PETS)
+
+
+@pytest.mark.parametrize("below", ["", "oxford_iiit_pet", "oxford_iiit_pet/4.0.0"])
+def test_a_folder_it_is_prepared_in_may_be_given_itself(tmp_path, below):
+    trimaps = write_pets(tmp_path / "elsewhere", train=10, test=2)
+    dataset = tfds.open_data("pets", tmp_path / "elsewhere" / below)
+    assert dataset.root.parent == tmp_path / "home" / "cache" / "tfds"
+    assert set(dataset.splits["all"]) == set(trimaps)
+    again = open_dataset("pets", tmp_path / "elsewhere" / below)
+    assert (again.root, again.splits) == (dataset.root, dataset.splits)
+
+
+def test_a_folder_in_its_own_layout_is_read_as_that(tmp_path):
+    draw_pets(tmp_path / "both", {"pug": 10})
+    write_pets(tmp_path / "both", train=4, test=1)
+    assert tfds.open_data("pets", tmp_path / "both").root == tmp_path / "both"
+
+
+@pytest.mark.usefixtures("eager")
+def test_train_and_check_take_such_a_folder(tmp_path, capsys):
+    data, run = tmp_path / "elsewhere", tmp_path / "run"
+    write_pets(data, train=20, test=4)
+    options = ["--dataset", "pets", "--data", str(data)]
+    tiny = ['options={"filters": [4], "bottleneck": 4}', "steps_per_epoch=2"]
+    settings = [word for setting in tiny for word in ("--set", setting)]
+    settings += ["--epochs", "1", "--batch", "2", "--size", "32"]
+    train = ["train", "--model", "unet_plain", *options, "--out", str(run), *settings, "--json"]
+    assert main(train) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["state"] == "done"
+    assert told["model"]["metrics"]["images"] == 4
+    assert main(["data", "check", str(data), "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["samples"], report["ok"]) == ("pets", 24, True)
+
+
+def test_check_takes_the_name(places, tmp_path, capsys):
+    write_pets(places, train=10, test=2)
+    draw_pets(places / "drawn", {"pug": 10})
+    assert main(["data", "check", PETS]) == 0
+    assert "12 photos looked at, no problem" in capsys.readouterr().out
+    assert main(["data", "check", str(places)]) == 0
+    out = capsys.readouterr().out  # all there are, the one in its own layout too
+    assert "10 photos looked at" in out
+    assert "12 photos looked at" in out
+    assert main(["data", "check", "tfds:mnist"]) == 2
+    assert "There is no 'pets' dataset 'tfds:mnist'" in capsys.readouterr().err
 
 
 def test_a_run_learns_from_it_and_goes_by_its_name(places, tmp_path, monkeypatch):

@@ -157,7 +157,7 @@ def test_a_run_leaves_everything_it_promises(trained):
     assert status["heartbeat"] >= status["started"]
     assert TrainConfig.from_json(read(finished, "config.json")) == config
     for kind, keys in (
-        ("epoch", {"epoch", "loss", "val_loss", "mean_iou", "val_mean_iou"}),
+        ("epoch", {"epoch", "loss", "val_loss", "mean_iou", "val_mean_iou", "val_mean_accuracy"}),
         ("progress", {"step"}),
     ):
         assert keys <= events(finished, kind)[0].keys()
@@ -166,10 +166,13 @@ def test_a_run_leaves_everything_it_promises(trained):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert float(rows[1]["val_loss"]) == pytest.approx(events(finished, "epoch")[1]["val_loss"])
+    assert float(rows[1]["val_mean_accuracy"]) == events(finished, "epoch")[1]["val_mean_accuracy"] > 0.2
     assert steps_taken(finished) == 2 * STEPS
+    with h5py.File(finished / "checkpoints" / "best.weights.h5") as best:
+        assert "optimizer" not in best
     assert status["best"] == pytest.approx(max(e["val_mean_iou"] for e in events(finished, "epoch")))
     # Pictures: input, truth and prediction side by side, a row a photo.
-    for name in ("epoch_01.png", "epoch_02.png"):
+    for name in ("epoch_00.png", "epoch_01.png", "epoch_02.png"):
         with Image.open(finished / "samples" / name) as page:
             assert page.size == (3 * 256 + 2 * 8, 2 * 192 + 8)
     with Image.open(finished / "curves.png") as curves:
@@ -179,6 +182,31 @@ def test_a_run_leaves_everything_it_promises(trained):
         assert "epoch_loss" in log.Tags()["tensors"]
     # A run touches nothing but its folder and the cache.
     assert [path.name for path in (folder / "home").iterdir()] == ["cache"]
+
+
+def test_a_log_of_before_gets_columns_for_what_is_measured_since(tmp_path):
+    log = tmp_path / "log.csv"
+    assert not callbacks.log_goes_on(log)
+    log.write_text("epoch,loss,mean_iou,val_loss,val_mean_iou\n0,0.5,0.25,0.6,0.2\n")
+    assert callbacks.log_goes_on(log)
+    after = log.read_text()
+    assert callbacks.log_goes_on(log)
+    assert log.read_text() == after
+    logger = keras.callbacks.CSVLogger(log, append=True)
+    logger.on_train_begin()
+    names = ("loss", "mean_accuracy", "mean_iou")
+    scores = {f"{part}{name}": n for n, part in enumerate(("", "val_")) for name in names}
+    logger.on_epoch_end(1, scores)
+    logger.on_train_end()
+    with log.open() as file:
+        first, second = csv.DictReader(file)
+    assert (first["loss"], first["mean_accuracy"], first["val_mean_iou"]) == ("0.5", "", "0.2")
+    assert {name: float(value) for name, value in second.items()} == {"epoch": 1, **scores}
+
+
+def test_every_photo_is_seen_in_an_epoch(config):
+    assert learning.Task.of(config).steps == STEPS
+    assert learning.Task.of(replace(config, batch=4)).steps == 4  # of 14 photos, two are seen twice
 
 
 def test_a_run_is_not_overwritten(finished):

@@ -34,6 +34,11 @@ def build(
     options = {**chosen.options, **options}
     known = sorted(inspect.signature(builder).parameters.keys() - {"num_classes", "weights", "name"})
     if unknown := sorted(options.keys() - set(known)):
+        if unknown[0] == "output_stride":  # which others of these networks have
+            raise UserError(
+                f"{name} has no output stride to choose, since its decoder climbs over every scale of its encoder, one "
+                "by one: leave it out, or take a DeepLabv3 or an FCN."
+            )
         raise UserError(f"{name} has no option {unknown[0]!r}: choose from {', '.join(known)}.")
     if "encoder" in options:
         options["weights"] = encoder_weights

@@ -3,7 +3,7 @@
 Contract. ``build_encoder`` returns a Keras model from preprocessed images to a dictionary of feature maps:
 
 ====  ======  ====================  ===================  ====================  ===========  ====================
-key   stride  MobileNetV2           ResNet-50            ResNet-101/152        VGG-16       EfficientNet-Lite
+key   stride  MobileNetV2           ResNet-50            ResNet-101/152        VGG-16/19    EfficientNet-Lite
 ====  ======  ====================  ===================  ====================  ===========  ====================
 c1    2       block_1_expand_relu   conv1_relu           conv1_relu            block1_pool  block1a_project_bn
 c2    4       block_3_expand_relu   conv2_block3_out     conv2_block3_out      block2_pool  end of block2
@@ -20,7 +20,9 @@ are those of ``keras.applications``, and for EfficientNet-Lite, which is not the
 Where the cells lie. MobileNetV2 and EfficientNet-Lite pad below and to the right before each of their strides, so
 that cell i of a feature map of stride s looks at pixel s i + s - 1, the last of the s pixels it stands for.
 ``centred`` pads the last of these strides above and to the left: then it is pixel s i + s / 2 - 1, half a pixel from
-where bilinear upsampling puts the cell.
+where bilinear upsampling puts the cell. VGG pools pixels s i to s i + s - 1, whose middle is where the cell belongs; at
+a smaller output stride it goes on to pool the 32 pixels from s i on, so that every (32 / s)-th cell is that of stride
+32.
 """
 
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ import keras
 
 from segdemo.errors import UserError
 from segdemo.training.architectures.efficientnet_lite import efficientnet_lite, load_torch_weights
-from segdemo.training.layers import AtrousConv2D, AtrousDepthwiseConv2D
+from segdemo.training.layers import AtrousConv2D, AtrousDepthwiseConv2D, AtrousMaxPooling2D
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -76,12 +78,18 @@ ENCODERS = {
         )
         for depth, c3, c4 in ((50, 4, 6), (101, 4, 23), (152, 8, 36))
     },
-    "vgg16": EncoderSpec(
-        "VGG16",
-        "caffe",
-        ("block1_pool", "block2_pool", "block3_pool", "block4_pool", "block5_pool"),
-        "block5_conv1 block5_conv2 block5_conv3",
-    ),
+    **{
+        f"vgg{depth}": EncoderSpec(
+            f"VGG{depth}",
+            "caffe",
+            ("block1_pool", "block2_pool", "block3_pool", "block4_pool", "block5_pool"),
+            last,
+        )
+        for depth, last in (
+            (16, "block5_conv1 block5_conv2 block5_conv3"),
+            (19, "block5_conv2 block5_conv3 block5_conv4"),
+        )
+    },
     **{
         f"efficientnet_lite{variant}": EncoderSpec(
             f"{LITE}{variant}",
@@ -223,7 +231,8 @@ def dilate(
     """
     stride_and_rate: dict[str, tuple[int, int]] = {}
     new_rate: dict[str, int] = {}
-    idle_padding, idle_pooling = set(), set()
+    idle_padding: set[str] = set()
+    idle_pooling: dict[str, int] = {}  # name to the atrous rate of its window
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
@@ -247,7 +256,7 @@ def dilate(
                     new_rate[layer.name] = rate * factor
         elif isinstance(layer, keras.layers.MaxPooling2D):
             if stride * layer.strides[0] > output_stride:
-                idle_pooling.add(layer.name)
+                idle_pooling[layer.name] = rate
                 rate *= layer.strides[0]
             else:
                 stride *= layer.strides[0]
@@ -258,7 +267,7 @@ def dilate(
         if layer.name in idle_padding:
             return keras.layers.Identity(name=layer.name)
         if layer.name in idle_pooling:  # still a maximum over its window, as in Chen et al., arXiv:1412.7062
-            return layer.__class__.from_config({**config, "strides": (1, 1), "padding": "same"})
+            return AtrousMaxPooling2D(layer.pool_size[0], idle_pooling[layer.name], name=layer.name)
         if layer.name not in new_rate:
             return layer.__class__.from_config(config)
         config["strides"] = (1, 1)

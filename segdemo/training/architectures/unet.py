@@ -19,15 +19,17 @@ def unet_plain(
     filters: Sequence[int] = (64, 128, 256),
     bottleneck: int = 512,
     dropout: float = 0.5,
+    up_kernel: int = 2,
     name: str = "unet_plain",
 ) -> keras.Model:
-    """The plain U-Net: two 3x3 ReLU convolutions a level, max pooling down, 2x2 transposed convolutions up.
+    """The plain U-Net: two 3x3 ReLU convolutions a level, max pooling down, transposed convolutions of stride 2 up.
 
     Args:
         num_classes: channels of the logits; void is not a class.
         filters: width of each level, outermost first.
         bottleneck: width of the innermost level.
         dropout: rate behind the bottleneck.
+        up_kernel: side of the transposed convolutions: 2 in the paper, 3 in the Pets chapter.
         name: name of the model.
 
     Returns:
@@ -46,7 +48,12 @@ def unet_plain(
     x = keras.layers.Dropout(dropout, name="bottleneck_dropout")(x)
     for level, width in reversed(list(enumerate(filters, 1))):
         x = keras.layers.Conv2DTranspose(
-            width, 2, strides=2, padding="same", kernel_initializer="he_normal", name=f"up{level}_deconv"
+            width,
+            up_kernel,
+            strides=2,
+            padding="same",
+            kernel_initializer="he_normal",
+            name=f"up{level}_deconv",
         )(x)
         x = keras.layers.Concatenate(name=f"up{level}_concat")([x, skips.pop()])
         x = _two_convs(x, width, f"up{level}")

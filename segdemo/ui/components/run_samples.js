@@ -14,8 +14,9 @@ export function mount(element, { props, watch }) {
     const picture = pictures[Number(range.value)];
     if (!picture) return;
     image.src = picture.file.url;
-    image.alt = `Photo, truth and prediction after epoch ${picture.epoch}`;
-    label.textContent = `after epoch ${picture.epoch}` + (picture.score ? `, mean IoU ${picture.score}` : "");
+    const when = picture.epoch ? `after epoch ${picture.epoch}` : "before training";
+    image.alt = `Photo, truth and prediction ${when}`;
+    label.textContent = when + (picture.score ? `, mean IoU ${picture.score}` : "");
     root.dataset.epoch = picture.epoch;
     for (const near of [-1, 1]) {
       const neighbour = pictures[Number(range.value) + near];

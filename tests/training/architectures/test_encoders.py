@@ -20,6 +20,7 @@ CHANNELS = {
     "resnet101": (64, 256, 512, 1024, 2048),
     "resnet152": (64, 256, 512, 1024, 2048),
     "vgg16": (64, 128, 256, 512, 512),
+    "vgg19": (64, 128, 256, 512, 512),
     "efficientnet_lite0": (16, 24, 40, 112, 320),
     "efficientnet_lite1": (16, 24, 40, 112, 320),
     "efficientnet_lite2": (16, 24, 48, 120, 352),
@@ -30,6 +31,7 @@ PARAMETERS = {
     "resnet101": 42_658_176,
     "resnet152": 58_370_944,
     "vgg16": 14_714_688,
+    "vgg19": 20_024_384,
     # Counted from the published files, without head and classifier; test_models_efficientnet_lite has the rest.
     "efficientnet_lite0": 2_998_304,
     "efficientnet_lite1": 3_774_624,
@@ -108,7 +110,7 @@ def test_an_atrous_efficientnet_sampled_at_the_strided_one_s_pixels_gives_its_fe
         assert close(dense[:, step - 1 :: step, step - 1 :: step], expected)
 
 
-@pytest.mark.parametrize(("name", "offset"), [("resnet50", 0), ("mobilenet_v2", 1)])
+@pytest.mark.parametrize(("name", "offset"), [("resnet50", 0), ("mobilenet_v2", 1), ("vgg16", 0)])
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_mistake_only_the_first_block_of_conv5_gets_its_weights(
     weights_files, weighted, name, offset, output_stride
@@ -116,7 +118,8 @@ def test_mistake_only_the_first_block_of_conv5_gets_its_weights(
     """An atrous network, sampled at the strided network's pixels, gives the strided network's features.
 
     ResNet strides in 1x1 convolutions, so those pixels are 0, 2, 4...; MobileNetV2 pads below and to the
-    right before its strided depthwise convolutions, which puts their centres at 1, 3, 5...
+    right before its strided depthwise convolutions, which puts their centres at 1, 3, 5... VGG's windows begin at
+    0, 2, 4..., and at output stride 8 the last of them has holes.
     """
     expected = application_features(weights_files[name][1], name)[4]
     encoder = weighted(name, output_stride)

@@ -120,7 +120,27 @@ def test_any_size_works(size):
     assert model(np.zeros((2, *size, 3), np.uint8)).shape == (2, *size, 3)
 
 
-@pytest.mark.parametrize("encoder", ["resnet50", "vgg16"])
+@pytest.mark.parametrize(
+    ("stride", "output_stride", "upsampling"),
+    [(32, 16, [16]), (16, 16, [16]), (16, 8, [8]), (8, 16, [2, 8]), (8, 8, [8])],
+)
+def test_an_atrous_fcn_has_the_coarse_scores_and_more_between(stride, output_stride, upsampling):
+    plain = fcn(3, "resnet50", stride=stride, fc_filters=4)
+    atrous = fcn(3, "resnet50", stride=stride, fc_filters=4, output_stride=output_stride)
+    layers = [layer.stride for layer in atrous.layers if isinstance(layer, LearnedUpsampling)]
+    assert layers == upsampling
+    randomise(plain)
+    for name in ("resnet50", "fc6", "fc7", "score"):
+        atrous.get_layer(name).set_weights(plain.get_layer(name).get_weights())
+    coarse, dense = (
+        np.asarray(keras.Model(m.input, m.get_layer("score").output)(PHOTO)) for m in (plain, atrous)
+    )
+    step = 32 // output_stride
+    assert close(dense[:, ::step, ::step], coarse, 1e-4)
+    assert atrous(PHOTO).shape == (1, 64, 96, 3)
+
+
+@pytest.mark.parametrize("encoder", ["resnet50", "vgg16", "vgg19"])
 def test_any_encoder_fits(encoder):
     model = fcn(3, encoder, stride=8, fc_filters=8)
     assert model(PHOTO).shape == (1, 64, 96, 3)

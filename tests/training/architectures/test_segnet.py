@@ -117,6 +117,24 @@ def test_mistake_bayesian_dropout_off_at_prediction():
     assert close(plain(PHOTO, training=False), plain.predict(PHOTO, verbose=0))
 
 
+def test_bayesian_dropout_before_each_unpooling():
+    keras.utils.set_random_seed(0)
+    model = randomise(bayesian_segnet(3, width=1 / 16, before_unpooling=True))
+    dropouts = [layer for layer in model.layers if isinstance(layer, MonteCarloDropout)]
+    assert [layer.name for layer in dropouts] == [f"decoder{i}_dropout" for i in (5, 4, 3, 2, 1)]
+    for layer in dropouts:
+        unpool = model.get_layer(layer.name.replace("dropout", "unpool"))
+        assert unpool.input[0] is layer.output
+    assert not close(model(PHOTO, training=False), model(PHOTO, training=False), 1e-2)
+
+
+def test_segnet_on_vgg19():
+    model = segnet(3, "vgg19", width=1 / 16)
+    widths = [max(1, width // 16) for width in [64, 64, 128, 128, *[256] * 4, *[512] * 8]]
+    assert convolutions(model, "block") == widths
+    assert model(PHOTO).shape == (*PHOTO.shape[:3], 3)
+
+
 @pytest.mark.parametrize("encoder", ["mobilenet_v2", "resnet50"])
 def test_an_encoder_without_pooling_indices_says_why(encoder):
     for build in (segnet, bayesian_segnet):

@@ -9,14 +9,14 @@ RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
 
 
-def plain_unet_parameters(filters, bottleneck, classes):
+def plain_unet_parameters(filters, bottleneck, classes, up=2):
     """Weights and biases, level by level, from the description alone."""
     total, channels = 0, 3
     for width in (*filters, bottleneck):
         total += 9 * channels * width + width + 9 * width * width + width
         channels = width
     for width in reversed(filters):
-        total += 4 * channels * width + width  # 2x2 up-convolution
+        total += up**2 * channels * width + width  # the up-convolution
         total += 9 * 2 * width * width + width + 9 * width * width + width
         channels = width
     return total + channels * classes + classes
@@ -35,6 +35,15 @@ def test_plain_unet():
         joined = model.get_layer(f"up{level}_concat").input
         assert joined[1] is model.get_layer(f"down{level}_conv2").output
         assert joined[0].shape[-1] == joined[1].shape[-1] == width
+
+
+def test_plain_unet_of_the_pets_chapter_goes_up_by_3x3():
+    model = unet_plain(up_kernel=3)
+    assert model.count_params() == plain_unet_parameters((64, 128, 256), 512, 3, up=3) == 8_557_635
+    for level in (1, 2, 3):
+        up = model.get_layer(f"up{level}_deconv")
+        assert (up.kernel_size, up.strides) == ((3, 3), (2, 2))
+    assert unet_plain(3, (4, 8), 8, up_kernel=3)(PHOTO[:, :33, :50]).shape == (1, 33, 50, 3)
 
 
 def test_plain_unet_against_numpy():
@@ -139,6 +148,6 @@ def test_bad_input_is_told_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="four widths"):
         unet(decoder_filters=(8, 8))
     with pytest.raises(ValueError, match="There is no encoder"):
-        unet(encoder="vgg19")
+        unet(encoder="vgg11")
     with pytest.raises(FileNotFoundError, match="There is no weights file"):
         unet(weights=tmp_path / "none.weights.h5")
