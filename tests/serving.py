@@ -103,7 +103,7 @@ def served_app(
     process = _start(script, variables, log, fresh, cwd, python)
     try:
         end = time.monotonic() + seconds
-        while not _answers(url):
+        while not _answers(url, max(1, end - time.monotonic())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.03)
@@ -129,9 +129,9 @@ def last_message(url, session, timeout=120):
     return None
 
 
-def _answers(url):
+def _answers(url, seconds):
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=seconds) as response:
             return response.status == 200
     except OSError:
         return False

@@ -18,7 +18,11 @@ from segdemo.cli import main
 from segdemo.training import architectures
 from segdemo.training.kernels import has_atrous_gradient
 
-SMALL = {"fcn32s": {"fc_filters": 8}, "fcn16s": {"fc_filters": 8}, "fcn8s": {"fc_filters": 8}}
+# Decoders are narrow: what there is a kernel for does not depend on the number of filters.
+SMALL = {"unet": {"decoder_filters": (8, 8, 8, 8)}, "unet_plain": {"filters": (4, 8), "bottleneck": 8}}
+SMALL |= {f"fcn{stride}s": {"fc_filters": 8} for stride in (32, 16, 8)}
+SMALL |= {name: {"width": 1 / 16} for name in ("segnet", "bayesian_segnet")}
+SMALL |= {name: {"aspp_filters": 8} for name in zoo.SPECS if name.startswith("deeplabv3")}
 
 
 def has_gradients(name):

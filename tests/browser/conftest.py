@@ -111,6 +111,24 @@ def open_page(browser, visitor):
     assert errors == []
 
 
+@pytest.fixture(scope="module")
+def lasting_page(browser):
+    """A function url -> (page, list of its uncaught script errors), both for all tests of a file."""
+    contexts = []
+
+    def open_(url):
+        context, errors = browser.new_context(**DESKTOP, accept_downloads=True, **CALM), []
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        return page, errors
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
 @pytest.fixture
 def serve(browser):
     """``served_app``, whose pages are closed before it ends: they may still be fetching a script."""

@@ -55,6 +55,27 @@ def page(app, open_page):
     return page
 
 
+@pytest.fixture(scope="module")
+def lasting(app, lasting_page):
+    page, errors = lasting_page(app)
+    page.set_default_timeout(SECONDS)
+    wait_for(page, "collage.jpg", FIRST)
+    return page, errors
+
+
+@pytest.fixture
+def same_page(lasting):
+    """One page for tests that only choose from what is there: it shows again what it opened with."""
+    page, errors = lasting
+    choose(page, FIRST)
+    pictures = page.locator("#photos .gallery-item")
+    expect(pictures).to_have_count(len(offered(VOC)), timeout=SECONDS)
+    pictures.first.click()
+    wait_for(page, "collage.jpg", FIRST)
+    yield page
+    assert errors == []
+
+
 FIRST = "deeplabv3"  # the model the page opens with
 
 
@@ -147,7 +168,8 @@ def test_the_page_opens_with_a_photo_already_segmented(page, client):
     expect(page.locator(SECOND)).to_be_hidden()
 
 
-def test_choosing_a_model_updates_the_result_without_a_button(page, client):
+def test_choosing_a_model_updates_the_result_without_a_button(same_page, client):
+    page = same_page
     for model in (*(SHIPPED.keys() - {FIRST}), "colours", "scenes", FIRST):
         choose(page, model)
         wait_for(page, "collage.jpg", model)
@@ -158,7 +180,8 @@ def offered(label_set):
     return list(suiting(label_set).values())
 
 
-def test_every_photo_that_suits_a_model_can_be_picked(page, client):
+def test_every_photo_that_suits_a_model_can_be_picked(same_page, client):
+    page = same_page
     pictures = page.locator("#photos .gallery-item")
     assert 1 == len(offered(PETS)) < len(offered(VOC)) < len(BUILT_IN)
     for model, label_set in (("unet", PETS), (FIRST, VOC)):
@@ -170,7 +193,8 @@ def test_every_photo_that_suits_a_model_can_be_picked(page, client):
     assert_is_the_answer(page, client, path, FIRST)
 
 
-def test_the_last_choice_wins_however_quickly_it_was_made(page, client):
+def test_the_last_choice_wins_however_quickly_it_was_made(same_page, client):
+    page = same_page
     pictures, paths = page.locator("#photos .gallery-item"), offered(VOC)
     for index in (1, 2, 3, 0, 1, 2):
         pictures.nth(index).click()
@@ -200,7 +224,8 @@ def test_an_uploaded_photo_is_turned_upright_and_segmented(page, client, tmp_pat
     assert_is_the_answer(page, client, photo, "colours")
 
 
-def test_two_models_side_by_side(page):
+def test_two_models_side_by_side(same_page):
+    page = same_page
     open_more(page)
     page.locator("#compare input").click()
     page.get_by_role("option", name=title("colours"), exact=True).click()
@@ -216,7 +241,9 @@ def test_two_models_side_by_side(page):
     expect(page.locator(SECOND)).to_be_hidden(timeout=SECONDS)
 
 
-def test_the_background_of_each_models_own_classes_starts_hidden(page):
+def test_the_background_of_each_models_own_classes_starts_hidden(same_page):
+    page = same_page
+
     def hidden():
         return page.locator(STAGE).evaluate("node => [...node.maskCanvas.state.hidden]")
 
@@ -227,23 +254,20 @@ def test_the_background_of_each_models_own_classes_starts_hidden(page):
         assert hidden() == [label_set.background]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("words.jpg", b"these are words and no photo", "words.jpg"),
-        ("half.jpg", jpeg(data.coffee())[:20_000], "half.jpg is cut short or damaged"),
-        ("<b>odd.jpg", b"GIF89a", "odd.jpg"),
-    ],
-)
-def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page, name, content, sentence):
-    upload(page, name, content)
+def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page):
     notice = page.locator("#notice [role=alert]")
-    expect(notice).to_contain_text(sentence, timeout=SECONDS)
-    assert notice.locator("b").count() == 0  # a file name is no HTML
-    assert legend(page)[8][0] == "cat"  # what was there before stays
-    page.locator("#photos .gallery-item").nth(1).click()
-    wait_for(page, "chelsea.png", FIRST)
-    expect(page.locator("#notice")).to_be_hidden()
+    for name, content, sentence, photo in (
+        ("words.jpg", b"these are words and no photo", "words.jpg", "chelsea.png"),
+        ("half.jpg", jpeg(data.coffee())[:20_000], "half.jpg is cut short or damaged", "collage.jpg"),
+        ("<b>odd.jpg", b"GIF89a", "odd.jpg", "chelsea.png"),
+    ):
+        upload(page, name, content)
+        expect(notice).to_contain_text(sentence, timeout=SECONDS)
+        assert notice.locator("b").count() == 0  # a file name is no HTML
+        assert legend(page)[8][0] == "cat"  # what was there before stays
+        page.locator("#photos .gallery-item").nth(int(photo == "chelsea.png")).click()
+        wait_for(page, photo, FIRST)
+        expect(page.locator("#notice")).to_be_hidden()
     upload(page, "good.jpg", jpeg(data.coffee()))
     wait_for(page, "good.jpg", FIRST)
 
@@ -317,7 +341,8 @@ def test_the_uncertainty_of_a_stochastic_network_is_explained(page):
         expect(hint).to_contain_text(sentence)
 
 
-def test_hovering_tells_class_and_confidence(page):
+def test_hovering_tells_class_and_confidence(same_page):
+    page = same_page
     box = page.locator(f"{STAGE} .sc-stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     chip = page.locator(f"{STAGE} .sc-chip")
@@ -343,16 +368,19 @@ def test_a_dataset_photo_comes_with_its_true_mask(page):
     assert picture.size == (120, 80)
 
 
-@pytest.mark.parametrize("compare", [False, True])
-def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone, compare):
+def test_a_phone_shows_it_all_without_scrolling_sideways(app, open_page, phone):
     page = open_page(app, **phone)
     page.set_default_timeout(SECONDS)
     wait_for(page, "collage.jpg", FIRST)
-    if compare:
-        open_more(page)
-        page.locator("#compare input").click()
-        page.get_by_role("option", name=title("colours"), exact=True).click()
-        wait_for(page, "collage.jpg", "colours", SECOND)
+    fits_a_phone(page)
+    open_more(page)
+    page.locator("#compare input").click()
+    page.get_by_role("option", name=title("colours"), exact=True).click()
+    wait_for(page, "collage.jpg", "colours", SECOND)
+    fits_a_phone(page)
+
+
+def fits_a_phone(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     stage = page.locator(f"{STAGE} .sc-stage").bounding_box()
     assert stage["x"] >= 0

@@ -109,7 +109,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         suggested = int(tab.field("epochs").input_value())
         page.get_by_role("radio", name="Quick").check()
         expect(tab.field("epochs")).to_have_value(str(round(suggested / 3)))
-        tab.fill(epochs=4, size=64, rate=0.002, title="Drawn pets")
+        tab.fill(epochs=4, size=64, rate=0.002, steps=8, title="Drawn pets")
         expect(page.locator("#train-preset :checked")).to_have_count(0)  # none of the presets
         tab.fill(watched=4)
         tab.click("begin")

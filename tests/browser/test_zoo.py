@@ -20,6 +20,19 @@ def app(tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="module")
+def lasting(app, lasting_page):
+    return lasting_page(app)
+
+
+@pytest.fixture
+def zoo_tab(lasting):
+    """The tab, on a page that these tests share."""
+    page, errors = lasting
+    yield enter(page)
+    assert errors == []
+
+
 def enter(page):
     page.set_default_timeout(SECONDS)
     page.get_by_role("tab", name="Zoo").click()
@@ -53,8 +66,8 @@ def all_on_one_photo(page, photo=0):
     return tiles
 
 
-def test_every_architecture_has_its_diagram_numbers_and_paper(app, open_page):
-    page = enter(open_page(app))
+def test_every_architecture_has_its_diagram_numbers_and_paper(zoo_tab):
+    page = zoo_tab
     for name, spec in zoo.SPECS.items():
         card, facts = page.locator(f"#zoo-{name}"), zoo.architecture_facts()[name]
         expect(card.get_by_role("heading")).to_have_text(spec.title)
@@ -74,8 +87,8 @@ def test_every_architecture_has_its_diagram_numbers_and_paper(app, open_page):
             expect(card).to_contain_text("not trained yet")
 
 
-def test_an_untrained_architecture_says_how_to_train_it_without_this_machines_paths(app, open_page, tmp_path):
-    page = enter(open_page(app))
+def test_an_untrained_architecture_says_how_to_train_it_without_this_machines_paths(zoo_tab, tmp_path):
+    page = zoo_tab
     card = page.locator(".zoo-card:has(.zoo-start)").first
     command = card.locator("code")
     expect(command).to_be_hidden()
@@ -84,8 +97,8 @@ def test_an_untrained_architecture_says_how_to_train_it_without_this_machines_pa
     assert str(tmp_path.parent.parent) not in page.locator("#zoo-cards").text_content()
 
 
-def test_the_button_of_an_untrained_architecture_opens_the_train_tab_with_it(app, open_page):
-    page = enter(open_page(app))
+def test_the_button_of_an_untrained_architecture_opens_the_train_tab_with_it(zoo_tab):
+    page = zoo_tab
     button = page.locator("#zoo-cards button[data-architecture]").first
     name = button.get_attribute("data-architecture")
     button.click()
@@ -93,8 +106,8 @@ def test_the_button_of_an_untrained_architecture_opens_the_train_tab_with_it(app
     expect(page.locator("#train-start input")).to_have_value(re.compile(re.escape(zoo.spec(name).title)))
 
 
-def test_all_shipped_models_on_one_photo_with_where_they_agree(app, open_page):
-    page = enter(open_page(app))
+def test_all_shipped_models_on_one_photo_with_where_they_agree(zoo_tab):
+    page = zoo_tab
     tiles = all_on_one_photo(page)
     for entry in SHIPPED.values():
         tile = tiles.filter(has=page.get_by_role("heading", name=entry.title, exact=True))

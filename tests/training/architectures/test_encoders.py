@@ -1,3 +1,5 @@
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -39,6 +41,12 @@ IMAGES = np.random.default_rng(1).normal(size=(1, 64, 96, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
+def weighted(weights_files):
+    """A function (name, output stride) -> an encoder with those weights, built once: leave it as it is."""
+    return cache(lambda name, output_stride=32: build_encoder(name, weights_files[name][0], output_stride))
+
+
+@pytest.fixture(scope="module")
 def weights_files(tmp_path_factory):
     """Random weights for keras.applications, and the applications that hold them."""
     folder = tmp_path_factory.mktemp("weights")
@@ -69,19 +77,18 @@ def test_encoders_are_those_of_the_papers(name):
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vgg16"])
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_encoder_stages_c1_to_c5_have_their_output_strides(weights_files, name, output_stride):
-    path, _ = weights_files[name]
-    features = build_encoder(name, path, output_stride)(IMAGES, training=False)
+def test_encoder_stages_c1_to_c5_have_their_output_strides(weighted, name, output_stride):
+    features = weighted(name, output_stride)(IMAGES, training=False)
     for i in range(1, 6):
         stride = min(2**i, output_stride)
         assert features[f"c{i}"].shape == (1, 64 // stride, 96 // stride, CHANNELS[name][i - 1])
 
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "vgg16"])
-def test_with_rate_1_the_backbone_is_that_of_keras(weights_files, name):
-    path, application = weights_files[name]
+def test_with_rate_1_the_backbone_is_that_of_keras(weights_files, weighted, name):
+    application = weights_files[name][1]
     expected = application_features(application, name)
-    ours = build_encoder(name, path)(IMAGES, training=False)
+    ours = weighted(name)(IMAGES, training=False)
     for i in range(5):
         np.testing.assert_allclose(np.asarray(ours[f"c{i + 1}"]), expected[i], atol=1e-5)
     rebuilt = dilate(application, 32)
@@ -105,16 +112,17 @@ def test_an_atrous_efficientnet_sampled_at_the_strided_one_s_pixels_gives_its_fe
 
 @pytest.mark.parametrize(("name", "offset"), [("resnet50", 0), ("mobilenet_v2", 1), ("vgg16", 0)])
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_mistake_only_the_first_block_of_conv5_gets_its_weights(weights_files, name, offset, output_stride):
+def test_mistake_only_the_first_block_of_conv5_gets_its_weights(
+    weights_files, weighted, name, offset, output_stride
+):
     """An atrous network, sampled at the strided network's pixels, gives the strided network's features.
 
     ResNet strides in 1x1 convolutions, so those pixels are 0, 2, 4...; MobileNetV2 pads below and to the
     right before its strided depthwise convolutions, which puts their centres at 1, 3, 5... VGG's windows begin at
     0, 2, 4..., and at output stride 8 the last of them has holes.
     """
-    path, application = weights_files[name]
-    expected = application_features(application, name)[4]
-    encoder = build_encoder(name, path, output_stride)
+    expected = application_features(weights_files[name][1], name)[4]
+    encoder = weighted(name, output_stride)
     dense = np.asarray(encoder(IMAGES, training=False)["c5"])
     step = 32 // output_stride
     start = (step - 1) * offset
@@ -122,10 +130,14 @@ def test_mistake_only_the_first_block_of_conv5_gets_its_weights(weights_files, n
 
     if name == "resnet50" and output_stride == 16:
         # The mistaken version copies block 1 only.
-        for block in (2, 3):
-            layer = encoder.get_layer(f"conv5_block{block}_2_conv")
-            layer.set_weights([np.random.default_rng(9).permutation(w) for w in layer.get_weights()])
-        assert not close(np.asarray(encoder(IMAGES, training=False)["c5"])[:, ::2, ::2], expected, 1e-2)
+        layers = [encoder.get_layer(f"conv5_block{block}_2_conv") for block in (2, 3)]
+        right = [layer.get_weights() for layer in layers]
+        for layer, weights in zip(layers, right, strict=True):
+            layer.set_weights([np.random.default_rng(9).permutation(w) for w in weights])
+        mistaken = np.asarray(encoder(IMAGES, training=False)["c5"])
+        for layer, weights in zip(layers, right, strict=True):
+            layer.set_weights(weights)
+        assert not close(mistaken[:, ::2, ::2], expected, 1e-2)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0"])
@@ -168,8 +180,11 @@ def conv5_in_numpy(encoder, x, unit_rates, identity_before_relu=False):
 
 
 @pytest.mark.parametrize("multi_grid", [(1, 1, 1), (1, 2, 4)])
-def test_resnet_conv5_rebuilt_atrous_against_numpy(weights_files, multi_grid):
-    encoder = build_encoder("resnet50", weights_files["resnet50"][0], 16, multi_grid)
+def test_resnet_conv5_rebuilt_atrous_against_numpy(weights_files, weighted, multi_grid):
+    if multi_grid == (1, 1, 1):
+        encoder = weighted("resnet50", 16)
+    else:
+        encoder = build_encoder("resnet50", weights_files["resnet50"][0], 16, multi_grid)
     features = encoder(IMAGES, training=False)
     c4 = np.asarray(features["c4"], np.float64)
     assert close(features["c5"], conv5_in_numpy(encoder, c4, multi_grid))
@@ -177,8 +192,8 @@ def test_resnet_conv5_rebuilt_atrous_against_numpy(weights_files, multi_grid):
     assert rates == [2 * unit for unit in multi_grid]
 
 
-def test_mistake_identity_shortcut_before_the_relu(weights_files):
-    encoder = build_encoder("resnet50", weights_files["resnet50"][0], 16)
+def test_mistake_identity_shortcut_before_the_relu(weighted):
+    encoder = weighted("resnet50", 16)
     features = encoder(IMAGES, training=False)
     c4 = np.asarray(features["c4"], np.float64)
     assert close(features["c5"], conv5_in_numpy(encoder, c4, (1, 1, 1)))

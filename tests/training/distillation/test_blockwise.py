@@ -213,8 +213,7 @@ def config(places, eager):
     }
 
 
-def weights_of(run, name):
-    model = architectures.build("deeplabv3", 21, **SMALL)
+def weights_of(model, run, name):
     model.load_weights(next((run / "checkpoints").glob(name)))
     return model.get_layer("mobilenet_v2").get_layer("block_9_expand").kernel.numpy()
 
@@ -226,15 +225,16 @@ def test_a_training_begins_block_by_block_and_goes_on_without(config, tmp_path, 
         blockwise, "teach", lambda *args, **kwargs: (taught.append(1), teach(*args, **kwargs))
     )
     assert train(TrainConfig.from_json(config), run, verbose=False)["state"] == "done"
-    encoder = build_model(TrainConfig.from_json(config), 21).get_layer("mobilenet_v2")
+    model = build_model(TrainConfig.from_json(config), 21)
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     blocks = [event for event in events if event["kind"] == "blocks"]
     assert blocks[-1]["step"] == 2
-    assert {f"{end}_loss" for end in blockwise.block_ends(encoder)} <= blocks[-1].keys()
-    learnt = weights_of(run, "best.weights.h5")  # the training proper leaves a frozen encoder as it is
+    ends = blockwise.block_ends(model.get_layer("mobilenet_v2"))
+    assert {f"{end}_loss" for end in ends} <= blocks[-1].keys()
+    learnt = weights_of(model, run, "best.weights.h5")  # the training proper leaves a frozen encoder as it is
     assert train(TrainConfig.from_json({**config, "epochs": 2}), run, True, False)["state"] == "done"
     assert len(taught) == 1
-    np.testing.assert_array_equal(weights_of(run, "last-*.weights.h5"), learnt)
+    np.testing.assert_array_equal(weights_of(model, run, "last-*.weights.h5"), learnt)
 
 
 def one_step(loss):
