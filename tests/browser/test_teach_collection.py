@@ -173,6 +173,8 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
         train.fill(epochs=1, size=64, title="Discs", steps=4, watched=2)
         train.click("begin")
         train.wait("done", MINUTES)
+        # What was painted is the model to beat; after four steps nothing is.
+        expect(page.locator(".tr-result")).to_contain_text("does not beat what was taught by painting")
         train.click("promote")
         expect(train.notice).to_contain_text(re.compile("stands for version 1 now|Not promoted"))
         if "Not promoted" in train.notice.inner_text():  # after four steps it may know little
