@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
 from segdemo.cli.common import (
     Commands,
+    add_cluster,
     add_dataset,
     add_model,
     add_passes,
     asked_dataset,
     asked_model,
+    positive,
     print_json,
     progress,
 )
+from segdemo.errors import UserError
+
+if TYPE_CHECKING:
+    from segdemo.zoo.scores import Scores
 
 
 def add_to(commands: Commands) -> None:
@@ -26,25 +34,58 @@ def add_to(commands: Commands) -> None:
         "--squashed", action="store_true", help="also score masks and predictions squashed to 384x384"
     )
     add_passes(command)
+    add_cluster(command)
+    command.add_argument("--workers", type=positive, help="actors of a cluster (default: one for each CPU)")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_evaluate)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _evaluate(options: argparse.Namespace) -> int:
     from segdemo.inference.evaluate import evaluate_model
 
-    entry = asked_model(options)
-    dataset = asked_dataset(options)
+    if options.on == "ray":
+        return _evaluate_on_ray(options)
+    if options.workers:
+        raise UserError("Leave out --workers: it goes with --on ray.")
     report = evaluate_model(
-        entry,
-        dataset,
+        asked_model(options),
+        asked_dataset(options),
         options.subset,
         squashed=options.squashed,
         scales=options.scales,
         flip=options.flip,
         wrap=lambda s: progress(s, "photos"),
     )
-    if options.json:
+    _show(report, options.json)
+    return 0
+
+
+def _evaluate_on_ray(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from segdemo.cluster.photos import evaluate_on_cluster
+
+    if options.squashed:
+        raise UserError("Leave out --squashed: it is measured without --on ray only.")
+    entry, dataset = asked_model(options), asked_dataset(options)
+    with tqdm(unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        report, wrong = evaluate_on_cluster(
+            entry,
+            dataset,
+            options.subset,
+            options.scales,
+            options.flip,
+            options.workers or 0,
+            lambda done: bar.update(done - bar.n),
+        )
+    for why in wrong:
+        print(f"segdemo: {why}", file=sys.stderr)
+    _show(report, options.json)
+    return 2 if wrong else 0
+
+
+def _show(report: Scores, as_json: bool) -> None:
+    if as_json:
         print_json(report.to_json())
         return
     print(f"{report.model} on {report.dataset} {report.subset}, {report.images} photos")
