@@ -2,7 +2,8 @@
 
 Every loss takes a label map (B, H, W) of class ids 0..K-1 with 255 for void, and logits (B, H, W, K). A pixel counts
 with the weight of its class, a void pixel with 0, and sums are divided by the sum of those weights, so the value
-depends neither on the share of void nor on the scale of the weights. Without a single valid pixel a loss is 0 and so
+depends neither on the share of void nor on the scale of the weights. Where several devices share a batch, sums run over
+all of it. Without a single valid pixel a loss is 0 and so
 is its gradient.
 
 Pixelwise cross-entropy: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015). Dice: Milletari, Navab, Ahmadi,
@@ -14,9 +15,11 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 from keras import ops
+from keras.src.losses.loss import scale_loss_for_distribution
 
 from segdemo.core.labels import VOID
 from segdemo.errors import UserError
+from segdemo.training.devices import summed
 from segdemo.training.layers import Tensor
 
 
@@ -70,7 +73,9 @@ class SegmentationLoss(keras.losses.Loss):
             labels, logits = _checked(y_true, y_pred)
             valid = labels != VOID
             labels = ops.where(valid, labels, 0)  # any class will do: its weight is 0
-            return self.call(labels, logits, self._pixel_weights(labels, valid, logits.shape[-1]))
+            loss = self.call(labels, logits, self._pixel_weights(labels, valid, logits.shape[-1]))
+            # Each device has the loss of the whole batch, and their gradients are added up.
+            return scale_loss_for_distribution(loss)
 
     def _pixel_weights(self, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         # float32 (B, H, W): the class's weight, 0 where void.
@@ -114,7 +119,7 @@ class CrossEntropy(SegmentationLoss):
 def cross_entropy(labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     """Mean of -log softmax(logits)[label] under ``weights`` (B, H, W), a scalar. No label may be void."""
     values = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)  # (B, H, W)
-    return ops.divide_no_nan(ops.sum(values * weights), ops.sum(weights))
+    return ops.divide_no_nan(summed(ops.sum(values * weights)), summed(ops.sum(weights)))
 
 
 class Dice(SegmentationLoss):
@@ -141,9 +146,10 @@ def dice_loss(labels: Tensor, logits: Tensor, weights: Tensor, smooth: float = 1
     weights = ops.expand_dims(weights, -1)  # (B, H, W, 1)
     probability = ops.softmax(logits, axis=-1) * weights
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32")
-    overlap = ops.sum(probability * truth, axis=(0, 1, 2))  # (K,)
-    truth = ops.sum(truth * weights, axis=(0, 1, 2))
-    dice = ops.divide_no_nan(2.0 * overlap + smooth, ops.sum(probability, axis=(0, 1, 2)) + truth + smooth)
+    overlap = summed(ops.sum(probability * truth, axis=(0, 1, 2)))  # (K,)
+    truth = summed(ops.sum(truth * weights, axis=(0, 1, 2)))
+    found = summed(ops.sum(probability, axis=(0, 1, 2)))
+    dice = ops.divide_no_nan(2.0 * overlap + smooth, found + truth + smooth)
     present = ops.cast(truth > 0, "float32")
     return ops.divide_no_nan(ops.sum((1.0 - dice) * present), ops.sum(present))
 
