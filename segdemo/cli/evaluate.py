@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,8 @@ def _evaluate_on_ray(options: argparse.Namespace) -> int:
     if options.squashed:
         raise UserError("Leave out --squashed: it is measured without --on ray only.")
     entry, dataset = asked_model(options), asked_dataset(options)
-    with tqdm(unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+    bar = tqdm(unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty())
+    with bar, contextlib.redirect_stdout(sys.stderr):  # where Ray tells of lost actors and nodes
         report, wrong = evaluate_on_cluster(
             entry,
             dataset,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from functools import partial
@@ -86,7 +87,8 @@ def _predict(options: argparse.Namespace) -> int:
             bar.update(tally.done + len(tally.failed) - bar.n)
 
         if options.on == "ray":
-            tally = batch.run_by(_on_ray(options, formats), options.resume, progress)
+            with contextlib.redirect_stdout(sys.stderr):  # where Ray tells of lost actors and nodes
+                tally = batch.run_by(_on_ray(options, formats), options.resume, progress)
         else:
             tally = batch.run(workers, options.resume, progress=progress)
     for item in items:

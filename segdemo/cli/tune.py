@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def _tune(options: argparse.Namespace) -> None:
     settings = asked_settings(options)
     search = search_of(options.search or DEFAULT_SEARCH)
     out = (options.out or places.home() / "runs").resolve()
-    runs = tune(settings, search, out, options.trials, room(), places.read("SEGDEMO_RAY_PYTHON"))
+    with contextlib.redirect_stdout(sys.stderr):  # Ray Tune says what it does on stdout
+        runs = tune(settings, search, out, options.trials, room(), places.read("SEGDEMO_RAY_PYTHON"))
     rows = [(run, run.status()) for run in runs]
     if options.json:
         print_json(

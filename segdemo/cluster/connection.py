@@ -46,7 +46,6 @@ def connect() -> Any:
 def imported() -> Any:
     """The module ``ray``, with ``ray.data`` and ``ray.tune``. Raises ClusterError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process; nodes keep logs of their own
     try:
         import ray
         import ray.data

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from segdemo.cluster.connection import ClusterError, connect
+from segdemo.cluster.connection import ClusterError, connect, imported
 from segdemo.errors import UserError
 
 BLOCK = 16  # things that come back together, and that are done again if their actor is lost
@@ -40,6 +40,21 @@ class Worker:
             return {"found": [json.dumps({"fatal": str(error)})]}
 
 
+class _Kept:
+    """A ``load`` in the cluster's object store: it travels once to each node that needs it.
+
+    Args:
+        reference: to it.
+    """
+
+    def __init__(self, reference: Any) -> None:
+        self._reference = reference
+
+    def __call__(self) -> Work:
+        work: Work = imported().get(self._reference)()
+        return work
+
+
 def spread(load: Load, things: Sequence[Any], workers: int = 0) -> Iterator[Any]:
     """What a function makes of each of many things, in any order.
 
@@ -61,9 +76,10 @@ def spread(load: Load, things: Sequence[Any], workers: int = 0) -> Iterator[Any]
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     rows = ray.data.from_items([{"thing": json.dumps(thing)} for thing in things], override_num_blocks=blocks)
+    kept = ray.put(load)
     found = rows.map_batches(
         Worker,
-        fn_constructor_args=(load,),
+        fn_constructor_args=(_Kept(kept),),
         batch_size=None,  # a block at a time
         num_cpus=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, blocks)),

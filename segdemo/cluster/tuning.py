@@ -198,6 +198,7 @@ def tune(
         run_config=ray.tune.RunConfig(
             name=name,
             storage_path=str(out / ".tune"),
+            checkpoint_config=ray.tune.CheckpointConfig(checkpoint_at_end=False),  # runs have their own
             failure_config=ray.tune.FailureConfig(max_failures=2),  # of nodes: a run that fails has ended
             verbose=0,
         ),

@@ -100,6 +100,8 @@ class Supervisor:
         if self.executor.alive(run):
             self._guard(run, status)
             return "waits" if self.executor.waits(run) else "busy"
+        if status.state == "running":  # it ended between the two looks: the next one says how
+            return "busy"
         if status.state == "queued":
             if run.status().state != "queued":  # there was no room for it
                 run.tell(state="queued", message=status.message)

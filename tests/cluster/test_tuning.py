@@ -41,13 +41,13 @@ def trial(tmp_path):
 
 def test_what_is_searched():
     found = search_of(
-        ["learning_rate=1e-5..1e-2", "size=96,128", "loss=dice", "encoder=mobilenetv2,resnet50"]
+        ["learning_rate=1e-5..1e-2", "size=96,128", "loss=dice", "encoder=mobilenet_v2,resnet50"]
     )
     assert found == {
         "learning_rate": Range(1e-5, 1e-2),
         "size": [96, 128],
         "loss": ["dice"],
-        "encoder": ["mobilenetv2", "resnet50"],
+        "encoder": ["mobilenet_v2", "resnet50"],
     }
 
 
@@ -60,8 +60,8 @@ def test_what_cannot_be_searched_is_said(wrong):
 
 
 def test_the_settings_of_a_trial_are_checked():
-    settings = settings_of({**BASE, "options": {"a": 1}}, {"encoder": "mobilenetv2", "learning_rate": 1e-3})
-    assert settings["options"] == {"a": 1, "encoder": "mobilenetv2"}
+    settings = settings_of({**BASE, "options": {"a": 1}}, {"encoder": "mobilenet_v2", "learning_rate": 1e-3})
+    assert settings["options"] == {"a": 1, "encoder": "mobilenet_v2"}
     assert settings["learning_rate"] == 1e-3
     with pytest.raises(TrainingError, match="learning rate"):
         settings_of(BASE, {"learning_rate": 7.0})
