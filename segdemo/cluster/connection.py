@@ -18,12 +18,12 @@ def connect() -> Any:
     Raises:
         ClusterError: Ray is not installed, or there is no such cluster.
     """
-    ray = imported()
     address = os.environ.get("RAY_ADDRESS", "").strip() or "auto"
     if address.startswith(("http://", "https://")):
         raise ClusterError(
             f"RAY_ADDRESS={address} takes jobs only: on a machine of the cluster set it to HOST:6379, or leave it out."
         )
+    ray = imported()
     if ray.is_initialized():
         return ray
     # Nodes import this package from where it lies here, unless it is installed there.

@@ -37,6 +37,20 @@ def synchronize(model: keras.Model) -> None:
                 layer.synchronized = True
 
 
+def prepare(model: keras.Model, data: tf.data.Dataset) -> None:
+    """Build what is left to build of a compiled model on several devices, before it is fitted to ``data``.
+
+    Keras would do that with a batch of the data, and begin anew with photos in another order than on one device.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        with strategy.scope():
+            model._symbolic_build(
+                data_batch=tuple(tf.zeros(spec.shape, spec.dtype) for spec in data.element_spec)
+            )
+        model._maybe_symbolic_build = lambda **_: None
+
+
 def summed(value: Tensor) -> Tensor:
     """The sum over all devices that share a batch of what each has."""
     if tf.distribute.in_cross_replica_context():

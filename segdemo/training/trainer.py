@@ -132,6 +132,7 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
     train_data = learner.batches(first * steps + done_steps)
+    devices.prepare(fitted, train_data)
     watching: list[keras.callbacks.Callback] = []
     try:
         if state is None and learner.begin(model, train_data, run, verbose):

@@ -117,7 +117,11 @@ def test_what_does_not_go_together_is_said_in_a_line(capsys, tmp_path):
     assert refused.value.code == 2
 
 
-def test_without_ray_it_says_what_to_do(monkeypatch):
+def test_without_ray_or_with_an_address_for_jobs_it_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(UserError, match="takes jobs only"):
+        connect()
+    monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"requirements-cluster\.txt"):
         connect()
