@@ -57,3 +57,9 @@ def summed(value: Tensor) -> Tensor:
         return value
     context = tf.distribute.get_replica_context()
     return context.all_reduce("SUM", value) if context.num_replicas_in_sync > 1 else value
+
+
+def part(loss: Tensor) -> Tensor:
+    """A device's part of the loss of a whole batch, which all of them have: their gradients are added up."""
+    count = tf.distribute.get_strategy().num_replicas_in_sync
+    return loss / count if count > 1 else loss

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 from keras import ops
-from keras.src.losses.loss import scale_loss_for_distribution
 
 from segdemo.core.labels import VOID
 from segdemo.errors import UserError
-from segdemo.training.devices import summed
+from segdemo.training.devices import part, summed
 from segdemo.training.layers import Tensor
 
 
@@ -74,8 +73,7 @@ class SegmentationLoss(keras.losses.Loss):
             valid = labels != VOID
             labels = ops.where(valid, labels, 0)  # any class will do: its weight is 0
             loss = self.call(labels, logits, self._pixel_weights(labels, valid, logits.shape[-1]))
-            # Each device has the loss of the whole batch, and their gradients are added up.
-            return scale_loss_for_distribution(loss)
+            return part(loss)
 
     def _pixel_weights(self, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         # float32 (B, H, W): the class's weight, 0 where void.
