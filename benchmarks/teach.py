@@ -1,9 +1,10 @@
 """Classes taught by painting, against scikit-image's features and a random forest, on simulated strokes.
 
-    python benchmarks/teach.py --data DIR [--subset val|test] [--photos 40] [--parts same across review time] [--json]
+    python benchmarks/teach.py --data DIR [--subset val|test] [--photos 40] [--parts same across ...] [--json]
 
 ``same``: strokes on 0.25, 1 and 2.5 % of a photo's pixels, the mean over photos of the mean IoU of the classes in it.
 ``across``: strokes on 1 % of five photos of a class, its IoU on twenty others (in every second row and column).
+``next``: mean IoU on photos that nobody painted on, by how many were, chosen at random or the least sure first.
 ``review``: of masks of which every third has a planted error, how many of the first 20 regions show one.
 ``time``: milliseconds and bytes a photo and a stroke.
 
@@ -38,6 +39,11 @@ SHARES = (0.0025, 0.01, 0.025)
 CLASSES = ("bus", "cat", "person", "motorbike")  # of VOC, for ``across``
 TAUGHT, ASKED = 5, 20  # photos
 FIRST = 20  # regions
+BEGUN, LOOKED = (
+    3,
+    (5, 10, 15, 20),
+)  # photos painted on before anybody chooses, and when the score is looked at
+POOL, SEEDS = 40, 5
 
 
 def strokes(truth, share, rng):
@@ -167,6 +173,69 @@ def across(samples, wanted, label_set, features):
     return {"photos": len(pairs) - TAUGHT, "ours": round(float(ours), 1), "baseline": round(float(theirs), 1)}
 
 
+def which_next(samples, label_set, features):
+    """Mean IoU of four classes and background by the number of photos painted on, in two orders: means over seeds.
+
+    Half of the photos that show one of the classes are to be painted on, on 1 % of their pixels each; the score is over
+    all pixels of the others. Unsure is a photo whose cells' mean entropy is high, as in the list of a collection.
+    """
+    wanted = [label_set.classes.index(name) for name in CLASSES]
+    photos = []
+    for sample in samples:
+        image, truth = read_pair(sample, label_set)
+        if np.isin(truth, wanted).mean() < 0.03:
+            continue
+        ids = np.isin(truth, wanted) * truth
+        photos.append((image, features.of(image), np.where(truth == VOID, VOID, ids).astype(np.uint8)))
+        if len(photos) == 2 * POOL:
+            break
+    pool, others = photos[::2], photos[1::2]
+    painted = [strokes(truth, 0.01, np.random.default_rng(n)) for n, (_, _, truth) in enumerate(pool)]
+
+    def taught_by(chosen):
+        return teach.learn([teach.Strokes(pool[n][1], painted[n]) for n in chosen], features.steps)
+
+    def unsure(taught, photo):
+        likely = teach.probabilities(taught, photo[1], features.steps)
+        return -float((likely * np.log(likely + 1e-9)).sum(-1).mean())
+
+    def score(taught):
+        total = np.zeros((len(label_set), len(label_set)), np.int64)
+        for image, bytes_, truth in others:
+            found = teach.label_map(taught, teach.probabilities(taught, bytes_, features.steps), image)
+            total += label_maps.confusion(truth[::2, ::2], found[::2, ::2], len(label_set))
+        return 100 * float(label_maps.iou(total)[[0, *wanted]].mean())
+
+    curves = {"random": [], "least sure first": []}
+    for seed in range(SEEDS):
+        order = [int(n) for n in np.random.default_rng(seed).permutation(len(pool))]
+        while (
+            len(np.unique(np.concatenate([painted[n].ravel() for n in order[:BEGUN]]))) < 3
+        ):  # two classes and VOID
+            order = order[1:] + order[:1]
+        for name, curve in curves.items():
+            chosen, scores = order[:BEGUN], []
+            while len(chosen) < min(LOOKED[-1], len(pool)):
+                rest = [n for n in order if n not in chosen]
+                if name != "random":
+                    taught = taught_by(chosen)
+                    rest.sort(key=lambda n: -unsure(taught, pool[n]))
+                chosen = [*chosen, rest[0]]
+                if len(chosen) in LOOKED:
+                    scores.append(score(taught_by(chosen)))
+            curve.append(scores)
+    return {
+        "painted on": LOOKED,
+        "to choose from": len(pool),
+        "judged on": len(others),
+        **{name: [round(float(v), 1) for v in np.mean(curve, 0)] for name, curve in curves.items()},
+        "deviation of the difference": [
+            round(float(v), 1)
+            for v in np.std(np.subtract(*[curves[name] for name in reversed(curves)]), 0, ddof=1)
+        ],
+    }
+
+
 def planted(truth, kind, rng, classes):
     """A mask with an error, and where it is: bool (H, W). None if there is nothing to get wrong."""
     parts, number = ndimage.label((truth != 0) & (truth != VOID))
@@ -247,7 +316,7 @@ def main():
     parser.add_argument("--data", required=True, type=Path, help="folder of VOCdevkit and Pets")
     parser.add_argument("--subset", default="val", choices=("val", "test"), help="of VOC; of Pets it is test")
     parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--parts", nargs="+", default=["same", "across", "review", "time"])
+    parser.add_argument("--parts", nargs="+", default=["same", "across", "next", "review", "time"])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     voc, pets = (open_dataset(kind, options.data) for kind in ("voc", "pets"))
@@ -264,6 +333,8 @@ def main():
                 chosen, voc.label_set.classes.index(name), voc.label_set, features
             )
         result["across, pet"] = across(pets.samples("test")[::3], 0, pets.label_set, features)
+    if "next" in options.parts:
+        result["next"] = which_next(chosen, voc.label_set, features)
     if "review" in options.parts:
         result["review"] = reviewed(chosen[: 3 * options.photos], voc.label_set, features)
     if "time" in options.parts:

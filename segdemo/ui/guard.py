@@ -17,6 +17,7 @@ import anyio.to_thread
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +48,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
 }
+PACKED = ("", "/", "/config")  # paths of what is sent packed; nothing in it is secret
 HEALTH = "/healthz"  # says that the server answers, to whoever looks after it; before any sign-in
 VISIT = visitors.COOKIE  # the cookie that tells browsers apart
 MOST_ANSWER = 2**20  # bytes of what Gradio says of an upload
@@ -125,6 +127,17 @@ class Guard:
             await self._app(scope, receive, answer)
 
 
+class Compressed:
+    """ASGI middleware that packs the page and its configuration: 1.2 MB of text, which Gradio sends as it is."""
+
+    def __init__(self, app: ASGIApp):
+        self._app, self._packed = app, GZipMiddleware(app, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        packs = scope["type"] == "http" and scope["path"] in PACKED
+        await (self._packed if packs else self._app)(scope, receive, send)
+
+
 async def _metrics(metrics: Metrics | None, scope: Scope) -> PlainTextResponse:
     if metrics is None or not may_read(scope):
         sentence = "Ask from this machine, or with SEGDEMO_METRICS_TOKEN as bearer token."
@@ -135,7 +148,7 @@ async def _metrics(metrics: Metrics | None, scope: Scope) -> PlainTextResponse:
 
 def middleware() -> list[Middleware]:
     """What ``app_kwargs["middleware"]`` of ``launch`` takes."""
-    return [Middleware(Guard)]
+    return [Middleware(Guard), Middleware(Compressed)]
 
 
 def _from_another_site(headers: Headers) -> bool:

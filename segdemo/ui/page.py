@@ -61,7 +61,12 @@ TABS = (
         train_layout.CSS,
     ),
     Tab(batch.TAB, "Batch", lambda page, tab: batch.build(page.services, tab, page.tabs), batch.CSS),
-    Tab(video.TAB, "Video", lambda page, tab: video.build(page.services, tab), video.CSS),
+    Tab(
+        video.TAB,
+        "Video",
+        lambda page, tab: video.build(page.services, tab, page.parts[annotate.TAB].desk),
+        video.CSS,
+    ),
     Tab(
         "zoo",
         "Zoo",

@@ -101,3 +101,16 @@ def test_the_webcam_is_segmented_live(page):
         if len(seen) > 3:
             break
     assert len(seen) > 3
+
+
+def test_frames_of_a_clip_go_into_a_collection_and_on_to_annotate(page, tmp_path):
+    page.locator("#video-clip input[type=file]").set_input_files(
+        draw_clip(tmp_path / "street.mp4", square(20))
+    )
+    expect(page.locator("#video-clip")).to_contain_text("street", timeout=SECONDS)
+    page.locator("#video-frames button").first.click()
+    page.locator("#video-take").click()
+    expect(page.locator("#video-notice")).to_contain_text("2 frames are in street", timeout=SECONDS)
+    expect(page.locator("#video-cancel")).to_be_hidden()
+    page.get_by_role("tab", name="Annotate").click()
+    expect(page.locator("#photo-list .pl-photo, #photo-list [data-id]").first).to_be_visible(timeout=SECONDS)

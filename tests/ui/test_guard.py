@@ -1,10 +1,12 @@
 """Sign-in, cookies, other sites and headers, on the running page."""
 
+import gzip
 import http.client
 import http.server
 import json
 import threading
 import urllib.parse
+import urllib.request
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -155,6 +157,20 @@ def test_browsers_are_told_what_to_refuse(open_page):
         told = {name.lower(): value for name, value in headers}
         assert {name.lower() for name in HEADERS} <= told.keys(), path
     assert "https://huggingface.co" in told["content-security-policy"]  # the frame of a Space
+
+
+def test_the_page_is_sent_packed_to_whoever_unpacks(open_page):
+    for path in ("/", "/config"):
+        request = urllib.request.Request(open_page.rstrip("/") + path)
+        plain = urllib.request.urlopen(request, timeout=60).read()
+        request.add_header("Accept-Encoding", "gzip")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            packed = response.read()
+        assert len(packed) < 0.3 * len(plain)
+        assert len(gzip.decompress(packed)) == pytest.approx(
+            len(plain), rel=0.01
+        )  # paths of files have random parts
 
 
 def test_a_request_that_claims_to_be_huge_is_not_read(open_page):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import bright, write_model
+from video_files import colours, draw_clip
 
 from segdemo.core.labels import PETS
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import video
+from segdemo.ui.tabs.annotate.desk import Desk
 
 pytestmark = [
     pytest.mark.usefixtures("event_loops_collected"),
@@ -24,10 +26,26 @@ def tab(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
     with gr.Blocks() as demo, gr.Tab() as of_page:
-        tab = video.build(Services.start(), of_page)
-    # What the click on "Segment the clip" leads to.
+        services = Services.start()
+        tab = video.build(services, of_page, Desk(services))
+    # What the clicks on "Segment the clip" and "Add the frames" lead to.
     (tab.work,) = (f.fn for f in demo.fns.values() if f.show_progress_on == [tab.begin])
+    (tab.frames,) = (f.fn for f in demo.fns.values() if f.show_progress_on == [tab.take])
     return tab
+
+
+def asked(tab, work, **given):
+    """The updates of a press on a button with these values in the form."""
+    values = {
+        "clip": None,
+        "model": "colours",
+        "rate": 10,
+        "smoothing": 0.7,
+        "collection": "",
+        "every": 1,
+        **given,
+    }
+    return work({getattr(tab, name): value for name, value in values.items()}, None, PAGE, gr.Progress())
 
 
 PAGE = SimpleNamespace(session_hash="page")
@@ -72,8 +90,46 @@ def test_what_is_no_frame_or_no_model_is_a_sentence(tab, tmp_path, model, data, 
 def test_a_wrong_wish_is_a_sentence(tab, tmp_path, monkeypatch, values, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    given = {"clip": None, "model": "colours", "rate": 10, "smoothing": 0.7, **values}
-    form = {getattr(tab, name): value for name, value in given.items()}
-    updates = tab.work(form, None, PAGE, gr.Progress())
+    updates = asked(tab, tab.work, **values)
     assert says in updates[tab.notice]["value"]
     assert updates[tab.begin]["interactive"]
+
+
+def test_frames_of_a_clip_become_photos_of_a_collection(tab, tmp_path):
+    reds = [(value, 20, 20) for value in np.linspace(0, 250, 20)]
+    clip = str(draw_clip(tmp_path / "walk.mp4", colours(*reds), rate=10))
+    updates = asked(tab, tab.frames, clip=clip, every=0.5)
+    assert updates[tab.notice]["value"] == '<p role="status">4 frames are in walk: open it in Annotate.</p>'
+    ((title, name),) = tab.desk.collections()
+    assert title == "walk" and updates[tab.collection]["value"] == name
+    collection = tab.desk.store.open(name)
+    assert collection.label_set.classes == PETS.classes
+    names = [photo.source for photo in collection.photos().photos]
+    assert sorted(names) == [f"walk_{n:05d}.jpg" for n in range(1, 5)]
+    # Again, into the one that is there now: each photo is there once.
+    updates = asked(tab, tab.frames, clip=clip, every=0.5, collection=name)
+    assert "There already" in updates[tab.notice]["value"]
+    assert len(collection.photos().photos) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "Choose a clip first"),
+        ({"clip": "clip.mp4", "every": "1; rm"}, "move the slider"),
+        ({"clip": "clip.mp4", "every": 0}, "move the slider"),
+        ({"clip": "clip.mp4", "collection": "../other"}, "collection"),
+        ({"clip": "clip.mp4", "collection": ["a"]}, "collection"),
+        ({"clip": "clip.mp4", "model": "nobody"}, "There is no"),
+        ({"clip": "clip.mp4"}, "cannot be read as a video"),
+    ],
+)
+def test_frames_that_cannot_be_taken_are_a_sentence_and_leave_nothing(
+    tab, tmp_path, monkeypatch, values, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    updates = asked(tab, tab.frames, **values)
+    assert says in updates[tab.notice]["value"]
+    assert updates[tab.take]["interactive"]
+    assert not tab.desk.collections()

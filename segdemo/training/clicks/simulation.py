@@ -20,6 +20,7 @@ NOTHING, WRONG = (
 BESIDE_THE_MIDDLE = (
     0.6  # share of clicks that are anywhere in the inner half of an error, rather than in its middle
 )
+OFF_SHARE, OFF = 0.3, (0.004, 0.02)  # share of clicks that are off, and by how much, in sides of the crop
 
 
 class Start(NamedTuple):
@@ -34,15 +35,20 @@ class Start(NamedTuple):
     clicks: list[Click]
 
 
-def start(rng: np.random.Generator, mask: np.ndarray, others: np.ndarray) -> Start:
+def start(
+    rng: np.random.Generator, mask: np.ndarray, others: np.ndarray, predicted: np.ndarray | None = None
+) -> Start:
     """Something to begin with.
 
     Args:
         rng: of the draw.
         mask: uint8 (S, S) of 1 inside, 0 outside, 255 for what does not count.
         others: bool (S, S), what else may be taken for it.
+        predicted: bool (S, S), a mask to correct, or None.
     """
     truth, counts = mask == 1, mask != VOID
+    if predicted is not None:
+        return Start(predicted, clicked(rng, truth, predicted, counts, []))
     kind = rng.random()
     before = np.zeros(truth.shape, bool)
     if NOTHING <= kind < NOTHING + WRONG:
@@ -60,6 +66,10 @@ def clicked(
     """The clicks and one more, where a person would make it. Arguments as for ``core.clicks.next_click``."""
     off = rng if rng.random() < BESIDE_THE_MIDDLE else None
     click = next_click(truth, mask, counts, clicks, off)
+    if click is not None and rng.random() < OFF_SHARE:
+        x, y = rng.normal((click.x, click.y), rng.uniform(*OFF) * len(truth)).round()
+        last = len(truth) - 1
+        click = click._replace(x=int(np.clip(x, 0, last)), y=int(np.clip(y, 0, last)))
     return clicks if click is None else [*clicks, click]
 
 

@@ -8,7 +8,8 @@ teaches outlines between things alike. Void does not count.
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,7 @@ SMALLEST = 300  # pixels of a thing
 ALL_OF_A_CLASS = 0.08  # share of crops that mean every component of the class
 PASTED = 0.25  # share of crops with a thing of another photo on top
 PASTED_MEANT = 0.65  # how often that is the one that is meant
+PREDICTED = 0.3  # share of crops that begin with what a semantic model says of the class, where it is at hand
 WHOLE_PHOTO = 0.4  # share of crops that show most of the photo
 ENLARGED = (1.1, 2.4)  # else: side of the crop, in sides of the thing's box
 INSIDE, OUTSIDE = 1, 0  # in masks, beside VOID
@@ -75,9 +77,30 @@ def _components(sample, label_map, class_id):
             yield Thing(sample, class_id, (row, column), (columns.start, rows.start, columns.stop, rows.stop))
 
 
+@dataclass(frozen=True)
+class Crop:
+    """A part of a photo with a thing in it.
+
+    Attributes:
+        image: uint8 (S, S, 3).
+        mask: uint8 (S, S): 1 inside the thing, 0 outside, 255 for what does not count.
+        others: bool (S, S): what else is there that may be taken for it.
+        predicted: bool (S, S), what a semantic model takes for it, or None.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    others: np.ndarray
+    predicted: np.ndarray | None = None
+
+
 def crops(
-    photos: Sequence[Sequence[Sequence[Thing]]], shares: Sequence[float], size: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    photos: Sequence[Sequence[Sequence[Thing]]],
+    shares: Sequence[float],
+    size: int,
+    seed: int,
+    predictions: Path | None = None,
+) -> Iterator[Crop]:
     """Crops without end.
 
     Args:
@@ -85,10 +108,8 @@ def crops(
         shares: how often a crop comes from each of those lists.
         size: side of the crops in pixels.
         seed: the same one gives the same crops.
-
-    Yields:
-        image uint8 (size, size, 3); mask uint8 (size, size) of 1 inside the thing, 0 outside, 255 for what does not
-        count; others bool (size, size): what else is there that may be taken for it.
+        predictions: a folder of label maps as ``segdemo predict`` writes them of VOC's photos. A share of the crops of
+            photos that it has begins with them, and means all of the class: so it is when a mask is corrected.
     """
     rng = np.random.default_rng(seed)
     shares = np.asarray(shares, np.float64) / np.sum(shares)
@@ -99,16 +120,34 @@ def crops(
 
     while True:
         thing = drawn()
-        image, label_map = read_image(thing.sample), read_label_map(thing.sample)
-        image, mask, others = _cut(rng, thing, image, label_map, size)
-        if rng.random() < PASTED:
-            other = drawn()
-            image, mask, others = _paste(rng, other, image, mask, others)
-        if (mask == INSIDE).sum() < SMALLEST / 4:
+        said = _predicted(predictions, thing) if rng.random() < PREDICTED else None
+        crop = _cut(rng, thing, said, size)
+        if said is None and rng.random() < PASTED:
+            crop = _paste(rng, drawn(), crop)
+        if (crop.mask == INSIDE).sum() < SMALLEST / 4:
             continue
         if rng.random() < 0.5:
-            image, mask, others = image[:, ::-1], mask[:, ::-1], others[:, ::-1]
-        yield _coloured(rng, image), np.ascontiguousarray(mask), np.ascontiguousarray(others)
+            crop = _mirrored(crop)
+        yield replace(crop, image=_coloured(rng, crop.image))
+
+
+def _mirrored(crop):
+    image, mask, others = (
+        np.ascontiguousarray(part[:, ::-1]) for part in (crop.image, crop.mask, crop.others)
+    )
+    predicted = None if crop.predicted is None else np.ascontiguousarray(crop.predicted[:, ::-1])
+    return Crop(image, mask, others, predicted)
+
+
+def _predicted(folder, thing):
+    """What a semantic model says of the class of a thing in its photo: bool (H, W), or None."""
+    if folder is None or thing.sample.dataset != "voc":
+        return None
+    path = folder / f"{thing.sample.id}.png"
+    if not path.is_file():
+        return None
+    with Image.open(path) as picture:
+        return np.asarray(picture) == thing.class_id
 
 
 def _any(rng, items):
@@ -121,7 +160,8 @@ def _inside(thing, label_map):
     return numbers == numbers[thing.pixel]
 
 
-def _cut(rng, thing, image, label_map, size):
+def _cut(rng, thing, said, size):
+    image, label_map = read_image(thing.sample), read_label_map(thing.sample)
     height, width = label_map.shape
     x0, y0, x1, y1 = thing.box
     if rng.random() < WHOLE_PHOTO:
@@ -135,7 +175,8 @@ def _cut(rng, thing, image, label_map, size):
     left = _place(rng, x0, x1, across, width)
     top = _place(rng, y0, y1, down, height)
     window = (left, top, left + across, top + down)
-    whole = _inside(thing, label_map) if rng.random() >= ALL_OF_A_CLASS else label_map == thing.class_id
+    everywhere = said is not None or rng.random() < ALL_OF_A_CLASS
+    whole = label_map == thing.class_id if everywhere else _inside(thing, label_map)
     ids = np.where(whole, np.uint8(INSIDE), np.where(label_map == VOID, np.uint8(VOID), np.uint8(OUTSIDE)))
     if thing.sample.dataset == "pets":
         ids[label_map == 2] = VOID  # the band along the outline
@@ -144,9 +185,14 @@ def _cut(rng, thing, image, label_map, size):
         others = (label_map != 0) & (label_map != VOID) & ~whole
     ids[others] = 2
     photo = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, window, 2.0)
-    small = np.asarray(Image.fromarray(ids).resize((size, size), Image.Resampling.NEAREST, window))
+    small = _nearest(ids, size, window)
     others = small == 2
-    return np.asarray(photo), np.where(others, np.uint8(OUTSIDE), small), others
+    predicted = None if said is None else _nearest(said.astype(np.uint8), size, window) > 0
+    return Crop(np.asarray(photo), np.where(others, np.uint8(OUTSIDE), small), others, predicted)
+
+
+def _nearest(ids, size, window):
+    return np.asarray(Image.fromarray(ids).resize((size, size), Image.Resampling.NEAREST, window))
 
 
 def _place(rng, start, end, length, limit):
@@ -155,8 +201,9 @@ def _place(rng, start, end, length, limit):
     return float(np.clip(rng.uniform(low - slack, high + slack), 0, limit - length))
 
 
-def _paste(rng, other, image, mask, others):
+def _paste(rng, other, crop):
     """A thing of another photo on top of a crop."""
+    image, mask, others = crop.image, crop.mask, crop.others
     size = mask.shape[0]
     label_map = read_label_map(other.sample)
     x0, y0, x1, y1 = other.box
@@ -175,22 +222,22 @@ def _paste(rng, other, image, mask, others):
     inside = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     cut, alpha = cut[inside], alpha[inside]
     if (alpha > 127).sum() < SMALLEST / 2:
-        return image, mask, others
+        return crop
     image, mask, others = image.copy(), mask.copy(), others.copy()
     share = ndimage.uniform_filter(alpha, 3)[..., None].astype(np.float32) / 255
     image[rows, columns] = (cut * share + image[rows, columns] * (1 - share)).round().astype(np.uint8)
     pasted = np.zeros(mask.shape, bool)
     pasted[rows, columns] = alpha > 127
     if rng.random() < PASTED_MEANT:
-        return image, pasted.astype(np.uint8), (others | (mask == INSIDE)) & ~pasted
+        return Crop(image, pasted.astype(np.uint8), (others | (mask == INSIDE)) & ~pasted)
     mask[pasted] = OUTSIDE
-    return image, mask, others | pasted
+    return Crop(image, mask, others | pasted)
 
 
 def _coloured(rng, image):
     """Light, contrast and colour changed a little, or much; float32 on the way, uint8 in the end."""
     if rng.random() < 0.25:
-        return np.ascontiguousarray(image)
+        return image
     x = image.astype(np.float32)
     grey = x @ np.float32([0.299, 0.587, 0.114])
     x = grey[..., None] + (x - grey[..., None]) * rng.uniform(0.4, 1.4)

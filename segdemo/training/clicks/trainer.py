@@ -54,6 +54,7 @@ class ClickConfig:
         official: share of crops from VOC's own masks. pets: from those of Pets. The rest is from ``train_aug``.
         seed: of everything random.
         start: weights of ``click_network`` to begin with, as of a run with smaller crops; else ImageNet's.
+        predictions: a folder of label maps to correct, see ``things.crops``; else none.
     """
 
     data: str
@@ -70,6 +71,7 @@ class ClickConfig:
     pets: float = 0.12
     seed: int = 0
     start: str = ""
+    predictions: str = ""
 
 
 Batch = tuple[np.ndarray, np.ndarray]  # images uint8 (B, S, S, 6), masks uint8 (B, S, S)
@@ -107,9 +109,11 @@ class Crops:
     def _fill(self, seed):
         try:
             rng = np.random.default_rng(seed)
-            drawn = things.crops(self._photos, self._shares, self._config.size, seed)
+            config = self._config
+            predictions = Path(config.predictions) if config.predictions else None
+            drawn = things.crops(self._photos, self._shares, config.size, seed, predictions)
             while True:
-                self._queue.put(assembled(rng, drawn, self._config.batch))
+                self._queue.put(assembled(rng, drawn, config.batch))
         except BaseException as error:  # handed over to who asks for the next batch
             self._queue.put(error)
 
@@ -118,10 +122,10 @@ def assembled(rng, drawn, count: int) -> tuple[Batch, list[simulation.Start]]:
     """``count`` crops with what they begin with."""
     images, masks, starts = [], [], []
     for _ in range(count):
-        image, mask, others = next(drawn)
-        begun = simulation.start(rng, mask, others)
-        images.append(np.concatenate([image, simulation.guide(begun)], -1))
-        masks.append(mask)
+        crop = next(drawn)
+        begun = simulation.start(rng, crop.mask, crop.others, crop.predicted)
+        images.append(np.concatenate([crop.image, simulation.guide(begun)], -1))
+        masks.append(crop.mask)
         starts.append(begun)
     return (np.stack(images), np.stack(masks)), starts
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -30,16 +31,20 @@ from segdemo.errors import UserError
 from segdemo.inference.video import JPEG_QUALITY, MOST_RATE, SMOOTHING, SMOOTHING_MOST, steady
 from segdemo.runs.record import last_words
 from segdemo.ui.events import Event, Events, Updates, components, sentence
-from segdemo.ui.inputs import button, photo_input, unchecked, upload
+from segdemo.ui.inputs import button, notice, photo_input, unchecked, upload
 from segdemo.ui.markup import definitions, html, numbered_steps, panel
 from segdemo.ui.services import Services
+from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.ui.tabs.segment import FIRST_MODEL
 
 TAB = "video"  # id of the tab
 CSS = Path(__file__).with_name("video.css").read_text("utf-8")
 CLIP_BYTES = 500_000_000
 MOST_CPU_SECONDS, MOST_MEMORY = 1800, 6 * 2**30  # of the process that works on a clip
+MOST_SENTENCES = 5  # about frames that were not taken
+EVERY = (0.1, 30.0)  # seconds from one frame of a collection to the next
 LIVE_SIDE, LIVE_SECONDS = 320, 0.08  # of the webcam: longer side in pixels, from one frame to the next
+NEW = ("A new one, with the classes of the model", "")
 _STEPS = (  # picture, what to do, how
     (
         "M4 6h11v12H4zM15 10l5-3v10l-5-3",
@@ -59,9 +64,9 @@ _STEPS = (  # picture, what to do, how
 )
 
 
-def build(services: Services, tab: gr.Tab) -> "VideoTab":
-    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built."""
-    video = VideoTab(services)
+def build(services: Services, tab: gr.Tab, desk: Desk) -> "VideoTab":
+    """Add what is in the tab, whose id is ``TAB``, to the Blocks being built. ``desk`` is that of the Annotate tab."""
+    video = VideoTab(services, desk)
     video.connect(tab)
     return video
 
@@ -69,8 +74,8 @@ def build(services: Services, tab: gr.Tab) -> "VideoTab":
 class VideoTab:
     """The components, and what happens on their events."""
 
-    def __init__(self, services: Services) -> None:
-        self.services = services
+    def __init__(self, services: Services, desk: Desk) -> None:
+        self.services, self.desk = services, desk
         self._working: dict[str, subprocess.Popen[bytes]] = {}  # by the page that asked
         self._live: dict[str, tuple[float, str, Any]] = {}  # page -> (time, model, the last frame's state)
         self._lock = threading.Lock()
@@ -80,7 +85,7 @@ class VideoTab:
                 self._form()
             with gr.Column(scale=11, min_width=320, elem_id="video-stage"):
                 self._stage()
-        self.inputs = {self.clip, self.model, self.rate, self.smoothing}
+        self.inputs = {self.clip, self.model, self.rate, self.smoothing, self.collection, self.every}
         self.outputs = [c for c in components(self) if c not in (self.webcam, self.live)]
 
     def _form(self) -> None:
@@ -107,6 +112,15 @@ class VideoTab:
         length = f"The first {seconds:g} seconds of it are taken" if seconds else "All of it is taken"
         text = f"{length}; the file may have {CLIP_BYTES / 1e6:.0f} MB."
         panel(html("<p>{}</p>", text), padding=False, elem_classes="tr-summary")
+        with gr.Accordion("Frames into a collection", open=False, elem_id="video-frames"):
+            # Choices come when the tab is entered; what the page sends is looked up, not trusted.
+            self.collection = unchecked(
+                gr.Dropdown([NEW], value="", label="Collection", elem_id="video-collection")
+            )
+            self.every = gr.Slider(
+                *EVERY, value=1, step=0.1, label="One frame every so many seconds", elem_id="video-every"
+            )
+            self.take = gr.Button("Add the frames", elem_id="video-take")
 
     def _stage(self) -> None:
         self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="video-notice")
@@ -129,9 +143,11 @@ class VideoTab:
         """Listen to every component, and to the tab."""
         on = Events(self.notice, self.inputs, self.outputs, "video", limit=1).on
         on(tab.select, self._enter, concurrency_id="video-looks", concurrency_limit=4)
-        started = on(self.begin.click, self._offer_cancel, queue=False)
-        over = {self.cancel: gr.update(visible=False), self.begin: gr.update(interactive=True)}
-        on(started.then, self._segment, progress_on=self.begin, always=over)
+        buttons = (self.begin, self.take)
+        over = {self.cancel: gr.update(visible=False), **{b: gr.update(interactive=True) for b in buttons}}
+        for pressed, work in ((self.begin, self._segment), (self.take, self._take)):
+            started = on(pressed.click, self._offer_cancel, queue=False)
+            on(started.then, work, progress_on=pressed, always=over)
         on(self.cancel.click, self._cancel, queue=False, quiet=True)
         self.webcam.stream(
             self._frame,
@@ -149,10 +165,17 @@ class VideoTab:
         now, chosen = event[self.model], names.get(event[self.model], event[self.model])
         # What was chosen meanwhile stays.
         value = {} if now == chosen else {"value": chosen}
-        return {self.model: gr.update(choices=self.services.choices(), **value)}
+        return {
+            self.model: gr.update(choices=self.services.choices(), **value),
+            self.collection: gr.update(choices=[NEW, *self.desk.collections()]),
+        }
 
     def _offer_cancel(self, event: Event) -> Updates:
-        return {self.cancel: gr.update(visible=True), self.begin: gr.update(interactive=False)}
+        return {
+            self.cancel: gr.update(visible=True),
+            self.begin: gr.update(interactive=False),
+            self.take: gr.update(interactive=False),
+        }
 
     def _cancel(self, event: Event) -> Updates:
         with self._lock:
@@ -161,7 +184,7 @@ class VideoTab:
             process.kill()
         return {}
 
-    def _segment(self, event: Event) -> Updates:
+    def _clip(self, event: Event) -> Path:
         clip = event[self.clip]
         if not clip:
             raise UserError("Choose a clip first: drop it on the field, or click there.")
@@ -171,6 +194,35 @@ class VideoTab:
                 f"The clip has {clip.stat().st_size / 1e6:.0f} MB and may have {CLIP_BYTES / 1e6:.0f}: "
                 "cut it, or save it smaller."
             )
+        return clip
+
+    def _take(self, event: Event) -> Updates:
+        """Frames of the clip into a collection."""
+        clip, every, name = self._clip(event), event[self.every], event[self.collection] or ""
+        if not isinstance(every, int | float) or not EVERY[0] <= every <= EVERY[1]:
+            raise UserError(
+                f"There may be {EVERY[0]:g} to {EVERY[1]:g} seconds between frames: move the slider."
+            )
+        if name:
+            self.desk.store.open(name)  # raises what there is to say, before anything is done
+        else:
+            model = event[self.model] or FIRST_MODEL
+            self.services.predictors.get(model)
+        with tempfile.TemporaryDirectory(prefix="segdemo-frames-") as folder:
+            self._run([str(clip), "--frames", folder, "--rate", str(1 / every)], event)
+            found = sorted(Path(folder).iterdir())
+            if not name:
+                name = self.desk.create_for(model, clip.stem)
+            ids, sentences = self.desk.add_photos(name, found)
+        (title,) = (title for title, other in self.desk.collections() if other == name)
+        sentences.insert(0, f"{len(ids)} frames are in {title}: open it in Annotate.")
+        return {
+            self.notice: notice(*sentences[:MOST_SENTENCES], alert=not ids),
+            self.collection: gr.update(choices=[NEW, *self.desk.collections()], value=name),
+        }
+
+    def _segment(self, event: Event) -> Updates:
+        clip = self._clip(event)
         model, rate, smoothing = event[self.model] or "", event[self.rate], event[self.smoothing]
         if not all(isinstance(value, int | float) for value in (rate, smoothing)):
             raise UserError("Frames a second and Hold still are numbers: move their sliders.")

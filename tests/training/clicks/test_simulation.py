@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from segdemo.core.clicks import Click
 from segdemo.training.clicks import simulation
@@ -60,6 +61,12 @@ def begun(count=300):
     return [start(rng, mask, OTHERS) for _ in range(count)]
 
 
+@pytest.fixture
+def true_clicks(monkeypatch):
+    monkeypatch.setattr(simulation, "OFF_SHARE", 0)
+
+
+@pytest.mark.usefixtures("true_clicks")
 def test_a_crop_begins_with_nothing_a_box_or_a_wrong_mask_in_their_shares():
     nothing, wrongs, boxes = [], [], []
     for item in begun():
@@ -96,6 +103,7 @@ def test_a_box_around_a_single_pixel_and_around_everything():
     assert simulation._box(np.random.default_rng(0), dot).any()
 
 
+@pytest.mark.usefixtures("true_clicks")
 def test_clicks_are_added_to_those_before_until_nothing_is_wrong():
     counts = np.ones_like(TRUTH)
     rng = np.random.default_rng(0)
@@ -116,3 +124,26 @@ def test_the_guide_is_disks_and_the_mask():
     assert shown[12, 10].tolist() == [255, 0, 0]
     assert shown[50, 40].tolist() == [0, 255, 0]
     np.testing.assert_array_equal(shown[..., 2], 255 * OTHERS)
+
+
+def test_some_clicks_are_off_by_a_little_and_none_is_outside():
+    rng = np.random.default_rng(0)
+    edge = NONE.copy()
+    edge[:, :2] = True
+    for truth in (TRUTH, edge):
+        counts = np.ones_like(truth)
+        found = [clicked(rng, truth, NONE, counts, [])[0] for _ in range(300)]
+        assert all(click.positive for click in found)
+        assert all(0 <= v < len(truth) and v == int(v) for click in found for v in (click.x, click.y))
+        away = ndimage.distance_transform_edt(~truth)
+        off = [away[click.y, click.x] for click in found]
+        assert max(off) < 0.1 * len(truth)
+    assert 0.01 < np.mean(np.array(off) > 0) < simulation.OFF_SHARE
+
+
+def test_a_mask_to_correct_is_begun_with():
+    mask = np.where(TRUTH, np.uint8(1), np.uint8(0))
+    begun = start(np.random.default_rng(0), mask, OTHERS, OTHERS)
+    np.testing.assert_array_equal(begun.mask, OTHERS)
+    assert len(begun.clicks) == 1
+    assert start(np.random.default_rng(0), mask, OTHERS, TRUTH).clicks == []  # nothing is wrong

@@ -68,7 +68,9 @@ def test_of_pets_the_animal_alone(pets):
 
 def test_crops_show_the_thing_where_the_mask_says(voc):
     taken = list(itertools.islice(crops([things_of(voc, "train_aug")], [1], 64, 0), 60))
-    for image, mask, others in taken:
+    for crop in taken:
+        image, mask, others = crop.image, crop.mask, crop.others
+        assert crop.predicted is None
         assert (image.shape, image.dtype) == ((64, 64, 3), np.uint8)
         assert (mask.shape, mask.dtype) == ((64, 64), np.uint8)
         assert (others.shape, others.dtype) == ((64, 64), bool)
@@ -82,13 +84,13 @@ def test_crops_show_the_thing_where_the_mask_says(voc):
             assert image[mask == 1].mean() > image[ground].mean() + 20
         if others.any():
             assert image[others].mean() > image[ground].mean() + 20
-    assert sum(others.any() for *_, others in taken) > 5  # some were pasted
-    assert any((mask == 255).any() for _, mask, _ in taken)
+    assert sum(crop.others.any() for crop in taken) > 5  # some were pasted
+    assert any((crop.mask == 255).any() for crop in taken)
 
 
 def test_the_same_seed_gives_the_same_crops(voc):
     def taken(seed):
-        return [image for image, *_ in itertools.islice(crops([things_of(voc, "train")], [1], 48, seed), 4)]
+        return [crop.image for crop in itertools.islice(crops([things_of(voc, "train")], [1], 48, seed), 4)]
 
     np.testing.assert_array_equal(taken(3), taken(3))
     assert not np.array_equal(taken(3), taken(4))
@@ -109,9 +111,9 @@ def test_shares_say_where_crops_come_from(voc, pets):
 
 
 def test_the_band_along_a_pet_does_not_count(pets):
-    for _, mask, others in itertools.islice(crops([things_of(pets, "train", classes=[0])], [1], 64, 2), 12):
-        if not others.any():  # nothing was pasted
-            assert (mask == 255).any()
+    for crop in itertools.islice(crops([things_of(pets, "train", classes=[0])], [1], 64, 2), 12):
+        if not crop.others.any():  # nothing was pasted
+            assert (crop.mask == 255).any()
 
 
 def test_all_of_a_class_or_one_of_it(tmp_path, monkeypatch):
@@ -122,9 +124,27 @@ def test_all_of_a_class_or_one_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(things, "WHOLE_PHOTO", 1)
     for share, pieces in ((1, "both"), (0, "one")):
         monkeypatch.setattr(things, "ALL_OF_A_CLASS", share)
-        for _, crop, others in itertools.islice(crops(found, [1], 96, 0), 8):
-            assert others.any() is np.bool_(pieces == "one")
-            sides = (crop == 1).any(0)
+        for crop in itertools.islice(crops(found, [1], 96, 0), 8):
+            assert crop.others.any() is np.bool_(pieces == "one")
+            sides = (crop.mask == 1).any(0)
             assert np.count_nonzero(np.diff(sides.astype(int)) == 1) + sides[0] == (
                 2 if pieces == "both" else 1
             )
+
+
+def test_a_share_begins_with_what_a_model_says_of_the_class(voc, pets, tmp_path, monkeypatch):
+    lists = [things_of(voc, "train"), things_of(pets, "train", classes=[0])]
+    monkeypatch.setattr(things, "PREDICTED", 1)
+    for photo in lists[0][:2]:  # of two photos of three: all that is right, but for its upper half
+        said = read_label_map(photo[0].sample)
+        said[said == 255] = 0
+        said[: said.shape[0] // 2] = 0
+        Image.fromarray(said).save(tmp_path / f"{photo[0].sample.id}.png")
+    for crop in itertools.islice(crops(lists[:1], [1], 64, 0, tmp_path), 30):
+        if crop.predicted is None:
+            continue
+        assert (crop.predicted.shape, crop.predicted.dtype) == ((64, 64), bool)
+        assert not (crop.predicted & (crop.mask == 0)).any()
+    taken = list(itertools.islice(crops(lists, [1, 1], 64, 0, tmp_path), 60))
+    assert 10 < sum(crop.predicted is not None for crop in taken) < 35
+    assert any(crop.predicted is not None and crop.predicted.any() for crop in taken)
