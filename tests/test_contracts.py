@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FRAMEWORKS = {"tensorflow", "keras", "jax", "torch", "tensorflow_datasets", "tf2onnx"}
+FRAMEWORKS = {"tensorflow", "keras", "jax", "torch", "tensorflow_datasets", "tf2onnx", "ray"}
 MODULES = sorted((ROOT / "segdemo").rglob("*.py"))
 
 

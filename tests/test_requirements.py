@@ -8,12 +8,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pins(path):
     """Name to version of what a requirements file pins."""
-    found = re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / path).read_text("utf-8"), re.M)
+    found = re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)", (ROOT / path).read_text("utf-8"), re.M)
     return {name.lower().replace("_", "-"): version for name, version in found}
 
 
 def test_every_requirement_is_pinned():
-    for path in ("requirements.txt", "requirements-serve.txt", "tests/requirements.txt"):
+    for path in (
+        "requirements.txt",
+        "requirements-serve.txt",
+        "requirements-cluster.txt",
+        "tests/requirements.txt",
+    ):
         lines = [
             line for line in (ROOT / path).read_text("utf-8").splitlines() if line and line[0] not in "#-"
         ]

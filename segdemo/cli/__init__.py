@@ -23,6 +23,7 @@ from segdemo.cli import (
     predict,
     teach,
     train,
+    tune,
     video,
 )
 from segdemo.runs import failures
@@ -33,6 +34,7 @@ COMMANDS = (
     evaluate,
     calibrate,
     train,
+    tune,
     export,
     data,
     annotations,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -69,6 +70,22 @@ def add_int8(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--int8", action="store_true", help="serve an int8 graph if it is smaller, faster and about as good"
     )
+
+
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--on",
+        choices=("here", "ray"),
+        default="here",
+        help="ray: on the cluster that RAY_ADDRESS names, where paths are the same on every node; docs/cluster.md",
+    )
+
+
+def positive(text: str) -> int:
+    """The type of arguments that are whole numbers from 1."""
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"it is a number such as 2, not {text!r}.")
+    return int(text)
 
 
 def add_passes(command: argparse.ArgumentParser) -> None:

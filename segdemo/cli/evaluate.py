@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segdemo.cli.common import (
     Commands,
+    add_cluster,
     add_dataset,
     add_model,
     add_passes,
     asked_dataset,
     asked_model,
+    positive,
     print_json,
     progress,
 )
+from segdemo.errors import UserError
 
 if TYPE_CHECKING:
     from segdemo.data.datasets import Dataset
     from segdemo.inference.evaluate import Look
+    from segdemo.zoo.scores import Scores
 
 
 def add_to(commands: Commands) -> None:
@@ -38,17 +44,22 @@ def add_to(commands: Commands) -> None:
         help="also write <stem>_triptych.png for each photo: input, truth and prediction side by side",
     )
     add_passes(command)
+    add_cluster(command)
+    command.add_argument("--workers", type=positive, help="actors of a cluster (default: one for each CPU)")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_evaluate)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _evaluate(options: argparse.Namespace) -> int:
     from segdemo.inference.evaluate import evaluate_model
 
-    entry = asked_model(options)
-    dataset = asked_dataset(options)
+    if options.on == "ray":
+        return _evaluate_on_ray(options)
+    if options.workers:
+        raise UserError("Leave out --workers: it goes with --on ray.")
+    model, dataset = asked_model(options), asked_dataset(options)
     report = evaluate_model(
-        entry,
+        model,
         dataset,
         options.subset,
         squashed=options.squashed,
@@ -57,7 +68,38 @@ def _evaluate(options: argparse.Namespace) -> None:
         wrap=lambda s: progress(s, "photos"),
         look=_drawn(dataset, options.subset, options.pictures) if options.pictures else None,
     )
-    if options.json:
+    _show(report, options.json)
+    return 0
+
+
+def _evaluate_on_ray(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from segdemo.cluster.photos import evaluate_on_cluster
+
+    if options.squashed or options.pictures:
+        which = "--squashed" if options.squashed else "--pictures"
+        raise UserError(f"Leave out {which}: it works without --on ray only.")
+    entry, dataset = asked_model(options), asked_dataset(options)
+    bar = tqdm(unit=" photos", file=sys.stderr, disable=not sys.stderr.isatty())
+    with bar, contextlib.redirect_stdout(sys.stderr):  # where Ray tells of lost actors and nodes
+        report, wrong = evaluate_on_cluster(
+            entry,
+            dataset,
+            options.subset,
+            options.scales,
+            options.flip,
+            options.workers or 0,
+            lambda done: bar.update(done - bar.n),
+        )
+    for why in wrong:
+        print(f"segdemo: {why}", file=sys.stderr)
+    _show(report, options.json)
+    return 2 if wrong else 0
+
+
+def _show(report: Scores, as_json: bool) -> None:
+    if as_json:
         print_json(report.to_json())
         return
     print(f"{report.model} on {report.dataset} {report.subset}, {report.images} photos")

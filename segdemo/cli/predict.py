@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segdemo.cli.common import Commands, add_model, add_passes, asked_model, print_json
+from segdemo.cli.common import (
+    Commands,
+    add_cluster,
+    add_model,
+    add_passes,
+    asked_model,
+    positive,
+    print_json,
+)
 
 if TYPE_CHECKING:
-    from segdemo.inference.batch import Batch, Item
+    from collections.abc import Callable, Iterable, Sequence
+
+    from segdemo.inference.batch import Batch, Item, Outcome
 
 
 def add_to(commands: Commands) -> None:
@@ -32,7 +44,8 @@ def add_to(commands: Commands) -> None:
         help="what to write, with commas between: label_map (<stem>.png), overlay, cutout (transparent around things), "
         "uncertainty, coco (coco.json), csv (classes.csv, the share of each class); default: label_map",
     )
-    command.add_argument("--workers", type=_positive, help="photos at a time (default: one for each core)")
+    command.add_argument("--workers", type=positive, help="photos at a time (default: one for each core)")
+    add_cluster(command)
     command.add_argument(
         "--resume",
         action="store_true",
@@ -49,12 +62,6 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--json", action="store_true")
     command.add_argument("photos", nargs="+", type=Path, metavar="IMAGE_OR_DIR")
     command.set_defaults(run=_predict)
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,3}", text):
-        raise argparse.ArgumentTypeError(f"it is a number such as 2, not {text!r}.")
-    return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -85,7 +92,11 @@ def _predict(options: argparse.Namespace) -> int:
         def progress(tally: Tally) -> None:
             bar.update(tally.done + len(tally.failed) - bar.n)
 
-        tally = batch.run(workers, options.resume, progress=progress)
+        if options.on == "ray":
+            with contextlib.redirect_stdout(sys.stderr):  # where Ray tells of lost actors and nodes
+                tally = batch.run_by(_on_ray(options, formats), options.resume, progress)
+        else:
+            tally = batch.run(workers, options.resume, progress=progress)
     for item in items:
         if why := tally.failed.get(item.key):
             named = why if item.name in why else f"{item.name}: {why}"
@@ -97,6 +108,14 @@ def _predict(options: argparse.Namespace) -> int:
     ):  # all is done, and nobody asked for more than label maps
         batch.forget()
     return 2 if tally.failed else 0
+
+
+def _on_ray(options: argparse.Namespace, formats: list[str]) -> Callable[[Sequence[Item]], Iterable[Outcome]]:
+    """Who segments photos on a cluster. Raises ClusterError."""
+    from segdemo.cluster.photos import Model, outcomes
+
+    model = Model.of(asked_model(options), options.scales, options.flip)
+    return partial(outcomes, model, formats, options.workers or 0)
 
 
 def _items(options: argparse.Namespace, formats: list[str], part: str) -> list[Item]:

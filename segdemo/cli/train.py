@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,10 @@ from segdemo.errors import UserError
 def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("train", help="train or fine-tune a model")
-    command.add_argument("--model", help="an architecture; see `models`")
-    command.add_argument("--recipe", help="start from the settings of a recipe")
+    add_settings(command)
     command.add_argument("--list-recipes", action="store_true")
-    add_dataset(command, required=False)
     command.add_argument("--out", type=Path, help="the run directory")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    command.add_argument("--epochs", type=int)
-    command.add_argument("--batch", type=int)
-    command.add_argument("--size", type=int, help="side of the training crop, pixels")
-    command.add_argument("--learning-rate", type=float)
-    command.add_argument("--start-from", help="a trained model or a .weights.h5 file to go on from")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting, as JSON"
-    )
     command.add_argument("--no-export", action="store_true", help="do not export at the end")
     add_int8(command)
     command.add_argument(
@@ -40,6 +31,21 @@ def add_to(commands: Commands) -> None:
     )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_train)
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add the settings of a training to a command."""
+    command.add_argument("--model", help="an architecture; see `models`")
+    command.add_argument("--recipe", help="start from the settings of a recipe")
+    add_dataset(command, required=False)
+    command.add_argument("--epochs", type=int)
+    command.add_argument("--batch", type=int)
+    command.add_argument("--size", type=int, help="side of the training crop, pixels")
+    command.add_argument("--learning-rate", type=float)
+    command.add_argument("--start-from", help="a trained model or a .weights.h5 file to go on from")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting, as JSON"
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -103,8 +109,6 @@ def _check_run_folder(out: Path, settings: dict[str, Any]) -> None:
 
 def _train_settings(options: argparse.Namespace) -> dict[str, Any]:
     from segdemo.core.files import read_json
-    from segdemo.runs import recipes
-    from segdemo.runs.config import RETIRED
 
     if options.resume:
         if options.out is None:
@@ -112,9 +116,18 @@ def _train_settings(options: argparse.Namespace) -> dict[str, Any]:
         path = options.out / "config.json"
         if not path.is_file():
             raise UserError(f"There is no run in {options.out} to go on with: leave out --resume.")
-        settings = read_json(path)
-    else:
-        settings = recipes.settings(options.recipe) if options.recipe else {}
+        return asked_settings(options, read_json(path))
+    return asked_settings(options)
+
+
+def asked_settings(options: argparse.Namespace, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that a command with ``add_settings`` names, on top of those from ``before``. Raises UserError."""
+    from segdemo.runs import recipes
+    from segdemo.runs.config import RETIRED
+
+    if before is None:
+        before = recipes.settings(options.recipe) if options.recipe else {}
+    settings = dict(before)
     for name in ("model", "dataset", "data", "epochs", "batch", "size", "learning_rate", "start_from"):
         value = getattr(options, name)
         if value is not None:

@@ -187,7 +187,20 @@ VARIABLES = {
         Variable("SEGDEMO_MAX_IMAGES", "photos in the subset a run learns from", 0, **_NUMBER),
         Variable("SEGDEMO_MAX_RUN_HOURS", "of one run, from its start or last resumption", 24, **_NUMBER),
         Variable("SEGDEMO_MAX_RUN_MEMORY_GB", "memory of a run", 0, **_NUMBER, shown="3/4 of the machine's"),
-        Variable("SEGDEMO_RUN_THREADS", "threads of a run", 0, **_NUMBER, shown="all cores"),
+        Variable(
+            "SEGDEMO_RUN_THREADS", "threads of a run", 0, **_NUMBER, shown="all cores; one CPU of a cluster"
+        ),
+        Variable(
+            "SEGDEMO_EXECUTOR",
+            "where runs work: `local`, or `ray`, the [cluster](docs/cluster.md) whose job server RAY_ADDRESS names",
+            "local",
+            choices=("local", "ray"),
+            shown="`local`",
+        ),
+        Variable("SEGDEMO_RUN_GPUS", "GPUs of a run on a cluster", 0, **_NUMBER),
+        Variable(
+            "SEGDEMO_RAY_PYTHON", "Python with SegDemo on the nodes of a cluster", "", shown="this one's path"
+        ),
         Variable("SEGDEMO_MAX_QUEUE", "runs that may wait", 10, **_NUMBER),
         Variable("SEGDEMO_MAX_RUNS_GB", "disk of all runs together", 20, **_NUMBER),
         Variable(

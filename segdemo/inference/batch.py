@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,16 @@ class Item:
     files: Mapping[str, Path]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photo: the row that is noted of it and the bytes of its files, or else why there are none."""
+
+    key: str
+    row: Row | None = None
+    why: str = ""
+    bytes: int = 0
+
+
 @dataclass
 class Tally:
     """How far a batch is.
@@ -68,6 +78,34 @@ class Tally:
     def left(self) -> int:
         """Photos that are still to do."""
         return self.total - self.done - len(self.failed)
+
+
+def segmented(
+    item: Item,
+    predictor: Segmenter,
+    formats: Sequence[Format],
+    limits: Limits,
+    look: Callable[[UInt8, UInt8], object] = lambda photo, label_map: None,
+) -> Outcome:
+    """Take a photo from its file to its own results; arguments as of ``Batch``. Raises DiskError, DamagedModelError."""
+    try:
+        source = item.source() if callable(item.source) else item.source
+        photo = read_photo(source, limits)
+        prediction = predictor(photo)
+    except (IntakeError, ExchangeError, MemoryError) as error:
+        why = str(error) if isinstance(error, UserError) else f"{item.name} {_OUT_OF_MEMORY}."
+        return Outcome(item.key, why=why)
+    label_set, written = predictor.entry.label_set, 0
+    for format in formats:
+        if format.encode:
+            data = format.encode(photo, prediction, label_set)
+            write_atomic(item.files[format.name], data, durable=False)
+            written += len(data)
+    look(photo, prediction.label_map)
+    row = row_of(prediction.label_map, label_set, formats)
+    row["milliseconds"] = round(prediction.milliseconds, 1)
+    row["out_of_domain"] = prediction.out_of_domain
+    return Outcome(item.key, row, bytes=written)
 
 
 class Batch:
@@ -129,13 +167,9 @@ class Batch:
             BatchError: the earlier run was another one, or the results are too large. DiskError.
             DamagedModelError: the network cannot be run.
         """
-        tally = Tally(len(self.items))
-        self._places = self._read_notes() if resume else {}
-        tally.before = tally.done = sum(item.key in self._places for item in self.items)
-        waiting = (item for item in self.items if item.key not in self._places)
+        tally, left = self._begin(resume)
+        waiting = iter(left)
         ended = threading.Event()
-        if not self._places:
-            self.forget()  # the notes of another batch
 
         def work() -> None:
             prepare()
@@ -159,6 +193,41 @@ class Batch:
         if not tally.left:
             self._finish()
         return tally
+
+    def run_by(
+        self,
+        workers: Callable[[Sequence[Item]], Iterable[Outcome]],
+        resume: bool = False,
+        progress: Callable[[Tally], object] = lambda tally: None,
+    ) -> Tally:
+        """As ``run``, with the photos segmented elsewhere: only what is noted, and files of all photos, come from here.
+
+        Args:
+            workers: takes the photos that are left and gives the Outcome of each, in any order; see ``segmented``.
+            resume, progress: as of ``run``.
+
+        Returns:
+            The ``Tally``.
+
+        Raises:
+            As ``run``, and what ``workers`` raises.
+        """
+        tally, left = self._begin(resume)
+        if left:
+            for outcome in workers(left):
+                self._take(outcome, tally, progress)
+        if not tally.left:
+            self._finish()
+        return tally
+
+    def _begin(self, resume: bool) -> tuple[Tally, list[Item]]:
+        """(tally, photos that are left)."""
+        tally = Tally(len(self.items))
+        self._places = self._read_notes() if resume else {}
+        tally.before = tally.done = sum(item.key in self._places for item in self.items)
+        if not self._places:
+            self.forget()  # the notes of another batch
+        return tally, [item for item in self.items if item.key not in self._places]
 
     def rows(self) -> Iterator[tuple[Item, Row]]:
         """(photo, row) of each photo that is done, in the photos' order; see ``batch_formats`` for rows."""
@@ -184,31 +253,18 @@ class Batch:
                 ended.set()  # also where somebody has pressed Ctrl+C: photos that are begun are ended
 
     def _one(self, item: Item, tally: Tally, progress: Callable[[Tally], object]) -> None:
-        try:
-            source = item.source() if callable(item.source) else item.source
-            photo = read_photo(source, self._limits)
-            prediction = self.predictor(photo)
-        except (IntakeError, ExchangeError, MemoryError) as error:
-            why = str(error) if isinstance(error, UserError) else f"{item.name} {_OUT_OF_MEMORY}."
-            with self._lock:
-                tally.failed[item.key] = why
-                progress(tally)
-            return
-        label_set, written = self.predictor.entry.label_set, 0
-        for format in self.formats:
-            if format.encode:
-                data = format.encode(photo, prediction, label_set)
-                write_atomic(item.files[format.name], data, durable=False)
-                written += len(data)
-        self._look(photo, prediction.label_map)
-        row = row_of(prediction.label_map, label_set, self.formats)
-        row["milliseconds"] = round(prediction.milliseconds, 1)
-        row["out_of_domain"] = prediction.out_of_domain
-        line = _line({"key": item.key, "row": row})
+        outcome = segmented(item, self.predictor, self.formats, self._limits, self._look)
+        self._take(outcome, tally, progress)
+
+    def _take(self, outcome: Outcome, tally: Tally, progress: Callable[[Tally], object]) -> None:
+        line = _line({"key": outcome.key, "row": outcome.row})
         with self._lock:
-            self._note(item.key, line)
-            tally.done += 1
-            tally.bytes += written + len(line)
+            if outcome.row is None:
+                tally.failed[outcome.key] = outcome.why
+            else:
+                self._note(outcome.key, line)
+                tally.done += 1
+                tally.bytes += outcome.bytes + len(line)
             progress(tally)
 
     def _note(self, key: str, line: bytes) -> None:

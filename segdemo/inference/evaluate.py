@@ -116,13 +116,7 @@ def evaluate_model(
         ValueError: the model's classes are not the dataset's. DatasetError: no such subset, nothing in it to measure,
             or as ``evaluate``.
     """
-    if entry.label_set.classes != dataset.label_set.classes:
-        raise UserError(
-            f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
-            "choose a model or a dataset to match."
-        )
-    samples = dataset.samples(subset)
-    learnable.require_measurable(dataset, subset)
+    samples = measurable(entry, dataset, subset)
     predictor = open_predictor(entry, scales, flip)
     times: list[float] = []
 
@@ -132,17 +126,7 @@ def evaluate_model(
         return prediction.label_map
 
     found = evaluate(predict, wrap(samples), dataset.label_set, look=look)
-    report = Scores.of(
-        model=entry.name,
-        onnx_sha256=entry.onnx_sha256,
-        dataset=dataset.kind,
-        subset=subset,
-        scales=list(scales),
-        flip=flip,
-        refined=entry.refinement is not None,
-        **{key: getattr(found, key) for key in found.keys},
-        milliseconds=round(statistics.median(times), 1) if times else None,
-    )
+    report = report_of(entry, dataset, subset, scales, flip, found, times)
     if squashed:
         confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
         for sample in wrap(samples):
@@ -153,6 +137,41 @@ def evaluate_model(
             confusion += label_maps.confusion(np.asarray(truth), label_map, len(dataset.label_set))
         report = report.with_more(squashed=scores(confusion, dataset.label_set))
     return report
+
+
+def measurable(entry: ModelEntry, dataset: Dataset, subset: str) -> list[Sample]:
+    """The samples that a model can be measured on. Raises as ``evaluate_model``."""
+    if entry.label_set.classes != dataset.label_set.classes:
+        raise UserError(
+            f"{entry.name} knows the classes of {entry.label_set.title}, not those of {dataset.label_set.title}: "
+            "choose a model or a dataset to match."
+        )
+    samples = dataset.samples(subset)
+    learnable.require_measurable(dataset, subset)
+    return samples
+
+
+def report_of(
+    entry: ModelEntry,
+    dataset: Dataset,
+    subset: str,
+    scales: Sequence[float],
+    flip: bool,
+    found: Scores,
+    times: Sequence[float],
+) -> Scores:
+    """The report of ``evaluate_model``: what ``evaluate`` found, and the ``times`` of predictions in milliseconds."""
+    return Scores.of(
+        model=entry.name,
+        onnx_sha256=entry.onnx_sha256,
+        dataset=dataset.kind,
+        subset=subset,
+        scales=list(scales),
+        flip=flip,
+        refined=entry.refinement is not None,
+        **{key: getattr(found, key) for key in found.keys},
+        milliseconds=round(statistics.median(times), 1) if times else None,
+    )
 
 
 def evaluate_passes(

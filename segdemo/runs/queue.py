@@ -37,6 +37,7 @@ from segdemo.data.sources import outline
 from segdemo.errors import UserError
 from segdemo.runs import processes
 from segdemo.runs.estimates import Estimate, Estimates
+from segdemo.runs.executor import Executor, Here
 from segdemo.runs.policy import Policy, PolicyError, RunError, training_installed
 from segdemo.runs.record import Record, Run, Status, events_since, every_run, find_run, log_tail
 from segdemo.runs.snapshot import ENDED, Snapshot, snapshot_of
@@ -72,6 +73,7 @@ class Runs:
         models: the ``ModelStore`` that finished runs become versions in.
         cancel_seconds: how long a trainer may take to end when asked to, before it is killed.
         models_of: the ``ModelStore`` of a workspace, for runs that belong to one, see ``of``.
+        executor: who executes runs; by default this machine, one at a time.
     """
 
     _workspace = (
@@ -86,13 +88,18 @@ class Runs:
         models: ModelStore | None = None,
         cancel_seconds: float = CANCEL_SECONDS,
         models_of: Callable[[str], ModelStore] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.root = (Path(root) if root is not None else places.home() / "runs").resolve()
         self.policy = policy or Policy.from_env()
         self.models = models or ModelStore()
-        self._can_train = command is not None or training_installed()
+        executor = executor or Here()
+        self._executor = executor
+        self._can_train = command is not None or executor.several or training_installed()
         command = command or [sys.executable, "-m", "segdemo", "train"]
-        self._supervisor = Supervisor(self.root, self.policy, command, self.models, cancel_seconds, models_of)
+        self._supervisor = Supervisor(
+            self.root, self.policy, command, self.models, cancel_seconds, models_of, executor
+        )
         self._estimates = Estimates(self.root / ".estimates", command)
         self._stop = threading.Event()
         self._require_room: Callable[[int], object] = lambda size: None
@@ -256,6 +263,8 @@ class Runs:
         """
         self.permit(token, user)
         settings, _ = self._checked(settings)
+        if self._executor.several:
+            return Estimate("failed", message="The cluster says how long it takes once the run has begun.")
         with self._lock():
             states = (self._supervisor.state(run).state for run in every_run(self.root))
             busy = any(state in ("queued", "running") for state in states)
@@ -289,7 +298,7 @@ class Runs:
         self.policy.permit(token, user)
         with self._lock():
             run = self._find(run_id)
-            if run.alive():
+            if self._executor.alive(run):
                 raise RunError(f"{run.title} is running: cancel it first.")
             remove_folder(run.folder)
 
@@ -299,7 +308,7 @@ class Runs:
             ended = [
                 run
                 for run in every_run(self.root)
-                if self._supervisor.state(run).state in ENDED and not run.alive()
+                if self._supervisor.state(run).state in ENDED and not self._executor.alive(run)
             ]
             limit = time.time() - self.policy.keep_days * 86400
             too_many = len(ended) - int(self.policy.keep_runs) if self.policy.keep_runs else 0
@@ -332,7 +341,7 @@ class Runs:
 
     def is_running(self, run: Run) -> bool:
         """Whether a trainer works on a run, or ended without anybody having looked since."""
-        return self._supervisor.state(run).state == "running"
+        return self._supervisor.state(run).state == "running" or self._executor.alive(run)
 
     # --- the thread ---
 
@@ -357,6 +366,7 @@ class Runs:
         processes.fetch_exit_codes()
         if not self.root.is_dir():
             return
+        self._executor.look(every_run(self.root))
         with self._lock():
             self._estimates.look_after(self.policy.memory_bytes)
             busy, queued = False, []
@@ -366,7 +376,7 @@ class Runs:
                 except (OSError, UserError) as error:  # one bad run must not stop the others
                     _log.warning("%s: %s", run.id, error)
                     continue
-                busy = busy or found == "busy"
+                busy = busy or found == "waits" or (found == "busy" and not self._executor.several)
                 if found == "queued":
                     queued.append(run)
             if queued and not busy:

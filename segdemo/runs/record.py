@@ -46,11 +46,15 @@ class Status(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Launch(Document):
-    """A process that works, or worked, on a run: its id, when the system says it started, and when it was noted."""
+    """A process that works, or worked, on a run: its id, when the system says it started, and when it was noted.
 
-    pid: int
+    One of another machine has no id but is the ``job`` of a cluster.
+    """
+
+    pid: int = 0
     started: float | None = None
     time: float = 0
+    job: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +149,7 @@ class Run:
     def trainer_pid(self) -> int | None:
         """Process id of the trainer that works on it, or None; another process with that number does not count."""
         for launch in self.record.launches[-1:]:
-            if processes.lives(launch.pid, launch.started):
+            if launch.pid and processes.lives(launch.pid, launch.started):
                 return launch.pid
         # A server killed right after starting it, or the command line: the trainer itself has written its number.
         pid = self.status().pid

@@ -7,27 +7,23 @@ however it ends, so whether a run lives never has to be guessed, by any server, 
 Nothing here imports Keras. A trainer that runs out of memory or crashes takes no page down with it.
 """
 
-import contextlib
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from segdemo.core import settings
-from segdemo.core.conventions import now
 from segdemo.core.files import DISK_FULL, DiskError, StoreError, disk_error, disk_usage, write_json
-from segdemo.runs import processes
+from segdemo.runs.executor import LAUNCHED, Executor, Here
 from segdemo.runs.lineage import lineage_of
 from segdemo.runs.policy import Policy
-from segdemo.runs.record import Launch, Run, Status, Stopped, last_words, log_tail
+from segdemo.runs.record import Run, Status, Stopped, last_words, log_tail
 from segdemo.zoo.scores import Lineage
 from segdemo.zoo.versions import ModelStore
 
 FREE_BYTES = 300_000_000  # a run is not started, and is stopped, when less than this is left on the disk
-LAUNCHED = "=== trainer started"  # begins a line of the log
 
 
 class Supervisor:
@@ -40,6 +36,7 @@ class Supervisor:
         models: the ``ModelStore`` that finished runs become versions in.
         cancel_seconds: how long a trainer may take to end when asked to, before it is killed.
         models_of: the ModelStore of a workspace, for runs that belong to one.
+        executor: who executes runs; by default ``Here``.
     """
 
     def __init__(
@@ -50,7 +47,9 @@ class Supervisor:
         models: ModelStore,
         cancel_seconds: float,
         models_of: Callable[[str], ModelStore] | None = None,
+        executor: Executor | None = None,
     ) -> None:
+        self.executor: Executor = executor or Here()
         self.root, self.policy, self.models, self._models_of = root, policy, models, models_of
         self.cancel_seconds = cancel_seconds
         self._command = command
@@ -68,7 +67,7 @@ class Supervisor:
         status = run.status()
         if status.state == "queued":
             return status
-        alive = run.alive()
+        alive = self.executor.alive(run)
         if not alive:
             status = run.status()  # it may have written its end between the two looks
         stopped = run.record.stopped
@@ -83,6 +82,8 @@ class Supervisor:
             or (status.state == "done" and measured)
         ):
             return status
+        if not stopped and not (run.folder / "cancel").exists() and (why := self.executor.unplaced(run)):
+            return replace(status, state="queued", message=why)
         state, message = self._epitaph(run, status.state)
         return replace(status, state=state, message=message)
 
@@ -90,15 +91,20 @@ class Supervisor:
         """End a run that must be ended, write down how one ended, and install what it made.
 
         Returns:
-            ``"busy"`` if a trainer works on it, ``"queued"`` if it waits, else "".
+            ``"busy"`` if a trainer works on it, ``"waits"`` if one is about to, ``"queued"`` if it is in the queue,
+            else "".
         """
         if self._settled.get(run.id) == run.stamp():
             return ""
         status = self.state(run)
-        if run.alive():
+        if self.executor.alive(run):
             self._guard(run, status)
+            return "waits" if self.executor.waits(run) else "busy"
+        if status.state == "running":  # it ended between the two looks: the next one says how
             return "busy"
         if status.state == "queued":
+            if run.status().state != "queued":  # there was no room for it
+                run.tell(state="queued", message=status.message)
             return "queued"
         self._settle(run, status)
         return ""
@@ -108,32 +114,16 @@ class Supervisor:
     def launch(self, run: Run) -> None:
         """Start the trainer of a run; one that cannot be started has failed. Raises DiskError."""
         lineage = lineage_of(run)
-        handle = processes.hold(run.folder / "alive")
-        if handle is None:
-            return
+        command = [*self._command, "--out", str(run.folder), "--resume", "--json"]
         try:
-            (run.folder / "cancel").unlink(missing_ok=True)
-            run.tell(state="running", message="Starting.", pid=None, heartbeat=time.time())
-            with (run.folder / "train.log").open("ab") as log:
-                with contextlib.suppress(OSError):
-                    log.write(f"{LAUNCHED} {now()}\n".encode())
-                    log.flush()
-                pid = processes.start(
-                    [*self._command, "--out", str(run.folder), "--resume", "--json"],
-                    out=log,
-                    log=subprocess.STDOUT,
-                    environment=self.environment(run.record.workspace),
-                    lock=handle,
-                )
+            if not self.executor.start(run, command, self.environment(run.record.workspace)):
+                return
         except DiskError:
             raise
         except OSError as error:
             run.tell(state="failed", message=f"The trainer cannot be started ({error.strerror}).")
             return
-        finally:
-            os.close(handle)
-        launch = Launch(pid=pid, started=processes.started(pid), time=time.time())
-        run.note(launches=[*run.record.launches, launch], lineage=lineage)
+        Run.read(run.folder).note(lineage=lineage)
 
     def _models(self, workspace: str) -> ModelStore:
         return self._models_of(workspace) if workspace and self._models_of else self.models
@@ -163,22 +153,24 @@ class Supervisor:
 
     def _guard(self, run: Run, status: Status) -> None:
         """End a run that asks too much of the machine or does not do what it is told."""
-        pid = run.trainer_pid()
+        signs, policy, kill = self.executor.signs(run), self.policy, self.executor.kill
         cancel = run.folder / "cancel"
-        exporting = run.status().state == "done"  # which nothing interrupts, and nothing is lost by
-        if cancel.exists() and (exporting or time.time() - cancel.stat().st_mtime > self.cancel_seconds):
-            _kill(run, pid)
+        # Nothing interrupts the export, and nothing is lost by ending it; what has not begun cannot see the request.
+        deaf = run.status().state == "done" or self.executor.waits(run)
+        if cancel.exists() and (deaf or time.time() - cancel.stat().st_mtime > self.cancel_seconds):
+            kill(run)
             return
-        launches, policy = run.record.launches, self.policy
-        hours = (time.time() - launches[-1].time) / 3600 if launches else 0
-        if (rss := processes.rss(pid)) > policy.memory_bytes > 0:
-            why = f"It needed {rss / 1e9:.1f} GB of memory and may have {policy.memory_bytes / 1e9:.1f}"
+        # Of another machine nobody knows here how much it has.
+        most = policy.max_memory_gb * 1e9 if self.executor.several else policy.memory_bytes
+        hours = (time.time() - signs.since) / 3600 if signs.since is not None else 0
+        if signs.rss > most > 0:
+            why = f"It needed {signs.rss / 1e9:.1f} GB of memory and may have {most / 1e9:.1f}"
             _stop_as(run, "failed", f"{why}: choose a smaller batch or crop.")
-            _kill(run, pid)
-        elif self._hangs(run, status, pid):
+            kill(run)
+        elif self._hangs(run, status, signs.cpu_seconds):
             minutes = f"{policy.hang_minutes:g} minutes"
             _stop_as(run, "failed", f"It showed no sign of life for {minutes} and was ended; resume it.")
-            _kill(run, pid)
+            kill(run)
         elif cancel.exists():
             return
         elif policy.max_hours and hours > policy.max_hours:
@@ -188,10 +180,9 @@ class Supervisor:
             _stop_as(run, "cancelled", f"Stopped because {lack}, then resume it.")
             self.ask_to_stop(run)
 
-    def _hangs(self, run: Run, status: Status, pid: int | None) -> bool:
-        if pid is None:
+    def _hangs(self, run: Run, status: Status, cpu: float | None) -> bool:
+        if cpu is None:
             return False  # nobody can tell here
-        cpu = processes.cpu_seconds(pid)
         beat, worked, since = self._signs.get(run.id, (None, 0.0, 0.0))
         if beat != status.heartbeat or cpu - worked >= 0.5:
             self._signs[run.id] = status.heartbeat, cpu, time.monotonic()
@@ -212,9 +203,8 @@ class Supervisor:
         last = log.rpartition(LAUNCHED)[2]
         if _free(self.root) < FREE_BYTES / 10 or any(os.strerror(e) in last for e in DISK_FULL):
             return "failed", "The disk is full: free some space, then resume the run."
-        code = next((processes.exit_code(launch.pid) for launch in run.record.launches[-1:]), 0)
-        if cause := processes.killed_by(code):
-            return "failed", f"{cause}: resume it, or start again with a smaller batch or crop."
+        if cause := self.executor.cause(run):
+            return "failed", cause
         if state == "done":
             return "failed", "It learned to the end, but the model was not exported: resume it to try again."
         return "failed", "It stopped unexpectedly; resume it to go on from its last checkpoint."
@@ -260,13 +250,6 @@ class Supervisor:
 def _stop_as(run: Run, state: str, message: str) -> None:
     """Keep why a run is being ended, for when it has."""
     run.note(stopped=Stopped(state=state, message=message))
-
-
-def _kill(run: Run, pid: int | None) -> None:
-    if pid is None and run.record.launches:
-        pid = run.record.launches[-1].pid  # it has ended, but something it started holds on
-    if pid is not None:
-        processes.kill(pid)
 
 
 def _free(folder: Path) -> int:

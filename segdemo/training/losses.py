@@ -2,7 +2,8 @@
 
 Every loss takes a label map (B, H, W) of class ids 0..K-1 with 255 for void, and logits (B, H, W, K). A pixel counts
 with the weight of its class, a void pixel with 0, and sums are divided by the sum of those weights, so the value
-depends neither on the share of void nor on the scale of the weights. Without a single valid pixel a loss is 0 and so
+depends neither on the share of void nor on the scale of the weights. Where several devices share a batch, sums run over
+all of it. Without a single valid pixel a loss is 0 and so
 is its gradient.
 
 Pixelwise cross-entropy: Long, Shelhamer, Darrell, arXiv:1411.4038 (2015). Dice: Milletari, Navab, Ahmadi,
@@ -18,6 +19,7 @@ from keras import ops
 
 from segdemo.core.labels import VOID
 from segdemo.errors import UserError
+from segdemo.training.devices import part, summed
 from segdemo.training.layers import Tensor
 
 
@@ -126,7 +128,7 @@ class SegmentationLoss(keras.losses.Loss):
             if sample_weight is not None:
                 factor = ops.cast(sample_weight, "float32")
                 weights = weights * (factor if len(factor.shape) == 3 else ops.reshape(factor, (-1, 1, 1)))
-            return self.call(labels, logits, weights)
+            return part(self.call(labels, logits, weights))
 
     def _pixel_weights(self, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         # float32 (B, H, W): the class's weight, 0 where void.
@@ -174,7 +176,7 @@ class CrossEntropy(SegmentationLoss):
 def cross_entropy(labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     """Mean of -log softmax(logits)[label] under ``weights`` (B, H, W), a scalar. No label may be void."""
     values = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)  # (B, H, W)
-    return ops.divide_no_nan(ops.sum(values * weights), ops.sum(weights))
+    return ops.divide_no_nan(summed(ops.sum(values * weights)), summed(ops.sum(weights)))
 
 
 class Dice(SegmentationLoss):
@@ -215,9 +217,9 @@ def dice_loss(
     weights = ops.expand_dims(weights, -1)  # (B, H, W, 1)
     probability = ops.softmax(logits, axis=-1) * weights
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32")
-    overlap = ops.sum(probability * truth, axis=(0, 1, 2))  # (K,)
-    truth = ops.sum(truth * weights, axis=(0, 1, 2))
-    probability = ops.sum(probability, axis=(0, 1, 2))
+    overlap = summed(ops.sum(probability * truth, axis=(0, 1, 2)))  # (K,)
+    truth = summed(ops.sum(truth * weights, axis=(0, 1, 2)))
+    probability = summed(ops.sum(probability, axis=(0, 1, 2)))
     if pooled:
         overlap, truth, probability = (ops.sum(x, keepdims=True) for x in (overlap, truth, probability))
     dice = ops.divide_no_nan(2.0 * overlap + smooth, probability + truth + smooth)

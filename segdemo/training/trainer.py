@@ -24,7 +24,7 @@ from segdemo.data.datasets import DatasetError, read_image
 from segdemo.data.sources import open_dataset
 from segdemo.runs import failures
 from segdemo.runs.config import TrainConfig, TrainingError
-from segdemo.training import batches, callbacks, distillation, pipeline
+from segdemo.training import batches, callbacks, devices, distillation, pipeline
 from segdemo.training.callbacks import NO_SCORE, CancelledError, Recorder, RunFolder
 from segdemo.training.checkpoints import Checkpoints
 from segdemo.training.learning import Task
@@ -122,14 +122,17 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
             f"The dataset had {state['classes']} classes when this run began and has {task.num_classes} now: "
             "start a new run."
         )
-    model = build_model(task.config, task.num_classes, pretrained=state is None)
-    fitted = learner.compiled(model)
+    with devices.strategy(_photos_a_step(task)).scope():
+        model = build_model(task.config, task.num_classes, pretrained=state is None)
+        devices.synchronize(model)
+        fitted = learner.compiled(model)
     first, done_steps, steps = 0, 0, task.steps
     if state is not None:
         fitted.load_weights(checkpoints.last)
         # An epoch of which nothing but the validation is left takes one step more, to come to it.
         first, done_steps = state["epoch"], min(state["step"], steps - 1)
     train_data = learner.batches(first * steps + done_steps)
+    devices.prepare(fitted, train_data)
     watching: list[keras.callbacks.Callback] = []
     try:
         if state is None and learner.begin(model, train_data, run, verbose):
@@ -161,3 +164,9 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
             return True
         raise
     return False
+
+
+def _photos_a_step(task: Task) -> int:
+    # As many as devices may share; a teacher and its pupil stay on one.
+    config = task.config
+    return 1 if config.distillation.teacher else min(config.batch, len(task.dataset.samples(config.subset)))

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.annotations.store import AnnotationStore
+from segdemo.cluster.jobs import executor
 from segdemo.core import settings
 from segdemo.core.files import StoreError
 from segdemo.core.photos import Limits
@@ -71,7 +72,7 @@ class Services:
         self.keeper = Keeper() if settings.for_visitors() else None
         if self.keeper is None:
             versions = ModelStore()
-            self._shared = _Shared(AnnotationStore(), versions, Runs(models=versions))
+            self._shared = _Shared(AnnotationStore(), versions, Runs(models=versions, executor=executor()))
         self.predicted = Histogram()
         self.policy = self.all_runs.policy
         self.clicks = Clicks(self.photos, self.limits)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from segdemo.cluster.jobs import executor
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS
 from segdemo.core.files import (
@@ -88,7 +89,7 @@ class Keeper:
     def __init__(self, runs: Runs | None = None) -> None:
         self.root = settings.workspaces_dir()
         self.models = ModelStore()  # those of the installation, which everybody has
-        self.runs = runs or Runs(models=self.models, models_of=self.models_of)
+        self.runs = runs or Runs(models=self.models, models_of=self.models_of, executor=executor())
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._total = (-math.inf, 0)  # when it was measured; bytes of all workspaces
@@ -207,7 +208,7 @@ class Keeper:
         with self.runs.standing_still(id_) as runs:
             if not runs and not workspace.folder.is_dir():
                 raise NotFoundError(f"There is no workspace {id_}: look at the list again.")
-            if any(self.runs.is_running(run) or run.alive() for run in runs):
+            if any(self.runs.is_running(run) for run in runs):
                 raise StoreError("One of its runs is running: clear it when that has ended.")
             for run in runs:
                 remove_folder(run.folder)
@@ -295,7 +296,7 @@ class Keeper:
             self.runs.standing_still(old.id, new.id) as runs,
         ):
             # Those that were handed over before go on reading where they began.
-            running = [run for run in runs if self.runs.is_running(run) or run.alive()]
+            running = [run for run in runs if self.runs.is_running(run)]
             moved = self._move_collections(old, new, {str(run.settings().get("data")) for run in running})
             renamed = {} if running else self._move_models(old, new)
             for run in runs:

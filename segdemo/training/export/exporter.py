@@ -316,10 +316,14 @@ def _before(config, dataset):
 def _taught(config, dataset):
     """Scores of the classifier that the collection in ``config.data`` was taught by painting, or None."""
     data = Path(config.data).resolve()
-    for name, entry in zoo.served_models().items():
-        if entry.architecture == ARCHITECTURE and data.is_relative_to(Path(entry.folder).resolve().parent):
-            if entry.label_set.classes == dataset.label_set.classes:
-                return evaluate_model(zoo.served_model(name), dataset, config.held_out)
+    for entry in zoo.served_models().values():
+        of_data = data.is_relative_to(Path(entry.folder).resolve().parent)
+        if (
+            entry.architecture == ARCHITECTURE
+            and of_data
+            and entry.label_set.classes == dataset.label_set.classes
+        ):
+            return evaluate_model(entry, dataset, config.held_out)
     return None
 
 

@@ -1,0 +1,89 @@
+"""What a node of a cluster executes for a run: the trainer, and beside it what can be seen of it from outside.
+
+    python -m segdemo.cluster.worker JOB RUN_DIR COMMAND...
+
+``worker.json`` in the run directory says how the trainer is doing, and at last its exit code; ``alive`` is locked, as
+by a trainer of this machine, where the file system knows locks. The trainer stays in the process group of the job,
+so that whatever ends the job ends it, too; it also ends when the one who started this here is gone.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segdemo.core.documents import Document
+from segdemo.core.files import DiskError, write_json
+from segdemo.runs import processes
+
+SECONDS = 2.0  # between two looks at the trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen(Document):
+    """``worker.json``: of which job, where, since when, and when this was written, by the node's clock."""
+
+    job: str
+    host: str
+    since: float
+    time: float
+    rss: int = 0
+    cpu_seconds: float = 0
+    exit_code: int | None = None
+
+
+def work(folder: Path, command: Sequence[str], job: str) -> int:
+    """Execute the trainer of a run to its end.
+
+    Args:
+        folder: the run directory.
+        command: of the trainer; its output goes to ``train.log``.
+        job: id of the job.
+
+    Returns:
+        Its exit code, as ``subprocess`` gives it.
+    """
+    with (folder / "train.log").open("ab") as log:
+        handle = processes.hold(folder / "alive", patience=10)
+        if handle is None:
+            log.write(
+                b"segdemo: Another trainer works on this run: wait until it has ended, then resume it.\n"
+            )
+            return 2
+        since = time.time()
+        trainer = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(handle,)
+        )
+        os.close(handle)
+        signal.signal(signal.SIGTERM, lambda *_: trainer.terminate())
+        parent = os.getppid()
+        while True:
+            if os.getppid() != parent:  # whoever is to end it is gone
+                trainer.terminate()
+            code = trainer.poll()
+            seen = Seen(
+                job=job,
+                host=socket.gethostname(),
+                since=since,
+                time=time.time(),
+                rss=processes.rss(trainer.pid),
+                cpu_seconds=processes.cpu_seconds(trainer.pid),
+                exit_code=code,
+            )
+            with contextlib.suppress(DiskError):  # the trainer says so itself, and ends
+                write_json(folder / "worker.json", seen.to_json())
+            if code is not None:
+                return code
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                trainer.wait(SECONDS)
+
+
+if __name__ == "__main__":
+    code = work(Path(sys.argv[2]), sys.argv[3:], sys.argv[1])
+    sys.exit(code if code >= 0 else 128 - code)

@@ -1,0 +1,137 @@
+"""On a real cluster of two nodes: photos while an actor dies, runs side by side, and a node that is lost."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import SHAPES, draw_annotations
+from PIL import Image
+from ray_nodes import Nodes
+from running import until
+from tiny import bright, write_model
+
+from segdemo.cluster.jobs import Jobs, Room
+from segdemo.core.labels import PETS
+from segdemo.runs.policy import Policy
+from segdemo.runs.queue import Runs
+
+ROOT = Path(__file__).parents[2]
+TRAINER = [sys.executable, str(ROOT / "tests" / "fake_trainer.py")]
+PHOTOS = 500
+RNG = np.random.default_rng(0)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None,
+        reason="Ray is not installed: install requirements-cluster.txt to run these.",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    nodes = Nodes(tmp_path_factory.mktemp("n"))  # sockets below it have short names only
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+
+
+def segdemo(address, *arguments):
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "segdemo", *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
+    photos, there, here = (tmp_path / name for name in ("photos", "there", "here"))
+    photos.mkdir()
+    for number in range(PHOTOS):
+        Image.fromarray(RNG.integers(0, 256, (90, 120, 3), np.uint8)).save(photos / f"{number:03}.jpg")
+    (photos / "bad.jpg").write_bytes(b"words")
+    common = ["predict", "--model", "colours", "--formats", "label_map,csv,coco", photos]
+    command = segdemo(nodes.address, *common, "--on", "ray", "--out", there)
+    while not there.is_dir() or len(list(there.glob("*.png"))) < 20:
+        assert command.poll() is None, command.communicate()
+        time.sleep(0.01)
+    nodes.workers("ray::MapWorker")[0].kill()
+    done = len(list(there.glob("*.png")))
+    out, err = command.communicate(timeout=400)
+    assert done < PHOTOS
+    said = [line for line in err.splitlines() if line.startswith("segdemo: ")]  # beside what Ray says
+    assert (command.returncode, out, len(said), said[0].count("bad.jpg")) == (2, "", 1, 1), err
+    command = segdemo(nodes.address, *common, "--out", here)
+    assert command.communicate()[1].splitlines() == said
+    assert contents(there) == contents(here)
+
+    data = draw_annotations(tmp_path / "data", [f"{n:03}" for n in range(40)])
+    write_model(
+        tmp_path / "home" / "models" / "shapes",
+        "shapes",
+        SHAPES,
+        *bright(3, 1, 0),
+    )
+    common = ["evaluate", "--model", "shapes", "--dataset", "annotations", "--data", data, "--subset", "all"]
+    reports = [
+        segdemo(nodes.address, *common, *on).communicate()[0].splitlines() for on in ([], ["--on", "ray"])
+    ]
+    assert [line for line in reports[0] if "time" not in line] == [
+        line for line in reports[1] if "time" not in line
+    ]
+    assert "40 photos" in reports[1][0]
+
+
+def test_runs_work_side_by_side_are_cancelled_and_survive_a_lost_node(nodes, tmp_path):
+    draw_annotations(tmp_path / "data", ["a", "b", "c", "d", "e"])
+    runs = Runs(policy=Policy(), command=TRAINER, executor=Jobs(nodes.jobs, Room(1, 0, 0)))
+
+    def start(steps):
+        settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data"), "epochs": 1}
+        return runs.start({**settings, "options": {"steps": steps, "delay": 0.1}}).run_id
+
+    def working(snapshot):
+        return snapshot.state == "running" and snapshot.step > 0
+
+    one, two, three = start(3000), start(3001), start(3)
+    for run_id in (one, two):
+        until(runs, run_id, working)  # one on each node
+    assert runs.follow(one).state == "running"
+    assert runs.follow(three).step == 0
+    runs.cancel(one)
+    assert until(runs, one, "cancelled").step < 3000
+    assert until(runs, three, lambda s: s.model).report.after.mean_iou == 0.7
+    runs.resume(one)
+    until(runs, one, working)
+
+    nodes.kill(1)
+    lost = {}
+    while not lost:
+        runs.tick()
+        lost = {run_id: s for run_id in (one, two) if (s := runs.follow(run_id)).ended}
+        time.sleep(0.1)
+    ((run_id, snapshot),) = lost.items()
+    assert snapshot.state == "failed"
+    assert "was lost: resume it" in snapshot.message
+    other = two if run_id == one else one
+    assert working(runs.follow(other))
+    runs.resume(run_id)
+    runs.cancel(other)
+    assert until(runs, run_id, lambda s: working(s) and s.step >= snapshot.step)
+    runs.cancel(run_id)
+    until(runs, run_id, "cancelled")

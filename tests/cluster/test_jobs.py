@@ -1,0 +1,214 @@
+"""Runs as jobs: several at once, and whatever is lost, a run ends in a state that says what to do."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from drawn import draw_annotations
+from job_server import JobServer
+from running import until
+
+from segdemo.cluster import jobs as jobs_module
+from segdemo.cluster import worker
+from segdemo.cluster.jobs import Jobs, JobServerError, Room, executor
+from segdemo.core.settings import SettingError
+from segdemo.runs import processes
+from segdemo.runs.executor import Here
+from segdemo.runs.policy import Policy, RunError
+from segdemo.runs.queue import Runs
+from segdemo.runs.record import every_run, find_run
+
+TRAINER = [sys.executable, str(Path(__file__).parent.parent / "fake_trainer.py")]
+ONE_CPU = Room(1, 0, 0)
+pytestmark = pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(jobs_module, "PAUSE", 0.2)
+    draw_annotations(tmp_path / "data", ["a", "b", "c", "d", "e"])
+    server = JobServer()
+    yield server
+    server.end_all()
+
+
+@pytest.fixture
+def runs(cluster, tmp_path):
+    def make(room=ONE_CPU, **limits):
+        return Runs(policy=Policy(**limits), command=TRAINER, executor=Jobs(cluster.address, room))
+
+    return make
+
+
+def start(runs, tmp_path, **options):
+    settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data"), "epochs": 1}
+    return runs.start({**settings, "options": {"steps": 200, "delay": 0.05, **options}}).run_id
+
+
+def working(snapshot):
+    return snapshot.state == "running" and snapshot.step > 0
+
+
+def job_of(runs, run_id):
+    return find_run(runs.root, run_id).record.launches[-1].job
+
+
+def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster):
+    here = runs()
+    one, two = (start(here, tmp_path, steps=30 + n) for n in range(2))
+    until(here, two, working)
+    assert working(here.follow(one))
+    for run_id in (one, two):
+        snapshot = until(here, run_id, lambda s: s.model)
+        assert (snapshot.state, snapshot.report.after.mean_iou) == ("done", 0.7)
+    assert here.follow(one).log.count("=== trainer started") == 1
+
+
+def test_a_job_asks_for_what_the_settings_say_and_hands_on_no_secret(runs, tmp_path, cluster, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_TRAINING_TOKEN", "secret")
+    monkeypatch.setenv("SEGDEMO_SECRET", "a long enough secret")
+    here = runs(Room(2, 1, 3 * 10**9))
+    start(here, tmp_path, steps=1)
+    (job,) = cluster.jobs.values()
+    asked = job["asked"]
+    assert [asked[f"entrypoint_{name}"] for name in ("num_cpus", "num_gpus", "memory")] == [2, 1, 3 * 10**9]
+    variables = asked["runtime_env"]["env_vars"]
+    assert variables["OMP_NUM_THREADS"] == "2"
+    assert variables["SEGDEMO_HOME"] == os.environ["SEGDEMO_HOME"]
+    assert "secret" not in json.dumps(asked)
+    assert shlex.split(asked["entrypoint"])[1:3] == ["-m", "segdemo.cluster.worker"]
+
+
+def test_where_there_is_no_room_runs_wait_in_their_turn(runs, tmp_path, cluster):
+    cluster.room = 1
+    here = runs()
+    one, two, three = (start(here, tmp_path, steps=200 + n) for n in range(3))
+    until(here, one, working)
+    here.tick()
+    assert here.follow(two).message == "Waiting for room on the cluster: 1 CPU."
+    assert here.follow(three).position == 1  # not handed over before the second has begun
+    here.cancel(two)  # before it began
+    assert until(here, two, lambda s: s.ended).state == "cancelled"
+    # The cluster gives up on a job that waits too long; the run does not.
+    until(here, three, lambda s: s.state == "running")
+    cluster.fail(job_of(here, three), "Job supervisor actor failed to start within 900.0 seconds. It may be")
+    until(here, three, lambda s: len(cluster.jobs) == 4)
+    here.cancel(one)
+    until(here, three, working)
+
+
+def test_cancel_and_resume(runs, tmp_path, cluster):
+    here = runs()
+    run_id = start(here, tmp_path, steps=40)
+    until(here, run_id, working)
+    with pytest.raises(RunError, match="cancel it first"):
+        here.delete(run_id)
+    here.cancel(run_id)
+    snapshot = until(here, run_id, lambda s: s.state == "cancelled")
+    assert snapshot.step < 40
+    until(here, run_id, lambda s: not here.is_running(find_run(here.root, run_id)))
+    here.resume(run_id)
+    assert until(here, run_id, lambda s: s.model).state == "done"
+    assert len({launch.job for launch in find_run(here.root, run_id).record.launches}) == 2
+
+
+def test_a_lost_node_is_said_and_the_run_goes_on_from_its_last_step(runs, tmp_path, cluster):
+    here = runs()
+    run_id = start(here, tmp_path, steps=40)
+    until(here, run_id, lambda s: s.step > 2)
+    cluster.fail(job_of(here, run_id), "The actor died because its node has died.")
+    snapshot = until(here, run_id, lambda s: s.ended)
+    assert snapshot.state == "failed"
+    assert "The node it worked on" in snapshot.message and snapshot.can_resume
+    step = snapshot.step
+    here.resume(run_id)
+    assert until(here, run_id, working).step >= step
+    assert until(here, run_id, lambda s: s.model).state == "done"
+
+
+def test_another_page_finds_runs_at_work_and_a_server_that_forgot_them_has_lost_them(runs, tmp_path, cluster):
+    run_id = start(runs(), tmp_path)
+    until(runs(), run_id, working)
+    other = runs()
+    assert working(other.follow(run_id))
+    cluster.end_all()
+    cluster.jobs.clear()
+    assert "was restarted and has lost it" in until(other, run_id, lambda s: s.ended).message
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_while_the_run_shows_life(
+    runs, tmp_path, cluster, monkeypatch
+):
+    here = runs()
+    run_id = start(here, tmp_path)
+    until(here, run_id, working)
+    cluster.close()
+    monkeypatch.setattr(jobs_module, "PATIENCE", 1.0)
+    time.sleep(1.5)
+    here.tick()
+    assert working(here.follow(run_id))
+    cluster.end_all()
+    snapshot = until(here, run_id, lambda s: s.ended)
+    assert (snapshot.state, "does not answer: start it again" in snapshot.message) == ("failed", True)
+    here.resume(run_id)
+    assert here.follow(run_id).state == "queued"
+    assert "does not answer: the run waits" in here.follow(run_id).message
+
+
+def test_memory_and_time_are_limited_as_here(runs, tmp_path, cluster):
+    here = runs(max_memory_gb=0.2)
+    run_id = start(here, tmp_path, steps=8, delay=0.2, fault="memory")
+    snapshot = until(here, run_id, lambda s: s.ended)
+    assert "GB of memory and may have 0.2" in snapshot.message
+    here = runs(max_hours=1e-4)
+    run_id = start(here, tmp_path)
+    assert "Stopped at the limit" in until(here, run_id, lambda s: s.ended).message
+
+
+def test_what_cannot_be_executed_there_is_said(cluster, tmp_path):
+    jobs = Jobs(cluster.address, ONE_CPU, python=str(tmp_path / "no python"))
+    here = Runs(policy=Policy(), command=TRAINER, executor=jobs)
+    run_id = start(here, tmp_path)
+    snapshot = until(here, run_id, lambda s: s.ended)
+    assert snapshot.state == "failed"
+    assert "exit code 127" in snapshot.message and "at the same paths" in snapshot.message
+
+
+def test_how_long_it_takes_is_not_measured_on_the_page(runs, tmp_path):
+    settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data")}
+    assert "once the run has begun" in runs().estimate(settings).message
+    assert not list(every_run(runs().root))
+
+
+def test_two_workers_never_share_a_run(tmp_path):
+    handle = processes.hold(tmp_path / "alive")
+    try:
+        # The patience of a worker is for those who only look.
+        hold, worker.processes.hold = worker.processes.hold, lambda path, patience: None
+        assert worker.work(tmp_path, [sys.executable, "-c", "1/0"], "job") == 2
+    finally:
+        worker.processes.hold = hold
+        os.close(handle)
+    assert "Another trainer works" in (tmp_path / "train.log").read_text()
+
+
+def test_the_environment_chooses(monkeypatch):
+    assert isinstance(executor(), Here)
+    monkeypatch.setenv("SEGDEMO_EXECUTOR", "ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(JobServerError, match="such as http://head:8265"):
+        executor()
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265/")
+    monkeypatch.setenv("SEGDEMO_RUN_THREADS", "4")
+    monkeypatch.setenv("SEGDEMO_RUN_GPUS", "1")
+    chosen = executor()
+    assert (chosen.address, str(chosen.room)) == ("http://head:8265", "4 CPUs, 1 GPU")
+    monkeypatch.setenv("SEGDEMO_EXECUTOR", "slurm")
+    with pytest.raises(SettingError, match="local or ray"):
+        executor()

@@ -1,0 +1,127 @@
+"""Photos on a cluster, without one: the work goes through the same worker, as the data that would travel."""
+
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from drawn import SHAPES, draw_annotations
+from PIL import Image
+from tiny import bright, write_model
+
+from segdemo.cli import main
+from segdemo.cluster import photos
+from segdemo.cluster.connection import connect
+from segdemo.cluster.spread import Worker
+from segdemo.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def in_one_worker(load, things, workers=0):
+    """``spread`` in this process, last thing first."""
+    worker = Worker(pickle.loads(pickle.dumps(load)))
+    for text in worker({"thing": [json.dumps(thing) for thing in reversed(things)]})["found"]:
+        said = json.loads(text)
+        if "fatal" in said:
+            raise UserError(said["fatal"])
+        yield said["is"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(photos, "spread", in_one_worker)
+    return write_model(tmp_path / "home" / "models" / "colours", "colours", SHAPES, *bright(3, 0, 1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(5):
+        Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8)).save(folder / f"{number}.jpg")
+    (folder / "bad.jpg").write_bytes(b"words")
+    return folder
+
+
+def told(capsys, *arguments):
+    """Exit code, stdout without times and stderr of a command."""
+    code = main(list(map(str, arguments)))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+def test_predict_writes_what_it_writes_here(capsys, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # nodes work in folders of their own
+    common = ["predict", "--model", "colours", "--formats", "label_map,overlay,coco,csv", "photos"]
+    here = told(capsys, *common, "--out", "here")
+    there = told(capsys, *common, "--out", "there", "--on", "ray")
+    assert here == there
+    assert here[0] == 2 and "bad.jpg" in here[2]
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+def test_what_is_there_already_is_not_done_again(capsys, folder, tmp_path):
+    common = ["predict", "--model", "colours", "--formats", "label_map,csv", "--out", tmp_path / "out"]
+    told(capsys, *common, folder)
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    Image.new("RGB", (9, 9)).save(folder / "bad.jpg")
+    assert told(capsys, *common, folder, "--on", "ray", "--resume") == (0, "", "")
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    assert len((tmp_path / "out" / "classes.csv").read_text().splitlines()) == 7
+
+
+def test_a_model_that_is_another_one_ends_it_in_a_sentence(capsys, folder, tmp_path, home):
+    model = photos.Model.of(home, (1.0,), False)
+    with pytest.raises(UserError, match=r"colours\.onnx is damaged"):
+        list(in_one_worker(photos.partial(photos._measuring, photos.replace(model, data=b"x"), SHAPES), [{}]))
+    home.path.unlink()
+    with pytest.raises(UserError, match=r"colours\.onnx is missing"):
+        photos.Model.of(home, (1.0,), False)
+
+
+def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(capsys, tmp_path, home):
+    root = draw_annotations(tmp_path / "data", ["a", "b", "c", "d"])
+    common = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", root, "--json"]
+    common += ["--subset", "all"]
+    code, here, _ = told(capsys, *common)
+    assert code == 0
+    code, there, err = told(capsys, *common, "--on", "ray")
+    assert (code, err) == (0, "")
+    here, there = json.loads(here), json.loads(there)
+    for report in (here, there):
+        del report["seconds"], report["milliseconds"]
+    assert here == there
+
+    (root / "JPEGImages" / "b.png").write_bytes(b"words")
+    code, there, err = told(capsys, *common, "--on", "ray")
+    assert code == 2
+    assert err.count("\n") == 1 and "b.png" in err
+    assert json.loads(there)["images"] == 3
+
+
+def test_what_does_not_go_together_is_said_in_a_line(capsys, tmp_path):
+    root = draw_annotations(tmp_path / "data", ["a", "b", "c"])
+    common = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", root]
+    assert "Leave out --squashed" in told(capsys, *common, "--on", "ray", "--squashed")[2]
+    assert "Leave out --workers" in told(capsys, *common, "--workers", "2")[2]
+    with pytest.raises(SystemExit) as refused:
+        told(capsys, *common, "--on", "mars")
+    assert refused.value.code == 2
+
+
+def test_without_ray_or_with_an_address_for_jobs_it_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(UserError, match="takes jobs only"):
+        connect()
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"requirements-cluster\.txt"):
+        connect()

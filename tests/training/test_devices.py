@@ -1,0 +1,61 @@
+"""Two devices, here two halves of the processor, learn what one learns."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segdemo.training import devices
+
+TESTS = Path(__file__).parents[1]
+# In a process of its own: TensorFlow divides the processor before it first uses it. The model has BatchNorm, pixels are
+# weighed by class, and void is unevenly spread.
+SCRIPT = """
+import sys, json
+sys.path[:0] = [{tests!r}, {root!r}]
+from pathlib import Path
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from dataclasses import replace
+from running import tiny_config
+from segdemo.training import callbacks, devices, trainer
+callbacks.Curves.on_epoch_end = lambda *_: None
+out = Path(sys.argv[1])
+config = replace(tiny_config(out / "data"), model="segnet", options={{"width": 0.0625}}, loss="cross_entropy_dice")
+config = replace(config, batch=4, class_weights=True, optimizer="sgd", learning_rate=0.02)
+for count in (1, 2):
+    devices.names = lambda: [f"CPU:{{n}}" for n in range(count)]
+    trainer.train(config, out / str(count), verbose=False)
+print(devices.strategy(4).num_replicas_in_sync, devices.strategy(3).num_replicas_in_sync)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_learns(tmp_path):
+    script = SCRIPT.format(tests=str(TESTS), root=str(TESTS.parent))
+    environment = {**os.environ, "SEGDEMO_HOME": str(tmp_path / "home"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == ["2", "1"]
+
+    def curve(run):
+        events = map(json.loads, (tmp_path / run / "events.jsonl").read_text().splitlines())
+        return [event for event in events if event["kind"] == "epoch"]
+
+    one, two = curve("1"), curve("2")
+    assert len(one) == len(two) == 2
+    # Sums are added in another order and BatchNorm's variance by another formula, which grows with every step.
+    for epoch, other, apart in zip(one, two, (1e-3, 1e-2), strict=True):
+        for key in ("loss", "val_loss"):
+            assert other[key] == pytest.approx(epoch[key], rel=apart), key
+    assert one[0]["loss"] != pytest.approx(one[1]["loss"], rel=1e-2)  # so that there is something to compare
+
+
+def test_without_a_second_gpu_there_is_nothing_to_share(monkeypatch):
+    monkeypatch.setattr(devices, "names", lambda: ["GPU:0"])
+    assert devices.strategy(16).num_replicas_in_sync == 1
