@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from segdemo.annotations import drafts
 from segdemo.annotations.collection import Collection
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core import names
@@ -20,6 +22,16 @@ from segdemo.data.formats.sidecars import parse_label_set
 _NAMED = 3  # reasons in the sentence on an import of which nothing can be used
 _MAX_LIST_BYTES = 1_000_000
 DRAWN = "drawn by SegDemo for those of which the archive tells none"
+
+
+def _sure_of_draft(annotation: Annotation) -> float | None:
+    """How sure the model was of an annotation that is a draft, 0..1; None for a mask that counts."""
+    sure = annotation.meta.get("draft")
+    return (
+        min(1.0, max(0.0, float(sure)))
+        if isinstance(sure, int | float) and not isinstance(sure, bool)
+        else None
+    )
 
 
 def find_collection(store: AnnotationStore, called: str) -> Collection | None:
@@ -122,6 +134,7 @@ class _Taking:
         self.store, self.collection, self.title = store, collection, title
         self.imported, self.account, self.limits = imported, imported.account, limits
         self.seen: dict[str, Annotation] = {}  # photo id -> the annotation it came with first
+        self.drafts = 0  # masks that nobody had looked at there, and are drafts here
 
     def run(self, progress: Callable[[int], object] | None) -> Account:
         """Take everything in; the account."""
@@ -144,7 +157,15 @@ class _Taking:
     def _take(self, annotation: Annotation) -> None:
         if self.collection is None:
             self.collection = self.store.create(self.title, self.imported.label_set)
-        taken = self.collection.take(annotation, self.limits)
+        sure = _sure_of_draft(annotation)
+        taken = self.collection.take(
+            annotation if sure is None else replace(annotation, label_map=cast(Any, None)), self.limits
+        )
+        if sure is not None and annotation.label_map is not None:
+            model = str(annotation.meta.get("model") or "")
+            self.drafts += drafts.put(
+                self.collection, taken.id, annotation.label_map, model, "", sure, 1 - sure
+            )
         first = self.seen.get(taken.id)
         came, of, why = annotation.file or annotation.id, "", ""
         if first is not None:
@@ -181,6 +202,11 @@ class _Taking:
         told = [self.seen[photo.id].meta.get("subset") for photo in labelled]
         if not all(subset in SUBSETS for subset in told):
             account.splits_source = f"{account.splits_source}; {DRAWN}" if account.splits_source else DRAWN
+        if self.drafts:
+            account.notes.append(
+                f"{self.drafts} of the masks {'is a draft' if self.drafts == 1 else 'are drafts'} "
+                "that nobody has looked at yet, as in the collection they come from."
+            )
         ground = collection.label_set.background
         if not any(set(photo.classes) - {ground, VOID} for photo in labelled):
             account.notes.append(

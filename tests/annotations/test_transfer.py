@@ -17,6 +17,7 @@ from archive_files import (
     square,
 )
 
+from segdemo.annotations import drafts
 from segdemo.annotations.store import AnnotationStore
 from segdemo.annotations.transfer import find_collection, import_annotations, read_classes
 from segdemo.core.files import StoreError
@@ -290,3 +291,32 @@ def test_white_masks_become_one_class(store, tmp_path):
     account = take(store, tmp_path, files)
     assert account.classes == ["background", "object"] and account.notes == []
     assert np.array_equal(masks_of(store)["a.png"], square())
+
+
+def test_drafts_of_an_archive_are_drafts_again(tmp_path):
+    ids = {"masked": 60, "drafted": 90}
+    store = AnnotationStore(tmp_path / "one")
+    collection = store.create("Leaves", CATS)
+    label_map = np.zeros((6, 8), np.uint8)
+    label_map[2:] = 1
+    for name, value in ids.items():
+        ids[name] = collection.add_photo(np.full((6, 8, 3), value, np.uint8), name)
+    collection.save(ids["masked"], label_map, 0)
+    drafts.put(collection, ids["drafted"], label_map, "taught:leaves", "ab", 0.75, 0.2)
+    path = formats.export_zip(
+        [*collection.annotations(), *drafts.annotations(collection)], tmp_path / "leaves.zip", ["voc"]
+    )
+    other = AnnotationStore(tmp_path / "two")
+    account = import_annotations(other, path)
+    assert (account.photos, account.labelled) == (2, 1)
+    assert any("1 of the masks is a draft" in note for note in account.notes)
+    (into,) = other.collections()
+    ((id_, draft),) = drafts.found(into).items()
+    assert into.photo(id_).source == "drafted"
+    assert (draft.model, draft.sure) == ("taught:leaves", 0.75)
+    np.testing.assert_array_equal(drafts.load(into, id_, draft), label_map)
+    # Into the collection that it came from, where somebody has labelled it since: the mask stays.
+    collection.save(ids["drafted"], 1 - label_map, 0)
+    assert import_annotations(store, path, into="Leaves").labelled == 2
+    np.testing.assert_array_equal(collection.load(ids["drafted"]), 1 - label_map)
+    assert drafts.found(collection) == {}
