@@ -28,6 +28,7 @@ MOST_CLICKS = 100
 ENLARGED = 1.4  # sides of the crop, in sides of the box around mask and clicks
 SMALLEST = 64  # pixels of a crop's side
 CLOSER = 0.7  # a crop of less than this share of the photo's sides is worth a second look
+MUCH_CLOSER = 0.8  # likewise what a correction changes, in sides of the crop that it was found in
 MULTIPLE = 32
 
 Window = tuple[int, int, int, int]  # a part of a photo: x0, y0, x1, y1 in pixels, the last two exclusive
@@ -180,12 +181,29 @@ class Clicker:
         return self._look(levels, clicks, closer, _part(inside, window, closer))
 
     def _correct(self, levels: Levels, clicks: Sequence[Click], mask: Bools) -> Answer:
-        """A mask that there is already: the crop holds its component next to the clicks, and them."""
-        shape = (levels.height, levels.width)
-        window = _enlarged(_around(_near(mask, clicks, shape), (0, 0, *shape[::-1]), clicks), shape)
-        before = _part(mask, (0, 0, *shape[::-1]), window)
-        window, probabilities, _ = self._look(levels, clicks, window, before)
-        old = _resized(before, probabilities.shape)
+        """A mask that there is already: the crop holds all of it and the clicks, and then what was changed, closer."""
+        shape, whole = (levels.height, levels.width), (0, 0, levels.width, levels.height)
+        window = _enlarged(_around(_shrunk(mask), whole, clicks), shape)
+        old = _part(mask, whole, window)
+        answer = self._changed(levels, clicks, window, old, old)
+        _, probabilities, changed = answer
+        disobeyed = [c for c in clicks if mask[_cell(c, whole, mask.shape)] != c.positive]
+        if not changed.any() or not disobeyed:
+            return answer
+        closer = _enlarged(_around(changed, window, disobeyed), shape)
+        if _side(closer) >= MUCH_CLOSER * _side(window):
+            return answer
+        old = _part(mask, whole, closer)
+        inside, there = (_looked_up(m, window, closer, old.shape) for m in (probabilities > 127, changed))
+        inside_it = [c for c in clicks if closer[0] <= c.x < closer[2] and closer[1] <= c.y < closer[3]]
+        return self._changed(levels, inside_it, closer, old, np.where(there, inside, old))
+
+    def _changed(
+        self, levels: Levels, clicks: Sequence[Click], window: Window, old: Bools, shown: Bools
+    ) -> Answer:
+        """What clicks that the mask ``old`` of a window does not obey change in it; the network is shown ``shown``."""
+        window, probabilities, _ = self._look(levels, clicks, window, shown)
+        old = _resized(old, probabilities.shape)
         changed = np.zeros(old.shape, bool)
         different = (probabilities > 127) != old
         for positive in (True, False):
@@ -292,16 +310,15 @@ def _around(inside: Bools, window: Window, clicks: Sequence[Click]) -> Box:
     return float(first[0]), float(first[1]), float(last[2]), float(last[3])
 
 
-def _near(mask: Bools, clicks: Sequence[Click], shape: tuple[int, int]) -> Bools:
-    """Of a mask that spans a photo, the components that clicks are in or next to: bool (h, w), no longer than 512."""
+def _shrunk(mask: Bools) -> Bools:
+    """A mask in less detail: bool (h, w), no longer than 1,024."""
     shrink = max(1, max(mask.shape) // 512)
-    small = mask[::shrink, ::shrink]
-    numbers, count = ndimage.label(small)
-    if count < 2:
-        return small
-    _, (rows, columns) = ndimage.distance_transform_edt(~small, return_indices=True)
-    cells = [_cell(click, (0, 0, *shape[::-1]), small.shape) for click in clicks]
-    return np.isin(numbers, [numbers[rows[cell], columns[cell]] for cell in cells])
+    return mask[::shrink, ::shrink]
+
+
+def _side(window: Window) -> int:
+    """The longer side of a window in pixels."""
+    return max(window[2] - window[0], window[3] - window[1])
 
 
 def _filled(box: Box, shape: tuple[int, int]) -> Bools:
@@ -324,6 +341,20 @@ def _part(mask: Bools, window: Window, part: Window) -> Bools:
     cut = mask[rows, columns]
     shrink = min(1, 512 / max(cut.shape))
     return _resized(cut, [max(1, round(side * shrink)) for side in cut.shape])
+
+
+def _looked_up(mask: Bools, window: Window, part: Window, shape: Sequence[int]) -> Bools:
+    """As ``_part`` in a grid of ``shape``, cell by cell; false where ``part`` is outside the window."""
+    found = np.ones(tuple(shape), bool)
+    places = []
+    for axis, count in ((1, shape[0]), (0, shape[1])):
+        start, end = window[axis], window[axis + 2]
+        centres = part[axis] + (np.arange(count) + 0.5) * (part[axis + 2] - part[axis]) / count
+        cells = np.floor((centres - start) * mask.shape[1 - axis] / (end - start)).astype(int)
+        beside = (cells < 0) | (cells >= mask.shape[1 - axis])
+        found &= ~(beside[:, None] if axis else beside[None])
+        places.append(cells.clip(0, mask.shape[1 - axis] - 1))
+    return found & mask[np.ix_(*places)]
 
 
 def _shown(mask: Bools, shape: Sequence[int]) -> UInt8:

@@ -8,7 +8,7 @@ from tiny import write_click_model
 from segdemo import zoo
 from segdemo.core.clicks import Click, ClickError
 from segdemo.core.labels import VOC
-from segdemo.inference.clicks import MOST_CLICKS, Clicker, Levels
+from segdemo.inference.clicks import MOST_CLICKS, Clicker, Levels, _looked_up
 from segdemo.inference.predict import DamagedModelError, Predictor
 from segdemo.zoo.clicks import click_model
 
@@ -332,3 +332,15 @@ def test_one_click_anywhere_on_the_cat_takes_the_cat(at):
     photo = skimage.data.chelsea()
     cat = Predictor(zoo.served_model("deeplabv3"))(photo).label_map == VOC.classes.index("cat")
     assert iou(Clicker(click_model()).select(photo, [Click(*at)]).mask, cat) > 0.8
+
+
+def test_a_part_of_a_window_is_looked_up_cell_by_cell():
+    rng = np.random.default_rng(0)
+    mask = rng.random((6, 8)) > 0.5
+    same = _looked_up(mask, (10, 20, 26, 32), (10, 20, 26, 32), mask.shape)
+    np.testing.assert_array_equal(same, mask)
+    # Two pixels a cell; what lies beyond the window is outside.
+    part = _looked_up(mask, (10, 20, 26, 32), (6, 28, 14, 40), (12, 8))
+    expected = np.zeros((12, 8), bool)
+    expected[:4, 4:] = mask[4:6, :2].repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(part, expected)
