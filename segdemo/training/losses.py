@@ -176,7 +176,9 @@ class CrossEntropy(SegmentationLoss):
 def cross_entropy(labels: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     """Mean of -log softmax(logits)[label] under ``weights`` (B, H, W), a scalar. No label may be void."""
     values = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)  # (B, H, W)
-    return ops.divide_no_nan(summed(ops.sum(values * weights)), summed(ops.sum(weights)))
+    # Devices wait for each other once and not twice.
+    total, weight = ops.unstack(summed(ops.stack([ops.sum(values * weights), ops.sum(weights)])), 2)
+    return ops.divide_no_nan(total, weight)
 
 
 class Dice(SegmentationLoss):
@@ -217,9 +219,10 @@ def dice_loss(
     weights = ops.expand_dims(weights, -1)  # (B, H, W, 1)
     probability = ops.softmax(logits, axis=-1) * weights
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32")
-    overlap = summed(ops.sum(probability * truth, axis=(0, 1, 2)))  # (K,)
-    truth = summed(ops.sum(truth * weights, axis=(0, 1, 2)))
-    probability = summed(ops.sum(probability, axis=(0, 1, 2)))
+    sums = [
+        ops.sum(x, axis=(0, 1, 2)) for x in (probability * truth, truth * weights, probability)
+    ]  # (K,) each
+    overlap, truth, probability = ops.unstack(summed(ops.stack(sums)), 3)
     if pooled:
         overlap, truth, probability = (ops.sum(x, keepdims=True) for x in (overlap, truth, probability))
     dice = ops.divide_no_nan(2.0 * overlap + smooth, probability + truth + smooth)

@@ -72,7 +72,7 @@ class Tab(CanvasDriver):
                 self.page.locator("#new-table").get_by_label(f"Name of class {i}").fill(name)
         self.page.locator("#collection-create").click()
         self.page.locator("#new-title").wait_for(state="hidden")
-        self.page.locator("#annotate-hint li").first.wait_for()  # no photo of another collection is open
+        self.page.locator("#annotate-hint li.now").wait_for()  # no photo of another collection is open
         return next(c for c in self.store.collections() if c.title == title)
 
     def add(self, *files):

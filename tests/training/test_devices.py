@@ -27,6 +27,8 @@ callbacks.Curves.on_epoch_end = lambda *_: None
 out = Path(sys.argv[1])
 config = replace(tiny_config(out / "data"), model="segnet", options={{"width": 0.0625}}, loss="cross_entropy_dice")
 config = replace(config, batch=4, class_weights=True, optimizer="sgd", learning_rate=0.02)
+# Three steps: in the fourth batch channels hardly vary, and BatchNorm enlarges what is rounded.
+config = replace(config, steps_per_epoch=3)
 for count in (1, 2):
     devices.names = lambda: [f"CPU:{{n}}" for n in range(count)]
     trainer.train(config, out / str(count), verbose=False)
