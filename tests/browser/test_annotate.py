@@ -72,7 +72,9 @@ class Tab(CanvasDriver):
                 self.page.locator("#new-table").get_by_label(f"Name of class {i}").fill(name)
         self.page.locator("#collection-create").click()
         self.page.locator("#new-title").wait_for(state="hidden")
-        self.page.locator("#annotate-hint li.now").wait_for()  # no photo of another collection is open
+        # Photos go into it from now on, and no photo of another collection is open.
+        expect(self.page.locator("#collection input")).to_have_value(title, timeout=SECONDS)
+        self.page.locator("#annotate-hint li.now").wait_for()
         return next(c for c in self.store.collections() if c.title == title)
 
     def add(self, *files):
