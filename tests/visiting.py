@@ -103,6 +103,10 @@ def number_of(config, elem_id, trigger):
     return next(e for e in events(config) if [component, trigger] in map(list, e["targets"]))
 
 
+# Names of all functions that components call on the server: a new one has to be tried by whoever walks through them.
+SERVER_FUNCTIONS = {"save_mask", "import_mask", "select_thing", "teach_features", "teach_strokes"}
+
+
 def server_functions(config):
     """(id of the component, name) of each function that a component of the page calls on the server."""
     return [

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from segdemo.annotations import drafts
 from segdemo.annotations.collection import Collection
@@ -158,9 +158,8 @@ class _Taking:
         if self.collection is None:
             self.collection = self.store.create(self.title, self.imported.label_set)
         sure = _sure_of_draft(annotation)
-        taken = self.collection.take(
-            annotation if sure is None else replace(annotation, label_map=cast(Any, None)), self.limits
-        )
+        counting = annotation if sure is None else replace(annotation, label_map=None)
+        taken = self.collection.take(counting, self.limits)
         if sure is not None and annotation.label_map is not None:
             model = str(annotation.meta.get("model") or "")
             self.drafts += drafts.put(

@@ -228,7 +228,7 @@ class Clicker:
         fifth off the clicks that things of VOC need.
         """
         x0, y0, x1, y1 = window
-        scale = self.model.long_side / max(x1 - x0, y1 - y0)
+        scale = self.model.long_side / _side(window)
         width, height = (
             max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (x1 - x0, y1 - y0)
         )

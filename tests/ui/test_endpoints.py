@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from serving import last_message, served_app
 from tiny import bright, write_click_model, write_model
-from visiting import server_functions
+from visiting import SERVER_FUNCTIONS, server_functions
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS, VOC
@@ -171,13 +171,7 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
     }
     with served_app(home) as (url, process):
         functions = server_functions(config(url))
-        assert {name for _, name in functions} == {
-            "save_mask",
-            "import_mask",
-            "select_thing",
-            "teach_features",
-            "teach_strokes",
-        }
+        assert {name for _, name in functions} == SERVER_FUNCTIONS
         before = state_of(home)
 
         def call(id_, name, data):

@@ -19,7 +19,7 @@ from PIL import Image
 from serving import served_app
 from starlette.requests import HTTPConnection
 from tiny import bright, write_click_model, write_model
-from visiting import Browser, events, new_browser, number_of, server_functions
+from visiting import SERVER_FUNCTIONS, Browser, events, new_browser, number_of, server_functions
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.files import write_json
@@ -258,13 +258,7 @@ def everybody_else(page, ann):
 
 def test_no_function_of_a_component_gives_away_what_is_anothers(ann, page, config, folder):
     functions = server_functions(config)
-    assert {name for _, name in functions} == {
-        "save_mask",
-        "import_mask",
-        "select_thing",
-        "teach_features",
-        "teach_strokes",
-    }
+    assert {name for _, name in functions} == SERVER_FUNCTIONS
     png = base64.b64encode(encode_png(np.zeros((16, 24), np.uint8), QUINCES)).decode()
     asked = {"clicks": [[1, 1, 1]], "png": png, "data": png, "width": 24, "height": 16, "labels": {}}
     asked |= {"key": f"{COLLECTION}/{ann.photo}", "revision": 1, "base": ""}

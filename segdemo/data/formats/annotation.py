@@ -38,7 +38,7 @@ class Annotation:
     Attributes:
         id: what it is called where it is kept: no spaces, slashes or other characters file systems refuse.
         image: the photo: encoded bytes, a path, or uint8 (H, W, 3) RGB. Imports give bytes.
-        label_map: uint8 (H, W), the size of the upright photo.
+        label_map: uint8 (H, W), the size of the upright photo; None for a photo without a mask.
         label_set: the ``LabelSet`` of its ids.
         meta: plain JSON data of the annotation's own. ``meta["source"]``, the name the photo came with, is what
             its files are called in an export; without one it is the id. ``meta["subset"]`` (train, val or test)
@@ -50,7 +50,7 @@ class Annotation:
 
     id: str
     image: bytes | Path | np.ndarray
-    label_map: np.ndarray
+    label_map: np.ndarray | None
     label_set: LabelSet
     meta: dict = field(default_factory=dict)
     name: str = ""

@@ -48,6 +48,7 @@ class Outgoing:
     @property
     def label_map(self) -> np.ndarray:
         """uint8 (H, W)."""
+        assert self.annotation.label_map is not None  # photos without a mask are not exported
         return self.annotation.label_map
 
     @property

@@ -206,15 +206,14 @@ class VideoTab:
         if name:
             self.desk.store.open(name)  # raises what there is to say, before anything is done
         else:
-            model = event[self.model] or FIRST_MODEL
-            self.services.predictors.get(model)
+            label_set = self.services.predictors.get(event[self.model] or FIRST_MODEL).entry.label_set
         with tempfile.TemporaryDirectory(prefix="segdemo-frames-") as folder:
             self._run([str(clip), "--frames", folder, "--rate", str(1 / every)], event)
             found = sorted(Path(folder).iterdir())
             if not name:
-                name = self.desk.create_for(model, clip.stem)
+                name = self.desk.store.create(clip.stem, label_set).name
             ids, sentences = self.desk.add_photos(name, found)
-        (title,) = (title for title, other in self.desk.collections() if other == name)
+        title = self.desk.store.open(name).title
         sentences.insert(0, f"{len(ids)} frames are in {title}: open it in Annotate.")
         return {
             self.notice: notice(*sentences[:MOST_SENTENCES], alert=not ids),

@@ -88,10 +88,6 @@ class Desk:
             label_set = LABEL_SETS[label_set_name]
         return self.store.create(title, label_set).name
 
-    def create_for(self, model: str, title: str) -> str:
-        """A new collection with the classes of a served model; its name."""
-        return self.store.create(title, zoo.served_model(model).label_set).name
-
     def change(self, name: str, title: str, table: Any) -> None:
         """Give a collection another title and other classes (renamed, recoloured, added)."""
         collection = self.store.open(name)
