@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.annotations.store import AnnotationStore
+from segdemo.cluster.batches import batches
 from segdemo.cluster.jobs import executor
 from segdemo.core import settings
 from segdemo.core.files import StoreError
@@ -77,7 +78,7 @@ class Services:
         self.policy = self.all_runs.policy
         self.clicks = Clicks(self.photos, self.limits)
         self.teaching = Teaching(self.photos)
-        self.jobs = Jobs(limits=self.limits)
+        self.jobs = Jobs(limits=self.limits, elsewhere=batches())
 
     @property
     def _things(self) -> "_Shared | Room":
