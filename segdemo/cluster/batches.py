@@ -19,6 +19,7 @@ from segdemo.errors import UserError
 from segdemo.inference.jobs import Elsewhere, Job, Jobs
 
 LAST_WORDS = 30.0  # seconds until a network's file system shows here what a job wrote before it ended
+MOST_WAITING = 2  # batches that wait for room on the cluster; the others wait here in their turn
 NO_ROOM = Room(0, 0, 0)  # the actors that segment photos ask for theirs
 _log = logging.getLogger(__name__)
 
@@ -60,13 +61,10 @@ class Batches:
                 self._follow(jobs, job, handed)
             except (OSError, UserError) as error:  # one bad batch must not stop the others
                 _log.warning("%s: %s", job.id, error)
-        # One at a time waits for room there, the others here in their turn.
-        if any(job.progress.state == "queued" or job.progress.waits for job, _ in at_cluster):
-            return
-        for job, handed in every:
-            if not job.ended and handed.state in ("asked", "over"):
-                self._hand_over(jobs, job, handed)
-                return
+        waiting = [job for job, _ in at_cluster if job.progress.state == "queued" or job.progress.waits]
+        following = [pair for pair in every if not pair[0].ended and pair not in at_cluster]
+        for job, handed in following[: max(0, MOST_WAITING - len(waiting))]:
+            self._hand_over(jobs, job, handed)
 
     def _hand_over(self, jobs: Jobs, job: Job, handed: Handed) -> None:
         if handed.state == "over":
@@ -88,7 +86,9 @@ class Batches:
         name, flag = _name(job, handed), job.folder / "cancel"
         known = self.server.look(name)
         if self.server.alive(name, lambda: (job.folder / "status.json").stat().st_mtime_ns):
-            unwanted = flag.exists() and job.progress.state != "done"  # which is clearing away what it needs no more
+            unwanted = (
+                flag.exists() and job.progress.state != "done"
+            )  # which is clearing away what it needs no more
             if unwanted and handed.state == "taken" and self.server.stop(name):
                 _note(job, handed.with_more(state="stopped"))
             return

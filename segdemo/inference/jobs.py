@@ -428,7 +428,7 @@ class Jobs:
             if not tally.done:
                 first = next(iter(tally.failed.values()))
                 raise BatchError(f"None of the photos could be used: {first}")
-            failed = [(known[key], why) for key, why in tally.failed.items()]
+            failed = [(item.name, tally.failed[item.key]) for item in items if item.key in tally.failed]
         with disk_errors(job.folder):
             _pack(job, entry, failed)
         return "done"

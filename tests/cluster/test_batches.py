@@ -150,13 +150,17 @@ def test_cancelled_and_resumed(there, tmp_path):
 
 def test_several_work_at_once_and_the_others_wait_in_their_turn(there, tmp_path, cluster):
     archive = many(tmp_path)
-    jobs = there(0.1)
+    jobs = there(0.2)
     ids = [jobs.submit(owner, [archive], "colours", ["csv"]).id for owner in ("ann", "ben", "cid")]
     cluster.room = 2
+    jobs.work()
+    assert len(cluster.jobs) == 2
+    assert jobs.get(ids[2], "cid").before == 2
     until(jobs, ids[0], lambda job: job.progress.done)
     until(jobs, ids[1], lambda job: job.progress.done, "ben")
     assert not jobs.get(ids[0], "ann").ended
     jobs.work()
+    assert len(cluster.jobs) == 3
     assert (jobs.get(ids[2], "cid").progress.state, jobs.get(ids[2], "cid").before) == ("queued", 0)
     jobs.cancel(ids[2], "cid")  # where the cluster has it already
     assert jobs.get(ids[2], "cid").progress.state == "cancelled"

@@ -17,6 +17,7 @@ from ray_nodes import Nodes
 from running import until
 from tiny import bright, write_model
 
+from segdemo.cli import main
 from segdemo.cluster.batches import Batches
 from segdemo.cluster.jobs import Jobs
 from segdemo.cluster.server import Room
@@ -75,7 +76,13 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
 
 
-def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
+def here_too(capsys, *arguments):
+    """Exit code, output and errors of a command that needs no cluster: in this process, which has loaded it all."""
+    code = main(list(map(str, arguments)))
+    return code, *capsys.readouterr()
+
+
+def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys):
     photos, there, here = (tmp_path / name for name in ("photos", "there", "here"))
     photos.mkdir()
     for number in range(PHOTOS):
@@ -92,8 +99,7 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
     assert done < PHOTOS
     said = [line for line in err.splitlines() if line.startswith("segdemo: ")]  # beside what Ray says
     assert (command.returncode, out, len(said), said[0].count("bad.jpg")) == (2, "", 1, 1), err
-    command = segdemo(nodes.address, *common, "--out", here)
-    assert command.communicate()[1].splitlines() == said
+    assert here_too(capsys, *common, "--out", here) == (2, "", f"{said[0]}\n")
     assert contents(there) == contents(here)
 
     data = draw_annotations(tmp_path / "data", [f"{n:03}" for n in range(40)])
@@ -104,13 +110,10 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
         *bright(3, 1, 0),
     )
     common = ["evaluate", "--model", "shapes", "--dataset", "annotations", "--data", data, "--subset", "all"]
-    reports = [
-        segdemo(nodes.address, *common, *on).communicate()[0].splitlines() for on in ([], ["--on", "ray"])
-    ]
-    assert [line for line in reports[0] if "time" not in line] == [
-        line for line in reports[1] if "time" not in line
-    ]
-    assert "40 photos" in reports[1][0]
+    there = segdemo(nodes.address, *common, "--on", "ray").communicate()[0].splitlines()
+    here = here_too(capsys, *common)[1].splitlines()
+    assert [line for line in here if "time" not in line] == [line for line in there if "time" not in line]
+    assert "40 photos" in there[0]
 
 
 def test_batches_of_the_page_work_side_by_side_with_the_results_of_here(nodes, tmp_path):
