@@ -137,8 +137,9 @@ def test_batches_of_the_page_work_side_by_side_with_the_results_of_here(nodes, t
     twin = submit(here, "zoe")
     assert here.work()
     one, two = (submit(there, "ann"), "ann"), (submit(there, "ben"), "ben")
-    until_it(lambda progress: progress.done, one, two)
+    until_it(lambda progress: progress.state != "queued", one, two)
     assert not there.get(*one).ended  # one CPU each
+    until_it(lambda progress: progress.done, two)
     nodes.workers("ray::MapWorker")[0].kill()
     there.cancel(*two)
     until_it(lambda progress: progress.state == "cancelled", two)
