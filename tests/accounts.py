@@ -74,7 +74,9 @@ class Accounts:
 
     def keys(self):
         numbers = self._key.public_key().public_numbers()
-        modulus, exponent = (_text(n.to_bytes((n.bit_length() + 7) // 8, "big")) for n in (numbers.n, numbers.e))
+        modulus, exponent = (
+            _text(n.to_bytes((n.bit_length() + 7) // 8, "big")) for n in (numbers.n, numbers.e)
+        )
         return {"keys": [{"kty": "RSA", "kid": "key", "use": "sig", "n": modulus, "e": exponent}]}
 
 

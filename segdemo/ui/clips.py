@@ -109,20 +109,21 @@ class Clips:
         with self._lock:
             self._working[page] = process
         said = ""
-        try:
-            assert process.stderr is not None and process.stdout is not None
-            for line in process.stderr:
-                try:
-                    at = json.loads(line)
-                    progress(at["done"], at["total"])
-                except (ValueError, KeyError, TypeError):
-                    said = line.decode("utf-8", "replace").strip() or said
-            out = process.stdout.read()
-            code = process.wait()
-        finally:
-            process.kill()
-            with self._lock:
-                self._working.pop(page, None)
+        with process:  # closes its pipes, too
+            try:
+                assert process.stderr is not None and process.stdout is not None
+                for line in process.stderr:
+                    try:
+                        at = json.loads(line)
+                        progress(at["done"], at["total"])
+                    except (ValueError, KeyError, TypeError):
+                        said = line.decode("utf-8", "replace").strip() or said
+                out = process.stdout.read()
+                code = process.wait()
+            finally:
+                process.kill()
+                with self._lock:
+                    self._working.pop(page, None)
         if code == 0:
             report: dict[str, Any] = json.loads(out)
             return report

@@ -29,7 +29,9 @@ def signed_in(page, name):
     annotate(page)
     press(page, "Sign in with Hugging Face")
     annotate(page)
-    expect(page.get_by_role("button", name=f"Logout ({name})").filter(visible=True)).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_role("button", name=f"Logout ({name})").filter(visible=True)).to_be_visible(
+        timeout=SECONDS
+    )
 
 
 def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
@@ -55,7 +57,9 @@ def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
         bob.locator("#new-title").wait_for(timeout=SECONDS)  # he has none, and is asked to make one
 
         press(ann, "Logout (ann)")
-        expect(ann.get_by_role("button", name="Sign in with Hugging Face").first).to_be_attached(timeout=SECONDS)
+        expect(ann.get_by_role("button", name="Sign in with Hugging Face").first).to_be_attached(
+            timeout=SECONDS
+        )
         annotate(ann)
         ann.locator("#new-title").wait_for(timeout=SECONDS)
     [kept] = (tmp_path / "app" / "home" / "workspaces").glob("hub-*")

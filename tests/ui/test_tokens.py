@@ -51,7 +51,9 @@ def connect(url, tmp_path):
 
     def connect(token=None):
         clients.append(
-            Client(url, verbose=False, download_files=tmp_path / "got", headers=bearer(token) if token else {})
+            Client(
+                url, verbose=False, download_files=tmp_path / "got", headers=bearer(token) if token else {}
+            )
         )
         return clients[-1]
 
@@ -153,7 +155,7 @@ def test_an_agent_works_in_the_workspace_of_its_token(url, photo, tmp_path):
     token = ask("workspace_token")["token"]
     ask("collection_create", "Pets", "pets")
     upload = {"path": person.upload(photo.read_bytes()), "meta": {"_type": "gradio.FileData"}}
-    added = ask("photo_add", "pets", upload)
+    added = ask("photo_add", "pets", upload, "cat.png")
     mask = tmp_path / "mask.png"
     mask.write_bytes(label_maps.encode_png(np.ones((64, 96), np.uint8), PETS))
 
@@ -162,9 +164,7 @@ def test_an_agent_works_in_the_workspace_of_its_token(url, photo, tmp_path):
         picture, about = said(await agent.call_tool("next_photo", {"collection": "pets"}))
         asked = {"collection": "pets", "photo": about["photo"], "mask": sent(mask)}
         proposed = said(await agent.call_tool("propose_mask", asked))
-        label_map, _ = said(
-            await agent.call_tool("segment", {"image": sent(photo), "model": "colours"})
-        )
+        label_map, _ = said(await agent.call_tool("segment", {"image": sent(photo), "model": "colours"}))
         return listed, picture, about, proposed, label_map
 
     listed, picture, about, proposed, label_map = session(url, use, bearer(token))
