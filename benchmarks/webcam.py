@@ -5,11 +5,13 @@
 Starts the app with an empty home and drives it in headless Chromium (CHROMIUM names the executable), whose camera is
 its fake one, on the same processors. A number is painted into each frame where the page takes it from the camera, as a
 row of black and white squares, and read again from the overlay that is shown: so the time between is that of the very
-frame. ``dropped`` are frames that were taken and not shown, ``server_ms`` is what the server says it took of it. Goals:
-10 frames a second, and 250 ms. Run it with nothing else running.
+frame. ``dropped`` are frames that were taken and not shown, ``server_ms`` is what the server says it took of it, and the
+``_processor_ms`` are what each shown frame costs both, whatever else the machine does. Goals: 10 frames a second, and
+250 ms. Run it with nothing else running.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -74,18 +76,35 @@ _WATCH = """() => {
 }"""
 
 
-def watched(page, seconds):
-    """What the page notes in so many seconds, after some to get warm."""
+def watched(page, seconds, server):
+    """What the page notes in so many seconds, after some to get warm: see ``summary``."""
     page.wait_for_timeout(1000 * WARM_SECONDS)
-    begin = page.evaluate("performance.now()")
+    begin, before = page.evaluate("performance.now()"), processor(server)
     page.wait_for_timeout(1000 * seconds)
     found = page.evaluate("window.webcam")
-    end = page.evaluate("performance.now()")
-    return found, begin, end
+    end, after = page.evaluate("performance.now()"), processor(server)
+    return found, begin, end, [late - early for early, late in zip(before, after, strict=True)]
 
 
-def summary(found, begin, end):
-    """The numbers, see the module."""
+def processor(server):
+    """Seconds of the processor that the server has taken, and the browser."""
+    import psutil
+
+    def spent(processes):
+        total = 0.0
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    of_server = [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
+    others = set(psutil.Process().children(recursive=True)) - set(of_server)
+    return spent(of_server), spent(others)
+
+
+def summary(found, begin, end, spent):
+    """The numbers, see the module; times of the page are milliseconds, ``spent`` those of ``processor``."""
     taken = found["taken"]
     shown = [
         (number, at, said)
@@ -105,6 +124,8 @@ def summary(found, begin, end):
         "latency_p95_ms": latencies[int(0.95 * (len(latencies) - 1))],
         "server_ms": statistics.median(said for _, _, said in shown if said is not None),
         "dropped": len([n for n in during if n not in numbers]) / max(1, len(during)),
+        "server_processor_ms": 1000 * spent[0] / len(numbers),
+        "browser_processor_ms": 1000 * spent[1] / len(numbers),
         "kilobytes_sent": statistics.median(found["bytes"]) / 1000,
     }
 
@@ -125,7 +146,7 @@ def main():
     with (
         tempfile.TemporaryDirectory() as folder,
         sync_playwright() as playwright,
-        served_app(Path(folder)) as (url, _),
+        served_app(Path(folder)) as (url, server),
     ):
         browser = chromium.launch(playwright, *CAMERA)
         page = browser.new_context(permissions=["camera"], reduced_motion="reduce").new_page()
@@ -139,7 +160,7 @@ def main():
         page.get_by_role("button", name="Click to Access Webcam").click()
         page.locator("#video-webcam").get_by_role("button", name="capture photo").click()
         page.locator("#video-live-mask img").wait_for()
-        results = summary(*watched(page, options.seconds))
+        results = summary(*watched(page, options.seconds, server.pid))
         browser.close()
     if options.json:
         print(json.dumps(results))

@@ -27,11 +27,11 @@ def of_mine(request: gr.Request) -> dict[str, Any]:
     Raises:
         UserError: all is shared here; or a token of somebody who is signed in was to be renewed by itself.
     """
-    visitors = of(request.request)
-    if visitors is None:
+    visitors, bare = of(request.request), request.request
+    if visitors is None or bare is None:
         raise UserError("Everybody shares one workspace here: leave the token out.")
     id_ = required().id
-    if visitors.of_token(request.request) and id_.startswith(SIGNED_IN):
+    if visitors.of_token(bare) and id_.startswith(SIGNED_IN):
         raise UserError("A token of somebody who is signed in is not renewed: get another one on the page.")
     expires = int(time.time()) + TOKEN_SECONDS
     return {"token": visitors.new_token(Visitor(id_), expires), "expires": expires}
