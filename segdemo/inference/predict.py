@@ -265,6 +265,7 @@ def evidence(probabilities: Floats, background: int) -> float:
 
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis: float32 (..., K) to float32 (..., K)."""
-    powers: Floats = np.exp(logits - logits.max(-1, keepdims=True))
+    powers: Floats = logits - logits.max(-1, keepdims=True)
+    np.exp(powers, out=powers)
     powers /= powers.sum(-1, keepdims=True)
     return powers
