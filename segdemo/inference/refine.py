@@ -136,7 +136,8 @@ def _argmax_of_leads(lead: Floats, image: UInt8) -> UInt8:
             continue
         w = across[columns]
         here = lead[:, :, cells]
-        ends = here.take(left[columns], 3) * (1 - w) + here.take(right[columns], 3) * w  # (4, K - 1, cells, n)
+        ends = here.take(left[columns], 3) * (1 - w)  # (4, K - 1, cells, n)
+        ends += here.take(right[columns], 3) * w
         values = ends.take(top - top[0], 2)
         values += (ends.take(bottom - top[0], 2) - values) * share  # (4, K - 1, m, n)
         values[:3] *= image[rows].take(columns, 1).transpose(2, 0, 1)[:, None] / np.float32(255)
