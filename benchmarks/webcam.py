@@ -5,8 +5,8 @@
 Starts the app with an empty home and drives it in headless Chromium (CHROMIUM names the executable), whose camera is
 its fake one, on the same processors. A number is painted into each frame where the page takes it from the camera, as a
 row of black and white squares, and read again from the overlay that is shown: so the time between is that of the very
-frame. ``dropped`` is the share of frames that were taken and not shown, ``server_ms`` what the server says a frame took,
-and ``server_processor_ms`` and ``browser_processor_ms`` what each shown frame cost them, whatever else the machine does.
+frame. ``dropped`` is the share of frames that were taken and not shown, ``server_ms`` what the server says it took, and
+``server_processor_ms`` and ``browser_processor_ms`` what each shown frame cost them, however busy the machine is.
 Goals: 10 frames a second, and 250 ms. Run it with nothing else running.
 """
 
