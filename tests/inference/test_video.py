@@ -17,6 +17,7 @@ from segdemo.inference.video import (
     length,
     segment_clip,
     segmented,
+    steady,
 )
 
 DARK, BRIGHT = (40, 60, 60), (200, 180, 180)
@@ -166,3 +167,11 @@ def test_a_picture_is_no_clip(tmp_path, kind):
     Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(path, kind)
     with pytest.raises(VideoError, match="cannot be read as a video"):
         list(frames(path, 10))
+
+
+def test_frames_are_looked_at_at_the_scale_that_is_asked_for(predictor):
+    image = np.full((64, 64, 3), BRIGHT, np.uint8)
+    for scale, side in ((1, 64), (0.5, 32)):
+        label_map, seen = steady(predictor, image, None, scale=scale)
+        assert seen.alone.shape[:2] == (side, side)
+        assert (label_map == 0).all() and label_map.shape == (64, 64)
