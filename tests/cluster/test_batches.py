@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import time
 import zipfile
 
@@ -21,6 +22,7 @@ from segdemo.core.workspace import Workspace, entered
 from segdemo.inference.batch import BatchError
 from segdemo.inference.jobs import Jobs
 from segdemo.runs import processes
+from segdemo.ui.services import Services
 
 RNG = np.random.default_rng(0)
 ALL = ["label_map", "overlay", "cutout", "coco", "csv"]
@@ -245,6 +247,17 @@ def test_two_never_work_on_the_same_batch(there, tmp_path, photos):
     assert not here.work()
     jobs.cancel(job.id, "ann")
     until(jobs, job.id, in_state("cancelled"))
+
+
+def test_the_page_hands_its_batches_over_and_needs_no_ray(cluster, tmp_path, photos, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_EXECUTOR", "ray")
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("SEGDEMO_RAY_PYTHON", python_in(tmp_path))
+    jobs = Services.start().jobs
+    job = jobs.submit("ann", photos, "colours", ["csv"])
+    assert until(jobs, job.id, in_state("done")).progress.done == 4
+    assert len(cluster.jobs) == 1
+    assert "ray" not in sys.modules
 
 
 def test_the_environment_chooses(monkeypatch):

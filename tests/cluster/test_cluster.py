@@ -163,6 +163,14 @@ def test_runs_work_side_by_side_are_cancelled_and_survive_a_lost_node(nodes, tmp
     def working(snapshot):
         return snapshot.state == "running" and snapshot.step > 0
 
+    settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data")}
+    end = time.monotonic() + 120
+    while (estimate := runs.estimate(settings)).state != "done":
+        assert estimate.state == "measuring" and time.monotonic() < end, estimate
+        runs.tick()
+        time.sleep(0.1)
+    assert estimate.sentence(1).startswith("About 36 s on the cluster")
+
     one, two, three = start(3000), start(3001), start(3)
     for run_id in (one, two):
         until(runs, run_id, working)  # one on each node
