@@ -64,9 +64,8 @@ def job_of(runs, run_id):
 
 def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster):
     here = runs()
-    one, two = (start(here, tmp_path, steps=30 + n) for n in range(2))
-    until(here, two, working)
-    assert working(here.follow(one))
+    one, two = (start(here, tmp_path, steps=100 + n) for n in range(2))
+    until(here, two, lambda s: working(s) and working(here.follow(one)))
     for run_id in (one, two):
         snapshot = until(here, run_id, lambda s: s.model)
         assert (snapshot.state, snapshot.report.after.mean_iou) == ("done", 0.7)
