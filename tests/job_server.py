@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 class JobServer:
@@ -71,19 +73,23 @@ class JobServer:
         for job in self.jobs.values():
             if job["status"] == "RUNNING" and (code := job["process"].poll()) is not None:
                 job["status"] = "FAILED" if code else "SUCCEEDED"
-                job["message"] = f"Job entrypoint command failed with exit code {code}" if code else ""
+                job["message"] = (
+                    f"Job entrypoint command failed with exit code {code}, {_said(job)}" if code else ""
+                )
             running += job["status"] == "RUNNING"
         for job in self.jobs.values():
             if job["status"] == "PENDING" and running < self.room:
                 environment = {"PATH": os.environ["PATH"], **job["asked"]["runtime_env"]["env_vars"]}
-                job["process"] = subprocess.Popen(
-                    job["asked"]["entrypoint"],
-                    shell=True,
-                    start_new_session=True,
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
+                with tempfile.NamedTemporaryFile(prefix="job-", delete=False) as out:
+                    job["out"] = Path(out.name)
+                    job["process"] = subprocess.Popen(
+                        job["asked"]["entrypoint"],
+                        shell=True,
+                        start_new_session=True,
+                        env=environment,
+                        stdout=out,
+                        stderr=out,
+                    )
                 job["status"], running = "RUNNING", running + 1
 
     def _stop(self, job):
@@ -95,5 +101,12 @@ class JobServer:
             with suppress(ProcessLookupError):
                 os.killpg(job["process"].pid, signal.SIGKILL)
             job["process"].wait()
+            job["out"].unlink(missing_ok=True)
         if job["status"] in ("PENDING", "RUNNING"):
             job.update(status=status, message=message)
+
+
+def _said(job):
+    text = job["out"].read_text("utf-8", "replace")
+    job["out"].unlink()
+    return "last available logs (truncated to 20,000 chars):\n" + text[-20_000:]

@@ -1,15 +1,23 @@
 """The way to Ray: imported here and nowhere else, and only when somebody asks for a cluster."""
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from segdemo.core import settings
 from segdemo.errors import UserError
 
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a variable that Ray sets where it executes a job
+
 
 class ClusterError(UserError):
     """A cluster cannot do what it is asked for; the message is one sentence that says what to do."""
+
+
+class EndedError(ClusterError):
+    """It was lost, or gave up, while something was done."""
 
 
 def connect() -> Any:
@@ -26,12 +34,13 @@ def connect() -> Any:
     ray = imported()
     if ray.is_initialized():
         return ray
-    # Nodes import this package from where it lies here, unless it is installed there.
+    # Nodes import this package from where it lies here, unless it is installed there; a job has been told already.
     path = os.pathsep.join(filter(None, (str(settings.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    told = {} if IN_A_JOB in os.environ else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     try:
         ray.init(
             address,
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
+            **told,
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
@@ -41,6 +50,28 @@ def connect() -> Any:
             f"There is no Ray cluster at {address}: start one with ray start --head, or correct RAY_ADDRESS."
         ) from error
     return ray
+
+
+@contextlib.contextmanager
+def connected(what: str, then: str) -> Iterator[Any]:
+    """The module ``ray`` for a ``with`` statement: connected as by ``connect``, let go of at its end.
+
+    Args:
+        what: is done in it, for the error. then: what to do where the cluster ends it, a clause.
+
+    Raises:
+        ClusterError: as ``connect``. EndedError: the cluster ended what was done.
+    """
+    ray = connect()
+    try:
+        yield ray
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        why = f" ({type(cause).__name__}: {cause})" if cause is not None else f" ({type(error).__name__})"
+        raise EndedError(f"The cluster ended the {what}{why}: see ray status, then {then}.") from error
+    finally:
+        with contextlib.suppress(Exception):  # what went wrong first is what counts
+            ray.shutdown()
 
 
 def imported() -> Any:

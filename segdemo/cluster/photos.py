@@ -14,18 +14,28 @@ from typing import Any, Self
 
 import numpy as np
 
+from segdemo.cluster import reach
 from segdemo.cluster.spread import Work, spread
 from segdemo.core import label_maps
+from segdemo.core.arrays import UInt8
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import Limits
 from segdemo.data.datasets import Dataset, DatasetError, Sample, read_pair
+from segdemo.data.formats import ArchiveLimits
 from segdemo.inference.batch import Item, Outcome, segmented
 from segdemo.inference.batch_formats import chosen
+from segdemo.inference.batch_photos import Archives, Packed
 from segdemo.inference.evaluate import measurable, report_of, scores
 from segdemo.inference.predict import DamagedModelError
 from segdemo.inference.predictors import Segmenter, open_predictor
 from segdemo.zoo import ModelEntry
 from segdemo.zoo.scores import Scores
+
+Look = Callable[[UInt8, UInt8], object]
+
+
+def _nothing(photo: UInt8, label_map: UInt8) -> None:
+    """A ``Look`` of nobody."""
 
 
 @dataclass(frozen=True)
@@ -57,38 +67,73 @@ class Model:
             return open_predictor(replace(self.entry, folder=Path(folder)), self.scales, self.flip, threads=1)
 
 
-def outcomes(model: Model, formats: Sequence[str], workers: int, items: Sequence[Item]) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class Place:
+    """A folder that a page has named to a job, and that each node of it has to have, see ``reach``."""
+
+    folder: Path
+    job: str
+
+
+def outcomes(
+    model: Model,
+    formats: Sequence[str],
+    workers: int,
+    items: Sequence[Item],
+    share: float = 1.0,
+    look: Look = _nothing,
+    place: Place | None = None,
+) -> Iterator[Outcome]:
     """What becomes of each photo, as ``Batch.run_by`` wants it, in any order.
 
     Args:
         model: that segments them.
         formats: names of ``batch_formats.FORMATS``.
         workers: actors; 0 for as many as the cluster has CPUs.
-        items: the photos; the source of each is a path.
+        items: the photos; the source of each is a path, or ``Packed``.
+        share: of the cluster's CPUs, where ``workers`` is 0.
+        look: as of ``Batch``, picklable, called where the photo is segmented.
+        place: that every node has to have.
 
     Raises:
-        As ``spread``.
+        As ``spread``. UnreachableError: a node does not have ``place``.
     """
-    things = [
-        {
-            "key": item.key,
-            "name": item.name,
-            "source": str(Path(str(item.source)).resolve()),
-            "files": {kind: str(path.absolute()) for kind, path in item.files.items()},
-        }
-        for item in items
-    ]
-    for told in spread(partial(_segmenting, model, tuple(formats), Limits.from_env()), things, workers):
+    packed = next((item.source.archives for item in items if isinstance(item.source, Packed)), None)
+    archives = (packed.limits, packed.max_bytes) if packed else (ArchiveLimits(), 0)
+    load = partial(_segmenting, model, tuple(formats), Limits.from_env(), archives, look, place)
+    for told in spread(load, [_told(item) for item in items], workers, share):
         yield Outcome(**told)
 
 
-def _segmenting(model: Model, formats: Sequence[str], limits: Limits) -> Work:
-    predictor, wanted = model.opened(), chosen(formats)
+def _told(item: Item) -> dict[str, Any]:
+    """A photo as plain data."""
+    files = {kind: str(path.absolute()) for kind, path in item.files.items()}
+    told = {"key": item.key, "name": item.name, "files": files}
+    if isinstance(packed := item.source, Packed):
+        return {**told, "zip": str(packed.path.resolve()), "title": packed.title, "inside": packed.name}
+    return {**told, "photo": str(Path(str(item.source)).resolve())}
+
+
+def _segmenting(
+    model: Model,
+    formats: Sequence[str],
+    limits: Limits,
+    archives: tuple[ArchiveLimits, int],
+    look: Look,
+    place: Place | None,
+) -> Work:
+    if place is not None:
+        reach.require(place.folder, place.job)
+    predictor, wanted, opened = model.opened(), chosen(formats), Archives(*archives)
 
     def segment(thing: dict[str, Any]) -> dict[str, Any]:
         files = {kind: Path(path) for kind, path in thing["files"].items()}
-        item = Item(thing["key"], thing["name"], Path(thing["source"]), files)
-        done = segmented(item, predictor, wanted, limits)
+        source = (
+            Packed(Path(thing["zip"]), thing["title"], thing["inside"], opened)
+            if "zip" in thing
+            else Path(thing["photo"])
+        )
+        done = segmented(Item(thing["key"], thing["name"], source, files), predictor, wanted, limits, look)
         return {"key": done.key, "row": done.row, "why": done.why, "bytes": done.bytes}
 
     return segment

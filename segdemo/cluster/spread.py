@@ -4,12 +4,12 @@ What goes there and comes back is plain data. Blocks are small, so that little i
 node is lost, and no more of them wait than the actors can take.
 """
 
-import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from segdemo.cluster.connection import ClusterError, connect, imported
+from segdemo.cluster.connection import connected, imported
 from segdemo.errors import UserError
 
 BLOCK = 16  # things that come back together, and that are done again if their actor is lost
@@ -55,13 +55,14 @@ class _Kept:
         return work
 
 
-def spread(load: Load, things: Sequence[Any], workers: int = 0) -> Iterator[Any]:
+def spread(load: Load, things: Sequence[Any], workers: int = 0, share: float = 1.0) -> Iterator[Any]:
     """What a function makes of each of many things, in any order.
 
     Args:
         load: called once in each actor: a function that makes the function. Both have to be picklable.
         things: plain data, as JSON has it.
         workers: actors, of one CPU each; 0 for as many as the cluster has CPUs.
+        share: of the cluster's CPUs, 0..1, where ``workers`` is 0.
 
     Yields:
         What the function returned, which has to be plain data.
@@ -69,33 +70,25 @@ def spread(load: Load, things: Sequence[Any], workers: int = 0) -> Iterator[Any]
     Raises:
         ClusterError: there is no cluster, or it was lost. UserError: the function raised one, told by its sentence.
     """
-    ray = connect()
-    blocks = max(1, min(MOST_BLOCKS, -(-len(things) // BLOCK)))
-    workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    rows = ray.data.from_items([{"thing": json.dumps(thing)} for thing in things], override_num_blocks=blocks)
-    kept = ray.put(load)
-    found = rows.map_batches(
-        Worker,
-        fn_constructor_args=(_Kept(kept),),
-        batch_size=None,  # a block at a time
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, blocks)),
-    )
-    try:
+    with connected("work", "give the same command again with --resume") as ray:
+        blocks = max(1, min(MOST_BLOCKS, -(-len(things) // BLOCK)))
+        workers = workers or max(1, math.ceil(share * ray.cluster_resources().get("CPU", 1)))
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = False
+        rows = ray.data.from_items(
+            [{"thing": json.dumps(thing)} for thing in things], override_num_blocks=blocks
+        )
+        kept = ray.put(load)
+        found = rows.map_batches(
+            Worker,
+            fn_constructor_args=(_Kept(kept),),
+            batch_size=None,  # a block at a time
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, blocks)),
+        )
         for row in found.iter_rows():
             said = json.loads(row["found"])
             if "fatal" in said:
                 raise UserError(said["fatal"])
             yield said["is"]
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        why = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
-        raise ClusterError(
-            f"The cluster ended the work{why}: see ray status, then give the same command again with --resume."
-        ) from error
-    finally:
-        with contextlib.suppress(Exception):  # what went wrong first is what counts
-            ray.shutdown()

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segdemo.cluster.connection import ClusterError, connect
-from segdemo.cluster.jobs import Room
+from segdemo.cluster import reach
+from segdemo.cluster.connection import connected
+from segdemo.cluster.server import Room
 from segdemo.core.conventions import now, slug
 from segdemo.core.files import write_json
 from segdemo.runs.config import TrainConfig, TrainingError, setting
@@ -110,6 +111,7 @@ class TrialRun:
             write_json(folder / "run.json", record.to_json())
             write_json(folder / "status.json", Status(state="queued").to_json())
         begin(Run.read(folder), "Starting.")
+        reach.leave(folder, folder.name)
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "segdemo.cluster.worker", folder.name, str(folder)),
@@ -175,16 +177,31 @@ def tune(
     """
     first = {name: v[0] if isinstance(v, list) else v.low for name, v in search.items()}
     epochs = int(settings_of(settings, first)["epochs"])
-    ray = connect()
     name = f"tune-{time.strftime('%Y%m%d-%H%M%S')}"
+    command = [python or sys.executable, "-m", "segdemo", "train"]
+    common = {"settings": dict(settings), "folder": str(out / name), "command": command}
+    with connected("search", "give the same command again") as ray:
+        _tuner(ray, search, common, epochs, trials, room, out / ".tune", name).fit()
+    runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
+    return sorted(runs, key=lambda run: -(run.status().best or 0))
+
+
+def _tuner(
+    ray: Any,
+    search: Search,
+    common: Mapping[str, Any],
+    epochs: int,
+    trials: int,
+    room: Room,
+    storage: Path,
+    name: str,
+) -> Any:
     space = {
         key: ray.tune.choice(v) if isinstance(v, list) else ray.tune.loguniform(v.low, v.high)
         for key, v in search.items()
     }
-    command = [python or sys.executable, "-m", "segdemo", "train"]
-    common = {"settings": dict(settings), "folder": str(out / name), "command": command}
     resources = {"CPU": room.cpus, **({"GPU": room.gpus} if room.gpus else {})}
-    tuner = ray.tune.Tuner(
+    return ray.tune.Tuner(
         ray.tune.with_resources(_trainable(ray.tune.Trainable), ray.tune.PlacementGroupFactory([resources])),
         param_space={"tried": space, **common},
         tune_config=ray.tune.TuneConfig(
@@ -197,23 +214,12 @@ def tune(
         ),
         run_config=ray.tune.RunConfig(
             name=name,
-            storage_path=str(out / ".tune"),
+            storage_path=str(storage),
             checkpoint_config=ray.tune.CheckpointConfig(checkpoint_at_end=False),  # runs have their own
             failure_config=ray.tune.FailureConfig(max_failures=2),  # of nodes: a run that fails has ended
             verbose=0,
         ),
     )
-    try:
-        tuner.fit()
-    except ray.exceptions.RayError as error:
-        raise ClusterError(
-            f"The cluster ended the search ({type(error).__name__}): see ray status."
-        ) from error
-    finally:
-        with contextlib.suppress(Exception):  # what went wrong first is what counts
-            ray.shutdown()
-    runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
-    return sorted(runs, key=lambda run: -(run.status().best or 0))
 
 
 def _trainable(base: Any) -> Any:

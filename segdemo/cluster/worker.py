@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segdemo.cluster import reach
 from segdemo.core.documents import Document
 from segdemo.core.files import DiskError, write_json
 from segdemo.runs import processes
@@ -84,6 +85,16 @@ def work(folder: Path, command: Sequence[str], job: str) -> int:
                 trainer.wait(SECONDS)
 
 
+def main(job: str, folder: Path, command: Sequence[str]) -> int:
+    """Execute the trainer of a run, if this node has the folder; the exit code as a shell has it."""
+    try:
+        reach.require(folder, job)
+    except reach.UnreachableError as error:
+        print(f"segdemo: {error}", file=sys.stderr)
+        return 2
+    code = work(folder, command, job)
+    return code if code >= 0 else 128 - code
+
+
 if __name__ == "__main__":
-    code = work(Path(sys.argv[2]), sys.argv[3:], sys.argv[1])
-    sys.exit(code if code >= 0 else 128 - code)
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

@@ -192,7 +192,8 @@ VARIABLES = {
         ),
         Variable(
             "SEGDEMO_EXECUTOR",
-            "where runs work: `local`, or `ray`, the [cluster](docs/cluster.md) whose job server RAY_ADDRESS names",
+            "where runs and batches work: `local`, or `ray`, the [cluster](docs/cluster.md) whose job server "
+            "RAY_ADDRESS names",
             "local",
             choices=("local", "ray"),
             shown="`local`",
@@ -200,6 +201,9 @@ VARIABLES = {
         Variable("SEGDEMO_RUN_GPUS", "GPUs of a run on a cluster", 0, **_NUMBER),
         Variable(
             "SEGDEMO_RAY_PYTHON", "Python with SegDemo on the nodes of a cluster", "", shown="this one's path"
+        ),
+        Variable(
+            "SEGDEMO_BATCH_CPUS", "CPUs of a batch on a cluster", 0, **_NUMBER, shown="half of the cluster's"
         ),
         Variable("SEGDEMO_MAX_QUEUE", "runs that may wait", 10, **_NUMBER),
         Variable("SEGDEMO_MAX_RUNS_GB", "disk of all runs together", 20, **_NUMBER),

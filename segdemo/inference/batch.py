@@ -180,11 +180,7 @@ class Batch:
                     return
                 try:
                     self._one(item, tally, progress)
-                    if tally.bytes > most_bytes:
-                        raise BatchError(
-                            f"The results would take more than {most_bytes / 1e9:g} GB: choose fewer photos or fewer "
-                            "things to write."
-                        )
+                    _require_room(tally, most_bytes)
                 except BaseException:
                     ended.set()
                     raise
@@ -199,12 +195,15 @@ class Batch:
         workers: Callable[[Sequence[Item]], Iterable[Outcome]],
         resume: bool = False,
         progress: Callable[[Tally], object] = lambda tally: None,
+        stop: Callable[[], bool] = lambda: False,
+        most_bytes: float = math.inf,
     ) -> Tally:
         """As ``run``, with the photos segmented elsewhere: only what is noted, and files of all photos, come from here.
 
         Args:
             workers: takes the photos that are left and gives the Outcome of each, in any order; see ``segmented``.
-            resume, progress: as of ``run``.
+            resume, progress, most_bytes: as of ``run``.
+            stop: asked after each photo whether to end early.
 
         Returns:
             The ``Tally``.
@@ -216,6 +215,9 @@ class Batch:
         if left:
             for outcome in workers(left):
                 self._take(outcome, tally, progress)
+                _require_room(tally, most_bytes)
+                if stop():
+                    break
         if not tally.left:
             self._finish()
         return tally
@@ -319,6 +321,15 @@ class Batch:
                     places[item.key] = place
                 place += len(line)
         return places
+
+
+def _require_room(tally: Tally, most_bytes: float) -> None:
+    """Raise BatchError if there are more results than may be."""
+    if tally.bytes > most_bytes:
+        raise BatchError(
+            f"The results would take more than {most_bytes / 1e9:g} GB: choose fewer photos or fewer "
+            "things to write."
+        )
 
 
 def notes_path(out: Path, part: str = "") -> Path:

@@ -1,4 +1,6 @@
-"""Batches of photos that people leave with this installation: a folder each, one at work at a time, gone after a day.
+"""Batches of photos that people leave with this installation: a folder each, gone after a day.
+
+One is at work at a time, here or, several at once, elsewhere.
 
 All that counts is on disk, so a batch goes on after the server was started again, and its owner finds it again after
 the page was loaded anew. A job's folder holds:
@@ -8,6 +10,8 @@ the page was loaded anew. A job's folder holds:
     out                     results and notes, see ``batch``, until they are in the ZIP
     preview                 small pictures of the first photos, with their masks
     result.zip              all results, once it is done
+
+and what ``cluster.batches`` notes where it is done on a cluster.
 """
 
 import contextlib
@@ -18,21 +22,19 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from segdemo import zoo
-from segdemo.core import label_maps, names, settings
+from segdemo.core import settings
 from segdemo.core.arrays import UInt8
 from segdemo.core.documents import DamagedError, Document
 from segdemo.core.files import (
-    DiskError,
     NotFoundError,
     disk_errors,
     disk_usage,
@@ -45,25 +47,22 @@ from segdemo.core.files import (
     write_json,
 )
 from segdemo.core.frugal import step_back
-from segdemo.core.photos import Limits, encode_jpeg
+from segdemo.core.photos import Limits
 from segdemo.core.workspace import Workspace, current, entered
-from segdemo.data.formats import ArchiveLimits
-from segdemo.data.formats.archives import ZipSource, add_file, to_json
-from segdemo.data.formats.naming import Names, split_name, usable_stem
+from segdemo.data.formats.archives import add_file, to_json
+from segdemo.data.formats.naming import usable_stem
 from segdemo.errors import UserError
-from segdemo.inference.batch import Batch, BatchError, Item, Tally
-from segdemo.inference.batch_formats import FORMATS, chosen
+from segdemo.inference.batch import Batch, BatchError, Item, Outcome, Tally
+from segdemo.inference.batch_formats import chosen
+from segdemo.inference.batch_photos import Photos
 from segdemo.inference.predictors import open_predictor
+from segdemo.inference.previews import Previews
 
 KEEP_SECONDS = 86_400
 MOST_WAITING = 20  # jobs of all people
-MOST_ENTRIES = 100_000  # files in one ZIP, whatever they are
-PREVIEWS = 24  # photos, and the pixels of their longer side
-PREVIEW_SIDE = 240
 NAMED = 200  # photos that failed whose reasons are in the status; all are in the ZIP
 TELL_SECONDS = 0.5  # between two writings of the status
 ACTIVE, ENDED = ("queued", "running"), ("done", "cancelled", "failed")
-_FOLDERS = {name: name + "s" for name in ("label_map", "overlay", "cutout")}  # in the ZIP
 _log = logging.getLogger(__name__)
 
 
@@ -98,6 +97,7 @@ class Progress(Document):
         done: photos with results. failed: those without.
         why: [name, reason] of the first of those.
         seconds_left: None where nobody knows yet.
+        waits: whether it has begun elsewhere and there is no room for its photos yet.
     """
 
     state: str
@@ -106,6 +106,7 @@ class Progress(Document):
     failed: int = 0
     why: list[list[str]] | None = None
     seconds_left: float | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,22 @@ class Job:
         return sorted((self.folder / "preview").glob("*.jpg"))
 
 
+# (model, names of formats, what to call with each photo and its label map, photos) -> what becomes of each of them
+Spread = Callable[
+    [zoo.ModelEntry, Sequence[str], Callable[[UInt8, UInt8], object], Sequence[Item]], Iterable[Outcome]
+]
+
+
+class Elsewhere(Protocol):
+    """Who works on jobs somewhere else, several at once: see ``cluster.batches``."""
+
+    def look_after(self, jobs: "Jobs") -> None:
+        """Hand over what is next, end what is cancelled, and write down what has ended. Takes seconds at most.
+
+        It is called every few seconds, by one process at a time.
+        """
+
+
 class Jobs:
     """The jobs of this installation; any number of server processes may have one over the same folder.
 
@@ -141,11 +158,15 @@ class Jobs:
     Args:
         root: folder of the jobs; by default ``batches`` in the state root.
         limits: of photos; None reads them from the environment.
+        elsewhere: who works on them; None for this process.
     """
 
-    def __init__(self, root: Path | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, root: Path | None = None, limits: Limits | None = None, elsewhere: Elsewhere | None = None
+    ) -> None:
         self.root = root or settings.home() / "batches"
         self._limits = limits or Limits.from_env()
+        self._elsewhere = elsewhere
         self._stop, self._wake = threading.Event(), threading.Event()
 
     def submit(self, owner: str, files: Sequence[str | Path], model: str, formats: Sequence[str]) -> Job:
@@ -166,7 +187,7 @@ class Jobs:
         if not files:
             raise BatchError("There are no photos: choose some, or a ZIP of them.")
         with self._lock():
-            jobs = list(self._every())
+            jobs = self.every()
             if owner and any(job.wish.owner == owner and not job.ended for job in jobs):
                 raise BatchError("Your last batch has not ended yet: wait for it, or cancel it first.")
             if sum(not job.ended for job in jobs) >= MOST_WAITING:
@@ -181,7 +202,7 @@ class Jobs:
                 (build / "in").mkdir()
                 for number, file in enumerate(files):
                     _take(Path(file), build / "in" / f"{number:05}-{_short(Path(file))}")
-                with _Sources(build / "in", self._limits) as sources:
+                with Photos(build / "in", self._limits) as sources:
                     wish = Wish.of(
                         owner=owner,
                         model=model,
@@ -202,14 +223,16 @@ class Jobs:
         if job is None or job.wish.owner != owner:
             raise NotFoundError("There is no such batch: it may have been cleared away.")
         if job.progress.state == "queued":
-            before = sum(not o.ended and o.wish.created < job.wish.created for o in self._every())
-            return replace(job, before=before)
+            first = [other for other in self.every() if other.wish.created < job.wish.created]
+            if self._elsewhere is not None:  # where those at work are in nobody's way
+                first = [other for other in first if other.progress.state == "queued" or other.progress.waits]
+            return replace(job, before=sum(not other.ended for other in first))
         return job
 
     def of(self, owner: str) -> Job | None:
         """The newest job of an owner; None without, or for the owner ""."""
-        mine = [job for job in self._every() if owner and job.wish.owner == owner]
-        return self.get(max(mine, key=lambda job: job.wish.created).id, owner) if mine else None
+        mine = [job for job in self.every() if owner and job.wish.owner == owner]
+        return self.get(mine[-1].id, owner) if mine else None
 
     def cancel(self, id_: str, owner: str) -> None:
         """End a job before its time; what is done is kept, see ``resume``. Twice does no harm."""
@@ -280,26 +303,63 @@ class Jobs:
         self._wake.set()
 
     def work(self) -> bool:
-        """Do the job whose turn it is, unless another process is at one. Returns whether there was one."""
+        """Do the job whose turn it is, unless another process is at one. Returns whether there was one.
+
+        Where somebody else works on them, have that looked after.
+        """
         if not self.root.is_dir():
             return False
-        waiting = sorted((job for job in self._every() if not job.ended), key=lambda job: job.wish.created)
-        if not waiting:
+        waiting = [job for job in self.every() if not job.ended]
+        if not waiting and self._elsewhere is None:
             return False
         try:
             with FileLock(self.root / ".turn.lock", timeout=0):
-                # Read anew: it may have ended, or been cancelled, since.
-                job = self._job(waiting[0].id)
-                if job is not None and not job.ended:
-                    self._do(job)
-                return not self._stop.is_set()
+                if self._elsewhere is not None:
+                    self._elsewhere.look_after(self)
+                    return False
+                return self.do(waiting[0].id) and not self._stop.is_set()
         except Timeout:
             return False
 
-    def _do(self, job: Job) -> None:
+    def do(self, id_: str, spread: Spread | None = None) -> bool:
+        """Do a job, unless it has ended or somebody is at it; whether nobody was.
+
+        Args:
+            id_: of the job.
+            spread: who segments its photos; None for this process.
+        """
+        with contextlib.suppress(Timeout), FileLock(self.root / id_ / ".work.lock", timeout=0):
+            job = self._job(id_)  # it may have ended, or been cancelled, since somebody looked
+            if job is not None and not job.ended:
+                self._do(job, spread)
+            return True
+        return False
+
+    def every(self) -> list[Job]:
+        """Every job there is, the oldest first."""
+        found = (self._job(folder.name) for folder in self.root.glob("[!.]*") if folder.is_dir())
+        return sorted((job for job in found if job is not None), key=lambda job: job.wish.created)
+
+    def end(self, id_: str, state: str, message: str = "") -> None:
+        """Write down how a job ended that could not do so itself; nothing if it has, or is gone."""
+        with self._lock():
+            job = self._job(id_)
+            if job is not None and not job.ended:
+                self._tell(
+                    job, replace(job.progress, state=state, message=message, seconds_left=None, waits=False)
+                )
+
+    def say(self, id_: str, message: str) -> None:
+        """Write down what people should know of a job that waits; nothing if it does not."""
+        with self._lock():
+            job = self._job(id_)
+            if job is not None and job.progress.state == "queued" and job.progress.message != message:
+                self._tell(job, replace(job.progress, message=message))
+
+    def _do(self, job: Job, spread: Spread | None) -> None:
         try:
             with entered(_workspace(job.wish)):
-                state = self._segment(job)
+                state = self._segment(job, spread)
             progress, message = self._progress(job), ""
         except UserError as error:
             state, message, progress = "failed", str(error), self._progress(job)
@@ -308,12 +368,12 @@ class Jobs:
             state, progress = "failed", self._progress(job)
             message = "Something unexpected went wrong; it is in the server's log."
         if state in ENDED:
-            self._tell(job, replace(progress, state=state, message=message, seconds_left=None))
+            self._tell(job, replace(progress, state=state, message=message, seconds_left=None, waits=False))
         if state == "done":  # not before that is on disk: who is killed meanwhile does it once more
             shutil.rmtree(job.folder / "out", ignore_errors=True)
             shutil.rmtree(job.folder / "in", ignore_errors=True)
 
-    def _segment(self, job: Job) -> str:
+    def _segment(self, job: Job, spread: Spread | None) -> str:
         """Do it; the state it is in then."""
         entry, out = zoo.served_model(job.wish.model), job.folder / "out"
         flag, began = job.folder / "cancel", time.monotonic()
@@ -322,7 +382,7 @@ class Jobs:
         def stop() -> bool:
             return self._stop.is_set() or flag.exists()
 
-        with _Sources(job.folder / "in", self._limits) as sources:
+        with Photos(job.folder / "in", self._limits) as sources:
             items = sources.items(out, job.wish.formats)
             known = {item.key: item.name for item in items}
 
@@ -341,10 +401,11 @@ class Jobs:
                         failed=len(tally.failed),
                         why=why,
                         seconds_left=left,
+                        waits=spread is not None and not fresh,
                     ),
                 )
 
-            previews = _Previews(job.folder / "preview", entry)
+            previews = Previews(job.folder / "preview", entry.label_set)
             batch = Batch(
                 open_predictor(entry, threads=1),
                 items,
@@ -355,7 +416,11 @@ class Jobs:
             )
             progress(Tally(len(items)))
             most = settings.read("SEGDEMO_MAX_BATCH_GB") * 1e9
-            tally = batch.run(settings.threads(), True, stop, progress, most, prepare=step_back)
+            if spread is None:
+                tally = batch.run(settings.threads(), True, stop, progress, most, prepare=step_back)
+            else:
+                by = partial(spread, entry, job.wish.formats, previews)
+                tally = batch.run_by(by, True, progress, stop, most)
             told[0] = 0
             progress(tally)
             if tally.left:
@@ -363,7 +428,7 @@ class Jobs:
             if not tally.done:
                 first = next(iter(tally.failed.values()))
                 raise BatchError(f"None of the photos could be used: {first}")
-            failed = [(known[key], why) for key, why in tally.failed.items()]
+            failed = [(item.name, tally.failed[item.key]) for item in items if item.key in tally.failed]
         with disk_errors(job.folder):
             _pack(job, entry, failed)
         return "done"
@@ -383,10 +448,6 @@ class Jobs:
         except (OSError, DamagedError):  # it was cleared away, or somebody else wrote there
             return None
 
-    def _every(self) -> Iterator[Job]:
-        found = (self._job(folder.name) for folder in self.root.glob("[!.]*") if folder.is_dir())
-        return (job for job in found if job is not None)
-
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.root / ".jobs.lock")
 
@@ -394,88 +455,6 @@ class Jobs:
 def _workspace(wish: Wish) -> Workspace | None:
     """Whose models are meant; the id was not given by a browser."""
     return Workspace(wish.workspace, settings.workspaces_dir() / wish.workspace) if wish.workspace else None
-
-
-class _Sources:
-    """The photos of a job, wherever they are: in files, or in ZIP files, which stay open within a ``with``."""
-
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self._files = sorted(folder.iterdir())
-        self._limits = limits
-        self._archives: list[ZipSource] = []
-        self.left_out = 0  # files of archives that are no photos
-
-    def __enter__(self) -> "_Sources":
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for archive in self._archives:
-            archive.close()
-
-    def items(self, out: Path, formats: Sequence[str]) -> list[Item]:
-        """An ``Item`` for each photo. Raises BatchError: none, too many or too large ones; ExchangeError."""
-        most, most_gb = settings.read("SEGDEMO_MAX_BATCH_PHOTOS"), settings.read("SEGDEMO_MAX_BATCH_GB")
-        taken, size = Names(), 0
-        found: list[Item] = []
-        each = [name for name in formats if FORMATS[name].encode]
-        for name, source, bytes_ in self._photos(most_gb * 1e9):
-            size += bytes_
-            if len(found) >= most:
-                raise BatchError(
-                    f"A batch has up to {most} photos here, and there are more: give it in parts."
-                )
-            if size > most_gb * 1e9:
-                raise BatchError(
-                    f"A batch has up to {most_gb:g} GB here, and this has more: give it in parts."
-                )
-            stem = taken.take(split_name(name)[0])
-            files = {kind: out / _FOLDERS[kind] / f"{stem}.png" for kind in each}
-            found.append(Item(stem, name, source, files))
-        if not found:
-            raise BatchError("There is no photo in it: give JPEG, PNG or WebP files, or a ZIP of them.")
-        return found
-
-    def _photos(self, most_bytes: float) -> Iterator[tuple[str, Any, int]]:
-        """(name, source of ``Item``, bytes) of each."""
-        for path in self._files:
-            name = path.name.partition("-")[2] or path.name
-            if not _is_zip(path, name):
-                yield name, path, path.stat().st_size
-                continue
-            archive = ZipSource(path, ArchiveLimits(MOST_ENTRIES, int(max(1, most_bytes))))
-            archive.title = name
-            self._archives.append(archive)
-            for inside in sorted(archive.sizes):
-                if names.is_photo(inside):
-                    yield inside, self._reader(archive, inside), archive.sizes[inside]
-                else:
-                    self.left_out += 1
-            self.left_out += len(archive.odd) + len(archive.skipped)
-
-    def _reader(self, archive: ZipSource, name: str) -> Any:
-        return lambda: archive.read(name, self._limits.max_bytes)
-
-
-class _Previews:
-    """Small pictures of the first photos, with their masks over them."""
-
-    def __init__(self, folder: Path, entry: zoo.ModelEntry) -> None:
-        self._folder, self._label_set = folder, entry.label_set
-        self._number = len(list(folder.glob("*.jpg")))
-        self._lock = threading.Lock()
-
-    def __call__(self, photo: UInt8, label_map: UInt8) -> None:
-        with self._lock:
-            number, self._number = self._number, self._number + 1
-        if number >= PREVIEWS:
-            return
-        scale = min(1, PREVIEW_SIDE / max(label_map.shape))
-        size = tuple(max(1, round(side * scale)) for side in label_map.shape[::-1])
-        small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
-        mask = np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
-        shown = encode_jpeg(label_maps.overlay(small, mask, self._label_set), 80)
-        with contextlib.suppress(DiskError):  # the results say so, too
-            write_atomic(self._folder / f"{number:03}.jpg", shown, durable=False)
 
 
 def _take(source: Path, target: Path) -> None:
@@ -491,11 +470,6 @@ def _short(path: Path) -> str:
     if len(os.fsencode(path.name)) <= 200:
         return path.name
     return usable_stem(path.stem)[:40] + path.suffix[:9]
-
-
-def _is_zip(path: Path, name: str) -> bool:
-    with path.open("rb") as file:
-        return name.lower().endswith(".zip") or file.read(4) == b"PK\x03\x04"
 
 
 def _pack(job: Job, entry: zoo.ModelEntry, failed: Sequence[tuple[str, str]]) -> None:

@@ -1,9 +1,10 @@
-"""How long a run would take on this machine, measured by a few of its steps in a process of their own.
+"""How long a run would take where runs work, measured by a few of its steps in a process of their own.
 
 The page asks; nobody waits. One measurement goes on at a time, and none while a run does: a run that starts ends
 it. Results are kept, since the same settings take the same time.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,8 +17,10 @@ from typing import Any
 from segdemo.core.documents import Document
 from segdemo.core.files import sweep, write_json
 from segdemo.runs import processes
+from segdemo.runs.bench import Bench, Current, ThisMachine
 from segdemo.runs.record import last_words, log_tail
 
+CURRENT = "current.json"
 SECONDS = 300  # one measurement may take
 KEPT_SECONDS = 7 * 86400
 FAILED_SECONDS = 20  # until something that failed may be tried again
@@ -50,16 +53,6 @@ class Result(Document):
     error: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Current(Document):
-    """The measurement in progress: of which settings, by which process, since when."""
-
-    key: str
-    pid: int
-    started: float | None = None
-    time: float
-
-
 @dataclass(frozen=True)
 class Estimate:
     """What is known by now.
@@ -68,11 +61,13 @@ class Estimate:
         state: ``"measuring"``, ``"waiting"`` (for another measurement or a run to end), ``"done"`` or ``"failed"``.
         measured: what ``trainer.estimate`` returned, once done.
         message: one sentence, unless done.
+        place: where, such as "on this machine".
     """
 
     state: str
     measured: Measured | None = None
     message: str = ""
+    place: str = ThisMachine.place
 
     def seconds(self, epochs: int, steps: int = 0) -> float:
         """How long a run of so many epochs would take in all; ``steps`` of an epoch, 0 for those measured."""
@@ -89,7 +84,7 @@ class Estimate:
             return self.message
         steps = steps or measured.steps
         return (
-            f"About {duration(self.seconds(epochs, steps))} on this machine: {epochs} x {steps} steps of "
+            f"About {duration(self.seconds(epochs, steps))} {self.place}: {epochs} x {steps} steps of "
             f"{measured.seconds_per_step:.2g} s, "
             f"{measured.images_per_second:.1f} photos a second, {measured.rss_mb / 1000:.1f} GB of memory."
         )
@@ -113,11 +108,13 @@ class Estimates:
         folder: where results are kept.
         command: what to execute, followed by ``--model M --dataset D --data DIR --set NAME=VALUE... --estimate
             --json``.
+        bench: where; by default this machine.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+    def __init__(self, folder: Path, command: Sequence[str], bench: Bench | None = None) -> None:
         self.folder = Path(folder)
         self._command = command
+        self._bench: Bench = bench or ThisMachine()
 
     def ask(
         self, settings: Mapping[str, Any], environment: Mapping[str, str], reason: str | None = None
@@ -130,12 +127,16 @@ class Estimates:
             reason: why no measurement may begin now, one sentence; None if it may.
         """
         text = json.dumps({k: v for k, v in settings.items() if k not in FREE}, sort_keys=True)
+        if self._bench.place != ThisMachine.place:
+            text += self._bench.place
         key = hashlib.sha256(text.encode()).hexdigest()[:24]
         path = self.folder / f"{key}.json"
-        if processes.is_held(self.folder / "alive"):
-            current = self._current()
+        current = self._current()
+        if self._bench.busy(self.folder, current):
             if current is not None and current.key == key:
-                return Estimate("measuring", message="Timing a few steps on this machine…")
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(self.folder / CURRENT)  # somebody wants to know
+                return Estimate("measuring", message=self._bench.doing(current))
             if not path.is_file():
                 return Estimate("waiting", message="Another measurement goes on; this one is next.")
         else:
@@ -148,22 +149,30 @@ class Estimates:
 
     def stop(self) -> None:
         """End the measurement in progress: a run needs the machine. Hold the runs' lock."""
-        if processes.is_held(self.folder / "alive") and (current := self._living()) is not None:
-            processes.kill(current.pid)
+        if (current := self._working()) is not None:
+            self._bench.kill(current)
             self._forget()
 
+    def look(self) -> None:
+        """Find out how the measurement in progress is doing. Needs no lock; takes seconds at most."""
+        if (current := self._current()) is not None:
+            self._bench.look(current)
+
     def look_after(self, memory_bytes: float) -> None:
-        """End a measurement that takes too long or more than ``memory_bytes``."""
-        if not self.folder.is_dir() or (current := self._living()) is None:
+        """End a measurement that takes too long or more than ``memory_bytes``, or one nobody asks for any more."""
+        if (current := self._working()) is None:
             return
-        too_large = 0 < memory_bytes < processes.rss(current.pid)
-        if too_large or time.time() - current.time > SECONDS:
+        too_large = 0 < memory_bytes < self._bench.rss(current)
+        if 0 < self._bench.patience < time.time() - self._asked():
+            self._bench.kill(current)
+            self._forget()
+        elif too_large or self._bench.seconds(current) > SECONDS:
             why = (
                 "These settings need more memory than a run may have: choose a smaller batch or crop."
                 if too_large
                 else f"A few steps took more than {SECONDS // 60} minutes: choose a smaller batch, crop or model."
             )
-            processes.kill(current.pid)
+            self._bench.kill(current)
             self._keep(current.key, error=why)
 
     def tidy(self) -> None:
@@ -175,24 +184,19 @@ class Estimates:
 
     def _start(self, key: str, settings: Mapping[str, Any], environment: Mapping[str, str]) -> Estimate:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle = processes.hold(self.folder / "alive", patience=0.1)
-        if handle is None:
-            return Estimate("waiting", message="Another measurement goes on; this one is next.")
         options = [f"--{name}={settings[name]}" for name in ("model", "dataset", "data")]
         for name, value in settings.items():
             if name not in ("model", "dataset", "data"):
                 options += ["--set", f"{name}={json.dumps(value)}"]
         command = [*self._command, *options, "--estimate", "--json"]
         try:
-            with (self.folder / "out").open("wb") as out, (self.folder / "log").open("wb") as log:
-                pid = processes.start(command, out=out, log=log, environment=environment, lock=handle)
+            current = self._bench.start(self.folder, key, command, environment)
         except OSError as error:
             return Estimate("failed", message=f"The measurement cannot be started ({error.strerror}).")
-        finally:
-            os.close(handle)
-        current = Current(key=key, pid=pid, started=processes.started(pid), time=time.time())
-        write_json(self.folder / "current.json", current.to_json())
-        return Estimate("measuring", message="Timing a few steps on this machine…")
+        if isinstance(current, str):
+            return Estimate("waiting", message=current)
+        write_json(self.folder / CURRENT, current.to_json())
+        return Estimate("measuring", message=self._bench.doing(current))
 
     def _collect(self) -> None:
         """Keep what a process that has ended said, if there is one nobody has asked since."""
@@ -211,9 +215,7 @@ class Estimates:
         # A measurement that ended without a result, in one sentence.
         if said := last_words(log_tail(self.folder / "log")):
             return said
-        if cause := processes.killed_by(processes.exit_code(current.pid)):
-            return f"Timing a few steps failed. {cause}: choose a smaller batch or crop."
-        return "This could not be measured here: start it and see."
+        return self._bench.cause(current) or "This could not be measured here: start it and see."
 
     def _keep(self, key: str, **what: Any) -> None:
         write_json(self.folder / f"{key}.json", Result(time=time.time(), **what).to_json())
@@ -225,18 +227,25 @@ class Estimates:
             return None
         age = time.time() - result.time
         if result.measured is not None:
-            return Estimate("done", result.measured) if age < KEPT_SECONDS else None
+            return Estimate("done", result.measured, place=self._bench.place) if age < KEPT_SECONDS else None
         return Estimate("failed", message=result.error) if age < FAILED_SECONDS else None
 
     def _current(self) -> Current | None:
         try:
-            return Current.read(self.folder / "current.json")
+            return Current.read(self.folder / CURRENT)
         except (OSError, ValueError):
             return None
 
-    def _living(self) -> Current | None:
+    def _working(self) -> Current | None:
         current = self._current()
-        return current if current is not None and processes.lives(current.pid, current.started) else None
+        return current if current is not None and self._bench.busy(self.folder, current) else None
+
+    def _asked(self) -> float:
+        """When somebody last asked for what is being measured, in seconds since 1970."""
+        try:
+            return (self.folder / CURRENT).stat().st_mtime
+        except FileNotFoundError:
+            return time.time()
 
     def _forget(self) -> None:
-        (self.folder / "current.json").unlink(missing_ok=True)
+        (self.folder / CURRENT).unlink(missing_ok=True)

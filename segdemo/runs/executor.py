@@ -13,6 +13,7 @@ from typing import Protocol
 
 from segdemo.core.conventions import now
 from segdemo.runs import processes
+from segdemo.runs.bench import Bench, ThisMachine
 from segdemo.runs.record import Launch, Run
 
 LAUNCHED = "=== trainer started"  # begins a line of the log
@@ -38,9 +39,11 @@ class Executor(Protocol):
 
     Attributes:
         several: whether several runs may work at once, and somewhere else than here.
+        bench: where it is measured how long a run would take.
     """
 
     several: bool
+    bench: Bench
 
     def look(self, runs: Sequence[Run]) -> None:
         """Find out how trainers are doing, for the answers below. Needs no lock; takes seconds at most."""
@@ -83,6 +86,7 @@ class Here:
     """Trainers as processes of this machine, one at a time. They outlive the server that started them."""
 
     several = False
+    bench: Bench = ThisMachine()
 
     def look(self, runs: Sequence[Run]) -> None:
         """Nothing: everything is seen when it is asked for."""

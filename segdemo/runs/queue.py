@@ -100,7 +100,7 @@ class Runs:
         self._supervisor = Supervisor(
             self.root, self.policy, command, self.models, cancel_seconds, models_of, executor
         )
-        self._estimates = Estimates(self.root / ".estimates", command)
+        self._estimates = Estimates(self.root / ".estimates", command, executor.bench)
         self._stop = threading.Event()
         self._require_room: Callable[[int], object] = lambda size: None
 
@@ -263,14 +263,19 @@ class Runs:
         """
         self.permit(token, user)
         settings, _ = self._checked(settings)
-        if self._executor.several:
-            return Estimate("failed", message="The cluster says how long it takes once the run has begun.")
         with self._lock():
-            states = (self._supervisor.state(run).state for run in every_run(self.root))
-            busy = any(state in ("queued", "running") for state in states)
-            reason = "How long it takes is measured when no run is in progress." if busy else None
+            busy = any(self._takes_room(run) for run in every_run(self.root))
+            when = "no run waits for room" if self._executor.several else "no run is in progress"
+            reason = f"How long it takes is measured when {when}." if busy else None
             environment = self._supervisor.environment(self._workspace)
             return self._estimates.ask(settings, environment, reason if begin or busy else "")
+
+    def _takes_room(self, run: Run) -> bool:
+        """Whether a run works where a measurement would be in its way, or waits for that."""
+        state = self._supervisor.state(run).state
+        return state == "queued" or (
+            state == "running" and (not self._executor.several or self._executor.waits(run))
+        )
 
     # --- looking after them ---
 
@@ -367,6 +372,7 @@ class Runs:
         if not self.root.is_dir():
             return
         self._executor.look(every_run(self.root))
+        self._estimates.look()
         with self._lock():
             self._estimates.look_after(self.policy.memory_bytes)
             busy, queued = False, []

@@ -37,6 +37,19 @@ def synchronize(model: keras.Model) -> None:
                 layer.synchronized = True
 
 
+def share(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let an optimizer clip gradients of the whole batch: Keras would clip what each device has of them."""
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        clip, summed_up = optimizer._clip_gradients, optimizer._all_reduce_sum_gradients
+
+        def clipped(pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+            gradients, variables = zip(*summed_up(pairs), strict=True)
+            return list(zip(clip(list(gradients)), variables, strict=True))
+
+        optimizer._clip_gradients = lambda gradients: gradients
+        optimizer._all_reduce_sum_gradients = clipped
+
+
 def prepare(model: keras.Model, data: tf.data.Dataset) -> None:
     """Build what is left to build of a compiled model on several devices, before it is fitted to ``data``.
 

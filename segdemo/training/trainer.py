@@ -126,6 +126,7 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
         model = build_model(task.config, task.num_classes, pretrained=state is None)
         devices.synchronize(model)
         fitted = learner.compiled(model)
+        devices.share(fitted.optimizer)
     first, done_steps, steps = 0, 0, task.steps
     if state is not None:
         fitted.load_weights(checkpoints.last)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.annotations.store import AnnotationStore
+from segdemo.cluster.batches import batches
 from segdemo.cluster.jobs import executor
 from segdemo.core import settings
 from segdemo.core.files import StoreError
@@ -80,7 +81,7 @@ class Services:
         self.clicks = Clicks(self.photos, self.limits)
         self.teaching = Teaching(self.photos)
         self.clips = Clips()
-        self.jobs = Jobs(limits=self.limits)
+        self.jobs = Jobs(limits=self.limits, elsewhere=batches())
 
     @property
     def _things(self) -> "_Shared | Room":

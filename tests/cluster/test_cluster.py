@@ -1,10 +1,12 @@
 """On a real cluster of two nodes: photos while an actor dies, runs side by side, and a node that is lost."""
 
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,12 @@ from ray_nodes import Nodes
 from running import until
 from tiny import bright, write_model
 
-from segdemo.cluster.jobs import Jobs, Room
+from segdemo.cli import main
+from segdemo.cluster.batches import Batches
+from segdemo.cluster.jobs import Jobs
+from segdemo.cluster.server import Room
 from segdemo.core.labels import PETS
+from segdemo.inference.jobs import Jobs as Batch
 from segdemo.runs.policy import Policy
 from segdemo.runs.queue import Runs
 
@@ -55,15 +61,32 @@ def segdemo(address, *arguments):
     )
 
 
+def jpeg():
+    out = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (90, 120, 3), np.uint8)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def zipped(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
 
 
-def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
+def here_too(capsys, *arguments):
+    """Exit code, output and errors of a command that needs no cluster: in this process, which has loaded it all."""
+    code = main(list(map(str, arguments)))
+    return code, *capsys.readouterr()
+
+
+def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys):
     photos, there, here = (tmp_path / name for name in ("photos", "there", "here"))
     photos.mkdir()
     for number in range(PHOTOS):
-        Image.fromarray(RNG.integers(0, 256, (90, 120, 3), np.uint8)).save(photos / f"{number:03}.jpg")
+        (photos / f"{number:03}.jpg").write_bytes(jpeg())
     (photos / "bad.jpg").write_bytes(b"words")
     common = ["predict", "--model", "colours", "--formats", "label_map,csv,coco", photos]
     command = segdemo(nodes.address, *common, "--on", "ray", "--out", there)
@@ -76,8 +99,7 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
     assert done < PHOTOS
     said = [line for line in err.splitlines() if line.startswith("segdemo: ")]  # beside what Ray says
     assert (command.returncode, out, len(said), said[0].count("bad.jpg")) == (2, "", 1, 1), err
-    command = segdemo(nodes.address, *common, "--out", here)
-    assert command.communicate()[1].splitlines() == said
+    assert here_too(capsys, *common, "--out", here) == (2, "", f"{said[0]}\n")
     assert contents(there) == contents(here)
 
     data = draw_annotations(tmp_path / "data", [f"{n:03}" for n in range(40)])
@@ -88,13 +110,46 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path):
         *bright(3, 1, 0),
     )
     common = ["evaluate", "--model", "shapes", "--dataset", "annotations", "--data", data, "--subset", "all"]
-    reports = [
-        segdemo(nodes.address, *common, *on).communicate()[0].splitlines() for on in ([], ["--on", "ray"])
-    ]
-    assert [line for line in reports[0] if "time" not in line] == [
-        line for line in reports[1] if "time" not in line
-    ]
-    assert "40 photos" in reports[1][0]
+    there = segdemo(nodes.address, *common, "--on", "ray").communicate()[0].splitlines()
+    here = here_too(capsys, *common)[1].splitlines()
+    assert [line for line in here if "time" not in line] == [line for line in there if "time" not in line]
+    assert "40 photos" in there[0]
+
+
+def test_batches_of_the_page_work_side_by_side_with_the_results_of_here(nodes, tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for number in range(PHOTOS):
+            archive.writestr(f"{number:03}.jpg", jpeg())
+        archive.writestr("bad.jpg", b"words")
+    here, there = Batch(), Batch(elsewhere=Batches(nodes.jobs))
+    formats = ["label_map", "overlay", "csv", "coco"]
+
+    def submit(jobs, owner):
+        return jobs.submit(owner, [tmp_path / "photos.zip"], "colours", formats).id
+
+    def until_it(condition, *batches):
+        end = time.monotonic() + 300
+        while not all(condition(there.get(*batch).progress) for batch in batches):
+            assert time.monotonic() < end, [there.get(*batch).progress for batch in batches]
+            there.work()
+            time.sleep(0.1)
+
+    twin = submit(here, "zoe")
+    assert here.work()
+    one, two = (submit(there, "ann"), "ann"), (submit(there, "ben"), "ben")
+    until_it(lambda progress: progress.state != "queued", one, two)
+    assert not there.get(*one).ended  # one CPU each
+    until_it(lambda progress: progress.done, two)
+    nodes.workers("ray::MapWorker")[0].kill()
+    there.cancel(*two)
+    until_it(lambda progress: progress.state == "cancelled", two)
+    assert 0 < there.get(*two).progress.done < PHOTOS
+    there.resume(*two)
+    until_it(lambda progress: progress.state == "done", one, two)
+    results = [zipped(job.result) for job in (here.get(twin, "zoe"), there.get(*one), there.get(*two))]
+    assert results[0] == results[1] == results[2]
+    assert len(there.get(*one).previews()) == len(here.get(twin, "zoe").previews())
+    assert there.get(*one).progress.failed == 1
 
 
 def test_runs_work_side_by_side_are_cancelled_and_survive_a_lost_node(nodes, tmp_path):
@@ -107,6 +162,14 @@ def test_runs_work_side_by_side_are_cancelled_and_survive_a_lost_node(nodes, tmp
 
     def working(snapshot):
         return snapshot.state == "running" and snapshot.step > 0
+
+    settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data")}
+    end = time.monotonic() + 120
+    while (estimate := runs.estimate(settings)).state != "done":
+        assert estimate.state == "measuring" and time.monotonic() < end, estimate
+        runs.tick()
+        time.sleep(0.1)
+    assert estimate.sentence(1).startswith("About 36 s on the cluster")
 
     one, two, three = start(3000), start(3001), start(3)
     for run_id in (one, two):

@@ -11,12 +11,15 @@ import pytest
 from drawn import draw_annotations
 from job_server import JobServer
 from running import until
+from without_ray import python_in
 
-from segdemo.cluster import jobs as jobs_module
-from segdemo.cluster import worker
-from segdemo.cluster.jobs import Jobs, JobServerError, Room, executor
+from segdemo.cluster import reach, worker
+from segdemo.cluster import server as server_module
+from segdemo.cluster.bench import ClusterBench
+from segdemo.cluster.jobs import Jobs, executor
+from segdemo.cluster.server import JobServerError, Room
 from segdemo.core.settings import SettingError
-from segdemo.runs import processes
+from segdemo.runs import estimates, processes
 from segdemo.runs.executor import Here
 from segdemo.runs.policy import Policy, RunError
 from segdemo.runs.queue import Runs
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSI
 def cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(jobs_module, "PAUSE", 0.2)
+    monkeypatch.setattr(server_module, "PAUSE", 0.2)
     draw_annotations(tmp_path / "data", ["a", "b", "c", "d", "e"])
     server = JobServer()
     yield server
@@ -61,9 +64,8 @@ def job_of(runs, run_id):
 
 def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster):
     here = runs()
-    one, two = (start(here, tmp_path, steps=30 + n) for n in range(2))
-    until(here, two, working)
-    assert working(here.follow(one))
+    one, two = (start(here, tmp_path, steps=100 + n) for n in range(2))
+    until(here, two, lambda s: working(s) and working(here.follow(one)))
     for run_id in (one, two):
         snapshot = until(here, run_id, lambda s: s.model)
         assert (snapshot.state, snapshot.report.after.mean_iou) == ("done", 0.7)
@@ -149,7 +151,7 @@ def test_a_cluster_that_does_not_answer_is_waited_for_while_the_run_shows_life(
     run_id = start(here, tmp_path)
     until(here, run_id, working)
     cluster.close()
-    monkeypatch.setattr(jobs_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(server_module, "PATIENCE", 1.0)
     time.sleep(1.5)
     here.tick()
     assert working(here.follow(run_id))
@@ -180,10 +182,80 @@ def test_what_cannot_be_executed_there_is_said(cluster, tmp_path):
     assert "exit code 127" in snapshot.message and "at the same paths" in snapshot.message
 
 
-def test_how_long_it_takes_is_not_measured_on_the_page(runs, tmp_path):
-    settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data")}
-    assert "once the run has begun" in runs().estimate(settings).message
-    assert not list(every_run(runs().root))
+def test_a_node_without_the_folder_of_the_runs_says_so_at_once(cluster, tmp_path, monkeypatch):
+    # A node with a folder of its own at that path sees nothing of what the page has written.
+    monkeypatch.setattr(reach, "leave", lambda folder, job: None)
+    here = Runs(
+        policy=Policy(), command=TRAINER, executor=Jobs(cluster.address, ONE_CPU, python_in(tmp_path))
+    )
+    snapshot = until(here, start(here, tmp_path), lambda s: s.ended)
+    assert (snapshot.state, snapshot.step) == ("failed", 0)
+    assert "does not have" in snapshot.message and "let SEGDEMO_HOME name one folder" in snapshot.message
+
+
+def settings_for(tmp_path, **options):
+    data = str(tmp_path / "data")
+    return {"model": "unet", "dataset": "annotations", "data": data, "epochs": 1, "options": options}
+
+
+def estimated(runs, settings, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        runs.tick()
+        found = runs.estimate(settings)
+        if condition(found):
+            return found
+        time.sleep(0.03)
+    raise AssertionError(f"not in time: {found}")
+
+
+def test_how_long_it_takes_is_measured_by_a_short_job(runs, tmp_path, cluster):
+    here = runs(Room(2, 0, 0))
+    settings = settings_for(tmp_path)
+    assert here.estimate(settings).state == "measuring"
+    found = estimated(here, settings, lambda e: e.state == "done")
+    assert found.sentence(2).startswith("About 41 s on the cluster: 2 x 7 steps of 0.5 s")
+    (job,) = cluster.jobs.values()
+    assert job["asked"]["entrypoint_num_cpus"] == 2
+    assert here.estimate(settings, begin=False) == found
+    assert not list(every_run(here.root))
+    wrong = settings_for(tmp_path, fault="bad settings")
+    assert "no setting 'x'" in estimated(here, wrong, lambda e: e.state == "failed").message
+
+
+def test_a_run_that_waits_for_room_goes_before_a_measurement(runs, tmp_path, cluster):
+    cluster.room = 1
+    here = runs()
+    slow = settings_for(tmp_path, export=60)
+    estimated(here, slow, lambda e: e.message == "Timing a few steps on the cluster…")
+    one = start(here, tmp_path)
+    until(here, one, working)
+    assert [job["status"] for job in cluster.jobs.values()] == ["STOPPED", "RUNNING"]
+    estimated(here, slow, lambda e: e.message.startswith("Waiting for room on the cluster to time"))
+    two = start(here, tmp_path, steps=2)
+    until(here, two, lambda s: s.message.startswith("Waiting for room"))
+    assert here.estimate(slow).message == "How long it takes is measured when no run waits for room."
+    here.cancel(one)
+    until(here, two, "done")
+
+
+def test_a_measurement_nobody_asks_for_any_more_is_ended(runs, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(ClusterBench, "patience", 0.5)
+    here = runs()
+    here.estimate(settings_for(tmp_path, export=60))
+    (job,) = cluster.jobs.values()
+    end = time.monotonic() + 60
+    while job["status"] != "STOPPED" and time.monotonic() < end:
+        here.tick()
+        time.sleep(0.03)
+    assert job["status"] == "STOPPED"
+    assert here.estimate(settings_for(tmp_path)).state == "measuring"  # nothing is in its way
+
+
+def test_a_measurement_has_its_limit_there_too(runs, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(estimates, "SECONDS", 0)
+    found = estimated(runs(), settings_for(tmp_path, export=60), lambda e: e.state == "failed")
+    assert found.message.startswith("A few steps took more than")
 
 
 def test_two_workers_never_share_a_run(tmp_path):

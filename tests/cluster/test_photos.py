@@ -1,7 +1,6 @@
 """Photos on a cluster, without one: the work goes through the same worker, as the data that would travel."""
 
 import json
-import pickle
 import sys
 
 import numpy as np
@@ -9,24 +8,14 @@ import pytest
 from drawn import SHAPES, draw_annotations
 from PIL import Image
 from tiny import bright, write_model
+from without_ray import in_one_worker
 
 from segdemo.cli import main
 from segdemo.cluster import photos
 from segdemo.cluster.connection import connect
-from segdemo.cluster.spread import Worker
 from segdemo.errors import UserError
 
 RNG = np.random.default_rng(0)
-
-
-def in_one_worker(load, things, workers=0):
-    """``spread`` in this process, last thing first."""
-    worker = Worker(pickle.loads(pickle.dumps(load)))
-    for text in worker({"thing": [json.dumps(thing) for thing in reversed(things)]})["found"]:
-        said = json.loads(text)
-        if "fatal" in said:
-            raise UserError(said["fatal"])
-        yield said["is"]
 
 
 @pytest.fixture(autouse=True)

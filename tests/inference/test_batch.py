@@ -11,8 +11,9 @@ from tiny import bright, write_model
 
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS
+from segdemo.core.photos import Limits
 from segdemo.core.shapes import rle_decode
-from segdemo.inference.batch import Batch, BatchError, Item, notes_path
+from segdemo.inference.batch import Batch, BatchError, Item, notes_path, segmented
 from segdemo.inference.batch_formats import FORMATS
 from segdemo.inference.predict import DamagedModelError, Predictor
 
@@ -166,6 +167,25 @@ def test_a_network_that_cannot_be_run_ends_it_all(predictor, items, monkeypatch)
 def test_results_have_a_limit_in_bytes(predictor, items):
     with pytest.raises(BatchError, match="fewer photos"):
         batch(predictor, items).run(most_bytes=1000)
+
+
+def test_those_who_segment_elsewhere_are_stopped_and_limited_too(predictor, items):
+    begun, ended = [], []
+
+    def elsewhere(left):
+        try:
+            for item in left:
+                begun.append(item)
+                yield segmented(item, predictor, [*FORMATS.values()], Limits())
+        finally:
+            ended.append(True)
+
+    one = batch(predictor, items)
+    tally = one.run_by(elsewhere, stop=lambda: len(begun) == 3)
+    assert (len(begun), tally.left, ended) == (3, len(items) - 3, [True])
+    with pytest.raises(BatchError, match="fewer photos"):
+        one.run_by(elsewhere, resume=True, most_bytes=1000)
+    assert one.run_by(elsewhere, resume=True).left == 0
 
 
 def test_shards_share_a_folder(predictor, items, tmp_path):

@@ -243,6 +243,8 @@ def state_in_words(job: Job) -> str:
         if not job.before:
             return "begins in a moment"
         return f"waits: {job.before} {'batch is' if job.before == 1 else 'batches are'} before it"
+    if job.progress.waits:
+        return "waits until the cluster has room"
     return _STATES.get(job.progress.state, job.progress.state)
 
 
