@@ -91,6 +91,33 @@ def eager(monkeypatch):
     monkeypatch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
 
 
+_ENCODERS = {}
+
+
+@pytest.fixture
+def shared_encoders(monkeypatch):
+    """Networks of test after test get the same encoders, as they were at first: to build one takes a second.
+
+    Two networks of one test that have the same encoder share it, too.
+    """
+    import keras
+
+    from segdemo.training.architectures import deeplab, encoders, fcn, unet
+
+    def shared(*args, **kwargs):
+        key = repr((args, kwargs, keras.config.dtype_policy().name))
+        if key not in _ENCODERS:
+            encoder = encoders.build_encoder(*args, **kwargs)
+            _ENCODERS[key] = encoder, encoder.get_weights()
+        encoder, weights = _ENCODERS[key]
+        encoder.trainable = True
+        encoder.set_weights(weights)
+        return encoder
+
+    for module in (deeplab, fcn, unet):
+        monkeypatch.setattr(module, "build_encoder", shared)
+
+
 @pytest.fixture(scope="module")
 def event_loops_collected():
     """For modules with a gr.Blocks, which leaves event loops to the garbage collector: the next would be blamed."""

@@ -465,7 +465,7 @@ def test_an_empty_collection_says_what_to_do_and_takes_photos_from_anywhere(tab,
 
 
 def test_the_canvas_fits_the_window_and_the_list_scrolls_by_itself(served, open_page, photos):
-    tab = Tab(open_page(served[0], viewport={"width": 1440, "height": 900}), served[1])
+    tab = Tab(open_page(served[0]), served[1])
     tab.create("Wide", "leaf", "stone")
     tab.add(photos["cat"], photos["dark"])
     tab.wait_for_photo("cat.png")

@@ -148,7 +148,7 @@ def places(tmp_path_factory):
     return root
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager", "shared_encoders")
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatch, name):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
