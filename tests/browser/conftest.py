@@ -132,9 +132,9 @@ def open_page(visitors):
 
 @pytest.fixture(scope="module")
 def lasting_page(visitors):
-    """A function url -> (page, list of its uncaught script errors), both for all tests of a file."""
+    """A function (url, **context options) -> (page, list of its uncaught script errors), for all tests of a file."""
     with visitors.opening() as (open_, errors):
-        yield lambda url: (open_(url), errors)
+        yield lambda url, **options: (open_(url, **options), errors)
 
 
 @pytest.fixture
