@@ -12,6 +12,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # nor are graphs copied before each simplification
 # To look through the million objects of TensorFlow as often as Python would takes a tenth of all time.
 gc.set_threshold(20_000, 10, 5)
 _HOME = tempfile.TemporaryDirectory(prefix="segdemo-tests-")  # gone when the tests are over
@@ -62,12 +63,17 @@ SLOW = [
 ]
 # Not left out of the daily round as a whole, and yet too long for the end.
 THEN = [
+    "training/test_devices.py",
+    "docs/test_walkthroughs.py",
+    "ui/test_two_visitors.py",
     "test_contributing.py",
     "test_packaging.py",
     "test_state_before.py",
     "fuzz/test_fuzz.py",
     "test_types.py",
     "runs/test_supervisor.py",
+    "docs/test_python.py",
+    "inference/test_batch.py",
 ]
 
 

@@ -22,7 +22,7 @@ from segdemo.ui.photos import built_in_paths, suiting
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-SECONDS = 30_000  # how long anything may take on a busy machine, in milliseconds
+SECONDS = 60_000  # how long anything may take on a busy machine, in milliseconds
 SHIPPED = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
 BUILT_IN = {photo.name: path for photo, path in built_in_paths().items()}
 STAGE, SECOND = "#stage .sc", "#second-stage .sc"
