@@ -88,13 +88,15 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """For trainings of a few steps, for which tracing would take longer than computing; they draw no curves."""
+    """For trainings of a few steps, for which tracing would take longer than computing; they draw no curves, and small
+    pictures."""
     import keras
 
     from segdemo.training import callbacks
 
     monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
     monkeypatch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
+    monkeypatch.setattr(callbacks, "SAMPLE_SIDE", 64)
 
 
 _ENCODERS = {}

@@ -10,14 +10,14 @@ posix = pytest.mark.skipif(processes.fcntl is None, reason="needs a POSIX system
 
 @posix
 def test_a_server_that_is_killed_loses_nothing_it_acknowledged(tmp_path):
-    figures = servers.run(tmp_path, 3)
+    figures = servers.run(tmp_path, 3, longest=1.5)
     assert figures["kills"] == 3
     assert figures["saves"] > 0
 
 
 @posix
 def test_two_servers_on_one_home_lose_no_save(tmp_path):
-    assert servers.two_servers(tmp_path, 3)["saves"] > 0
+    assert servers.two_servers(tmp_path, 2)["saves"] > 0
 
 
 @posix
