@@ -1,4 +1,4 @@
-"""The application with the trainer of tests, which looks after runs more often: everything else is real. FAKE_STEPS and FAKE_DELAY set its pace."""
+"""The application with the trainer of tests: everything else is real. FAKE_STEPS and FAKE_DELAY set its pace."""
 
 import functools
 import sys
