@@ -55,12 +55,11 @@ class Standing:
         page.on("pageerror", lambda error: self._errors.append(str(error)))
         page.on("request", self._asked)
         for end in ("requestfinished", "requestfailed"):
-            page.on(end, self._asking.discard)
+            page.on(end, lambda request: self._asking.discard(request))
 
     def _asked(self, request):
-        if (
-            request.url.startswith("http") and "/heartbeat/" not in request.url
-        ):  # which lasts as long as the page
+        # A heartbeat lasts as long as the page.
+        if request.url.startswith("http") and "/heartbeat/" not in request.url:
             self._asking.add(request)
 
     def _quiet(self):
