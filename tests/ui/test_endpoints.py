@@ -54,14 +54,6 @@ def home(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def server(home):
-    """(url, process) of the installation."""
-    # A session for each call; what each keeps is bounded by the setting, and is not what is looked for here.
-    with served_app(home, SEGDEMO_MAX_SESSIONS="100") as served:
-        yield served
-
-
 def state_of(folder):
     """Digest of every file of the home but caches and locks."""
     files = (p for p in (folder / "home").rglob("*") if p.is_file() and p.suffix != ".lock")
@@ -88,63 +80,57 @@ def ask(url, event, values):
         return {"success": False, "output": {"error": None}, "refused": error.code}
 
 
-def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(server, home, secret):
-    url, process = server
-    page = config(url)
-    kinds = {part["id"]: (part["type"], part["props"].get("value")) for part in page["components"]}
-    # The webcam's waits for further frames: see tests/ui/test_video_tab.py.
-    events = [e for e in page["dependencies"] if e["backend_fn"] and e["connection"] != "stream"]
-    assert len(events) > 50
-    before = state_of(home)
-    described = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    hostile = [
-        described,
-        [{"path": str(secret)}],
-        {"collection": described, "photo": str(secret), "run": "../..", "image": described},
-        {"collection": "somebody-else-s", "photo": "../../x", "run": "../..", "model": "colours"},
-        1e308,
-        deep(300),
-        "\0\ud800<script>" + "x" * 100_000,
-    ]
+def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, secret):
+    # A session for each call; what each keeps is bounded by the setting, and is not what is looked for here.
+    with served_app(home, SEGDEMO_MAX_SESSIONS="100") as (url, process):
+        page = config(url)
+        kinds = {part["id"]: (part["type"], part["props"].get("value")) for part in page["components"]}
+        # The webcam's waits for further frames: see tests/ui/test_video_tab.py.
+        events = [e for e in page["dependencies"] if e["backend_fn"] and e["connection"] != "stream"]
+        assert len(events) > 50
+        assert {"segment", "click", "batch", "video"} <= {event["api_name"] for event in events}
+        before = state_of(home)
+        described = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+        hostile = [
+            described,
+            [{"path": str(secret)}],
+            {"collection": described, "photo": str(secret), "run": "../..", "image": described},
+            {"collection": "somebody-else-s", "photo": "../../x", "run": "../..", "model": "colours"},
+            1e308,
+            deep(300),
+            "\0\ud800<script>" + "x" * 100_000,
+        ]
 
-    asked = {}  # what is the same for several of them is asked once
-    for event, value in itertools.product(events, hostile):
-        taken = [kinds[id_] for id_ in event["inputs"]]
-        # A photo or archive that is none is refused first, and nothing else is looked at: so without one, too.
-        ways = [[value if kind not in ("file", "image") else None for kind, _ in taken]]
-        if any(kind in ("file", "image") for kind, _ in taken):
-            ways.append([value for _ in taken])
-        for values in ways:
-            same = event["id"], hashlib.sha256(json.dumps(values).encode()).digest()
-            asked.setdefault(same, (event["id"], value, values))
+        def walk(job):
+            event, value = job
+            taken = [kinds[id_] for id_ in event["inputs"]]
+            # A photo or archive that is none is refused first, and nothing else is looked at: so without one, too.
+            ways = [[value if kind not in ("file", "image") else None for kind, _ in taken]]
+            if any(kind in ("file", "image") for kind, _ in taken):
+                ways.append([value for _ in taken])
+            return [(event["id"], value, ask(url, event["id"], values)) for values in ways]
 
-    def walk(one):
-        event, value, values = one
-        return event, value, ask(url, event, values)
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(walk, asked.values()))
-    for event, value, message in answers:
-        told = (message.get("output") or {}).get("error")
-        shown = json.dumps(message)
-        assert told is None or SENTENCE.match(told), (event, value, told)
-        assert "Traceback" not in shown, (event, value)
-        assert 'File "/' not in shown, (event, value)
-    taken_over = {p for p in (home / "gradio").rglob("*") if p.is_file()}
-    assert secret.read_bytes() not in {path.read_bytes() for path in taken_over}
-    after = state_of(home)
-    assert before.items() <= after.items()
-    # /collection_create takes some of it for a title and for names of classes, as anybody may choose them.
-    made = {Path(path).relative_to(home / "home").parts[0] for path in after.keys() - before.keys()}
-    assert made <= {"annotations"}
-    assert process.poll() is None
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 900_000  # kB
+        with ThreadPoolExecutor(8) as pool:
+            answers = [one for some in pool.map(walk, itertools.product(events, hostile)) for one in some]
+        for event, value, message in answers:
+            told = (message.get("output") or {}).get("error")
+            shown = json.dumps(message)
+            assert told is None or SENTENCE.match(told), (event, value, told)
+            assert "Traceback" not in shown, (event, value)
+            assert 'File "/' not in shown, (event, value)
+        taken_over = {p for p in (home / "gradio").rglob("*") if p.is_file()}
+        assert secret.read_bytes() not in {path.read_bytes() for path in taken_over}
+        after = state_of(home)
+        assert before.items() <= after.items()
+        # /collection_create takes some of it for a title and for names of classes, as anybody may choose them.
+        made = {Path(path).relative_to(home / "home").parts[0] for path in after.keys() - before.keys()}
+        assert made <= {"annotations"}
+        assert process.poll() is None
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 900_000  # kB
 
 
-def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what_others_have(
-    server, home, secret
-):
+def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what_others_have(home, secret):
     """What the canvas calls, called by somebody who guesses keys."""
     [id_] = [path.stem for path in (home / "home" / "annotations").rglob("JPEGImages/*")]
     png = base64.b64encode(secret.read_bytes()).decode()
@@ -184,39 +170,39 @@ def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what
         "teach_features": {},
         "teach_strokes": {"png": ["A" * 10_000, 7, png], "base": [7, None, deep(300)]},
     }
-    url, process = server
-    functions = server_functions(config(url))
-    assert {name for _, name in functions} == SERVER_FUNCTIONS
-    before = state_of(home)
+    with served_app(home) as (url, process):
+        functions = server_functions(config(url))
+        assert {name for _, name in functions} == SERVER_FUNCTIONS
+        before = state_of(home)
 
-    def call(id_, name, data):
-        body = {"session_hash": "walk", "component_id": id_, "fn_name": name, "data": data}
-        request = urllib.request.Request(
-            f"{url}gradio_api/component_server",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+        def call(id_, name, data):
+            body = {"session_hash": "walk", "component_id": id_, "fn_name": name, "data": data}
+            request = urllib.request.Request(
+                f"{url}gradio_api/component_server",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
 
-    for id_of_part, name in functions:
-        own = [{**mine, field: value} for field, values in wrong[name].items() for value in values]
-        for data in hostile + own:
-            answer = call(id_of_part, name, data)
-            assert isinstance(answer, dict), (name, data, answer)
-            assert answer.keys() == {"error"}, (name, data, answer)
-            assert SENTENCE.match(answer["error"]), answer
-            assert "Traceback" not in answer["error"]
-    part = next(id_of_part for id_of_part, name in functions if name == "select_thing")
-    assert call(part, "select_thing", mine).keys() >= {"box", "probabilities"}  # its photo is everybody's
-    assert call(part, "teach_features", mine).keys() >= {"data", "guide"}
-    for name in ("on_select", "get_config", "__class__", "preprocess"):
-        assert call(part, name, mine)[0] == 404
-    assert state_of(home) == before
-    assert process.poll() is None
+        for id_of_part, name in functions:
+            own = [{**mine, field: value} for field, values in wrong[name].items() for value in values]
+            for data in hostile + own:
+                answer = call(id_of_part, name, data)
+                assert isinstance(answer, dict), (name, data, answer)
+                assert answer.keys() == {"error"}, (name, data, answer)
+                assert SENTENCE.match(answer["error"]), answer
+                assert "Traceback" not in answer["error"]
+        part = next(id_of_part for id_of_part, name in functions if name == "select_thing")
+        assert call(part, "select_thing", mine).keys() >= {"box", "probabilities"}  # its photo is everybody's
+        assert call(part, "teach_features", mine).keys() >= {"data", "guide"}
+        for name in ("on_select", "get_config", "__class__", "preprocess"):
+            assert call(part, name, mine)[0] == 404
+        assert state_of(home) == before
+        assert process.poll() is None
 
 
 def test_nobody_who_is_not_signed_in_gets_anything_where_users_are_named(home, secret):
@@ -247,20 +233,20 @@ def test_nobody_who_is_not_signed_in_gets_anything_where_users_are_named(home, s
             refused.value.close()
 
 
-def test_no_route_serves_a_file_from_elsewhere(server, home, secret):
+def test_no_route_serves_a_file_from_elsewhere(home, secret):
     places = (str(secret), f"{home}/home/models/colours/manifest.json", "/etc/passwd", "app.py", "../app.py")
     prefixes = ("file=", "file/", "proxy=http://127.0.0.1:1/", "upload?path=")
-    url, _ = server
-    for prefix, path in itertools.product(prefixes, places):
-        try:
-            with urllib.request.urlopen(
-                f"{url}gradio_api/{prefix}{urllib.parse.quote(path)}", timeout=30
-            ) as got:
-                content = got.read()
-        except urllib.error.HTTPError as error:
-            content = error.read()
-            error.close()
-        assert secret.read_bytes() not in content
-        assert b"root:" not in content
-        assert b"onnx_sha256" not in content
-        assert b"build()" not in content, path
+    with served_app(home) as (url, _):
+        for prefix, path in itertools.product(prefixes, places):
+            try:
+                with urllib.request.urlopen(
+                    f"{url}gradio_api/{prefix}{urllib.parse.quote(path)}", timeout=30
+                ) as got:
+                    content = got.read()
+            except urllib.error.HTTPError as error:
+                content = error.read()
+                error.close()
+            assert secret.read_bytes() not in content
+            assert b"root:" not in content
+            assert b"onnx_sha256" not in content
+            assert b"build()" not in content, path
