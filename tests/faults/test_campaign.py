@@ -17,7 +17,7 @@ def test_a_server_that_is_killed_loses_nothing_it_acknowledged(tmp_path):
 
 @posix
 def test_two_servers_on_one_home_lose_no_save(tmp_path):
-    assert servers.two_servers(tmp_path, 2)["saves"] > 0
+    assert servers.two_servers(tmp_path, 3)["saves"] > 0
 
 
 @posix
