@@ -12,6 +12,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")  # nor are graphs copied before each simplification
 # To look through the million objects of TensorFlow as often as Python would takes a tenth of all time.
 gc.set_threshold(20_000, 10, 5)
 _HOME = tempfile.TemporaryDirectory(prefix="segdemo-tests-")  # gone when the tests are over
@@ -62,12 +63,17 @@ SLOW = [
 ]
 # Not left out of the daily round as a whole, and yet too long for the end.
 THEN = [
+    "training/test_devices.py",
+    "docs/test_walkthroughs.py",
+    "ui/test_two_visitors.py",
     "test_contributing.py",
     "test_packaging.py",
     "test_state_before.py",
     "fuzz/test_fuzz.py",
     "test_types.py",
     "runs/test_supervisor.py",
+    "docs/test_python.py",
+    "inference/test_batch.py",
 ]
 
 
@@ -82,13 +88,42 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """For trainings of a few steps, for which tracing would take longer than computing; they draw no curves."""
+    """For trainings of a few steps, for which tracing would take longer than computing; they draw no curves, and small
+    pictures."""
     import keras
 
     from segdemo.training import callbacks
 
     monkeypatch.setattr(keras.Model, "compile", partialmethod(keras.Model.compile, run_eagerly=True))
     monkeypatch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
+    monkeypatch.setattr(callbacks, "SAMPLE_SIDE", 64)
+
+
+_ENCODERS = {}
+
+
+@pytest.fixture
+def shared_encoders(monkeypatch):
+    """Networks of test after test get the same encoders, as they were at first: to build one takes a second.
+
+    Two networks of one test that have the same encoder share it, too.
+    """
+    import keras
+
+    from segdemo.training.architectures import deeplab, encoders, fcn, unet
+
+    def shared(*args, **kwargs):
+        key = repr((args, kwargs, keras.config.dtype_policy().name))
+        if key not in _ENCODERS:
+            encoder = encoders.build_encoder(*args, **kwargs)
+            _ENCODERS[key] = encoder, encoder.get_weights()
+        encoder, weights = _ENCODERS[key]
+        encoder.trainable = True
+        encoder.set_weights(weights)
+        return encoder
+
+    for module in (deeplab, fcn, unet):
+        monkeypatch.setattr(module, "build_encoder", shared)
 
 
 @pytest.fixture(scope="module")

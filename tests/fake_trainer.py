@@ -16,8 +16,13 @@ from pathlib import Path
 ROOT = Path(sys.argv[0]).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from segdemo.core.files import write_atomic, write_json  # noqa: E402
-from segdemo.core.labels import PETS  # noqa: E402
+
+def write_json(path, data):
+    """As ``segdemo.core.files``, whose imports take longer than all else here, and without waiting for the disk."""
+    part = path.with_name(f".{path.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(data), "utf-8")
+    part.replace(path)
 
 
 def main():
@@ -89,8 +94,10 @@ def misbehave(fault):
 
 
 def export(folder, options):
+    from segdemo.core.labels import PETS
+
     (folder / "samples").mkdir(exist_ok=True)
-    write_atomic(folder / "samples" / "epoch_01.png", b"")
+    (folder / "samples" / "epoch_01.png").touch()
     (folder / "model.onnx").write_bytes(b"graph")
     (folder / "model.weights.h5").write_bytes(b"weights")
     entry = {

@@ -23,6 +23,20 @@ def free_port():
         return probe.getsockname()[1]
 
 
+_free_again = []  # ports of servers that have ended
+
+
+def _port():
+    """That of a server that has ended, if there is one: a browser keeps the scripts that it has fetched there."""
+    while _free_again:
+        port = _free_again.pop()
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            probe.bind(("127.0.0.1", port))
+            return port
+    return free_port()
+
+
 class _Forked:
     """What tests need of ``subprocess.Popen`` for a process that somebody else has started."""
 
@@ -88,7 +102,7 @@ def served_app(
     start it in another folder, ``cwd``, or with another ``python``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, log = environment.get("GRADIO_SERVER_PORT") or free_port(), folder / "app.log"
+    port, log = int(environment.get("GRADIO_SERVER_PORT") or _port()), folder / "app.log"
     variables = {
         **os.environ,
         "SEGDEMO_HOME": str(folder / "home"),
@@ -115,6 +129,7 @@ def served_app(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _free_again.append(port)
 
 
 def last_message(url, session, timeout=120):

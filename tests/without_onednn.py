@@ -6,6 +6,7 @@ each architecture has usable gradients, and the exit code of the run's command.
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ from drawn import draw_pets
 from segdemo import zoo
 from segdemo.cli import main
 from segdemo.training import architectures
+from segdemo.training.architectures import encoders, fcn
 from segdemo.training.kernels import has_atrous_gradient
 
 # Decoders are narrow: what there is a kernel for does not depend on the number of filters.
@@ -23,6 +25,7 @@ SMALL = {"unet": {"decoder_filters": (8, 8, 8, 8)}, "unet_plain": {"filters": (4
 SMALL |= {f"fcn{stride}s": {"fc_filters": 8} for stride in (32, 16, 8)}
 SMALL |= {name: {"width": 1 / 16} for name in ("segnet", "bayesian_segnet")}
 SMALL |= {name: {"aspp_filters": 8} for name in zoo.SPECS if name.startswith("deeplabv3")}
+fcn.build_encoder = cache(encoders.build_encoder)  # the same for all three
 
 
 def has_gradients(name):

@@ -1,10 +1,12 @@
 """Headless Chromium for the browser tests. CHROMIUM names another executable than the system's own."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,22 +48,20 @@ def browser():
 
 
 class _Visitor:
-    """One browser context for the first desktop page of test after test, which keeps nothing but fetched files.
+    """One browser context for the pages of test after test, which keeps nothing but fetched files.
 
     A page whose scripts have been fetched and compiled before opens in three quarters of the time.
     """
 
-    def __init__(self, browser):
-        self._browser, self._context, self._origins = browser, None, set()
+    def __init__(self, browser, options):
+        self._browser, self._options, self._context, self._origins = browser, options, None, set()
 
-    def context(self):
-        """Like a new one."""
+    def page_for(self, url):
+        """A blank page that is to go to an address, as if in a new context."""
         if self._context not in self._browser.contexts:
-            self._context = self._browser.new_context(**DESKTOP, accept_downloads=True, **CALM)
-        return self._context
-
-    def visited(self, url):
+            self._context = self._browser.new_context(**self._options)
         self._origins.add("{0.scheme}://{0.netloc}".format(urlsplit(url)))
+        return self._context.new_page()
 
     def forget(self):
         """Close its pages, and take away what they have stored."""
@@ -79,54 +79,62 @@ class _Visitor:
         blank.close()
 
 
+class _Visitors:
+    """Visitors that are free, by the options of their contexts."""
+
+    def __init__(self, browser):
+        self._browser, self._free = browser, defaultdict(list)
+
+    @contextlib.contextmanager
+    def opening(self):
+        """A function (url, **context options) -> page, each another visitor's; and a list of uncaught script errors.
+
+        Afterwards the pages are closed and the visitors free.
+        """
+        taken, errors = [], []
+
+        def open_(url, context=None, **options):
+            if context is None:
+                free = self._free[json.dumps(options, sort_keys=True)]
+                options = {**DESKTOP, "accept_downloads": True, **CALM, **options}
+                visitor = free.pop() if free else _Visitor(self._browser, options)
+                taken.append((visitor, free))
+                page = visitor.page_for(url)
+            else:
+                page = context.new_page()
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(url)
+            return page
+
+        try:
+            yield open_, errors
+        finally:
+            for visitor, free in reversed(taken):
+                visitor.forget()
+                free.append(visitor)
+
+
 @pytest.fixture(scope="session")
-def visitor(browser):
-    return _Visitor(browser)
+def visitors(browser):
+    return _Visitors(browser)
 
 
 @pytest.fixture
-def open_page(browser, visitor):
+def open_page(visitors):
     """A function (url, **context options) -> page; an uncaught script error on any page fails the test.
 
     Each page is another visitor's, unless it gets the ``context`` of a page before.
     """
-    contexts, errors, free = [], [], [visitor]
-
-    def open_(url, context=None, **options):
-        if context is None and not options and free:
-            context = free.pop().context()
-        elif context is None:
-            context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **CALM, **options})
-            contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        visitor.visited(url)
-        page.goto(url)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    visitor.forget()
+    with visitors.opening() as (open_, errors):
+        yield open_
     assert errors == []
 
 
 @pytest.fixture(scope="module")
-def lasting_page(browser):
-    """A function url -> (page, list of its uncaught script errors), both for all tests of a file."""
-    contexts = []
-
-    def open_(url):
-        context, errors = browser.new_context(**DESKTOP, accept_downloads=True, **CALM), []
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
-        return page, errors
-
-    yield open_
-    for context in contexts:
-        context.close()
+def lasting_page(visitors):
+    """A function (url, **context options) -> (page, list of its uncaught script errors), for all tests of a file."""
+    with visitors.opening() as (open_, errors):
+        yield lambda url, **options: (open_(url, **options), errors)
 
 
 @pytest.fixture
@@ -139,8 +147,9 @@ def serve(browser):
             try:
                 yield app
             finally:
-                for context in browser.contexts:
-                    context.close()
+                for page in [page for context in browser.contexts for page in context.pages]:
+                    if page.url.startswith(app[0]):
+                        page.close()
 
     return serve
 

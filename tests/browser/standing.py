@@ -1,6 +1,7 @@
 """One page for many tests, each of which gets a canvas of its own: to open a page takes longer than most of them."""
 
 import contextlib
+import time
 
 import gradio as gr
 from playwright.sync_api import expect
@@ -50,8 +51,22 @@ class Standing:
     """The page, and the script errors on it."""
 
     def __init__(self, page):
-        self._page, self._errors = page, []
+        self._page, self._errors, self._asking = page, [], set()
         page.on("pageerror", lambda error: self._errors.append(str(error)))
+        page.on("request", self._asked)
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, lambda request: self._asking.discard(request))
+
+    def _asked(self, request):
+        # A heartbeat lasts as long as the page.
+        if request.url.startswith("http") and "/heartbeat/" not in request.url:
+            self._asking.add(request)
+
+    def _quiet(self):
+        """Wait until the server has answered everything."""
+        end = time.monotonic() + 20
+        while self._asking and time.monotonic() < end:
+            self._page.wait_for_timeout(10)
 
     @contextlib.contextmanager
     def renewed(self):
@@ -59,11 +74,12 @@ class Standing:
         page = self._page
         page.mouse.move(0, 0)
         page.evaluate(FORGET)
+        self._quiet()
         boxes = page.locator("#case, #said").locator("textarea, input")
         for _ in range(3):  # an answer to the test before may come after the first
             page.locator("#renew").click()
             page.locator("#canvas .sc:not([data-old])").wait_for()
-            page.wait_for_timeout(100)
+            self._quiet()
             if not any(box.input_value() for box in boxes.all()):
                 break
         for box in boxes.all():

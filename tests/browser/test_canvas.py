@@ -1,6 +1,5 @@
 """The mask canvas in headless Chromium: what is drawn, what is painted, and that no pixel is lost on the way."""
 
-import contextlib
 import io
 import struct
 import zlib
@@ -781,24 +780,22 @@ def test_a_state_from_before_the_last_save_is_not_shown_but_asked_for_anew(canva
     np.testing.assert_array_equal(canvas.labels(), PREDICTION)
 
 
-def test_unsaved_work_survives_a_reload_and_can_be_discarded(app, open_page, browser):
+def test_unsaved_work_survives_a_reload_and_can_be_discarded(app, open_page):
     url, store = app
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    with contextlib.closing(context):
-        canvas = Canvas(open_page(url, context), store).show("edit")
-        canvas.press("f", "4")
-        canvas.click(200, 150)
-        canvas.root.and_(canvas.page.locator('[data-draft="photo"]')).wait_for()
-        canvas.page.reload()
-        canvas.show("edit")
-        expect(canvas.root.locator(".sc-banner")).to_contain_text("Your unsaved work")
-        np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == CAT, 4, PREDICTION))
-        canvas.button("Discard it").click()
-        np.testing.assert_array_equal(canvas.labels(), PREDICTION)
-        canvas.page.reload()
-        canvas.show("edit")
-        expect(canvas.root.locator(".sc-banner")).to_be_hidden()
-        np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+    canvas = Canvas(open_page(url), store).show("edit")
+    canvas.press("f", "4")
+    canvas.click(200, 150)
+    canvas.root.and_(canvas.page.locator('[data-draft="photo"]')).wait_for()
+    canvas.page.reload()
+    canvas.show("edit")
+    expect(canvas.root.locator(".sc-banner")).to_contain_text("Your unsaved work")
+    np.testing.assert_array_equal(canvas.labels(), np.where(PREDICTION == CAT, 4, PREDICTION))
+    canvas.button("Discard it").click()
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
+    canvas.page.reload()
+    canvas.show("edit")
+    expect(canvas.root.locator(".sc-banner")).to_be_hidden()
+    np.testing.assert_array_equal(canvas.labels(), PREDICTION)
 
 
 def test_work_survives_a_change_of_photo(canvas):

@@ -124,7 +124,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         other = open_page(url)
         other_tab = Tab(other)
         expect(other_tab.head).to_have_attribute("data-run", tab.run_id())
-        other.context.close()
+        other.close()
 
         tab.wait("done", MINUTES)
         result = page.locator("#train-result")

@@ -17,10 +17,9 @@ def annotate(page):
     return page
 
 
-def test_each_has_collections_of_their_own_and_finds_them_again(serve, open_page, browser, tmp_path):
+def test_each_has_collections_of_their_own_and_finds_them_again(serve, open_page, tmp_path):
     with serve(tmp_path / "app", SPACE_ID="someone/segdemo") as (url, _):
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
-        ann = annotate(open_page(url, context=context))
+        ann = annotate(open_page(url))
         ann.locator("#new-title").get_by_role("textbox").fill("Of Ann")
         ann.locator("#collection-create").click()
         ann.locator("#new-title").wait_for(state="hidden", timeout=SECONDS)
@@ -48,9 +47,8 @@ def test_each_has_collections_of_their_own_and_finds_them_again(serve, open_page
         assert bob.request.get(address).status == 403
         assert ann.request.get(address).status == 200
 
-        again = open_page(url, context=context)
+        again = open_page(url, context=ann.context)
         annotate(again)
         expect(again.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
         with urllib.request.urlopen(f"{url}metrics") as answer:
             assert re.search(r"^segdemo_workspaces 1$", answer.read().decode(), re.M)
-        context.close()

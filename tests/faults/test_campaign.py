@@ -10,7 +10,7 @@ posix = pytest.mark.skipif(processes.fcntl is None, reason="needs a POSIX system
 
 @posix
 def test_a_server_that_is_killed_loses_nothing_it_acknowledged(tmp_path):
-    figures = servers.run(tmp_path, 3)
+    figures = servers.run(tmp_path, 3, longest=1.5)
     assert figures["kills"] == 3
     assert figures["saves"] > 0
 

@@ -148,7 +148,7 @@ def places(tmp_path_factory):
     return root
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager", "shared_encoders")
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatch, name):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
@@ -168,7 +168,6 @@ def test_every_recipe_trains_with_what_is_installed(places, tmp_path, monkeypatc
     # For two steps, writing weights down would take longer than computing.
     for module in ("callbacks", "checkpoints"):
         monkeypatch.setattr(f"segdemo.training.{module}.save_weights", lambda model, path: Path(path).touch())
-    monkeypatch.setattr("segdemo.training.callbacks.SAMPLE_SIDE", 64)
     status = train(TrainConfig.from_json(settings), tmp_path / "run", verbose=False)
     assert (status["state"], status["epoch"]) == ("done", 1)
     assert (tmp_path / "run" / "checkpoints" / "best.weights.h5").is_file()

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 from drawn import draw_pets
 from PIL import Image
 
@@ -33,6 +34,7 @@ def test_it_sees_a_photo_in_its_shape_and_answers_at_its_size():
     np.testing.assert_array_equal(label_map, resize_bilinear(logits, 50, 90).argmax(-1))
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_it_takes_the_logits_that_are_served():
     keras.utils.set_random_seed(1)
     net = build("deeplabv3", guided=False, aspp_filters=4)

@@ -509,6 +509,7 @@ def test_an_unknown_start_gives_the_list(tmp_path):
         start.build_model(fine_tuning(tmp_path, "nobody"), 3)
 
 
+@pytest.mark.usefixtures("shared_encoders")
 @pytest.mark.parametrize(
     ("through", "first_learning"), [("", "Conv1"), ("c1", "block_1_depthwise"), ("c4", "block_13_depthwise")]
 )

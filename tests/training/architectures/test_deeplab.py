@@ -57,6 +57,7 @@ def test_mistake_aspp_branches_without_batch_norm_and_relu(small_aspp):
         small_aspp.get_layer(f"aspp_{name}_bn"), small_aspp.get_layer(f"aspp_{name}_relu")
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_deeplabv3_resnet50():
     model = deeplabv3(num_classes=21, encoder="resnet50")
     branches = 2048 * 256 * (1 + 3 * 9 + 1) + 6 * 4 * 256  # 1x1, three 3x3, pooling; six BatchNorms
@@ -71,11 +72,13 @@ def test_deeplabv3_resnet50():
     np.testing.assert_allclose(np.asarray(fine), np.asarray(tf.image.resize(coarse, (64, 96))), atol=1e-6)
 
 
+@pytest.mark.usefixtures("shared_encoders")
 @pytest.mark.parametrize("num_classes", [1, 21])
 def test_mistake_22_logits_for_21_classes(num_classes):
     assert deeplabv3(num_classes, aspp_filters=4).output.shape[-1] == num_classes
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_output_stride_8_doubles_the_rates_and_any_size_works():
     model = deeplabv3(3, aspp_filters=4, output_stride=8, multi_grid=(1, 2, 4))
     assert model.get_layer("aspp_rate36_conv").dilation_rate == (36, 36)
@@ -83,6 +86,7 @@ def test_output_stride_8_doubles_the_rates_and_any_size_works():
         assert model(np.zeros((2, height, width, 3), np.uint8)).shape == (2, height, width, 3)
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_round_trip_without_lambda(tmp_path):
     model = randomise(deeplabv3(3, aspp_filters=4))
     model.save(tmp_path / "model.keras")

@@ -6,6 +6,8 @@ from numpy_layers import close, conv2d, randomise
 from segdemo.training.architectures.fcn import fcn
 from segdemo.training.layers import LearnedUpsampling
 
+pytestmark = pytest.mark.usefixtures("shared_encoders")
+
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3)).astype(np.uint8)
 
 

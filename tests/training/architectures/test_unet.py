@@ -63,6 +63,7 @@ def test_plain_unet_against_numpy():
     assert close(model(image, training=False), conv2d(x, *model.get_layer("logits").get_weights()))
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_modified_unet_is_the_tutorials():
     model = unet()
     # What the tutorial's own model.summary() says with three output channels.
@@ -90,6 +91,7 @@ def test_modified_unet_is_the_tutorials():
     assert isinstance(last, keras.layers.Conv2DTranspose) and last.filters == 3 and last.strides == (2, 2)
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_modified_unet_dropout_is_optional():
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in unet().layers)
     model = unet(decoder_filters=(8, 8, 4, 4), dropout=0.5)
@@ -97,6 +99,7 @@ def test_modified_unet_dropout_is_optional():
     assert names.index("up1_bn") < names.index("up1_dropout") < names.index("up1_relu")
 
 
+@pytest.mark.usefixtures("shared_encoders")
 @pytest.mark.parametrize("encoder", ["mobilenet_v2", "resnet50", "vgg16"])
 def test_any_encoder_comes_with_its_own_preprocessing(encoder):
     model = unet(4, encoder, decoder_filters=(8, 8, 4, 4), freeze_encoder=False, refine=True)
@@ -106,6 +109,7 @@ def test_any_encoder_comes_with_its_own_preprocessing(encoder):
     assert model.get_layer("up4_refine2_conv").filters == 4
 
 
+@pytest.mark.usefixtures("shared_encoders")
 @pytest.mark.parametrize("size", [(32, 64), (33, 64), (50, 71), (1, 1)])
 def test_any_size_works(size):
     for model in (unet(decoder_filters=(8, 8, 4, 4)), unet_plain(3, (4, 8, 8), 8)):
@@ -120,6 +124,7 @@ def test_a_margin_does_not_change_a_size_that_fits():
     np.testing.assert_array_equal(np.asarray(logits), np.asarray(without_padding(PHOTO, training=False)))
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_a_frozen_encoder_does_not_learn_and_the_decoder_does():
     model = unet(decoder_filters=(8, 8, 4, 4))
     model.compile("sgd", "mse", run_eagerly=True)  # a step is faster than tracing it

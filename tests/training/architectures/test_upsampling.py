@@ -118,6 +118,7 @@ def test_every_part_of_it_learns(model):
     assert all(np.abs(gradient).max() > 0 for gradient in gradients)
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_what_has_no_such_upsampling_cannot_learn_that_alone():
     with pytest.raises(
         ValueError, match="deeplabv3 has no guided upsampling to learn: set its option 'guided'"
@@ -162,6 +163,7 @@ def test_its_diagram_is_one_box_that_takes_from_the_photo_to_the_logits(model):
     assert ">up<" in facts.diagram(steps, "guided")
 
 
+@pytest.mark.usefixtures("shared_encoders")
 def test_the_upsampling_of_an_fcn_is_not_taken_for_it():
     with pytest.raises(ValueError, match="has no guided upsampling to learn"):
         freeze_all_else(architectures.build("fcn8s", 3, fc_filters=4))

@@ -190,7 +190,7 @@ def places(tmp_path_factory):
 
 
 @pytest.fixture
-def config(places, eager):
+def config(places, eager, shared_encoders):
     """A training that begins with two steps block by block."""
     return {
         "model": "deeplabv3",
