@@ -103,7 +103,8 @@ class Events:
             "concurrency_limit": self.limit,
             "concurrency_id": self.group,
             "show_progress": "minimal" if progress_on else "hidden",
-            "show_progress_on": progress_on,
+            # On nothing, not on all outputs, of which the page would take note three times an event.
+            "show_progress_on": progress_on or [],
             **options,
         }
         bind: Callable[..., Dependency] = (
