@@ -17,6 +17,7 @@ and a Chromium (CHROMIUM names the executable). Run it with nothing else running
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -307,7 +308,8 @@ def main():
                         "{thing:28}{tool:14}{actions:5}{seconds:8.1f} s   IoU {iou:.3f}".format(**results[-1])
                     )
         chromium.close()
-        demo.close()
+        with contextlib.redirect_stdout(sys.stderr):  # it says that it closes
+            demo.close()
     summary = {}
     for method in options.methods:
         mine = [r for r in results if r["tool"] == method]

@@ -250,18 +250,18 @@ def look(pid, temp):
     """Memory, open files and temporary files of the server now."""
     status = Path(f"/proc/{pid}/status").read_text()
     megabytes = {key: int(re.search(rf"{key}:\s+(\d+)", status)[1]) // 1000 for key in ("VmRSS", "VmHWM")}
-    files = [path for path in Path(temp).rglob("*") if path.is_file()]
-    size = 0
-    for path in files:
-        with contextlib.suppress(FileNotFoundError):
-            size += path.stat().st_size
+    sizes = []
+    for folder, _, names in os.walk(temp):  # passes over folders that have just gone
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(Path(folder, name).stat().st_size)
     return {
         "memory_mb": megabytes["VmRSS"],
         "peak_memory_mb": megabytes["VmHWM"],
         "open_files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
         "threads": int(re.search(r"Threads:\s+(\d+)", status)[1]),
-        "temp_files": len(files),
-        "temp_mb": round(size / 1e6, 1),
+        "temp_files": len(sizes),
+        "temp_mb": round(sum(sizes) / 1e6, 1),
     }
 
 

@@ -4,9 +4,11 @@
 
 ``same``: strokes on 0.25, 1 and 2.5 % of a photo's pixels, the mean over photos of the mean IoU of the classes in it.
 ``across``: strokes on 1 % of five photos of a class, its IoU on twenty others (in every second row and column).
+``fine_tuned`` (only if asked for): the same of ``unet``, trained on the full masks of the same five.
 ``next``: mean IoU on photos that nobody painted on, by how many were, chosen at random or the least sure first.
 ``review``: of masks of which every third has a planted error, how many of the first 20 regions show one.
 ``time``: milliseconds and bytes a photo and a stroke.
+``pages``: seconds until each of 20 pages has the features of a photo of its own, all asking at once, by megapixels.
 
 VOC photos are of the subset, those of Pets of its held-out ones. Strokes are drawn as a person would draw: along the
 middle of parts of each class, a hundredth of the photo wide. The baseline is that of scikit-image's trainable
@@ -15,25 +17,38 @@ segmentation: ``multiscale_basic_features`` and a forest of 100 trees. Everythin
 
 import argparse
 import json
+import os
+import resource
 import statistics
+import subprocess
 import sys
+import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 from skimage.feature import multiscale_basic_features
 from skimage.graph import route_through_array
 from sklearn.ensemble import RandomForestClassifier
 
+from segdemo import zoo
 from segdemo.core import label_maps
 from segdemo.core.labels import VOID
+from segdemo.core.photos import Limits
 from segdemo.data.datasets import read_pair
 from segdemo.data.sources import open_dataset
 from segdemo.inference import review, teach
 from segdemo.inference.features import Features
+from segdemo.inference.predict import Predictor
+from segdemo.ui.photos import PhotoCache
+from segdemo.ui.teaching import Teaching
 
 SHARES = (0.0025, 0.01, 0.025)
 CLASSES = ("bus", "cat", "person", "motorbike")  # of VOC, for ``across``
@@ -44,6 +59,7 @@ BEGUN, LOOKED = (
     (5, 10, 15, 20),
 )  # photos painted on before anybody chooses, and when the score is looked at
 POOL, SEEDS = 40, 5
+PAGES = 20  # at once
 
 
 def strokes(truth, share, rng):
@@ -138,8 +154,8 @@ def same(samples, label_set, features):
     }
 
 
-def across(samples, wanted, label_set, features):
-    """IoU of a class, by its id, on photos that nobody painted on: ours and the baseline's."""
+def pairs_of(samples, wanted, label_set):
+    """[(photo, 1 where the class is, 0 where it is not, VOID)] of the first TAUGHT + ASKED photos that show it."""
     pairs = []
     for sample in samples:
         image, truth = read_pair(sample, label_set)
@@ -150,6 +166,12 @@ def across(samples, wanted, label_set, features):
         pairs.append((image, np.select([truth == wanted, truth == VOID, truth == 2], [1, VOID, other], 0)))
         if len(pairs) == TAUGHT + ASKED:
             break
+    return pairs
+
+
+def across(samples, wanted, label_set, features):
+    """IoU of a class, by its id, on photos that nobody painted on: ours and the baseline's."""
+    pairs = pairs_of(samples, wanted, label_set)
     painted = [
         strokes(t.astype(np.uint8), 0.01, np.random.default_rng(n)) for n, (_, t) in enumerate(pairs[:TAUGHT])
     ]
@@ -165,12 +187,66 @@ def across(samples, wanted, label_set, features):
         ours = teach.label_map(taught, likely, image)[::2, ::2]
         picture = multiscale_basic_features(image, channel_axis=-1)[::2, ::2]
         theirs = trees.predict(picture.reshape(-1, picture.shape[-1])).reshape(ours.shape)
-        truth = truth[::2, ::2]
         for row, found in enumerate((ours, theirs)):
-            hit, known = (found == 1) & (truth == 1), truth != VOID
-            counts[row] += hit.sum(), (((found == 1) | (truth == 1)) & known).sum()
+            counts[row] += hits(found == 1, truth[::2, ::2])
     ours, theirs = 100 * counts[:, 0] / counts[:, 1]
     return {"photos": len(pairs) - TAUGHT, "ours": round(float(ours), 1), "baseline": round(float(theirs), 1)}
+
+
+def hits(found, truth):
+    """(pixels of the class that were found, pixels that are it or were found), where ``truth`` is 1, 0 or VOID."""
+    return (found & (truth == 1)).sum(), ((found | (truth == 1)) & (truth != VOID)).sum()
+
+
+def fine_tuned(samples, wanted, label_set, steps):
+    """IoU of a class on the photos of ``across``, of the shipped ``unet`` fine-tuned on the full masks of its five.
+
+    Nothing of it is frozen but BatchNorm and the encoder's first two stages; the last epoch of ``steps / 50`` is kept.
+    """
+    pairs, counts = pairs_of(samples, wanted, label_set), np.zeros(2)
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, SEGDEMO_HOME=folder):
+        tree, run = Path(folder) / "voc", Path(folder) / "run"
+        for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            (tree / name).mkdir(parents=True)
+        names = [f"{number}" for number in range(TAUGHT)]
+        for name, (image, truth) in zip(names, pairs, strict=False):
+            Image.fromarray(image).save(tree / "JPEGImages" / f"{name}.jpg", quality=95)
+            mask = np.where(truth == 1, wanted, truth).astype(np.uint8)
+            (tree / "SegmentationClass" / f"{name}.png").write_bytes(label_maps.encode_png(mask, label_set))
+        for subset in ("train", "val"):
+            (tree / "ImageSets/Segmentation" / f"{subset}.txt").write_text("\n".join(names))
+        settings = {
+            "subset": "train",
+            "steps_per_epoch": 50,
+            "optimizer": "adamw",
+            "schedule": "cosine",
+            "warmup_steps": 50,
+            "loss": "cross_entropy_dice",
+            "augment": "strong",
+            "frozen": "c2",
+            "freeze_batch_norm": "true",
+            "ema": 0.98,
+            "reduce_lr": 0,
+            "early_stopping": 0,
+        }
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "segdemo", "train", "--model", "unet", "--dataset", "voc"),
+                *("--data", tree, "--out", run, "--start-from", "unet", "--epochs", str(max(1, steps // 50))),
+                *("--batch", "6", "--size", "256", "--learning-rate", "3e-4"),
+                *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=Path(__file__).resolve().parent.parent,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        predictor = Predictor(zoo.served_model(str(run)))
+        for image, truth in pairs[TAUGHT:]:
+            counts += hits(predictor(image).label_map[::2, ::2] == wanted, truth[::2, ::2])
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"unet": round(float(100 * counts[0] / counts[1]), 1), "processor_minutes": round(spent / 60, 1)}
 
 
 def which_next(samples, label_set, features):
@@ -309,6 +385,40 @@ def times(samples, label_set, features):
     return {"milliseconds": medians, "bytes": bytes_.nbytes}
 
 
+def pages_at_once(samples):
+    """{megapixels: seconds until the first, the middle and the last page have their answers, and refusals}."""
+    limits, found = Limits.from_env(), {}
+    for megapixels in (0.2, 12):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, SEGDEMO_HOME=folder):
+            paths = {}
+            for sample in samples[: PAGES + 1]:
+                photo = Image.open(sample.image_path)
+                scale = (megapixels * 1e6 / (photo.width * photo.height)) ** 0.5
+                paths[sample.id] = Path(folder) / f"{sample.id}.jpg"
+                photo.resize([round(side * scale) for side in photo.size]).save(paths[sample.id], quality=90)
+            ask = Teaching(PhotoCache(limits)).answering(paths.__getitem__)
+            first, *others = paths
+            ask({"key": first})  # opens the graph
+            start = threading.Barrier(PAGES)
+
+            def page(key, ask=ask, start=start):
+                start.wait()
+                begun = time.perf_counter()
+                answer = ask({"key": key})
+                return time.perf_counter() - begun, "error" in answer
+
+            with ThreadPoolExecutor(PAGES) as pool:
+                told = list(pool.map(page, others))
+        seconds = sorted(spent for spent, _ in told)
+        found[megapixels] = {
+            "first": round(seconds[0], 3),
+            "median": round(statistics.median(seconds), 3),
+            "last": round(seconds[-1], 3),
+            "refused": sum(refused for _, refused in told),
+        }
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -316,7 +426,9 @@ def main():
     parser.add_argument("--data", required=True, type=Path, help="folder of VOCdevkit and Pets")
     parser.add_argument("--subset", default="val", choices=("val", "test"), help="of VOC; of Pets it is test")
     parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--parts", nargs="+", default=["same", "across", "next", "review", "time"])
+    parser.add_argument("--parts", nargs="+", default=["same", "across", "next", "review", "time", "pages"])
+    parser.add_argument("--classes", nargs="+", default=CLASSES, help="of fine_tuned")
+    parser.add_argument("--steps", type=int, default=1200, help="of fine_tuned")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     voc, pets = (open_dataset(kind, options.data) for kind in ("voc", "pets"))
@@ -339,6 +451,13 @@ def main():
         result["review"] = reviewed(chosen[: 3 * options.photos], voc.label_set, features)
     if "time" in options.parts:
         result["time"] = times(chosen, voc.label_set, features)
+    if "fine_tuned" in options.parts:
+        for name in options.classes:
+            result[f"fine-tuned, {name}"] = fine_tuned(
+                chosen, voc.label_set.classes.index(name), voc.label_set, options.steps
+            )
+    if "pages" in options.parts:
+        result["pages"] = pages_at_once(chosen)
     if options.json:
         print(json.dumps(result, indent=1))
     else:

@@ -208,9 +208,9 @@ class Predictor:
             self._out_of_domain(probabilities),
         )
 
-    def glance(self, image: UInt8, picture: Image.Image | None = None) -> Floats:
-        """The softmax float32 (h, w, K) of one look at a photo uint8 (H, W, 3); ``picture`` as in ``network_input``."""
-        return softmax(self.logits(image, picture=picture))
+    def glance(self, image: UInt8, picture: Image.Image | None = None, scale: float = 1.0) -> Floats:
+        """The softmax float32 (h, w, K) of one look at a photo uint8 (H, W, 3); as for ``network_input``."""
+        return softmax(self.logits(image, scale, picture=picture))
 
     def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:
         """The label map uint8 (H, W) of probabilities (h, w, K) of a photo, with outlines where the model has them.
@@ -265,6 +265,7 @@ def evidence(probabilities: Floats, background: int) -> float:
 
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis: float32 (..., K) to float32 (..., K)."""
-    powers: Floats = np.exp(logits - logits.max(-1, keepdims=True))
+    powers: Floats = logits - logits.max(-1, keepdims=True)
+    np.exp(powers, out=powers)
     powers /= powers.sum(-1, keepdims=True)
     return powers

@@ -32,8 +32,8 @@ class Segmenter(Protocol):
     def __call__(self, image: UInt8) -> Prediction:
         """Segment a photo uint8 (H, W, 3)."""
 
-    def glance(self, image: UInt8, picture: Image.Image | None = None) -> Floats:
-        """Probabilities float32 (h, w, K) of one look at a photo."""
+    def glance(self, image: UInt8, picture: Image.Image | None = None, scale: float = 1.0) -> Floats:
+        """Probabilities float32 (h, w, K) of one look at a photo, at a multiple of the model's own size."""
 
     def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:
         """The label map uint8 (H, W) of such probabilities."""
@@ -81,8 +81,8 @@ class TaughtPredictor:
         label_map = self.label_map(probabilities, image)
         return Prediction(label_map, probabilities, (time.perf_counter() - start) * 1000)
 
-    def glance(self, image: UInt8, picture: Image.Image | None = None) -> Floats:
-        """The probabilities of a call; ``picture`` is not needed."""
+    def glance(self, image: UInt8, picture: Image.Image | None = None, scale: float = 1.0) -> Floats:
+        """The probabilities of a call; ``picture`` is not needed, and there is one scale."""
         return self._probabilities(image, None)
 
     def label_map(self, probabilities: Floats, image: UInt8, picture: Image.Image | None = None) -> UInt8:

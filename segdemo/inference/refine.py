@@ -135,13 +135,13 @@ def _argmax_of_leads(lead: Floats, image: UInt8) -> UInt8:
         if not columns.size:
             continue
         w = across[columns]
-        ends = lead[:, :, cells, left[columns]] * (1 - w) + lead[:, :, cells, right[columns]] * w
-        colours = image[rows, columns].transpose(2, 0, 1) / np.float32(255)
-        values = np.zeros(1, np.float32)
-        for channel, end in enumerate(ends):  # (K - 1, cells, n)
-            value = end[:, top - top[0]]
-            value += (end[:, bottom - top[0]] - value) * share  # (K - 1, m, n)
-            values = values + (value * colours[channel] if channel < 3 else value)
+        here = lead[:, :, cells]
+        ends = here.take(left[columns], 3) * (1 - w)  # (4, K - 1, cells, n)
+        ends += here.take(right[columns], 3) * w
+        values = ends.take(top - top[0], 2)
+        values += (ends.take(bottom - top[0], 2) - values) * share  # (4, K - 1, m, n)
+        values[:3] *= image[rows].take(columns, 1).transpose(2, 0, 1)[:, None] / np.float32(255)
+        values = ((values[0] + values[1]) + values[2]) + values[3]
         label_map[rows, columns] = _first_best(values)
     return label_map
 

@@ -33,6 +33,12 @@ MOST_RATE = 30.0  # frames a second
 MOST_PIXELS = 4096 * 4096  # of a frame as it comes
 JPEG_QUALITY = 92  # of frames that are written one by one
 CODECS = ("libx264", "mpeg4")  # the first that is at hand
+# What FFmpeg may take a file for: pictures are photos, and playlists would have it open other files and addresses.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,ogg,mxf,dv,"
+    "yuv4mpegpipe,gif"
+)
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 
 
 class VideoError(UserError):
@@ -124,7 +130,7 @@ def _opened(clip: Path | str) -> Iterator[Any]:
     if not path.is_file():
         raise VideoError(f"There is no file {path}: give the path of a clip.")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=_OPTIONS) as container:
             if not container.streams.video:
                 raise VideoError(f"{path.name} holds no video: give an MP4, WebM or MOV.")
             yield container
@@ -186,7 +192,11 @@ class Seen:
 
 
 def steady(
-    predictor: Segmenter, image: UInt8, before: Seen | None, smoothing: float = SMOOTHING
+    predictor: Segmenter,
+    image: UInt8,
+    before: Seen | None,
+    smoothing: float = SMOOTHING,
+    scale: float = 1.0,
 ) -> tuple[UInt8, Seen]:
     """Segment one frame after another: the label map uint8 (H, W), and what to give with the next frame.
 
@@ -195,9 +205,10 @@ def steady(
         image: uint8 (H, W, 3).
         before: of the frame before; None for the first.
         smoothing: weight of the frames before where nothing changed, 0 up to 0.95.
+        scale: of the model's own size.
     """
     picture = Image.fromarray(image)
-    alone = average = predictor.glance(image, picture)
+    alone = average = predictor.glance(image, picture, scale)
     grid, change = _grid(picture, alone.shape), None
     if before is not None and before.alone.shape == alone.shape:
         change = np.abs(grid - before.grid).mean(-1)

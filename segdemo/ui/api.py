@@ -10,7 +10,7 @@ from segdemo.core import label_maps, settings
 from segdemo.core.clicks import extent, read_box, read_clicks
 from segdemo.core.photos import IntakeError
 from segdemo.ui.clicks import encoded_grey
-from segdemo.ui.endpoints import batches, collections, runs
+from segdemo.ui.endpoints import batches, collections, runs, tokens, videos
 from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
 from segdemo.ui.queueing import PREDICT
@@ -105,5 +105,5 @@ def build(services: Services) -> None:
         concurrency_id=PREDICT,
     )
     call.click(endpoint(list_models), None, models, api_name="models", queue=False)
-    for part in (batches, collections, runs):
+    for part in (batches, collections, runs, videos, tokens):
         part.build(services, call)

@@ -1,5 +1,6 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +85,27 @@ def _raw_file(component: gr.Image, payload: Any) -> str | None:
         return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
     _refuse_unless_uploaded(payload, component)
     return str(payload.path)
+
+
+def frame_input(**kwargs: Any) -> gr.Image:
+    """A webcam that streams: gives the bytes of each frame, which are not kept on the disk, as those of photos are.
+
+    Args:
+        **kwargs: of ``gr.Image``.
+    """
+    component = gr.Image(type="filepath", image_mode=None, sources=["webcam"], streaming=True, **kwargs)
+    return overriding(component, preprocess=_raw_frame)
+
+
+def _raw_frame(component: gr.Image, payload: Any) -> bytes | str | None:
+    """FileData to a path, or data URL to bytes, or None."""
+    kind, comma, encoded = (getattr(payload, "url", None) or "").partition(",")
+    if not (kind.startswith("data:") and comma):
+        return _raw_file(component, payload)
+    try:
+        return base64.b64decode(encoded)
+    except ValueError:
+        raise gr.Error("This frame came damaged: start the webcam again.", print_exception=False) from None
 
 
 def unchecked(menu: Menu) -> Menu:

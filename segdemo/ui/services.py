@@ -26,6 +26,7 @@ from segdemo.inference.predict import PASSES, Prediction
 from segdemo.inference.predictors import PredictorCache
 from segdemo.runs.queue import Runs
 from segdemo.ui.clicks import Clicks
+from segdemo.ui.clips import Clips
 from segdemo.ui.histogram import Histogram
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
@@ -62,6 +63,7 @@ class Services:
         keeper: of the visitors' workspaces, where each has one; None where all is shared.
         clicks: the model of clicks, and the photos that were clicked on.
         teaching: features that classes are taught with.
+        clips: the videos that are worked on.
         predicted: how long predictions took.
         jobs: the batches of photos.
     """
@@ -81,6 +83,7 @@ class Services:
         self.policy = self.all_runs.policy
         self.clicks = Clicks(self.photos, self.limits)
         self.teaching = Teaching(self.photos)
+        self.clips = Clips()
         self.jobs = Jobs(limits=self.limits)
 
     @property

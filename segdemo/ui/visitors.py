@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
@@ -33,13 +34,16 @@ from segdemo.workspaces.keeper import NOBODY, Keeper
 
 COOKIE = "segdemo-visit"
 PAGE = "page-"  # how ids of workspaces begin that last as long as one page, since there is no cookie
+TOKEN = "segdemo-"  # how tokens for programs begin; what else stands in Authorization is for a proxy
+TOKEN_SECONDS = 30 * 86_400  # that one holds
 SHORTEST_SESSION = 8  # characters of what a page calls itself; another may hit on a shorter one
 MOST_SESSIONS = 20_000  # remembered
 MOST_FILES = 50_000  # remembered; then those that are gone are forgotten
-_PURPOSE = "visit"
+_PURPOSE, _OF_PROGRAMS = "visit", "token"  # of what is signed
 _FILE = re.compile(r"/file[=/](?P<path>.+)$", re.DOTALL)
 _SESSION = re.compile(r"/(?:heartbeat|stream)/(?P<session>[^/]+)")
 _OF_ANOTHER = "This page was opened by somebody else: open it again."
+_NO_TOKEN = "This token is none of this page, or has expired: ask /workspace_token for one, without it."
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,14 @@ class Visitors:
         process: Callable[..., Any] = demo.process_api
 
         async def process_entered(
-            *args: Any, request: Any = None, session_hash: Any = None, **more: Any
+            block_fn: Any, inputs: Any, *args: Any, request: Any = None, session_hash: Any = None, **more: Any
         ) -> Any:
             async with self._entered_by(request, session_hash) as visitor:
-                answer = await process(*args, request=request, session_hash=session_hash, **more)
+                if self._is_shared(session_hash):
+                    self._adopt(inputs, visitor.id)
+                answer = await process(
+                    block_fn, inputs, *args, request=request, session_hash=session_hash, **more
+                )
                 self.note_files(answer, visitor.id)
                 return answer
 
@@ -106,6 +114,25 @@ class Visitors:
         """Whether a request brings a cookie that was made here."""
         return self._signer.verified(_PURPOSE, request.cookies.get(COOKIE)) is not None
 
+    def new_token(self, visitor: Visitor, expires: int) -> str:
+        """What a program sends in Authorization to be a visitor; a visitor of one page gets a workspace that lasts.
+
+        Args:
+            visitor: whose workspace it is for.
+            expires: seconds since 1970.
+        """
+        id_ = visitor.id if visitor.has_cookie else f"visit-{secrets.token_hex(12)}"
+        return TOKEN + self._signer.sign(_OF_PROGRAMS, f"{id_}~{expires}")
+
+    def of_token(self, request: HTTPConnection) -> str | None:
+        """Id of the workspace whose token a request brings; "" for a token that does not hold, None without one."""
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not given.startswith(TOKEN):
+            return None
+        signed = self._signer.verified(_OF_PROGRAMS, given.removeprefix(TOKEN)) or ""
+        id_, _, expires = signed.partition("~")
+        return id_ if id_ and time.time() < int(expires) else ""
+
     def visitor(self, request: HTTPConnection, session: str | None = None) -> Visitor:
         """Whose request it is.
 
@@ -119,6 +146,8 @@ class Visitors:
             return Visitor(f"user-{slug(name, 'name')[:24]}-{_short(name)}", visit)
         if account := hub_account(request):
             return Visitor(f"hub-{_short(account)}", visit)
+        if id_ := self.of_token(request):
+            return Visitor(id_)
         if visit:
             return Visitor(visit)
         if not session or len(session) < SHORTEST_SESSION or self._is_shared(session):
@@ -194,6 +223,14 @@ class Visitors:
             if len(self._owners) > MOST_FILES:
                 self._owners = {path: owners for path, owners in self._owners.items() if Path(path).is_file()}
 
+    def _adopt(self, inputs: Any, owner: str) -> None:
+        """Files that Gradio has uploaded for somebody who called a tool are theirs: it did so in its own name."""
+        with self._lock:
+            for path in _paths(inputs):
+                owners = self._owners.get(path, set())
+                if any(one.startswith(PAGE) for one in owners):
+                    owners.add(owner)
+
     def has_file(self, path: str | os.PathLike[str], visitor: Visitor) -> bool:
         """Whether a visitor was given a file, or uploaded it. Pages without cookies cannot be told apart here."""
         real = os.path.realpath(path)
@@ -219,6 +256,8 @@ class Visitors:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         in_path = _SESSION.search(scope["path"])
         session = in_path["session"] if in_path else next(iter(query.get("session_hash", ())), None)
+        if self.of_token(request) == "":
+            return _NO_TOKEN
         visitor = self.visitor(request, session)
         with self._lock:
             owner = self._pages.get(session or "")

@@ -4,6 +4,7 @@ import re
 import urllib.request
 
 import pytest
+from gradio_client import Client
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -32,6 +33,15 @@ def test_each_has_collections_of_their_own_and_finds_them_again(serve, open_page
         expect(thumbnail).to_have_js_property("complete", True)
         assert thumbnail.evaluate("image => image.naturalWidth") > 0  # a file that she may see
         address = thumbnail.get_attribute("src")
+
+        ann.locator("#token-box button").first.click()
+        ann.locator("#token-show").click()
+        token = ann.locator("#token").locator("textarea, input")
+        expect(token).to_have_value(re.compile("^segdemo-visit-"), timeout=SECONDS)
+        script = Client(url, verbose=False, headers={"Authorization": f"Bearer {token.input_value()}"})
+        [hers] = script.predict(api_name="/collections")
+        script.close()
+        assert hers["title"] == "Of Ann"
 
         bob = annotate(open_page(url))
         bob.locator("#new-title").wait_for(timeout=SECONDS)  # he has none, and is asked to make one

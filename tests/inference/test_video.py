@@ -17,6 +17,7 @@ from segdemo.inference.video import (
     length,
     segment_clip,
     segmented,
+    steady,
 )
 
 DARK, BRIGHT = (40, 60, 60), (200, 180, 180)
@@ -142,3 +143,35 @@ def test_a_clip_is_not_written_over(predictor, moving):
         with pytest.raises(OutputError, match="would be replaced"):
             segment_clip(predictor, moving, **files)
     assert moving.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"ffconcat version 1.0\nfile clip.mp4\n",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.mp4\n#EXT-X-ENDLIST\n",
+        b"v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    ],
+)
+def test_what_is_no_clip_is_not_opened(moving, tmp_path, content):
+    path = tmp_path / "list.mp4"
+    (tmp_path / "clip.mp4").write_bytes(moving.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match="cannot be read as a video"):
+        list(frames(path, 10))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_is_no_clip(tmp_path, kind):
+    path = tmp_path / "picture.mp4"
+    Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(path, kind)
+    with pytest.raises(VideoError, match="cannot be read as a video"):
+        list(frames(path, 10))
+
+
+def test_frames_are_looked_at_at_the_scale_that_is_asked_for(predictor):
+    image = np.full((64, 64, 3), BRIGHT, np.uint8)
+    for scale, side in ((1, 64), (0.5, 32)):
+        label_map, seen = steady(predictor, image, None, scale=scale)
+        assert seen.alone.shape[:2] == (side, side)
+        assert (label_map == 0).all() and label_map.shape == (64, 64)

@@ -88,6 +88,7 @@ def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, 
         # The webcam's waits for further frames: see tests/ui/test_video_tab.py.
         events = [e for e in page["dependencies"] if e["backend_fn"] and e["connection"] != "stream"]
         assert len(events) > 50
+        assert {"segment", "click", "batch", "video"} <= {event["api_name"] for event in events}
         before = state_of(home)
         described = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
         hostile = [

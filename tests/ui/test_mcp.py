@@ -1,15 +1,11 @@
 """The tools that agents get over MCP, used by the ``mcp`` client over HTTP."""
 
-import ast
-import base64
 import urllib.request
 
 import numpy as np
 import pytest
-from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from agents import said, sent, sentence, session
 from PIL import Image
-from running import run_apart
 from serving import served_app
 from skimage import data
 from tiny import bright, write_click_model, write_model
@@ -37,38 +33,6 @@ def folder(tmp_path_factory):
 def url(folder):
     with served_app(folder) as (url, _):
         yield url
-
-
-def sent(path):
-    """A PNG as an agent hands it over."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def session(url, use):
-    """What an agent does with a session."""
-
-    async def run():
-        async with (
-            streamablehttp_client(f"{url}gradio_api/mcp/") as (read, write, _),
-            ClientSession(read, write) as agent,
-        ):
-            await agent.initialize()
-            return await use(agent)
-
-    return run_apart(run())
-
-
-def said(result):
-    """What a tool answers: Gradio makes a text of it, as Python shows it."""
-    assert not result.isError, result.content
-    texts = [part.text for part in result.content if part.type == "text"]
-    return ast.literal_eval(texts[0].removeprefix("root="))  # so it is where it does not wait in the queue
-
-
-def sentence(result):
-    """What a tool says that failed."""
-    assert result.isError
-    return result.content[0].text
 
 
 def test_an_agent_is_offered_these_tools_and_no_other(url):

@@ -16,6 +16,7 @@ from PIL import Image
 from serving import ROOT, served_app
 from skimage import data
 from tiny import bright, write_model
+from video_files import colours, draw_clip
 
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS, VOC
@@ -191,6 +192,7 @@ def blocks(kind):
 
 
 def test_the_examples_of_the_document_run(url, photo, tmp_path):
+    draw_clip(tmp_path / "clip.mp4", colours(*[(90, 90, 90)] * 3))
     Image.fromarray(np.ones((300, 451), np.uint8)).save(tmp_path / "mask.png")
     code = "\n".join(blocks("python")).replace("http://127.0.0.1:7860", url.rstrip("/"))
     code += "\nprint(facts['revision'], listing['total'], results_zip, export_zip)"

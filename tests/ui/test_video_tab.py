@@ -1,15 +1,18 @@
 """What the Video tab makes of what comes from a browser."""
 
+import base64
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.data_classes import ImageData
 from PIL import Image
 from tiny import bright, write_model
 from video_files import colours, draw_clip
 
 from segdemo.core.labels import PETS
+from segdemo.core.photos import encode_jpeg
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import video
 from segdemo.ui.tabs.annotate.desk import Desk
@@ -58,6 +61,21 @@ def test_a_frame_of_the_webcam_gets_its_mask(tab, tmp_path):
     assert told.startswith('<img src="data:image/jpeg;base64,')
     assert "pet ·" in told
     assert path.exists()  # it may be somebody else's
+
+
+def test_a_frame_from_a_browser_is_not_kept_on_the_disk(tab, tmp_path):
+    files = {path for path in (tmp_path / "gradio").rglob("*") if path.is_file()}
+    jpeg = encode_jpeg(np.full((48, 64, 3), 220, np.uint8), 90)
+    sent = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    frame = tab.webcam.preprocess(ImageData(url=sent))
+    assert frame == jpeg
+    assert "pet ·" in tab._frame(frame, "colours", PAGE)
+    assert {path for path in (tmp_path / "gradio").rglob("*") if path.is_file()} == files
+    with pytest.raises(gr.Error, match="came damaged"):
+        tab.webcam.preprocess(ImageData(url="data:image/jpeg;base64,A"))
+    with pytest.raises(gr.Error, match="not uploaded here"):
+        tab.webcam.preprocess(ImageData(path="/etc/hosts"))
+    assert tab.webcam.preprocess(None) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 
 import gradio as gr
@@ -82,6 +83,54 @@ def test_names_count_before_cookies(visitors):
     renamed = {"oauth_info": {"userinfo": {"sub": "77", "preferred_username": "anna"}}}
     assert visitors.visitor(HTTPConnection(scope(session=renamed))).id == hub.id
     assert hub.id != ann.id
+
+
+def with_token(token, **cookies):
+    """A request that brings a token."""
+    found = scope("/gradio_api/call/models", **cookies)
+    return {**found, "headers": [*found["headers"], (b"authorization", f"Bearer {token}".encode())]}
+
+
+def test_a_token_is_a_workspace_until_it_expires(visitors):
+    cookie, later = visitors.new_cookie(), int(time.time()) + 60
+    mine = visitors.visitor(coming(segdemo_visit=cookie))
+    token = visitors.new_token(mine, later)
+    brought = with_token(token, segdemo_visit=visitors.new_cookie())  # it counts before a cookie
+    assert visitors.visitor(HTTPConnection(brought)) == mine
+    assert not visitors.refusal(brought)
+    ann = with_token(token, **{"access-token-id": "token-of-ann"})  # and a name before it
+    assert visitors.visitor(HTTPConnection(ann)).id.startswith("user-ann-")
+    of_pages = [visitors.new_token(visitors.visitor(coming(), "a-long-session"), later) for _ in range(2)]
+    found = [visitors.visitor(HTTPConnection(with_token(one))).id for one in of_pages]
+    assert len(set(found)) == 2  # what one page alone is known by is none that lasts
+    assert all(id_.startswith("visit-") for id_ in found)
+    text, _, signature = token.partition(".")
+    wrong = [
+        visitors.new_token(mine, later - 61),
+        f"{text}.{'0' * 64}",
+        f"{text}0.{signature}",
+        text,
+        f"segdemo-{cookie}",
+        f"segdemo-{mine.id}~{later}.{Signer(b'other').digest('token', f'{mine.id}~{later}')}",
+    ]
+    for one in wrong:
+        brought = with_token(one, segdemo_visit=cookie)
+        assert "has expired" in visitors.refusal(brought), one
+        assert visitors.of_token(HTTPConnection(brought)) == ""
+    for one in (cookie, "hf_of_the_hub", ""):  # which are for somebody else
+        brought = with_token(one)
+        assert not visitors.refusal(brought)
+        assert visitors.visitor(HTTPConnection(brought), "a-long-session").id.startswith("page-")
+
+
+def test_what_gradio_uploads_for_the_caller_of_a_tool_is_the_callers(visitors, tmp_path):
+    path, others = tmp_path / "gradio" / "up.png", tmp_path / "gradio" / "other.png"
+    visitors.note_upload(scope("/gradio_api/upload"), f'["{path}"]'.encode())
+    visitors.note_files([{"path": str(others)}], "visit-2")
+    visitors._adopt([{"path": str(path)}, "visit-2", {"path": str(others)}], "visit-1")
+    assert visitors.has_file(path, Visitor("visit-1"))
+    assert not visitors.has_file(others, Visitor("visit-1"))
+    assert not visitors.has_file(path, Visitor("visit-3"))
 
 
 def test_without_cookie_a_page_is_a_visitor_and_a_call_without_page_is_alone(visitors):

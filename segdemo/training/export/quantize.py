@@ -12,9 +12,12 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from segdemo.inference.sessions import open_session
+from segdemo.training.export import transposed
 
 # Resizing stays in float: its rounding shows at outlines.
 QUANTISED_OPS = ["Conv", "Add", "GlobalAveragePool", "Concat", "Clip", "Relu", "Mul"]
+# In names of transposed convolutions that only make logits larger.
+RESIZING = ("/logits", "/upsample_to_")
 # In names of nodes and tensors: those of ``architectures.upsampling`` and ``export.features``.
 UPSAMPLING = ("/guided_", "/fine_logits", "/features_")
 
@@ -31,6 +34,9 @@ class _Photos(CalibrationDataReader):
 def quantise(source: Path, target: Path, inputs: Iterable[np.ndarray], float_convolutions: int = 0) -> None:
     """Write the int8 version of a serving graph. Guided upsampling stays in float, since it decides on outlines.
 
+    ONNX Runtime computes transposed convolutions in float only: they become convolutions, but for those that only make
+    logits larger.
+
     Args:
         source: the float ``.onnx`` file. target: the file to write.
         inputs: calibration photos as ``Predictor.network_input`` makes them, uint8 (1, h, w, 3).
@@ -43,6 +49,9 @@ def quantise(source: Path, target: Path, inputs: Iterable[np.ndarray], float_con
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         graph = onnx.load(prepared)
         nodes = graph.graph.node
+        transposed.replace(
+            graph.graph, [node.name for node in nodes if any(part in node.name for part in RESIZING)]
+        )
         for n, node in enumerate(nodes):
             node.name = node.name or f"node_{n}"  # what has no name cannot be left out
         onnx.save(graph, prepared)

@@ -1,37 +1,29 @@
 """The Video tab: a clip with its masks, and the webcam, live.
 
-A clip is worked on by ``segdemo video`` in a process of its own: what FFmpeg makes of a stranger's file cannot take the
-page along, and cancelling is ending it. One clip at a time; others wait in Gradio's queue.
+``ui.clips`` works on clips, one at a time; others wait in Gradio's queue.
 """
 
 import base64
-import contextlib
-import json
-import os
-import secrets
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-import psutil
-from gradio.utils import get_upload_folder
 from markupsafe import Markup
 from PIL import Image
 
 from segdemo.core import label_maps, settings
-from segdemo.core.photos import encode_jpeg, read_photo
+from segdemo.core.photos import Source, encode_jpeg, read_photo
 from segdemo.errors import UserError
 from segdemo.inference.video import JPEG_QUALITY, MOST_RATE, SMOOTHING, SMOOTHING_MOST, steady
-from segdemo.runs.record import last_words
+from segdemo.ui import clips
 from segdemo.ui.events import Event, Events, Updates, components, sentence
-from segdemo.ui.inputs import button, notice, photo_input, unchecked, upload
+from segdemo.ui.inputs import button, frame_input, notice, unchecked, upload
 from segdemo.ui.markup import definitions, html, numbered_steps, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
@@ -39,11 +31,12 @@ from segdemo.ui.tabs.segment import FIRST_MODEL
 
 TAB = "video"  # id of the tab
 CSS = Path(__file__).with_name("video.css").read_text("utf-8")
-CLIP_BYTES = 500_000_000
-MOST_CPU_SECONDS, MOST_MEMORY = 1800, 6 * 2**30  # of the process that works on a clip
 MOST_SENTENCES = 5  # about frames that were not taken
 EVERY = (0.1, 30.0)  # seconds from one frame of a collection to the next
 LIVE_SIDE, LIVE_SECONDS = 320, 0.08  # of the webcam: longer side in pixels, from one frame to the next
+# What a camera is asked for. Left to itself Gradio asks for 1920 x 1440, which browsers take longer to send than
+# anything else here takes.
+_CAMERA = {"video": {"width": {"ideal": LIVE_SIDE}, "height": {"ideal": LIVE_SIDE * 3 // 4}}}
 NEW = ("A new one, with the classes of the model", "")
 _STEPS = (  # picture, what to do, how
     (
@@ -76,7 +69,6 @@ class VideoTab:
 
     def __init__(self, services: Services, desk: Desk) -> None:
         self.services, self.desk = services, desk
-        self._working: dict[str, subprocess.Popen[bytes]] = {}  # by the page that asked
         self._live: dict[str, tuple[float, str, Any]] = {}  # page -> (time, model, the last frame's state)
         self._lock = threading.Lock()
         self._frame_limits = replace(services.limits, max_bytes=5_000_000, max_pixels=5_000_000)
@@ -90,9 +82,7 @@ class VideoTab:
 
     def _form(self) -> None:
         panel(html('<h2 class="tr-title">New clip</h2>'), padding=False)
-        self.clip = upload(
-            "A clip", "video-clip", file_types=[".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v"], height=140
-        )
+        self.clip = upload("A clip", "video-clip", file_types=[*clips.ENDINGS], height=140)
         models = self.services.choices()
         first = FIRST_MODEL if FIRST_MODEL in self.services.models() else models[0][1]
         self.model = unchecked(gr.Dropdown(models, value=first, label="Model", elem_id="video-model"))
@@ -110,7 +100,7 @@ class VideoTab:
         self.cancel = button("Cancel", "video-cancel", variant="stop", visible=False)
         seconds = settings.read("SEGDEMO_MAX_VIDEO_SECONDS")
         length = f"The first {seconds:g} seconds of it are taken" if seconds else "All of it is taken"
-        text = f"{length}; the file may have {CLIP_BYTES / 1e6:.0f} MB."
+        text = f"{length}; the file may have {clips.CLIP_BYTES / 1e6:.0f} MB."
         panel(html("<p>{}</p>", text), padding=False, elem_classes="tr-summary")
         with gr.Accordion("Frames into a collection", open=False, elem_id="video-frames"):
             # Choices come when the tab is entered; what the page sends is looked up, not trusted.
@@ -134,14 +124,17 @@ class VideoTab:
                 "Label maps, ZIP", size="sm", scale=0, min_width=160, elem_id="video-labels"
             )
         with gr.Accordion("Webcam, live", open=False, elem_id="video-live"), gr.Row():
-            self.webcam = photo_input(
-                label="Webcam", sources=["webcam"], streaming=True, height=260, elem_id="video-webcam"
+            self.webcam = frame_input(
+                label="Webcam",
+                height=260,
+                webcam_options=gr.WebcamOptions(constraints=_CAMERA),
+                elem_id="video-webcam",
             )
             self.live = panel(padding=False, elem_classes="vi-live", elem_id="video-live-mask")
 
     def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab."""
-        on = Events(self.notice, self.inputs, self.outputs, "video", limit=1).on
+        on = Events(self.notice, self.inputs, self.outputs, clips.GROUP, limit=1).on
         on(tab.select, self._enter, concurrency_id="video-looks", concurrency_limit=4)
         buttons = (self.begin, self.take)
         over = {self.cancel: gr.update(visible=False), **{b: gr.update(interactive=True) for b in buttons}}
@@ -178,27 +171,12 @@ class VideoTab:
         }
 
     def _cancel(self, event: Event) -> Updates:
-        with self._lock:
-            process = self._working.get(str(event.request.session_hash))
-        if process is not None:
-            process.kill()
+        self.services.clips.cancel(_page(event))
         return {}
-
-    def _clip(self, event: Event) -> Path:
-        clip = event[self.clip]
-        if not clip:
-            raise UserError("Choose a clip first: drop it on the field, or click there.")
-        clip = Path(str(clip))
-        if clip.stat().st_size > CLIP_BYTES:
-            raise UserError(
-                f"The clip has {clip.stat().st_size / 1e6:.0f} MB and may have {CLIP_BYTES / 1e6:.0f}: "
-                "cut it, or save it smaller."
-            )
-        return clip
 
     def _take(self, event: Event) -> Updates:
         """Frames of the clip into a collection."""
-        clip, every, name = self._clip(event), event[self.every], event[self.collection] or ""
+        clip, every, name = clips.checked(event[self.clip]), event[self.every], event[self.collection] or ""
         if not isinstance(every, int | float) or not EVERY[0] <= every <= EVERY[1]:
             raise UserError(
                 f"There may be {EVERY[0]:g} to {EVERY[1]:g} seconds between frames: move the slider."
@@ -208,7 +186,8 @@ class VideoTab:
         else:
             label_set = self.services.predictors.get(event[self.model] or FIRST_MODEL).entry.label_set
         with tempfile.TemporaryDirectory(prefix="segdemo-frames-") as folder:
-            self._run([str(clip), "--frames", folder, "--rate", str(1 / every)], event)
+            arguments = [str(clip), "--frames", folder, "--rate", str(1 / every)]
+            self.services.clips.run(_page(event), arguments, _telling(event))
             found = sorted(Path(folder).iterdir())
             if not name:
                 name = self.desk.store.create(clip.stem, label_set).name
@@ -221,86 +200,32 @@ class VideoTab:
         }
 
     def _segment(self, event: Event) -> Updates:
-        clip = self._clip(event)
-        model, rate, smoothing = event[self.model] or "", event[self.rate], event[self.smoothing]
-        if not all(isinstance(value, int | float) for value in (rate, smoothing)):
-            raise UserError("Frames a second and Hold still are numbers: move their sliders.")
-        self.services.predictors.get(model)  # raises what there is to say
-        folder = Path(get_upload_folder()).resolve() / f"video-{secrets.token_hex(16)}"
-        folder.mkdir(parents=True)
-        overlay, labels = folder / "segmented.mp4", folder / "label_maps.zip"
-        options = {
-            "--model": model,
-            "--overlay": overlay,
-            "--labels": labels,
-            "--rate": rate,
-            "--smoothing": smoothing,
-        }
-        report = self._run([str(clip), *(str(x) for pair in options.items() for x in pair)], event)
+        clip = clips.checked(event[self.clip])
+        wish = event[self.model] or "", event[self.rate], event[self.smoothing]
+        paths, report = self.services.clips.segment(_page(event), clip, *wish, progress=_telling(event))
         return {
             self.hint: gr.update(visible=False),
             self.result: gr.update(visible=True),
-            self.shown: str(overlay),
+            self.shown: str(paths["overlay"]),
             self.facts: facts(report),
-            self.labels: gr.update(value=str(labels)),
+            self.labels: gr.update(value=str(paths["label_maps"])),
         }
 
-    def _run(self, arguments: list[str], event: Event) -> dict[str, Any]:
-        """The report of ``segdemo video``. Raises UserError with the sentence that it ended with."""
-        command = [sys.executable, "-m", "segdemo", "video", *arguments, "--json", "--progress"]
-        models = settings.own_models_dir()  # where visitors have workspaces
-        own = {settings.OWN_MODELS: str(models)} if models else {}
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        _limit(process.pid)
-        page = str(event.request.session_hash)
-        with self._lock:
-            self._working[page] = process
-        said = ""
-        try:
-            assert process.stderr is not None and process.stdout is not None
-            for line in process.stderr:
-                try:
-                    at = json.loads(line)
-                    event.progress((at["done"], at["total"]), unit="frames")
-                except (ValueError, KeyError, TypeError):
-                    said = line.decode("utf-8", "replace").strip() or said
-            out = process.stdout.read()
-            code = process.wait()
-        finally:
-            process.kill()
-            with self._lock:
-                self._working.pop(page, None)
-        if code == 0:
-            report: dict[str, Any] = json.loads(out)
-            return report
-        if code < 0:
-            raise UserError(
-                "The clip was given up: it was cancelled, or needs more time or memory than it may have."
-            )
-        raise UserError(
-            last_words(said) or "The clip could not be segmented: save it as MP4 (H.264) and try again."
-        )
-
-    def _frame(self, path: str | None, model: str | None, request: gr.Request) -> Markup:
+    def _frame(self, frame: Source | None, model: str | None, request: gr.Request) -> Markup:
         """One frame of the webcam and its mask, as HTML."""
-        if not path:
+        if not frame:
             return Markup()
         start = time.perf_counter()
         try:
-            picture = Image.fromarray(read_photo(path, self._frame_limits))
+            picture = Image.fromarray(read_photo(frame, self._frame_limits))
             picture.thumbnail((LIVE_SIDE, LIVE_SIDE))
             image = np.asarray(picture)
             predictor = self.services.predictors.get(model or FIRST_MODEL)
             page = str(request.session_hash)
             with self._lock:
                 _, of, before = self._live.get(page, (0.0, "", None))
-            label_map, after = steady(predictor, image, before if of == model else None)
+            scale = min(1, LIVE_SIDE / predictor.entry.long_side)
+            label_map, after = steady(predictor, image, before if of == model else None, scale=scale)
             with self._lock:
                 self._live[page] = (time.monotonic(), model or "", after)
                 for other in [k for k, v in self._live.items() if time.monotonic() - v[0] > 60]:
@@ -334,11 +259,9 @@ def facts(report: dict[str, Any]) -> Markup:
     return html("<p>{}</p><p>{}</p><dl>{}</dl>", found, cut, definitions(rows.items()))
 
 
-def _limit(pid: int) -> None:
-    """Keep a process behind others and within what it may have."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        process.nice(5)
-        if hasattr(process, "rlimit"):  # Linux
-            process.rlimit(psutil.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS))
-            process.rlimit(psutil.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+def _page(event: Event) -> str:
+    return str(event.request.session_hash)
+
+
+def _telling(event: Event) -> Callable[[int, int], object]:
+    return lambda done, total: event.progress((done, total), unit="frames")

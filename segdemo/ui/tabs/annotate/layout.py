@@ -11,6 +11,7 @@ from segdemo.core import settings
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import for_visitors, on_spaces, spaces_sign_in
 from segdemo.data.formats.registry import WRITTEN
+from segdemo.ui import tokens
 from segdemo.ui.components import canvas, label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, SORTS, WHICH
 from segdemo.ui.events import components
@@ -191,6 +192,8 @@ class Layout:
             self.table = label_table.label_table(elem_id="collection-table")
             self.change = button("Save name and classes", "collection-change")
             self.discard = button("Delete this collection", "collection-delete", variant="stop")
+        if for_visitors():
+            tokens.offer()
 
     def _exchange(self) -> None:
         self.formats = gr.CheckboxGroup(

@@ -1,0 +1,69 @@
+"""Signing in with an account of the Hub on a Space, by Gradio's own routes and a provider of our own."""
+
+import pytest
+from accounts import provider
+from playwright.sync_api import expect
+
+pytest.importorskip("authlib", reason="what tests/requirements.txt lists is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+SECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def accounts():
+    with provider() as accounts:
+        yield accounts
+
+
+def annotate(page):
+    page.get_by_role("tab", name="Annotate").click()
+    expect(page.locator("#kept-for")).to_contain_text("export it or sign in")
+
+
+def press(page, name):
+    """Press a button that leads elsewhere and back."""
+    with page.expect_navigation(timeout=SECONDS):
+        page.get_by_role("button", name=name).filter(visible=True).click()
+
+
+def signed_in(page, name):
+    """The page of somebody who has signed in on it."""
+    annotate(page)
+    press(page, "Sign in with Hugging Face")
+    annotate(page)
+    expect(page.get_by_role("button", name=f"Logout ({name})").filter(visible=True)).to_be_visible(
+        timeout=SECONDS
+    )
+
+
+def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
+    serve, open_page, accounts, tmp_path
+):
+    own = {"SYSTEM": "spaces", "SPACE_ID": "someone/segdemo", **accounts.variables()}
+    with serve(tmp_path / "app", fresh=True, **own) as (url, _):
+        ann = open_page(url)
+        annotate(ann)
+        ann.locator("#new-title").get_by_role("textbox").fill("Of Ann")
+        ann.locator("#collection-create").click()
+        ann.locator("#new-title").wait_for(state="hidden", timeout=SECONDS)
+        signed_in(ann, "ann")
+        expect(ann.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
+
+        elsewhere = open_page(url, viewport={"width": 1440, "height": 900})
+        signed_in(elsewhere, "ann")
+        expect(elsewhere.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
+
+        accounts.account = "bob"
+        bob = open_page(url, viewport={"width": 1440, "height": 900})
+        signed_in(bob, "bob")
+        bob.locator("#new-title").wait_for(timeout=SECONDS)  # he has none, and is asked to make one
+
+        press(ann, "Logout (ann)")
+        annotate(ann)
+        expect(
+            ann.get_by_role("button", name="Sign in with Hugging Face").filter(visible=True)
+        ).to_be_visible()
+        ann.locator("#new-title").wait_for(timeout=SECONDS)
+    [kept] = (tmp_path / "app" / "home" / "workspaces").glob("hub-*")
+    assert (kept / "annotations" / "of-ann" / "collection.json").is_file()
+    assert not list((tmp_path / "app" / "home" / "workspaces").glob("visit-*/annotations/*/collection.json"))
