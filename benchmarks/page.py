@@ -209,17 +209,23 @@ def labelled_by_nobody(home, count):
     """Name of a new collection of ``count`` photos with VOC's classes, and their ids as the list has them."""
     import numpy as np
 
-    from segdemo.annotations.store import AnnotationStore
-    from segdemo.core.labels import VOC
     from segdemo.core.photos import read_photo
     from segdemo.ui.photos import built_in_paths
 
-    collection = AnnotationStore(home / "annotations").create("Photos to label", VOC)
     photos = [read_photo(path) for path in built_in_paths().values()]
-    for n in range(count):  # no two alike
-        image = np.roll(photos[n % len(photos)], 16 * n, axis=1)
-        collection.add_photo(image, f"photo-{n:02}.png")
-    return collection.name, [photo.id for photo in collection.photos(per_page=count).photos]
+    different = (np.roll(photos[n % len(photos)], 16 * n, axis=1) for n in range(count))
+    return collection_of(home, "Photos to label", {f"photo-{n:02}.png": x for n, x in enumerate(different)})
+
+
+def collection_of(home, title, photos):
+    """Name of a new collection of photos (name -> pixels or path) with VOC's classes, and their ids in the list."""
+    from segdemo.annotations.store import AnnotationStore
+    from segdemo.core.labels import VOC
+
+    collection = AnnotationStore(home / "annotations").create(title, VOC)
+    for name, photo in photos.items():
+        collection.add_photo(photo, name)
+    return collection.name, [photo.id for photo in collection.photos(per_page=len(photos)).photos]
 
 
 def model_ms():
@@ -234,11 +240,14 @@ def model_ms():
     return statistics.median(predictor(image).milliseconds for image in images * 3)
 
 
-def screenshots(browser, url, folder):
-    """Every tab at four widths, light and dark, as WebP."""
+def screenshots(browser, url, home, folder):
+    """Every tab at four widths, light and dark, as WebP; in Annotate a collection of the built-in photos is open."""
     from PIL import Image
 
+    from segdemo.ui.photos import built_in_paths
+
     folder.mkdir(parents=True, exist_ok=True)
+    _, ids = collection_of(home, "Built-in photos", {p.name: path for p, path in built_in_paths().items()})
     for width, height in WIDTHS.items():
         for scheme in ("light", "dark"):
             context = browser.new_context(
@@ -255,7 +264,12 @@ def screenshots(browser, url, folder):
             for name in TABS:
                 if name != "Segment":
                     page.get_by_role("tab", name=name, exact=True).click()
-                    page.wait_for_timeout(4000 if name == "Zoo" else 2000)
+                if name == "Annotate":
+                    page.locator(f"#photo-list [data-id='{ids[-1]}']").click()
+                    page.locator(f"#annotate-canvas .sc[data-ready$='{ids[-1]}']").wait_for()
+                elif name == "Zoo":
+                    page.locator("#zoo-grid .zoo-tile").first.wait_for()
+                page.wait_for_timeout(2000)
                 path = folder / f"{name.lower()}-{width}-{scheme}.png"
                 page.screenshot(path=path)
                 with Image.open(path) as picture:
@@ -283,7 +297,7 @@ def main():
         first_visit(browser, url)  # the server's own first time
         results = {**first_visit(browser, url), **changes(browser, url, options.rounds)}
         if options.screenshots:
-            screenshots(browser, url, options.screenshots)
+            screenshots(browser, url, Path(folder) / "home", options.screenshots)
         results |= labelling(browser, url, Path(folder) / "home", options.rounds)
         browser.close()
     if options.json:
