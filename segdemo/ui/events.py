@@ -103,8 +103,7 @@ class Events:
             "concurrency_limit": self.limit,
             "concurrency_id": self.group,
             "show_progress": "minimal" if progress_on else "hidden",
-            # On nothing, not on all outputs, of which the page would take note three times an event.
-            "show_progress_on": progress_on or [],
+            "show_progress_on": progress_on,
             **options,
         }
         bind: Callable[..., Dependency] = (
