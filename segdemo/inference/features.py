@@ -5,7 +5,8 @@
 
 import hashlib
 import io
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -57,7 +58,7 @@ class Features:
 
     @cached_property
     def _session(self) -> InferenceSession:
-        return open_graph(self.entry.path, self.entry.onnx_sha256, "fetch it again")
+        return _opened(self.entry.path, self.entry.onnx_sha256)
 
     def compute(self, image: UInt8) -> UInt8:
         """Features of a photo uint8 (H, W, 3): bytes uint8 (h, w, C), a row for each cell of ``grid_size``.
@@ -100,3 +101,9 @@ class Features:
         write_atomic(path, data.getvalue(), durable=False)
         trim(self._folder, CACHE_BYTES, keep=[path])
         return features
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path, digest: str) -> InferenceSession:
+    """One session for all that ask: the memory that it works in is some hundred megabytes."""
+    return open_graph(path, digest, "fetch it again")

@@ -6,6 +6,7 @@ event, and messages to everybody in line whenever somebody's turn came.
 """
 
 import math
+from datetime import datetime
 from typing import Any
 
 import gradio as gr
@@ -50,15 +51,34 @@ class BoundedQueue(Queue):
         )
 
     async def process_events(self, events: list[Event], *args: Any) -> None:
-        """As Gradio's, and then forgets callers that cannot come again: plain HTTP calls, each named by its event."""
+        """As Gradio's, and then forgets callers that cannot come again: plain HTTP calls, and pages closed long ago."""
         try:
             await super().process_events(events, *args)
         finally:
             for event in events:
                 self.event_analytics.pop(event._id, None)
-                if event.session_hash == event._id and self.server_app is not None:
-                    self.server_app.state_holder.session_data.pop(event._id, None)
-                    self.server_app.state_holder.time_last_used.pop(event._id, None)
+                if event.session_hash == event._id:  # plain HTTP calls are named by their event
+                    self._forget(event._id)
+            for session in self._closed():
+                self._forget(session)
+
+    def _closed(self) -> list[str]:
+        """Pages closed so long ago that Gradio forgets their states; it keeps two thirds of a megabyte of each."""
+        if self.server_app is None:
+            return []
+        holder, now = self.server_app.state_holder, datetime.now()
+        return [
+            session
+            for session, state in list(holder.session_data.items())
+            if state.is_closed
+            and session in holder.time_last_used
+            and (now - holder.time_last_used[session]).total_seconds() > state.STATE_TTL_WHEN_CLOSED
+        ]
+
+    def _forget(self, session: str) -> None:
+        if self.server_app is not None:
+            self.server_app.state_holder.session_data.pop(session, None)
+            self.server_app.state_holder.time_last_used.pop(session, None)
 
     def compute_analytics_summary(self, records: list[dict[str, Any]]) -> Any:
         """Nothing: it is for a dashboard that is not offered."""

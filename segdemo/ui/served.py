@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder
 from segdemo.core.files import link_or_copy, write_atomic
 from segdemo.core.workspace import current
 
+MOST_COPIES = 2000  # remembered
 _copies: dict[tuple[str, int], Path] = {}  # (path, time of change) -> its copy that Gradio serves
 
 
@@ -28,9 +29,7 @@ def served(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     stamp = (str(path), path.stat().st_mtime_ns)
     if not (copy := _copies.get(stamp)) or not copy.is_file():
-        while len(_copies) > 2000:
-            _copies.pop(next(iter(_copies)), None)
-        copy = _copies[stamp] = Path(save_file_to_cache(path, get_upload_folder()))
+        copy = _keep(stamp, Path(save_file_to_cache(path, get_upload_folder())))
     return _file_data(copy, path.name)
 
 
@@ -53,7 +52,14 @@ def linked(path: Path, name: str) -> Path:
         copy = Path(get_upload_folder()).resolve() / secrets.token_hex(16) / name
         copy.parent.mkdir(parents=True)
         link_or_copy(path, copy)
-        _copies[stamp] = copy
+        _keep(stamp, copy)
+    return copy
+
+
+def _keep(stamp: tuple[str, int], copy: Path) -> Path:
+    while len(_copies) > MOST_COPIES:
+        _copies.pop(next(iter(_copies)), None)
+    _copies[stamp] = copy
     return copy
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import statistics
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from segdemo.cluster.batches import batches
 from segdemo.cluster.jobs import executor
 from segdemo.core import settings
 from segdemo.core.files import StoreError
+from segdemo.core.frugal import give_back
 from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.data.datasets import Dataset
@@ -32,6 +34,8 @@ from segdemo.ui.photos import PhotoCache
 from segdemo.ui.teaching import Teaching
 from segdemo.workspaces.keeper import Keeper, Room
 from segdemo.zoo.versions import ModelStore
+
+GIVE_BACK_SECONDS = 60  # between two times that freed memory is handed back to the system
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Services:
         return cls(limits, PhotoCache(limits))
 
     def look_after(self) -> Thread:
-        """Once in each process: keep the queue of runs going, and clear away what is old or half done.
+        """Once in each process: keep the queue of runs going, clear away what is old or half done, and free memory.
 
         Returns:
             The thread that clears away.
@@ -131,6 +135,7 @@ class Services:
         self.jobs.watch()
         if keeper:
             keeper.watch()
+        Thread(target=_give_back, name="memory", daemon=True).start()
         thread = Thread(target=tidy, name="tidy", daemon=True)
         thread.start()
         return thread
@@ -182,3 +187,9 @@ class Services:
         if times := self._times.get((entry.path, passes)):
             parts.append(f"{statistics.median(times):.0f} ms a photo here")
         return join(parts, " · ")
+
+
+def _give_back() -> None:
+    while True:
+        time.sleep(GIVE_BACK_SECONDS)
+        give_back()

@@ -319,6 +319,8 @@ def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path,
             "Label at least 3 photos first (2 labelled so far)"
         )
         expect(page.locator("#train-begin")).to_be_disabled()
+        expect(page.locator("#train-hint li.now")).to_contain_text("1. Label a few photos")
+        expect(page.locator("#train-estimate")).to_have_text("")  # which would say the same
         page.locator("#train-source input").focus()
         for _ in range(3):  # opens the menu, stands at "Few", goes on to "My pets"
             page.keyboard.press("ArrowDown")

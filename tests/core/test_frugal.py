@@ -1,5 +1,11 @@
+import ctypes
 import subprocess
 import sys
+
+import psutil
+import pytest
+
+from segdemo.core.frugal import give_back
 
 PROGRAM = """
 import os, threading
@@ -29,3 +35,14 @@ def test_matrix_products_start_no_threads(tmp_path):
 
 def test_who_asks_for_threads_gets_them(tmp_path):
     run({"PATH": "", "HOME": str(tmp_path), "OPENBLAS_NUM_THREADS": "3"}, "3")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
+def test_freed_memory_goes_back_to_the_system():
+    blocks = [bytes(1000) for _ in range(100_000)]
+    kept = blocks[::1000]  # so that nothing is free at the end of the heap
+    blocks.clear()
+    before = psutil.Process().memory_info().rss
+    give_back()
+    assert before - psutil.Process().memory_info().rss > 50e6
+    assert len(kept) == 100

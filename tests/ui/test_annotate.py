@@ -410,6 +410,20 @@ def test_the_photo_that_was_looked_at_ahead_is_opened_without_the_model(desk, th
     assert desk.payload(name, id_, "light") is not None
 
 
+def test_what_a_photo_was_shown_with_is_known_until_it_has_a_mask(desk, three, monkeypatch):
+    monkeypatch.setattr(annotate_desk, "BEGUN", 2)
+    name, ids = three
+    for id_ in ids.values():
+        desk.payload(name, id_, "light")
+    mask = png(np.zeros((40, 60), np.uint8), SHADES)
+    models = []
+    for id_ in ids.values():
+        desk.save(f"{name}/{id_}", mask, None)
+        models.append(desk.store.open(name).photo(id_).model)
+    assert models == ["", "light", "light"]  # the one opened longest ago is forgotten
+    assert not desk._begun
+
+
 def test_a_page_that_saves_by_itself(desk, shades):
     collection, id_ = shades
     key = f"{collection.name}/{id_}"

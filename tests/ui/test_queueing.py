@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 
 import gradio as gr
@@ -126,7 +127,9 @@ def test_no_component_is_described_twice(monkeypatch):
 
 
 @pytest.mark.usefixtures("loops_closed")
-def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state(monkeypatch):
+def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state_until_long_after_it_is_closed(
+    monkeypatch,
+):
     demo, _, state = page()
     queueing.bound(demo, 3)
     holder = demo.app.state_holder
@@ -149,6 +152,11 @@ def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state(monkeypat
         assert (session in holder) is stays
         assert (session in holder.time_last_used) is stays
         assert not queue.event_analytics
+    assert queue._closed() == []
+    holder.session_data["page"].is_closed = True
+    assert queue._closed() == []  # somebody may come back to it
+    holder.time_last_used["page"] -= timedelta(hours=2)
+    assert queue._closed() == ["page"]
 
 
 @pytest.mark.usefixtures("loops_closed")

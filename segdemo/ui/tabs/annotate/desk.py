@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 RANKING_SECONDS = 10  # after each photo that is opened, for looking at those nobody has looked at yet
 AHEAD = 8  # photos that are ready to be opened
 AHEAD_SECONDS = 600  # and for how long: their files go after an hour
+BEGUN = 10_000  # photos without a mask of which it is known what they were shown with
 NAMED = 5  # files listed by name in one sentence
 
 
@@ -57,7 +58,7 @@ class Desk:
         self.prelabelling = Prelabelling(lambda: services.store, services.limits)
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
         # Folder of a collection and canvas key -> the model whose prediction an unlabelled photo was shown with.
-        self._begun: dict[tuple[Path, str], str | None] = {}
+        self._begun: OrderedDict[tuple[Path, str], str] = OrderedDict()
         # What a photo is shown with, before somebody opens it: (what it depends on) -> (when, payload).
         self._ahead: OrderedDict[tuple[Any, ...], tuple[float, dict[str, Any]]] = OrderedDict()
         self._lock = Lock()
@@ -163,10 +164,18 @@ class Desk:
             )
         with self._lock:
             when, ready = self._ahead.pop(self._made_of(collection, photo, model), (0, None))
-        self._begun[collection.folder, key] = model if not photo.revision else None
+        self._begin((collection.folder, key), None if photo.revision else model)
         if ready is not None and time.monotonic() - when < AHEAD_SECONDS:
             return ready
         return self._editing(collection, photo, model)
+
+    def _begin(self, place: tuple[Path, str], model: str | None) -> None:
+        with self._lock:
+            self._begun.pop(place, None)
+            if model is not None:
+                self._begun[place] = model
+            while len(self._begun) > BEGUN:
+                self._begun.popitem(last=False)
 
     def look_ahead(self, name: str, id_: str, model: str | None = None) -> dict[str, Any]:
         """What ``payload`` will give for a photo that is probably opened next; it is kept ready for that."""
@@ -248,6 +257,7 @@ class Desk:
             number = collection.save(id_, label_map, base_revision or 0, meta, author, sitting, auto)
         except ConflictError as error:
             return {"conflict": str(error), "revision": error.current}
+        self._begin((collection.folder, key), None)
         return {"revision": number, "message": "Saved" if auto else f"Saved as revision {number}"}
 
     def read_mask(self, key: str, data: bytes, width: int, height: int, _labels: dict[str, Any]) -> bytes:

@@ -225,6 +225,12 @@ class TrainTab(Layout):
         start = train_form.Start.of(event[self.start])
         return start, train_form.open_source(self.services, event[self.source])
 
+    def _enough(self, event: Event) -> bool:
+        """Whether there is something to learn from."""
+        with contextlib.suppress(UserError):
+            return not train_form.too_few(self._start_and_dataset(event)[1])
+        return False
+
     def _about_form(self, event: Event) -> Updates:
         """What the form would do, in words."""
         try:
@@ -274,7 +280,7 @@ class TrainTab(Layout):
             settings, _, _ = self._wish(event)
             estimate = self.services.runs.estimate(settings, **self._who(event), begin=steady)
         except UserError as error:
-            silent = isinstance(error, PolicyError) or not event[self.source]
+            silent = isinstance(error, PolicyError) or not self._enough(event)  # the summary says that
             text = "" if silent else html("<p>{}</p>", error)
             return None, {self.estimated_form: form, self.estimate: text}
         length = settings["epochs"], settings["steps_per_epoch"]
@@ -358,7 +364,7 @@ class TrainTab(Layout):
         pieces = {
             self.chosen: chosen,
             self.remembered: {"run": chosen},
-            self.hint: gr.update(visible=not runs, value=steps(bool(event[self.source]))),
+            self.hint: gr.update(visible=not runs, value=steps(self._enough(event))),
             self.runs: train_view.listing(runs, chosen),
             self.body: gr.update(visible=chosen is not None),
             self.start: train_form.start_menu(self.services, event[self.start]),
