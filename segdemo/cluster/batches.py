@@ -48,9 +48,8 @@ class Batches:
 
     def __init__(self, address: str, python: str = "") -> None:
         self.server = JobServer(address, python, "the batch")
-        self._over: dict[
-            str, float
-        ] = {}  # job that has not said how it ended -> when it was seen that it had
+        # Job that has not said how it ended -> when it was seen that it had.
+        self._over: dict[str, float] = {}
 
     def look_after(self, jobs: Jobs) -> None:
         """As ``Elsewhere``."""
@@ -86,9 +85,8 @@ class Batches:
         name, flag = _name(job, handed), job.folder / "cancel"
         known = self.server.look(name)
         if self.server.alive(name, lambda: (job.folder / "status.json").stat().st_mtime_ns):
-            unwanted = (
-                flag.exists() and job.progress.state != "done"
-            )  # which is clearing away what it needs no more
+            # One that is done is clearing away what it needs no more.
+            unwanted = flag.exists() and job.progress.state != "done"
             if unwanted and handed.state == "taken" and self.server.stop(name):
                 _note(job, handed.with_more(state="stopped"))
             return

@@ -41,8 +41,7 @@ def products_saturate() -> bool:
 def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.enable_mem_pattern = (
-        False  # a plan for every size of photo, each with room of its own, and no faster
-    )
+    # Else there is a plan for every size of photo, each with room of its own, and it is no faster.
+    options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
