@@ -124,7 +124,7 @@ RECIPES = {
         loss="cross_entropy_dice", learning_rate=6e-4,
     ),
     "unet-pets": _recipe(
-        "U-Net on Pets, the shipped `unet`",
+        "U-Net on Pets; with the settings its card adds, the shipped `unet`",
         _STRONG, model="unet", dataset="pets", epochs=30, size=256, scale=(0.7, 1.6), frozen="c1",
         loss="cross_entropy_dice", learning_rate=4e-4,
     ),
