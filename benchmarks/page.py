@@ -296,9 +296,10 @@ def main():
         browser = chromium.launch(playwright)
         first_visit(browser, url)  # the server's own first time
         results = {**first_visit(browser, url), **changes(browser, url, options.rounds)}
-        if options.screenshots:
-            screenshots(browser, url, Path(folder) / "home", options.screenshots)
         results |= labelling(browser, url, Path(folder) / "home", options.rounds)
+        if options.screenshots:  # with collections of their own
+            with tempfile.TemporaryDirectory() as another, served_app(Path(another)) as (url, _):
+                screenshots(browser, url, Path(another) / "home", options.screenshots)
         browser.close()
     if options.json:
         print(json.dumps(results))

@@ -10,6 +10,7 @@ from segdemo.runs.record import Run, Status
 from segdemo.zoo.scores import Lineage, Report
 
 ENDED = ("done", "failed", "cancelled")
+NOT_INSTALLED = "Finished, but not installed"  # how the message of a run begins whose model could not be
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Snapshot:
     def ended(self) -> bool:
         """Whether it will not change by itself any more."""
         return self.state in ENDED
+
+    @property
+    def installing(self) -> bool:
+        """Whether it is done and its model is not there yet, which takes a moment."""
+        return self.state == "done" and not self.model and not self.message.startswith(NOT_INSTALLED)
 
     @property
     def needs_other_settings(self) -> bool:

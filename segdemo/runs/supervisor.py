@@ -20,6 +20,7 @@ from segdemo.runs.executor import LAUNCHED, Executor, Here
 from segdemo.runs.lineage import lineage_of
 from segdemo.runs.policy import Policy
 from segdemo.runs.record import Run, Status, Stopped, last_words, log_tail
+from segdemo.runs.snapshot import NOT_INSTALLED
 from segdemo.zoo.scores import Lineage
 from segdemo.zoo.versions import ModelStore
 
@@ -228,7 +229,7 @@ class Supervisor:
             except DiskError:
                 raise  # tried again at the next look
             except StoreError as error:
-                run.tell(message=f"Finished, but not installed: {error}")
+                run.tell(message=f"{NOT_INSTALLED}: {error}")
         self._settled[run.id] = run.stamp()
         self._signs.pop(run.id, None)
 

@@ -67,12 +67,14 @@ def read(path):
 BATCHES = {"/batch", "/batch_status", "/batch_cancel", "/batch_resume", "/batch_result"}
 MASKS = {"/mask_read", "/mask_write", "/next_photo", "/propose_mask"}
 COLLECTIONS = {"/collections", "/collection_create", "/collection_photos", "/photo_add", *MASKS}
+VIDEOS = {"/video", "/video_cancel"}
+VIDEOS = {"/video", "/video_cancel"}
 RUNS = {"/runs", "/run_start", "/run_follow", "/run_cancel", "/run_promote"}
 
 
 def test_only_what_scripts_need_is_public(client):
     described = client.view_api(return_format="dict", print_info=False)
-    mine = {"/segment", "/click", "/models", "/collection_export", *BATCHES, *COLLECTIONS, *RUNS}
+    mine = {"/segment", "/click", "/models", "/collection_export", *BATCHES, *COLLECTIONS, *RUNS, *VIDEOS}
     assert described["named_endpoints"].keys() == mine
     for name, endpoint in described["named_endpoints"].items():
         assert endpoint["description"], name

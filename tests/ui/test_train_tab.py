@@ -293,6 +293,13 @@ def snapshot(**changes):
     return Snapshot(**{**known, **changes})
 
 
+def test_a_run_is_being_installed_until_its_model_is_there_or_cannot_be():
+    assert snapshot(state="done", message="Finished.").installing
+    assert not snapshot(state="done", message="Finished.", model="cats@1").installing
+    assert not snapshot(state="done", message="Finished, but not installed: the disk is full.").installing
+    assert not snapshot().installing
+
+
 def test_the_head_of_a_run_tells_how_far_it_is():
     text = train_view.head(snapshot())
     assert "&lt;i&gt;cats&lt;/i&gt;" in text

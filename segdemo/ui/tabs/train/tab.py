@@ -375,7 +375,7 @@ class TrainTab(Layout):
             with contextlib.suppress(NotFoundError):  # it was deleted this moment
                 pieces |= self._about_run(*self._histories.follow(chosen))
         estimating = estimate is not None and estimate.state in ("measuring", "waiting")
-        busy = any(not run.ended for run in runs) or estimating
+        busy = any(not run.ended or run.installing for run in runs) or estimating
         unsteady = pieces[self.estimated_form] != event[self.estimated_form]
         pieces[self.timer] = gr.update(value=FAST if busy or unsteady else SLOW, active=True)
         return self._changed(event, pieces)
