@@ -12,7 +12,7 @@ from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import batches, distillation
 from segdemo.training.callbacks import SAMPLE_PHOTOS, rss_mb
 from segdemo.training.learning import Task
-from segdemo.training.start import build_model
+from segdemo.training.start import build_model, with_its_options
 from segdemo.training.trainer import explained
 
 EXPORT_SECONDS = 15  # about, for any model
@@ -47,6 +47,7 @@ def estimate(config: TrainConfig, steps: int = 4) -> dict[str, Any]:
     if config.distillation.teacher:
         raise TrainingError("How long a run with a teacher takes is not estimated: start it and see.")
     began = time.perf_counter()
+    config = with_its_options(config)
     with explained(config):
         keras.utils.set_random_seed(config.seed)
         task = Task.of(config)

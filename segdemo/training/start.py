@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -12,6 +13,17 @@ from segdemo import zoo
 from segdemo.runs.config import STAGES, UPSAMPLING, TrainConfig, TrainingError
 from segdemo.training import architectures
 from segdemo.training.architectures.upsampling import freeze_all_else
+
+
+def with_its_options(config: TrainConfig) -> TrainConfig:
+    """A configuration with the builder's options that the weights it starts from go with, but for those that it names.
+
+    Only a served model of the same architecture has any.
+    """
+    entry = zoo.served_models().get(config.start_from)
+    if entry is None or entry.architecture != config.model:
+        return config
+    return replace(config, options={**entry.options, **config.options})
 
 
 def build_model(config: TrainConfig, num_classes: int, pretrained: bool = True) -> keras.Model:

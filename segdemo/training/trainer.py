@@ -28,7 +28,7 @@ from segdemo.training import batches, callbacks, devices, distillation, pipeline
 from segdemo.training.callbacks import NO_SCORE, CancelledError, Recorder, RunFolder
 from segdemo.training.checkpoints import Checkpoints
 from segdemo.training.learning import Task
-from segdemo.training.start import build_model
+from segdemo.training.start import build_model, with_its_options
 
 SEARCH_SECONDS = 60  # for the photo that could not be decoded
 
@@ -50,10 +50,13 @@ def train(config: TrainConfig, out: Path | str, resume: bool = False, verbose: b
         the same sentence.
     """
     out = Path(out)
-    if not resume and (out / "checkpoints" / "state.json").exists():
+    begun = (out / "checkpoints" / "state.json").exists()
+    if begun and not resume:
         raise TrainingError(
             f"{out} already holds a run: pass --resume to go on with it, or choose another --out."
         )
+    if not begun:
+        config = with_its_options(config)
     run = RunFolder(out)
     if resume and run.last_state == "cancelled":  # that request has been met; a newer one has to be kept
         (out / "cancel").unlink(missing_ok=True)

@@ -456,6 +456,21 @@ def test_fine_tuning_with_other_classes_keeps_all_but_the_logits(started, tmp_pa
     assert new.output.shape[-1] == 3
 
 
+def test_a_run_has_the_options_that_the_weights_it_starts_from_go_with():
+    config = TrainConfig(model="unet", dataset="pets", data="-", start_from="unet")
+    whole = start.with_its_options(config)
+    assert whole.options == zoo.served_model("unet").options
+    assert start.build_model(whole, 3).get_layer(whole.options["encoder"])  # what ships fits
+    named = replace(config, options={"refine": False})
+    assert start.with_its_options(named).options == {**whole.options, "refine": False}
+    for other in (
+        replace(config, start_from=""),
+        replace(config, model="fcn8s"),
+        replace(config, start_from="x.weights.h5"),
+    ):
+        assert start.with_its_options(other) == other
+
+
 def test_another_architecture_starts_from_the_encoder_it_shares(tmp_path):
     # DeepLab's last blocks are atrous where those of FCN are strided: layers are found by name, not by order.
     source = zoo.served_model("deeplabv3")
