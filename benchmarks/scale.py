@@ -42,10 +42,10 @@ class Costs:
         step: seconds of a training step. launch: seconds from handing over a run until its first step.
     """
 
-    photo: float = 0.0213
-    note: float = 0.0016
+    photo: float = 0.0188
+    note: float = 0.00054
     block: float = 0.0  # measured with the notes
-    start: float = 15.0
+    start: float = 4.1
     moved: float = 65_000
     disk: float = 1e9
     memory: float = 2_000
