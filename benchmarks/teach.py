@@ -38,7 +38,6 @@ from skimage.feature import multiscale_basic_features
 from skimage.graph import route_through_array
 from sklearn.ensemble import RandomForestClassifier
 
-from segdemo import zoo
 from segdemo.core import label_maps
 from segdemo.core.labels import VOID
 from segdemo.core.photos import Limits
@@ -49,6 +48,7 @@ from segdemo.inference.features import Features
 from segdemo.inference.predict import Predictor
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.teaching import Teaching
+from segdemo.zoo import model_at
 
 SHARES = (0.0025, 0.01, 0.025)
 CLASSES = ("bus", "cat", "person", "motorbike")  # of VOC, for ``across``
@@ -242,7 +242,7 @@ def fine_tuned(samples, wanted, label_set, steps):
             cwd=Path(__file__).resolve().parent.parent,
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        predictor = Predictor(zoo.served_model(str(run)))
+        predictor = Predictor(model_at(str(run)))
         for image, truth in pairs[TAUGHT:]:
             counts += hits(predictor(image).label_map[::2, ::2] == wanted, truth[::2, ::2])
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
