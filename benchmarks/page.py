@@ -15,7 +15,6 @@ has drawn it, and saved when the server has said so.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -287,6 +286,7 @@ def main():
     import chromium
     from playwright.sync_api import sync_playwright
     from serving import served_app
+    from telling import tell
 
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -301,12 +301,7 @@ def main():
             with tempfile.TemporaryDirectory() as another, served_app(Path(another)) as (url, _):
                 screenshots(browser, url, Path(another) / "home", options.screenshots)
         browser.close()
-    if options.json:
-        print(json.dumps(results))
-        return
-    for name, value in results.items():
-        goal = f"   goal {GOALS[name]}" if name in GOALS else ""
-        print(f"{name:24}{value:10.3f}{goal}" if value < 10 else f"{name:24}{value:10.0f}{goal}")
+    tell(results, GOALS, options.json)
 
 
 if __name__ == "__main__":

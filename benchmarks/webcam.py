@@ -12,7 +12,6 @@ Goals: 10 frames a second, and 250 ms. Run it with nothing else running.
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -139,6 +138,7 @@ def main():
     import chromium
     from playwright.sync_api import sync_playwright
     from serving import served_app
+    from telling import tell
 
     from segdemo import zoo
 
@@ -162,12 +162,7 @@ def main():
         page.locator("#video-live-mask img").wait_for()
         results = summary(*watched(page, options.seconds, server.pid))
         browser.close()
-    if options.json:
-        print(json.dumps(results))
-        return
-    for name, value in results.items():
-        goal = f"   goal {GOALS[name]}" if name in GOALS else ""
-        print(f"{name:24}{value:10.2f}{goal}")
+    tell(results, GOALS, options.json)
 
 
 if __name__ == "__main__":

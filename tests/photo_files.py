@@ -40,6 +40,13 @@ def encoded(format, mode="RGB", **options):
     return out.getvalue()
 
 
+def noise_png(rng, height=20):
+    """An RGB photo of random pixels, 30 wide."""
+    out = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (height, 30, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
 def exif(orientation, endian="<", kind=3, count=1, times=1):
     """A TIFF structure with an orientation."""
     packed = (

@@ -5,7 +5,7 @@
 
 import hashlib
 import io
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +56,6 @@ class Features:
         self.steps: Floats = np.asarray(self.entry.steps, np.float64)
         self._folder = home() / "cache" / "features"
 
-    @cached_property
-    def _session(self) -> InferenceSession:
-        return _opened(self.entry.path, self.entry.onnx_sha256)
-
     def compute(self, image: UInt8) -> UInt8:
         """Features of a photo uint8 (H, W, 3): bytes uint8 (h, w, C), a row for each cell of ``grid_size``.
 
@@ -71,7 +67,8 @@ class Features:
         size = columns * CELL, rows * CELL
         seen = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         try:
-            (found,) = self._session.run(None, {"image": np.asarray(seen)[None]})
+            session = _opened(self.entry.path, self.entry.onnx_sha256)
+            (found,) = session.run(None, {"image": np.asarray(seen)[None]})
         except DamagedModelError:
             raise
         except Exception as error:  # as when it is loaded

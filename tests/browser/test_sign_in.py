@@ -4,7 +4,6 @@ import pytest
 from accounts import provider
 from playwright.sync_api import expect
 
-pytest.importorskip("authlib", reason="what tests/requirements.txt lists is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 SECONDS = 60_000
 

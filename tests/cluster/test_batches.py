@@ -1,16 +1,16 @@
 """Batches of the page as jobs: several at once, with the results of here, and a clear end whatever is lost."""
 
-import io
 import os
 import sys
 import time
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 from archive_files import make_zip
 from job_server import JobServer
-from PIL import Image
+from photo_files import noise_png
 from tiny import bright, write_model
 from without_ray import python_in
 
@@ -24,7 +24,7 @@ from segdemo.inference.jobs import Jobs
 from segdemo.runs import processes
 from segdemo.ui.services import Services
 
-RNG = np.random.default_rng(0)
+png = partial(noise_png, np.random.default_rng(0))
 ALL = ["label_map", "overlay", "cutout", "coco", "csv"]
 pytestmark = pytest.mark.skipif(not processes.CAN_LOCK, reason="the job server of tests needs a POSIX system")
 
@@ -52,12 +52,6 @@ def there(cluster, tmp_path):
         return Jobs(elsewhere=Batches(cluster.address, python_in(tmp_path, seconds)))
 
     return make
-
-
-def png(height=20):
-    out = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (height, 30, 3), np.uint8)).save(out, "PNG")
-    return out.getvalue()
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ import shutil
 import threading
 import time
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 from archive_files import make_zip
+from photo_files import noise_png
 from PIL import Image
 from tiny import bright, write_model
 
@@ -23,7 +25,7 @@ from segdemo.inference.batch_formats import FormatError
 from segdemo.inference.jobs import Jobs
 from segdemo.inference.predict import Predictor
 
-RNG = np.random.default_rng(0)
+png = partial(noise_png, np.random.default_rng(0))
 ALL = ["label_map", "overlay", "cutout", "coco", "csv"]
 
 
@@ -36,12 +38,6 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def jobs():
     return Jobs()
-
-
-def png(height=20):
-    out = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (height, 30, 3), np.uint8)).save(out, "PNG")
-    return out.getvalue()
 
 
 @pytest.fixture
