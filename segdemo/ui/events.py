@@ -73,7 +73,8 @@ class Events:
         Args:
             triggers: an event of a component such as ``button.click``, or a list of some.
             handler: what to do.
-            quiet: leave what the visitor was told before, which is taken away otherwise.
+            quiet: leave what the visitor was told before, which is taken away otherwise. So does whatever the
+                visitor did not ask for, such as opening a tab: its late answer would take away the answer to a click.
             progress_on: the component that shows that the handler is at work; None shows nothing.
             always: updates that come with the answer, also where the handler failed.
             **options: of Gradio's event listeners, instead of those here.

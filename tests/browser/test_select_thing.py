@@ -183,8 +183,8 @@ def test_a_thing_is_selected_corrected_accepted_and_undone_as_one_step(canvas):
     canvas.page.keyboard.up("Alt")
     less &= ~disk(180, 100)
     canvas.settled(4).same(painted(PREDICTION, less, BICYCLE))
-    assert canvas.root.locator(".sc-click-plus").count() == 2
-    assert canvas.root.locator(".sc-click-minus").count() == 2
+    expect(canvas.root.locator(".sc-click-plus")).to_have_count(2)
+    expect(canvas.root.locator(".sc-click-minus")).to_have_count(2)
     assert [r["clicks"] for r in canvas.selector.asked][-1] == [
         [100, 100, 1],
         [150, 100, 1],
@@ -195,7 +195,7 @@ def test_a_thing_is_selected_corrected_accepted_and_undone_as_one_step(canvas):
     assert canvas.js("canvas.editor.e.history.steps()") == 0
     canvas.press("Enter")
     assert canvas.js("canvas.editor.e.history.steps()") == 1
-    assert canvas.root.locator(".sc-click-plus").count() == 0
+    expect(canvas.root.locator(".sc-click-plus")).to_have_count(0)
     canvas.press("Control+z")
     canvas.same(PREDICTION)
     canvas.press("Control+Shift+Z")
@@ -224,7 +224,7 @@ def test_backspace_takes_the_last_click_back_and_escape_all(canvas):
     canvas.settled(2).same(painted(first, disk(330, 120), BICYCLE))
     canvas.press("Backspace")
     canvas.same(first)
-    assert canvas.root.locator(".sc-click-plus").count() == 1
+    expect(canvas.root.locator(".sc-click-plus")).to_have_count(1)
     canvas.click(330, 120)
     canvas.settled(3)
     assert canvas.selector.asked[-1]["clicks"] == [[60, 60, 1], [330, 120, 1]]

@@ -119,7 +119,7 @@ class BatchTab:
     def connect(self, tab: gr.Tab, tabs: gr.Tabs) -> None:
         """Listen to every component, to the tab, and to leaving it."""
         on = Events(self.notice, self.inputs, self.outputs, "batch").on
-        on(tab.select, self._enter)
+        on(tab.select, self._enter, quiet=True)
         on(tabs.select, self._leave, quiet=True, inputs=set(), queue=False)
         on(self.timer.tick, self._tick, quiet=True)
         on(self.begin.click, self._begin, progress_on=self.begin).then(**_SEE_JOB)

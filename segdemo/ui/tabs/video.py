@@ -135,7 +135,7 @@ class VideoTab:
     def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab."""
         on = Events(self.notice, self.inputs, self.outputs, clips.GROUP, limit=1).on
-        on(tab.select, self._enter, concurrency_id="video-looks", concurrency_limit=4)
+        on(tab.select, self._enter, quiet=True, concurrency_id="video-looks", concurrency_limit=4)
         buttons = (self.begin, self.take)
         over = {self.cancel: gr.update(visible=False), **{b: gr.update(interactive=True) for b in buttons}}
         for pressed, work in ((self.begin, self._segment), (self.take, self._take)):

@@ -45,7 +45,7 @@ class AnnotateTab(Layout):
     def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab itself."""
         on = Events(self.notice, self.inputs, self.outputs, "annotate").on
-        on(tab.select, self._enter)
+        on(tab.select, self._enter, quiet=True)
         on(self.collection.input, lambda event: self._show_collection(event, event[self.collection]))
         on(self.new.click, lambda event: {self.creator: gr.update(visible=True)})
         on(self.cancel.click, lambda event: {self.creator: gr.update(visible=False)})

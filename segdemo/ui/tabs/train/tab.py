@@ -88,7 +88,7 @@ class TrainTab(Layout):
     def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab itself."""
         on = self._on
-        on(tab.select, self._enter)
+        on(tab.select, self._enter, quiet=True)
         on(self.tabs.select, self._leave, quiet=True, inputs=set(), queue=False)
         on(self.timer.tick, self._look, quiet=True)
         # Not select: it does not come from the keyboard.
