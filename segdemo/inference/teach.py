@@ -336,24 +336,3 @@ def label_map(taught: Taught, likely: Floats, image: UInt8) -> UInt8:
     size = likely.shape[0] * CELL, likely.shape[1] * CELL
     ids = np.asarray(taught.classes, np.uint8)
     return ids[refine(likely, image, size, RADIUS, EPSILON)]
-
-
-def least_sure(likely: Floats, painted: UInt8 | None = None) -> tuple[float, float]:
-    """Where to paint next: the middle of the cell around which the two likeliest classes are closest.
-
-    Args:
-        likely: float32 (h, w, K) of ``probabilities``. painted: strokes uint8 (H, W), or None.
-
-    Returns:
-        (x, y), 0..1 of the photo's width and height.
-    """
-    height, width = likely.shape[:2]
-    best = np.partition(likely, -2, -1)[..., -2:]
-    doubt = 1 - (best[..., 1] - best[..., 0]).astype(np.float64)
-    if painted is not None:
-        where = votes(np.where(painted == VOID, painted, np.uint8(0)), height, width, (0,))[..., 0]
-        doubt *= where == 0
-    padded = np.pad(doubt, 2)
-    around = sum(padded[i : i + height, j : j + width] for i in range(5) for j in range(5))
-    y, x = divmod(int(np.argmax(around)), width)
-    return (x + 0.5) / width, (y + 0.5) / height
