@@ -7,6 +7,7 @@
 import io
 import os
 import stat
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -134,7 +135,7 @@ def decode(
 ) -> UInt8:
     """As ``read_photo``, of bytes, in this process. ``limits`` may be plain data, as it comes from another one."""
     limits = Limits(**limits) if isinstance(limits, dict) else limits
-    with quiet_pillow, _opened(name, data, limits) as photo:
+    with quiet_pillow, closing(_opened(name, data, limits)) as photo:
         try:
             return _pixels(photo.upright_rgb(draft_size))
         except decoding.OutOfTimeError as error:
@@ -202,7 +203,7 @@ def photo_orientation(source: Source, limits: Limits | None = None) -> int:
         IntakeError: as ``read_photo``, as far as the header shows it.
     """
     name, data = read_bytes(source, limits := limits or Limits.from_env())
-    with quiet_pillow, _opened(name, data, limits) as photo:
+    with quiet_pillow, closing(_opened(name, data, limits)) as photo:
         return photo.orientation if photo.orientation in _UPRIGHT else 1
 
 
@@ -317,12 +318,6 @@ class _Photo:
         # Of a PNG it may stand behind the pixels, and Pillow decodes them to find it.
         return self._parent_orientation if self._image.format == "TIFF" else orientation(self._image)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self._image.close()
 
@@ -344,12 +339,6 @@ class _TiffPhoto:
         self.stored_size = page.size
         self.cost = 0
         self.orientation = page.orientation
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._data = b""

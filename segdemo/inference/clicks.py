@@ -20,7 +20,7 @@ from segdemo.core.arrays import Bools, Floats, Ints, UInt8
 from segdemo.core.clicks import Box, Click, ClickError, disks
 from segdemo.core.files import sha256
 from segdemo.core.settings import threads
-from segdemo.inference.predict import DamagedModelError
+from segdemo.inference.predict import MULTIPLE, DamagedModelError
 from segdemo.inference.sessions import open_session
 from segdemo.zoo.clicks import ClickModel
 
@@ -29,7 +29,6 @@ ENLARGED = 1.4  # sides of the crop, in sides of the box around mask and clicks
 SMALLEST = 64  # pixels of a crop's side
 CLOSER = 0.7  # a crop of less than this share of the photo's sides is worth a second look
 MUCH_CLOSER = 0.8  # likewise what a correction changes, in sides of the crop that it was found in
-MULTIPLE = 32
 
 Window = tuple[int, int, int, int]  # a part of a photo: x0, y0, x1, y1 in pixels, the last two exclusive
 Answer = tuple[Window, UInt8, Bools]  # as the first three fields of ``Selection``
@@ -345,16 +344,12 @@ def _part(mask: Bools, window: Window, part: Window) -> Bools:
 
 def _looked_up(mask: Bools, window: Window, part: Window, shape: Sequence[int]) -> Bools:
     """As ``_part`` in a grid of ``shape``, cell by cell; false where ``part`` is outside the window."""
-    found = np.ones(tuple(shape), bool)
     places = []
-    for axis, count in ((1, shape[0]), (0, shape[1])):
-        start, end = window[axis], window[axis + 2]
+    for axis, count, size in ((1, shape[0], mask.shape[0]), (0, shape[1], mask.shape[1])):
         centres = part[axis] + (np.arange(count) + 0.5) * (part[axis + 2] - part[axis]) / count
-        cells = np.floor((centres - start) * mask.shape[1 - axis] / (end - start)).astype(int)
-        beside = (cells < 0) | (cells >= mask.shape[1 - axis])
-        found &= ~(beside[:, None] if axis else beside[None])
-        places.append(cells.clip(0, mask.shape[1 - axis] - 1))
-    return found & mask[np.ix_(*places)]
+        cells = np.floor((centres - window[axis]) * size / (window[axis + 2] - window[axis])).astype(int)
+        places.append(cells.clip(-1, size) + 1)
+    return np.pad(mask, 1)[np.ix_(*places)]
 
 
 def _shown(mask: Bools, shape: Sequence[int]) -> UInt8:

@@ -26,6 +26,7 @@ from segdemo.errors import UserError
 from segdemo.inference.calibrate import calibrate
 from segdemo.inference.evaluate import evaluate_model
 from segdemo.inference.predict import Predictor
+from segdemo.training.export.transposed import attributes
 from segdemo.training.layers import last_logits
 from segdemo.training.tfds import open_data
 from segdemo.zoo.scores import Report
@@ -98,10 +99,6 @@ def _rename(graph, output):
             value.type.tensor_type.shape.dim[axis].dim_param = name
 
 
-def _attribute(node, name, default=None):
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
-
-
 def _set_attributes(node, **values):
     kept = [a for a in node.attribute if a.name not in values]
     del node.attribute[:]
@@ -112,7 +109,7 @@ def _fold_holes(graph):
     """Turn depthwise kernels whose odd taps are all zero (``AtrousDepthwiseConv2D``) into atrous ones."""
     weights = {w.name: w for w in graph.initializer}
     for node in graph.node:
-        if node.op_type != "Conv" or _attribute(node, "group", 1) == 1 or node.input[1] not in weights:
+        if node.op_type != "Conv" or attributes(node).get("group", 1) == 1 or node.input[1] not in weights:
             continue
         kernel = numpy_helper.to_array(weights[node.input[1]])
         size = kernel.shape[-1]
@@ -131,19 +128,13 @@ def _fold_holes(graph):
 def _explicit_padding(graph):
     """Spell out "same" padding where the stride is 1: ONNX Runtime refuses it together with dilations."""
     for node in graph.node:
-        if node.op_type != "Conv" or _attribute(node, "auto_pad", b"NOTSET") not in (
-            b"SAME_UPPER",
-            b"SAME_LOWER",
-        ):
+        told = attributes(node)
+        if node.op_type != "Conv" or told.get("auto_pad") not in (b"SAME_UPPER", b"SAME_LOWER"):
             continue
-        if any(s != 1 for s in _attribute(node, "strides", [1, 1])):
+        if any(s != 1 for s in told.get("strides", [1, 1])):
             continue
-        reach = [
-            d * (k - 1)
-            for d, k in zip(
-                _attribute(node, "dilations", [1, 1]), _attribute(node, "kernel_shape"), strict=True
-            )
-        ]
+        sides = zip(told.get("dilations", [1, 1]), told["kernel_shape"], strict=True)
+        reach = [d * (k - 1) for d, k in sides]
         before = [r // 2 for r in reach]
         after = [r - r // 2 for r in reach]
         _set_attributes(node, auto_pad=None, pads=[*before, *after])

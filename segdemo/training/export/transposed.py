@@ -7,6 +7,7 @@ the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009, 2
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,6 +40,11 @@ def as_convolution(kernel: Floats, stride: int) -> tuple[Floats, tuple[int, int]
     return found.reshape(-1, *found.shape[3:]), (-low, high)
 
 
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes that a node has, by name."""
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
 def replace(graph: onnx.GraphProto, besides: Iterable[str] = ()) -> int:
     """Replace the transposed convolutions that tf2onnx makes of Keras's, with "same" padding, in place.
 
@@ -62,9 +68,9 @@ def replace(graph: onnx.GraphProto, besides: Iterable[str] = ()) -> int:
 
 
 def _replace(graph, node, constants):
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    strides, kernel = attributes.get("strides", [1, 1]), constants.get(node.input[1])
-    plain = attributes.get("group", 1) == 1 and set(attributes.get("dilations", [1, 1])) == {1}
+    told, kernel = attributes(node), constants.get(node.input[1])
+    strides = told.get("strides", [1, 1])
+    plain = told.get("group", 1) == 1 and set(told.get("dilations", [1, 1])) == {1}
     # Cut to s times the input's size, as Keras does; tf2onnx pads as well, in case it were too small.
     crop = _only_user(graph, node.output[0], "Slice")
     end = crop and (_only_user(graph, crop.output[0], "Pad") or crop)
