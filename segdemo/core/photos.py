@@ -27,10 +27,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 BOXED_FORMATS = ("AVIF", "HEIF")
 
 _PHOTOMETRIC_TAG = 262
-_TURNING_TEXTS = (
-    b"XML:com.adobe.xmp",
-    b"Raw profile type exif",
-)  # where Pillow looks for a PNG's orientation
+_TURNING_TEXTS = b"XML:com.adobe.xmp", b"Raw profile type exif"  # where Pillow looks for a PNG's orientation
 _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -551,6 +548,5 @@ def _to_srgb(image: Image.Image, profile: bytes | None, clock: decoding.Clock) -
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         if profile is None:
             raise
-        return (
-            image  # a broken or mismatched profile: the colours are a guess either way, the photo is not lost
-        )
+        # a broken or mismatched profile: the colours are a guess either way, the photo is not lost
+        return image

@@ -25,9 +25,8 @@ from segdemo.errors import UserError
 from segdemo.inference.predict import Prediction
 
 Row = dict[str, Any]
-Rows = Callable[
-    [], Iterable[tuple[str, Row]]
-]  # (name of the photo, row) of each photo, as often as asked for
+# (name of the photo, row) of each photo, as often as asked for
+Rows = Callable[[], Iterable[tuple[str, Row]]]
 
 
 class FormatError(UserError):

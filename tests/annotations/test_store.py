@@ -368,9 +368,8 @@ def test_a_page_that_saves_by_itself_makes_one_revision_of_a_sitting(collection)
     assert collection.revisions(id_)[0].base == 0
     assert collection.revisions(id_)[0].meta == {"model": "unet"}
     assert len(list((collection.folder / ".revisions" / id_).iterdir())) == 1
-    assert (
-        collection.save(id_, row(5), 4, None, "ann", "morning") == 5
-    )  # on purpose: it takes that place, and stays
+    # On purpose: it takes that place, and stays
+    assert collection.save(id_, row(5), 4, None, "ann", "morning") == 5
     assert collection.save(id_, row(6), 5, None, "ann", "morning", True) == 6
     assert collection.save(id_, row(7), 6, None, "ann", "noon", True) == 7  # another sitting
     assert collection.save(id_, row(8), 7, None, "bob", "noon", True) == 8  # and another person
@@ -787,9 +786,8 @@ def test_collections_have_a_number_and_a_size_they_may_not_pass(tmp_path, monkey
     collection.save(collection.add_photo(noise, "photo.png"), np.zeros((60, 60), np.uint8), 0)
     monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")
     (photo,) = collection.photos().photos
-    assert (
-        collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
-    )  # what is being labelled can be saved
+    # What is being labelled can be saved
+    assert collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"{}", b'{"title": 3}', b"\xff\xfe", b"[" * 100_000])

@@ -136,11 +136,7 @@ def test_predict_files_with_overlay_and_json(capsys, photos, tmp_path):
         np.testing.assert_array_equal(np.asarray(overlay), expected)
 
 
-BAD = {
-    "empty.jpg": b"",
-    "text.png": b"these are words",
-    "half.jpg": None,  # the first half of a photo
-}
+BAD = {"empty.jpg": b"", "text.png": b"these are words", "half.jpg": None}  # the first half of a photo
 
 
 def test_a_bad_photo_among_good_ones_does_not_stop_them(capsys, photos, tmp_path):
@@ -585,9 +581,8 @@ def rounded(path):
 @pytest.mark.parametrize("filters", [4, 32], ids=["few weights", "many"])
 def test_train_to_an_int8_graph_in_one_command(capsys, tmp_path, monkeypatch, filters):
     faster = 10.0
-    monkeypatch.setattr(
-        "segdemo.training.export.exporter.INT8_LOSS", 1
-    )  # a network that has learned nothing loses by chance
+    # a network that has learned nothing loses by chance
+    monkeypatch.setattr("segdemo.training.export.exporter.INT8_LOSS", 1)
     monkeypatch.setattr(
         "segdemo.training.export.quantize.milliseconds", lambda path, *_: 1.0 if rounded(path) else faster
     )  # time on such a network is chance as well

@@ -342,9 +342,8 @@ def test_a_text_that_turns_the_photo_still_does():
 def test_draft_size_decodes_a_smaller_jpeg_that_is_large_enough():
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = encoded(
-        np.kron(PHOTO, np.ones((20, 20, 1), np.uint8)), "JPEG", exif=exif
-    )  # 320x480, upright 480x320
+    # 320x480, upright 480x320
+    data = encoded(np.kron(PHOTO, np.ones((20, 20, 1), np.uint8)), "JPEG", exif=exif)
     assert read_photo(data).shape == (480, 320, 3)
     assert read_photo(data, draft_size=(100, 60)).shape == (120, 80, 3)
     assert read_photo(encoded(PHOTO), draft_size=(2, 2)).shape == PHOTO.shape

@@ -74,9 +74,8 @@ def test_cameras_that_leave_the_upper_bits_empty(white, bands, planar):
 def test_a_white_level_that_the_file_states_counts():
     values = np.full((4, 5), 1000, np.uint16)
     assert read_photo(tiff_file(tiff_page(values, tags=[(281, 10_000)])))[0, 0, 0] == 26
-    assert (
-        read_photo(tiff_file(tiff_page(values, tags=[(281, 500)])))[0, 0, 0] == 249
-    )  # it cannot be: of 1023
+    # It cannot be: of 1023
+    assert read_photo(tiff_file(tiff_page(values, tags=[(281, 500)])))[0, 0, 0] == 249
 
 
 def test_packed_twelve_bit_grey():

@@ -29,12 +29,8 @@ from segdemo.data.sources import open_dataset
 PHOTOS = 4  # of the collection that is saved to, each by a client of its own
 ARCHIVE = 6  # photos of the archive that is imported
 SIZE = (48, 64)  # height, width
-LOST = (
-    OSError,
-    http.client.HTTPException,
-    urllib.error.URLError,
-    ValueError,
-)  # what a client of a dead server meets
+# What a client of a dead server meets
+LOST = OSError, http.client.HTTPException, urllib.error.URLError, ValueError
 
 
 def photo(seed):

@@ -240,9 +240,8 @@ def test_hostile_archives(jobs, tmp_path):
         opened.writestr("zeros.png", b"\0" * 50_000_000)
     data = bytearray(bomb.read_bytes())
     at = data.rindex(b"PK\x01\x02")
-    data[at + 24 : at + 28] = (4_200_000_000).to_bytes(
-        4, "little"
-    )  # says that it unpacks to more than a batch may
+    # Says that it unpacks to more than a batch may
+    data[at + 24 : at + 28] = (4_200_000_000).to_bytes(4, "little")
     bomb.write_bytes(data)
     with pytest.raises(ExchangeError, match="more than 4 GB"):
         jobs.submit("bob", [bomb], "colours", ["label_map"])

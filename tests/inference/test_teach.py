@@ -103,9 +103,8 @@ def test_a_label_map_has_the_ids_and_the_size_of_the_photo():
 
 def test_strokes_on_the_photo_itself_count_more():
     features, painted = halves()
-    turned = np.where(painted == 3, 7, np.where(painted == 7, 3, painted)).astype(
-        np.uint8
-    )  # says the contrary
+    # Says the contrary
+    turned = np.where(painted == 3, 7, np.where(painted == 7, 3, painted)).astype(np.uint8)
     strokes = [Strokes(features, painted, "here"), Strokes(features, turned, "there")]
     for key, first in (("here", 0), ("there", 1)):
         taught = learn(strokes, STEPS, here=key)

@@ -93,9 +93,8 @@ def test_training_goes_on_for_ever_in_full_batches(voc):
 
 
 def test_no_photo_is_left_out_at_the_end_of_a_pass(voc):
-    drawn = classes(
-        build(voc, "train_aug", training=True, size=32, batch=3), 7
-    )  # 21 photos, three passes of seven
+    # 21 photos, three passes of seven
+    drawn = classes(build(voc, "train_aug", training=True, size=32, batch=3), 7)
     passes = [sorted(drawn[n : n + 7]) for n in (0, 7, 14)]
     assert passes == [list(range(1, 8))] * 3
     assert drawn[:7] != drawn[7:14]

@@ -318,9 +318,8 @@ def test_the_least_certain_photo_is_next(desk, three, monkeypatch):
     seen = (ids["unsure.png"],)
     assert desk.next_photo(name, "light", seen) == ids["rather.png"]
     seen = (ids["sure.png"], ids["rather.png"], ids["unsure.png"])
-    assert (
-        desk.next_photo(name, "light", seen, ids["unsure.png"]) == ids["rather.png"]
-    )  # not the one that is open
+    # Not the one that is open
+    assert desk.next_photo(name, "light", seen, ids["unsure.png"]) == ids["rather.png"]
     collection = desk.store.open(name)
     collection.save(ids["unsure.png"], np.zeros((40, 60), np.uint8), 0)
     assert desk.next_photo(name, "light") == ids["rather.png"]
@@ -400,9 +399,8 @@ def test_the_photo_that_was_looked_at_ahead_is_opened_without_the_model(desk, th
     desk.look_ahead(name, id_, "light")
     desk.save(ahead["key"], png(mask, SHADES), None)
     assert desk.store.open(name).photo(id_).model == "light"
-    np.testing.assert_array_equal(
-        shown(desk.payload(name, id_, "light"), "yours"), mask
-    )  # not what was there before
+    # Not what was there before
+    np.testing.assert_array_equal(shown(desk.payload(name, id_, "light"), "yours"), mask)
     for number in range(20):
         desk.look_ahead(name, list(ids.values())[number % 3], ("light", None)[number % 2])
     assert len(desk._ahead) <= annotate_desk.AHEAD

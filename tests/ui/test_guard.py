@@ -168,9 +168,8 @@ def test_the_page_is_sent_packed_to_whoever_unpacks(open_page):
             assert response.headers["Content-Encoding"] == "gzip"
             packed = response.read()
         assert len(packed) < 0.3 * len(plain)
-        assert len(gzip.decompress(packed)) == pytest.approx(
-            len(plain), rel=0.01
-        )  # paths of files have random parts
+        # Paths of files have random parts
+        assert len(gzip.decompress(packed)) == pytest.approx(len(plain), rel=0.01)
 
 
 def test_a_request_that_claims_to_be_huge_is_not_read(open_page):

@@ -13,13 +13,10 @@ from scipy import ndimage
 from segdemo.core.clicks import Click, disks, next_click
 from segdemo.core.labels import VOID
 
-NOTHING, WRONG = (
-    0.55,
-    0.37,
-)  # shares of crops that begin without a mask, and with a wrong one; the rest with a box
-BESIDE_THE_MIDDLE = (
-    0.6  # share of clicks that are anywhere in the inner half of an error, rather than in its middle
-)
+# Shares of crops that begin without a mask, and with a wrong one; the rest with a box
+NOTHING, WRONG = 0.55, 0.37
+# Share of clicks that are anywhere in the inner half of an error, rather than in its middle
+BESIDE_THE_MIDDLE = 0.6
 OFF_SHARE, OFF = 0.3, (0.004, 0.02)  # share of clicks that are off, and by how much, in sides of the crop
 
 

@@ -29,12 +29,7 @@ from segdemo.training.checkpoints import Checkpoints, save_weights
 from segdemo.training.clicks import simulation, things
 from segdemo.training.losses import NormalizedFocal
 
-ITERATIONS = (
-    0.35,
-    0.3,
-    0.2,
-    0.15,
-)  # shares of batches with 0, 1, 2 and 3 clicks on the network's own mistakes
+ITERATIONS = 0.35, 0.3, 0.2, 0.15  # shares of batches with 0, 1, 2 and 3 clicks on the network's own mistakes
 CHECKPOINT_SECONDS = 300
 WATCHED = 160  # crops
 PREFETCH = 3  # batches

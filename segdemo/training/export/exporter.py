@@ -36,10 +36,7 @@ INPUT, OUTPUT = "image", "logits"
 OPSET = 17
 INT8_LOSS = 0.003  # of mean IoU in 0..1, at most, for the int8 graph to be served
 INT8_GAIN = 1.1  # times faster, at least: less is within the noise of a measurement
-FLOAT_CONVOLUTIONS = (
-    0,
-    6,
-)  # how many of the first stay in float, the first number at which that loss is kept
+FLOAT_CONVOLUTIONS = 0, 6  # how many of the first stay in float, the first number at which that loss is kept
 CALIBRATION_PHOTOS = 64
 AGREEMENT = 0.999  # least share of pixels on which the exported graph and Keras name the same class
 
@@ -276,9 +273,8 @@ def _try_int8(config, dataset, served, predictor):
         if before - after <= INT8_LOSS:
             break
     slow, fast = (milliseconds(path, photos[0], threads()) for path in (served.path, candidate))
-    large, small = (
-        path.stat().st_size for path in (served.path, candidate)
-    )  # rounding adds nodes: few weights grow
+    # Rounding adds nodes: few weights grow
+    large, small = (path.stat().st_size for path in (served.path, candidate))
     pays = small < large and slow / fast >= INT8_GAIN and before - after <= INT8_LOSS
     result = {
         "served": pays,

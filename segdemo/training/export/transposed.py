@@ -28,9 +28,8 @@ def as_convolution(kernel: Floats, stride: int) -> tuple[Floats, tuple[int, int]
         c of the pixels in row y and column x of each block.
     """
     size, before = kernel.shape[-1], (kernel.shape[-1] - stride) // 2
-    taps = [  # (place in the block, offset of the input pixel, tap)
-        ((tap - before) % stride, -((tap - before) // stride), tap) for tap in range(size)
-    ]
+    # (place in the block, offset of the input pixel, tap)
+    taps = [((tap - before) % stride, -((tap - before) // stride), tap) for tap in range(size)]
     # y[s q + r] = sum of x[i] w[k] over s i + k - p = s q + r, so that i = q - (k - p - r) / s.
     low, high = min(offset for _, offset, _ in taps), max(offset for _, offset, _ in taps)
     found = np.zeros((stride, stride, kernel.shape[1], kernel.shape[0], *(high - low + 1,) * 2), np.float32)

@@ -13,9 +13,8 @@ CLASSES = 4
 def photos():
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (6, 1, 4, 6, 3))
-    return list(
-        np.kron(coarse, np.ones((1, 1, 8, 8, 1))).astype(np.uint8)
-    )  # blocks: most pixels are clear cut
+    # Blocks: most pixels are clear cut
+    return list(np.kron(coarse, np.ones((1, 1, 8, 8, 1))).astype(np.uint8))
 
 
 @pytest.fixture
