@@ -39,10 +39,7 @@ LOSSES: dict[str, Callable[[TrainConfig, np.ndarray | None], keras.losses.Loss]]
         class_weights=weights, per_image=_per_image(config), pooled=config.dice_form == "pixels"
     ),
     "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
-        weights,
-        config.dice_weight,
-        per_image=_per_image(config),
-        pooled=config.dice_form == "pixels",
+        weights, config.dice_weight, per_image=_per_image(config), pooled=config.dice_form == "pixels"
     ),
 }
 

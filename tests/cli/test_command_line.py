@@ -136,7 +136,7 @@ def test_predict_files_with_overlay_and_json(capsys, photos, tmp_path):
         np.testing.assert_array_equal(np.asarray(overlay), expected)
 
 
-BAD = {"empty.jpg": b"", "text.png": b"these are words", "half.jpg": None}  # the first half of a photo
+BAD = {"empty.jpg": b"", "text.png": b"these are words", "half.jpg": None}  # None: the first half of a photo
 
 
 def test_a_bad_photo_among_good_ones_does_not_stop_them(capsys, photos, tmp_path):
@@ -547,16 +547,7 @@ def test_train_and_export_here(capsys, tmp_path):
         "--out",
         run,
     ]
-    command += [
-        "--epochs",
-        1,
-        "--batch",
-        2,
-        "--size",
-        32,
-        "--set",
-        'options={"filters":[4],"bottleneck":4}',
-    ]
+    command += ["--epochs", 1, "--batch", 2, "--size", 32, "--set", 'options={"filters":[4],"bottleneck":4}']
     code, out, err = call(capsys, *command, "--no-export")
     assert code == 0
     assert out == ""  # the progress bar belongs on stderr

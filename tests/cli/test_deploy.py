@@ -55,7 +55,7 @@ def test_a_dry_run_of_this_repository_needs_neither_token_nor_network(tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report.keys() == {
-        *("space", "private", "hardware", "bucket", "variables", "secrets", "files", "bytes"),
+        *("space", "private", "hardware", "bucket", "variables", "secrets", "files", "bytes")
     }
     assert (report["space"], report["bucket"], report["secrets"]) == (
         "ann/x",

@@ -103,12 +103,7 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys)
     assert contents(there) == contents(here)
 
     data = draw_annotations(tmp_path / "data", [f"{n:03}" for n in range(40)])
-    write_model(
-        tmp_path / "home" / "models" / "shapes",
-        "shapes",
-        SHAPES,
-        *bright(3, 1, 0),
-    )
+    write_model(tmp_path / "home" / "models" / "shapes", "shapes", SHAPES, *bright(3, 1, 0))
     common = ["evaluate", "--model", "shapes", "--dataset", "annotations", "--data", data, "--subset", "all"]
     there = segdemo(nodes.address, *common, "--on", "ray").communicate()[0].splitlines()
     here = here_too(capsys, *common)[1].splitlines()

@@ -207,10 +207,7 @@ def test_cmyk_jpeg_is_not_inverted():
 def test_lab_tiff():
     soft = PHOTO // 4 + 96  # 8-bit Lab cannot hold the corners of sRGB
     lab = ImageCms.profileToProfile(
-        Image.fromarray(soft),
-        ImageCms.createProfile("sRGB"),
-        ImageCms.createProfile("LAB"),
-        outputMode="LAB",
+        Image.fromarray(soft), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert np.abs(read_photo(encoded(lab, "TIFF")).astype(int) - soft).max() <= 4
 

@@ -25,8 +25,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    ("style", "application"),
-    [("tf", keras.applications.mobilenet_v2), ("caffe", keras.applications.resnet)],
+    ("style", "application"), [("tf", keras.applications.mobilenet_v2), ("caffe", keras.applications.resnet)]
 )
 def test_mistake_every_encoder_fed_0_to_1(style, application):
     images = RNG.integers(0, 256, (2, 5, 6, 3)).astype(np.uint8)

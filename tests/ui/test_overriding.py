@@ -49,10 +49,7 @@ def test_no_method_is_set_on_an_instance():
 def app(event_loops_collected):
     """A page whose event updates all that is checked; (url, its components' ids)."""
     with gr.Blocks() as demo:
-        taken = {
-            "file": upload("file", "file"),
-            "photo": photo_input(elem_id="photo"),
-        }
+        taken = {"file": upload("file", "file"), "photo": photo_input(elem_id="photo")}
         menu, shown = unchecked(gr.Dropdown(["a"], elem_id="menu")), panel("x")
         said, touch = gr.Textbox(), gr.Button()
         touch.click(
