@@ -39,12 +39,13 @@ def add_to(commands: Commands) -> None:
 
 def _teach(options: argparse.Namespace) -> int:
     from segdemo.core import label_maps
+    from segdemo.core.arrays import digest_of
     from segdemo.core.files import write_atomic
     from segdemo.core.photos import IntakeError, Limits, read_photo
     from segdemo.data import outputs
     from segdemo.errors import UserError
     from segdemo.inference import teach
-    from segdemo.inference.features import Features, photo_key
+    from segdemo.inference.features import Features
 
     taught_by_strokes = options.photos is not None and options.strokes is not None
     if options.classifier is None and not taught_by_strokes:
@@ -80,7 +81,7 @@ def _teach(options: argparse.Namespace) -> int:
             failed += 1
             continue
         start = time.perf_counter()
-        key = photo_key(image)
+        key = digest_of(image)
         here, own = taught, painted.get(key)
         if own and len(painted) > 1:  # its own strokes count more than those on others
             here = teach.learn([*painted.values()], features.steps, features.entry.onnx_sha256, key)
@@ -132,17 +133,17 @@ def _pairs(photos: Path, strokes: Path) -> list[tuple[Path, Path]]:
 
 def _painted(pairs: list[tuple[Path, Path]], features: Features) -> dict[str, Strokes]:
     """The strokes on each photo, by the photo's key. Raises IntakeError, MaskError."""
+    from segdemo.core.arrays import digest_of
     from segdemo.core.label_maps import decode_png
     from segdemo.core.photos import read_photo
     from segdemo.errors import UserError
-    from segdemo.inference.features import photo_key
     from segdemo.inference.teach import Strokes
 
     found: dict[str, Strokes] = {}
     for photo, mask in progress(pairs, "photos painted on"):
         image = read_photo(photo)
         painted = decode_png(mask, size=image.shape[:2])
-        key = photo_key(image)
+        key = digest_of(image)
         if key in found:
             raise UserError(f"{photo} is there twice under different names: take one out, with its strokes.")
         found[key] = Strokes(features.of(image, key), painted, key)

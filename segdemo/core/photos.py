@@ -193,6 +193,13 @@ def encode_jpeg(image: UInt8, quality: int) -> bytes:
     return out.getvalue()
 
 
+def encode_png(image: UInt8) -> bytes:
+    """Pixels uint8 (H, W), (H, W, 3) or (H, W, 4) as a PNG. Higher levels would take seconds on large photos."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
 def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 

@@ -17,10 +17,10 @@ from PIL import Image
 from scipy import ndimage
 
 from segdemo.core.arrays import Bools, Floats, Ints, UInt8
-from segdemo.core.clicks import Box, Click, ClickError, disks
+from segdemo.core.clicks import Box, Click, ClickError, disks, extent
 from segdemo.core.files import sha256
 from segdemo.core.settings import threads
-from segdemo.inference.predict import MULTIPLE, DamagedModelError
+from segdemo.inference.predict import DamagedModelError, input_size
 from segdemo.inference.sessions import open_session
 from segdemo.zoo.clicks import ClickModel
 
@@ -227,10 +227,7 @@ class Clicker:
         fifth off the clicks that things of VOC need.
         """
         x0, y0, x1, y1 = window
-        scale = self.model.long_side / _side(window)
-        width, height = (
-            max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (x1 - x0, y1 - y0)
-        )
+        height, width = input_size(y1 - y0, x1 - x0, self.model.long_side)
         inputs = np.zeros((1, height, width, 6), np.uint8)
         inputs[0, ..., :3] = levels.crop(window, width, height)
         inputs[0, ..., 3:5] = disks(clicks, (height, width), window)
@@ -293,18 +290,11 @@ def _enlarged(box: Box, shape: tuple[int, int]) -> Window:
 def _around(inside: Bools, window: Window, clicks: Sequence[Click]) -> Box:
     """The box of cells and positive clicks, in pixels of the photo."""
     x0, y0, x1, y1 = window
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     across, down = (x1 - x0) / inside.shape[1], (y1 - y0) / inside.shape[0]
     boxes = [(c.x, c.y, c.x + 1, c.y + 1) for c in clicks]
-    if len(rows):
-        boxes.append(
-            (
-                x0 + columns[0] * across,
-                y0 + rows[0] * down,
-                x0 + (columns[-1] + 1) * across,
-                y0 + (rows[-1] + 1) * down,
-            )
-        )
+    if found := extent(inside):
+        left, top, right, bottom = found
+        boxes.append((x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down))
     first, last = np.min(boxes, 0), np.max(boxes, 0)
     return float(first[0]), float(first[1]), float(last[2]), float(last[3])
 

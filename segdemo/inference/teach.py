@@ -52,7 +52,7 @@ class Strokes:
     Attributes:
         features: bytes uint8 (h, w, C) of the photo.
         painted: uint8 (H, W) of the photo's size, class ids, 255 where nothing is painted.
-        key: the photo's, see ``features.photo_key``.
+        key: the photo's, see ``arrays.digest_of``.
     """
 
     features: UInt8

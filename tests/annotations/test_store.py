@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 from skimage import data as photos
 
-from segdemo.annotations.collection import ConflictError, _digest
+from segdemo.annotations.collection import ConflictError
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
+from segdemo.core.arrays import digest_of
 from segdemo.core.conventions import now
 from segdemo.core.files import DiskError, NotFoundError, StoreError
 from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
@@ -77,7 +78,7 @@ def assert_consistent(collection):
     for found in [*living, *collection.photos(deleted=True, per_page=1000).photos]:
         assert collection.image(found.id).shape == (found.height, found.width, 3)
         for revision in found.revisions:
-            assert _digest(collection.load(found.id, revision.number)) == revision.sha256
+            assert digest_of(collection.load(found.id, revision.number)) == revision.sha256
         published = collection.folder / "SegmentationClass" / f"{found.id}.png"
         assert published.is_file() == (found.revision > 0 and not found.deleted)
         if published.is_file():
@@ -644,7 +645,7 @@ def _state(collection):
     return (
         [(p.id, p.deleted != "", p.split, p.revision, p.last) for p in collection._records()],
         collection.label_set,
-        [_digest(collection.load(p.id)) for p in collection._records() if p.revision],
+        [digest_of(collection.load(p.id)) for p in collection._records() if p.revision],
     )
 
 

@@ -10,11 +10,12 @@ from tiny import write_features
 from segdemo import zoo
 from segdemo.annotations import drafts, strokes
 from segdemo.annotations.store import AnnotationStore
+from segdemo.core.arrays import digest_of
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import Limits
 from segdemo.inference import teach
-from segdemo.inference.features import Features, photo_key
+from segdemo.inference.features import Features
 from segdemo.ui.tabs.annotate import lessons, prelabel
 from segdemo.ui.tabs.annotate.prelabel import Prelabelling
 from segdemo.zoo import served
@@ -73,7 +74,7 @@ def test_what_is_learned_is_what_the_strokes_teach(discs):
     kept = teach.Taught.read(entry.path)
     assert (kept.classes, kept.features) == ((0, 1), features.entry.onnx_sha256)
     np.testing.assert_array_equal(kept.weights, wanted.weights)
-    assert collection.photo(first).sha256 == photo_key(photo)  # by which features are kept
+    assert collection.photo(first).sha256 == digest_of(photo)  # by which features are kept
 
 
 def test_versions_are_numbered_few_and_new_only_with_new_strokes(discs, monkeypatch):
