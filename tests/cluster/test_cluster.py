@@ -16,6 +16,7 @@ from PIL import Image
 from ray_nodes import Nodes
 from running import until
 from tiny import bright, write_model
+from waiting import once
 
 from segdemo.cli import main
 from segdemo.cluster.batches import Batches
@@ -159,11 +160,9 @@ def test_runs_work_side_by_side_are_cancelled_and_survive_a_lost_node(nodes, tmp
         return snapshot.state == "running" and snapshot.step > 0
 
     settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data")}
-    end = time.monotonic() + 120
-    while (estimate := runs.estimate(settings)).state != "done":
-        assert estimate.state == "measuring" and time.monotonic() < end, estimate
-        runs.tick()
-        time.sleep(0.1)
+    estimate = once(
+        lambda: runs.tick() or runs.estimate(settings), lambda found: found.state != "measuring", 120
+    )
     assert estimate.sentence(1).startswith("About 36 s on the cluster")
 
     one, two, three = start(3000), start(3001), start(3)

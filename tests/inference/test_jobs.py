@@ -13,6 +13,7 @@ from archive_files import make_zip
 from photo_files import noise_png
 from PIL import Image
 from tiny import bright, write_model
+from waiting import once
 
 from segdemo import zoo
 from segdemo.core import label_maps
@@ -127,10 +128,7 @@ def many(tmp_path, number=300):
 
 
 def begun(jobs, id_, owner, least=5):
-    end = time.monotonic() + 60
-    while jobs.get(id_, owner).progress.done < least:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    once(lambda: jobs.get(id_, owner).progress.done >= least)
 
 
 def test_cancelled_and_resumed(jobs, tmp_path, monkeypatch):
@@ -144,10 +142,7 @@ def test_cancelled_and_resumed(jobs, tmp_path, monkeypatch):
     with pytest.raises(BatchError, match="cancel it first"):
         jobs.delete(job.id, "ann")
     jobs.cancel(job.id, "ann")
-    end = time.monotonic() + 60
-    while not jobs.get(job.id, "ann").ended:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    once(lambda: jobs.get(job.id, "ann").ended)
     done = jobs.get(job.id, "ann").progress.done
     assert 5 <= done < 300
     jobs.close()
