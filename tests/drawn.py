@@ -1,5 +1,6 @@
 """Small drawn datasets in the layouts the program reads, for tests."""
 
+import io
 import json
 
 import numpy as np
@@ -21,6 +22,14 @@ def scene(seed, size=(60, 40), foreground=1, background=0, border=None):
     ImageDraw.Draw(photo).ellipse(disc, fill=(220, 200, 60))
     ImageDraw.Draw(mask).ellipse(disc, fill=foreground, outline=border)
     return photo, np.array(mask)
+
+
+def encoded(picture, format="PNG", **options):
+    """The bytes of a picture's file: of a PIL one or an array; options are those of ``Image.save``."""
+    out = io.BytesIO()
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    picture.save(out, format, **options)
+    return out.getvalue()
 
 
 def save_mask(path, mask, label_set=None):

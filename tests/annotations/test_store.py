@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import encoded
 from PIL import Image
 from skimage import data as photos
 
@@ -56,12 +57,6 @@ def mask(value, size=(12, 9)):
 
 def picture(data):
     return Image.open(io.BytesIO(data))
-
-
-def encoded(pixels, form, **options):
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, form, **options)
-    return out.getvalue()
 
 
 def assert_consistent(collection):
@@ -171,11 +166,9 @@ def test_what_programs_show_differently_is_kept_upright_and_lossless(collection)
     turned[0x0112] = 6
     transparent = Image.fromarray(photo(1)).convert("RGBA")
     transparent.putalpha(100)
-    out = io.BytesIO()
-    transparent.save(out, "PNG")
     for data, name in (
         (encoded(photo(size=(12, 9)), "JPEG", exif=turned.tobytes()), "turned"),
-        (out.getvalue(), "transparent"),
+        (encoded(transparent), "transparent"),
         (encoded(photo(2), "WEBP", lossless=True), "webp"),
     ):
         id_ = collection.add_photo(data, name)

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import subprocess
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from drawn import draw_annotations, draw_pets, draw_voc, save_mask
+from drawn import draw_annotations, draw_pets, draw_voc, encoded, save_mask
 from PIL import Image
 from skimage import data
 from tiny import bright, write_model
@@ -140,10 +139,9 @@ BAD = {"empty.jpg": b"", "text.png": b"these are words", "half.jpg": None}  # No
 
 
 def test_a_bad_photo_among_good_ones_does_not_stop_them(capsys, photos, tmp_path):
-    buffer = io.BytesIO()
-    Image.fromarray(data.coffee()).save(buffer, "JPEG")
+    whole = encoded(data.coffee(), "JPEG")
     for name, content in BAD.items():
-        half = buffer.getvalue()[: len(buffer.getvalue()) // 2]
+        half = whole[: len(whole) // 2]
         (photos / name).write_bytes(half if content is None else content)
     code, out, err = call(
         capsys,

@@ -1,7 +1,6 @@
 """On a real cluster of two nodes: photos while an actor dies, runs side by side, and a node that is lost."""
 
 import importlib.util
-import io
 import os
 import subprocess
 import sys
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import SHAPES, draw_annotations
-from PIL import Image
+from drawn import SHAPES, draw_annotations, encoded
 from ray_nodes import Nodes
 from running import until
 from tiny import bright, write_model
@@ -63,9 +61,7 @@ def segdemo(address, *arguments):
 
 
 def jpeg():
-    out = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (90, 120, 3), np.uint8)).save(out, "JPEG")
-    return out.getvalue()
+    return encoded(RNG.integers(0, 256, (90, 120, 3), np.uint8), "JPEG")
 
 
 def zipped(path):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from drawn import encoded
 from photo_files import UPRIGHT
 from PIL import Image, ImageCms, features
 
@@ -22,13 +23,6 @@ from segdemo.errors import UserError
 # Four corners that tell every rotation and mirroring apart: red, green / blue, white.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
 PHOTO = np.kron(CORNERS, np.ones((8, 12, 1), np.uint8))  # 16 high, 24 wide
-
-
-def encoded(image, format="PNG", **options):
-    out = io.BytesIO()
-    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    image.save(out, format, **options)
-    return out.getvalue()
 
 
 def png_chunk(kind, data):

@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from drawn import encoded
 from PIL import Image
 from serving import last_message, served_app
 
@@ -150,9 +151,7 @@ def _archive():
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("labels.txt", "\n".join(PETS.classes))
         for number in range(ARCHIVE):
-            picture = io.BytesIO()
-            Image.fromarray(photo(1000 + number)).save(picture, "PNG")
-            archive.writestr(f"JPEGImages/p{number}.png", picture.getvalue())
+            archive.writestr(f"JPEGImages/p{number}.png", encoded(photo(1000 + number)))
             archive.writestr(
                 f"SegmentationClass/p{number}.png", label_maps.encode_png(mask(number + 1), PETS)
             )

@@ -1,13 +1,12 @@
 """What the Annotate tab does apart from its looks: label tables, collections, help by models, archives."""
 
-import io
 import time
 import zipfile
 from threading import Event
 
 import numpy as np
 import pytest
-from drawn import SHAPES, save_mask, save_photo, scene
+from drawn import SHAPES, encoded, save_mask, save_photo, scene
 from PIL import Image
 from tiny import bright, write_model
 
@@ -290,9 +289,7 @@ def test_mask_files_are_read_in_the_collection_s_classes(desk, shades):
     key = f"{collection.name}/{id_}"
     wanted = np.zeros((32, 64), np.uint8)
     wanted[:, 7:30] = 1
-    out = io.BytesIO()
-    Image.fromarray(colourise(wanted, SHADES)).save(out, "PNG")
-    found = desk.read_mask(key, out.getvalue(), 64, 32, {"classes": "whatever"})
+    found = desk.read_mask(key, encoded(colourise(wanted, SHADES)), 64, 32, {"classes": "whatever"})
     np.testing.assert_array_equal(decode_png(found), wanted)
     with pytest.raises(MaskError, match="not a PNG"):
         desk.read_mask(key, b"\xff\xd8\xff", 64, 32, {})

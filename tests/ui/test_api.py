@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import encoded
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -133,10 +134,8 @@ def test_a_photo_of_one_pixel(client, tmp_path):
 
 
 def broken_files(folder):
-    buffer = io.BytesIO()
-    Image.fromarray(data.coffee()).save(buffer, "JPEG")
     files = {
-        "half.jpg": (buffer.getvalue()[:20_000], "cut short or damaged"),
+        "half.jpg": (encoded(data.coffee(), "JPEG")[:20_000], "cut short or damaged"),
         "words.jpg": (b"these are words and no photo", "not a"),
         "empty.jpg": (b"", "empty"),
     }
