@@ -52,7 +52,8 @@ def _teach(options: argparse.Namespace) -> int:
         raise UserError("Give --photos and --strokes to learn from, or --classifier.")
     if options.classifier is not None and (options.photos or options.strokes or options.save):
         raise UserError("Give either --photos and --strokes, or a --classifier that is known already.")
-    targets = outputs.predictions(outputs.photos_in([options.apply]), options.out, overlay=False)
+    found = outputs.results(outputs.photos_in([options.apply]), options.out, {"label_map": ".png"})
+    targets = [(photo, files["label_map"]) for photo, files in found]
     features = Features()
     painted: dict[str, Strokes] = {}
     if options.classifier is not None:
@@ -63,7 +64,7 @@ def _teach(options: argparse.Namespace) -> int:
         pairs = _pairs(options.photos, options.strokes)
         read = [path for pair in pairs for path in pair]
         kept = [options.save] if options.save else []
-        outputs.refuse_overwriting([*(target.label_map for target in targets), *kept], read)
+        outputs.refuse_overwriting([*(path for _, path in targets), *kept], read)
         painted = _painted(pairs, features)
         taught = teach.learn([*painted.values()], features.steps, features.entry.onnx_sha256)
         if options.save:
@@ -71,12 +72,12 @@ def _teach(options: argparse.Namespace) -> int:
     label_set = teach.label_set(taught.classes)
     limits = Limits.from_env()
     results, failed = [], 0
-    for target in progress(targets, "photos"):
+    for photo, path in progress(targets, "photos"):
         try:
-            image = read_photo(target.photo, limits)
+            image = read_photo(photo, limits)
         except IntakeError as error:  # the others are still wanted
             sentence = failures.sentence(error)
-            named = sentence if target.photo.name in sentence else f"{target.photo.name}: {sentence}"
+            named = sentence if photo.name in sentence else f"{photo.name}: {sentence}"
             print(f"segdemo: {named}", file=sys.stderr)
             failed += 1
             continue
@@ -89,11 +90,11 @@ def _teach(options: argparse.Namespace) -> int:
         likely = teach.probabilities(here, seen, features.steps, own.painted if own else None)
         label_map = teach.label_map(here, likely, image)
         milliseconds = (time.perf_counter() - start) * 1000
-        write_atomic(target.label_map, label_maps.encode_png(label_map, label_set))
+        write_atomic(path, label_maps.encode_png(label_map, label_set))
         results.append(
             {
-                "image": str(target.photo),
-                "label_map": str(target.label_map),
+                "image": str(photo),
+                "label_map": str(path),
                 "width": image.shape[1],
                 "height": image.shape[0],
                 "milliseconds": round(milliseconds, 1),
