@@ -9,7 +9,6 @@ states them for the page.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Self
 import numpy as np
 
 from segdemo.core.arrays import Floats, UInt8
-from segdemo.core.documents import DamagedError, Document
+from segdemo.core.documents import Document, damage
 from segdemo.core.files import write_json
 from segdemo.core.labels import VOID, LabelSet, voc_color
 from segdemo.errors import UserError
@@ -104,7 +103,7 @@ class Taught:
     def read(cls, path: Path) -> Self:
         """The classifier in a file. Raises FileNotFoundError, OSError, DamagedError."""
         file = TaughtFile.read(path)
-        try:
+        with damage(path):
             if (file.format, file.version) != (FORMAT, 1):
                 raise ValueError("it is no taught classifier of version 1")
             ids, size = file.classes, (file.channels + 1) * len(file.classes)
@@ -117,8 +116,6 @@ class Taught:
             weights = np.frombuffer(base64.b64decode(file.weights, validate=True), "<f4")
             if not np.isfinite(weights).all():
                 raise ValueError("its weights are no numbers")
-        except (ValueError, binascii.Error) as error:
-            raise DamagedError(path, error) from error
         return cls(ids, weights.reshape(file.channels + 1, len(ids)).astype(np.float32), file.features)
 
 
