@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from calling import call
 from drawn import draw_annotations, draw_pets, draw_voc, encoded, save_mask
 from PIL import Image
 from skimage import data
@@ -46,13 +47,6 @@ def photos(tmp_path):
     Image.new("L", (1, 1), 255).save(folder / "dot.png")
     (folder / "notes.txt").write_text("not a photo")
     return folder
-
-
-def call(capsys, *arguments):
-    """Exit code, stdout and stderr of a command run here."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def refused(capsys, *arguments):

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calling import call
 from drawn import SHAPES, draw_annotations, encoded
 from ray_nodes import Nodes
 from running import until
 from tiny import bright, write_model
 from waiting import once
 
-from segdemo.cli import main
 from segdemo.cluster.batches import Batches
 from segdemo.cluster.jobs import Jobs
 from segdemo.cluster.server import Room
@@ -73,12 +73,6 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
 
 
-def here_too(capsys, *arguments):
-    """Exit code, output and errors of a command that needs no cluster: in this process, which has loaded it all."""
-    code = main(list(map(str, arguments)))
-    return code, *capsys.readouterr()
-
-
 def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys):
     photos, there, here = (tmp_path / name for name in ("photos", "there", "here"))
     photos.mkdir()
@@ -96,14 +90,14 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys)
     assert done < PHOTOS
     said = [line for line in err.splitlines() if line.startswith("segdemo: ")]  # beside what Ray says
     assert (command.returncode, out, len(said), said[0].count("bad.jpg")) == (2, "", 1, 1), err
-    assert here_too(capsys, *common, "--out", here) == (2, "", f"{said[0]}\n")
+    assert call(capsys, *common, "--out", here) == (2, "", f"{said[0]}\n")
     assert contents(there) == contents(here)
 
     data = draw_annotations(tmp_path / "data", [f"{n:03}" for n in range(40)])
     write_model(tmp_path / "home" / "models" / "shapes", "shapes", SHAPES, *bright(3, 1, 0))
     common = ["evaluate", "--model", "shapes", "--dataset", "annotations", "--data", data, "--subset", "all"]
     there = segdemo(nodes.address, *common, "--on", "ray").communicate()[0].splitlines()
-    here = here_too(capsys, *common)[1].splitlines()
+    here = call(capsys, *common)[1].splitlines()
     assert [line for line in here if "time" not in line] == [line for line in there if "time" not in line]
     assert "40 photos" in there[0]
 

@@ -22,16 +22,6 @@ from segdemo.core.labels import PETS
 from segdemo.ui import queueing
 
 
-@pytest.fixture
-def loops_closed(monkeypatch):
-    """For tests with a gr.Blocks that is not launched, which leaves event loops behind."""
-    made, new = [], asyncio.new_event_loop
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
-    yield
-    for loop in made:
-        loop.close()
-
-
 def upload(url, name, data):
     head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     form = head.encode() + data + b"\r\n--x--\r\n"
