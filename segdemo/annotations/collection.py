@@ -278,14 +278,8 @@ class Collection(CollectionFiles):
                     self._mark(photo.id)
                     self._sidecar(photo.id).unlink(missing_ok=True)
                 self._settle([photo.id for photo in doomed])
-        for name in (
-            ".",
-            "JPEGImages",
-            "SegmentationClass",
-            "ImageSets/Segmentation",
-            "Annotations",
-            ".thumbnails",
-        ):
+        kept = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "Annotations", ".thumbnails")
+        for name in (".", *kept):
             sweep(self.folder / name, days)
         return len(doomed)
 

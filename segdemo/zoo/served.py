@@ -26,15 +26,8 @@ from segdemo.zoo.specs import SPECS, UnknownModelError, spec
 _INSTALLED = PACKAGE / "weights"  # a wheel carries them in the package, a repository beside it
 WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "weights"
 _OWN = {
-    "name",
-    "folder",
-    "title",
-    "architecture",
-    "label_set",
-    "onnx",
-    "onnx_sha256",
-    "long_side",
-    "temperature",
+    *("name", "folder", "title", "architecture", "label_set"),
+    *("onnx", "onnx_sha256", "long_side", "temperature"),
 }
 
 

@@ -528,17 +528,8 @@ def test_a_run_does_not_go_into_its_data_or_its_start(capsys, tmp_path, home):
 def test_train_and_export_here(capsys, tmp_path):
     draw_pets(tmp_path / "data", {"pug": 10})
     run = tmp_path / "tiny"
-    command = [
-        "train",
-        "--model",
-        "unet_plain",
-        "--dataset",
-        "pets",
-        "--data",
-        tmp_path / "data",
-        "--out",
-        run,
-    ]
+    command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data"]
+    command += [tmp_path / "data", "--out", run]
     command += ["--epochs", 1, "--batch", 2, "--size", 32, "--set", 'options={"filters":[4],"bottleneck":4}']
     code, out, err = call(capsys, *command, "--no-export")
     assert code == 0

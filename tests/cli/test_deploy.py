@@ -42,14 +42,7 @@ def test_a_dry_run_of_this_repository_needs_neither_token_nor_network(tmp_path):
     environment.pop("HF_TOKEN", None)
     command = [
         sys.executable,
-        "-m",
-        "segdemo",
-        "deploy",
-        "ann/x",
-        "--dry-run",
-        "--json",
-        "--train",
-        "--storage",
+        *["-m", "segdemo", "deploy", "ann/x", "--dry-run", "--json", "--train", "--storage"],
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

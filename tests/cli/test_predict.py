@@ -108,15 +108,8 @@ def test_resume_after_kill_9(photos, tmp_path):
     out = tmp_path / "out"
     command = [
         sys.executable,
-        "-m",
-        "segdemo",
-        "predict",
-        "--model",
-        "colours",
-        "--out",
+        *["-m", "segdemo", "predict", "--model", "colours", "--formats", "label_map", "--out"],
         out,
-        "--formats",
-        "label_map",
     ]
     killed = subprocess.Popen([*command, photos])
     while not out.is_dir() or len(names(out)) < 20:
