@@ -18,16 +18,8 @@ PHOTO_ENDINGS = (
 )
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")  # of masks
 _NOBODYS = {
-    *(
-        "__macosx",
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        "icon\r",
-        "$recycle.bin",
-        "@eadir",
-        "__pycache__",
-    ),
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    *("$recycle.bin", "@eadir", "__pycache__"),
     *("system volume information", "network trash folder", "temporary items", "lost+found"),
 }
 _SUBSETS = {

@@ -7,6 +7,7 @@
 import io
 import os
 import stat
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -26,10 +27,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 BOXED_FORMATS = ("AVIF", "HEIF")
 
 _PHOTOMETRIC_TAG = 262
-_TURNING_TEXTS = (
-    b"XML:com.adobe.xmp",
-    b"Raw profile type exif",
-)  # where Pillow looks for a PNG's orientation
+_TURNING_TEXTS = b"XML:com.adobe.xmp", b"Raw profile type exif"  # where Pillow looks for a PNG's orientation
 _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -138,7 +136,7 @@ def decode(
 ) -> UInt8:
     """As ``read_photo``, of bytes, in this process. ``limits`` may be plain data, as it comes from another one."""
     limits = Limits(**limits) if isinstance(limits, dict) else limits
-    with quiet_pillow, _opened(name, data, limits) as photo:
+    with quiet_pillow, closing(_opened(name, data, limits)) as photo:
         try:
             return _pixels(photo.upright_rgb(draft_size))
         except decoding.OutOfTimeError as error:
@@ -199,6 +197,13 @@ def encode_jpeg(image: UInt8, quality: int) -> bytes:
     return out.getvalue()
 
 
+def encode_png(image: UInt8) -> bytes:
+    """Pixels uint8 (H, W), (H, W, 3) or (H, W, 4) as a PNG. Higher levels would take seconds on large photos."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
 def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 
@@ -206,7 +211,7 @@ def photo_orientation(source: Source, limits: Limits | None = None) -> int:
         IntakeError: as ``read_photo``, as far as the header shows it.
     """
     name, data = read_bytes(source, limits := limits or Limits.from_env())
-    with quiet_pillow, _opened(name, data, limits) as photo:
+    with quiet_pillow, closing(_opened(name, data, limits)) as photo:
         return photo.orientation if photo.orientation in _UPRIGHT else 1
 
 
@@ -322,12 +327,6 @@ class _Photo:
         # Of a PNG it may stand behind the pixels, and Pillow decodes them to find it.
         return self._parent_orientation if self._image.format == "TIFF" else orientation(self._image)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self._image.close()
 
@@ -349,12 +348,6 @@ class _TiffPhoto:
         self.stored_size = page.size
         self.cost = 0
         self.orientation = page.orientation
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._data = b""
@@ -567,6 +560,5 @@ def _to_srgb(image: Image.Image, profile: bytes | None, clock: decoding.Clock) -
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         if profile is None:
             raise
-        return (
-            image  # a broken or mismatched profile: the colours are a guess either way, the photo is not lost
-        )
+        # a broken or mismatched profile: the colours are a guess either way, the photo is not lost
+        return image

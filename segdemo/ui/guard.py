@@ -52,9 +52,8 @@ PACKED = ("", "/", "/config")  # paths of what is sent packed; nothing in it is 
 HEALTH = "/healthz"  # says that the server answers, to whoever looks after it; before any sign-in
 VISIT = visitors.COOKIE  # the cookie that tells browsers apart
 MOST_ANSWER = 2**20  # bytes of what Gradio says of an upload
-MOST_BODY = (
-    300 * 2**20
-)  # bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
+# Bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
+MOST_BODY = 300 * 2**20
 _caller: ContextVar[str] = ContextVar("caller", default="")
 
 

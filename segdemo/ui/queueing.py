@@ -104,10 +104,8 @@ class SharedConfig(BlocksConfig):
         if _id not in described:
             described[_id] = BlocksConfig.config_for_block(_id, rendered_ids, block)  # type: ignore[arg-type]
         config = described[_id]
-        return {
-            **config,
-            "props": {**config["props"]},
-        }  # a session puts other values in, and changes nothing else
+        # a session puts other values in, and changes nothing else
+        return {**config, "props": {**config["props"]}}
 
 
 def bound(demo: gr.Blocks, limit: int) -> None:

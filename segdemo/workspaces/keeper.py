@@ -80,16 +80,12 @@ class Facts:
 
 
 class Keeper:
-    """One for each process; safe to use from several threads.
+    """One for each process; safe to use from several threads."""
 
-    Args:
-        runs: of the machine, made with this keeper's ``models_of``; None makes them.
-    """
-
-    def __init__(self, runs: Runs | None = None) -> None:
+    def __init__(self) -> None:
         self.root = settings.workspaces_dir()
         self.models = ModelStore()  # those of the installation, which everybody has
-        self.runs = runs or Runs(models=self.models, models_of=self.models_of, executor=executor())
+        self.runs = Runs(models=self.models, models_of=self.models_of, executor=executor())
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._total = (-math.inf, 0)  # when it was measured; bytes of all workspaces

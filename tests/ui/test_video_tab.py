@@ -80,11 +80,7 @@ def test_a_frame_from_a_browser_is_not_kept_on_the_disk(tab, tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "data", "says"),
-    [
-        ("colours", b"no photo", "photo"),
-        ("<script>", None, "There is no"),
-        ("nobody", None, "There is no"),
-    ],
+    [("colours", b"no photo", "photo"), ("<script>", None, "There is no"), ("nobody", None, "There is no")],
 )
 def test_what_is_no_frame_or_no_model_is_a_sentence(tab, tmp_path, model, data, says):
     path = tmp_path / "frame.png"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny import bright, write_model
+from waiting import once
 
 from segdemo import zoo
 from segdemo.core.files import NotFoundError, StoreError, read_json, write_json
@@ -145,11 +146,7 @@ def test_a_run_ends_in_a_model_of_its_workspace(keeper):
     settings = {"model": "unet", "dataset": "annotations", "data": str(mine.folder), "epochs": 1}
     with entered(keeper.workspace("visit-a")):
         ticket = keeper.room().runs.start({**settings, "options": {"delay": 0}}, "Leaves", "leaves")
-    end = time.monotonic() + 120
-    while keeper.runs.follow(ticket.run_id).state != "done":
-        keeper.runs.tick()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    once(lambda: keeper.runs.tick() or keeper.runs.follow(ticket.run_id).state == "done", seconds=120)
     keeper.runs.tick()
     assert keeper.models_of("visit-a").names() == ["leaves"]
     assert ModelStore().names() == []
