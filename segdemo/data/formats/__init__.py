@@ -10,6 +10,7 @@ must be like. So to add one, write the file and its row: export, import, page an
     labelme         labelme: polygons and small masks in a JSON for each photo
     overlay         pictures of the classes painted over the photos; written only
     cvat, label_studio, datumaro, via, supervisely      those of these tools; read only
+    outlines    those of Darwin, SuperAnnotate, Dataloop, ISAT, Hasty and Labelbox; read only
     beside          masks beside their photos; read only
 
 ``exporting`` writes all that are asked for into one ZIP or folder, with the photos and SegDemo's own ``sidecars``;

@@ -24,7 +24,7 @@ from segdemo.core import label_maps, names
 from segdemo.core.labels import LABEL_SETS, VOID, LabelSet
 from segdemo.data.formats import pictures, sidecars
 from segdemo.data.formats.annotation import SUBSETS, ExchangeError
-from segdemo.data.formats.classes import make_label_set, parse_names, parse_table
+from segdemo.data.formats.classes import make_label_set, parse_document, parse_names, parse_table
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing
 from segdemo.data.formats.reader import Found, Item, Reader
@@ -35,7 +35,10 @@ _MASKS = ("segmentationclass", "segmentationclasspng", "segmentationclassaug")
 _NAMES = (
     *("labelmap.txt", "label_map.txt", "class_names.txt", "labels.txt", "label_names.txt", "classes.txt"),
     *("class_dict.csv", "_classes.csv", "classes.csv", "codes.txt"),
+    *("label_colors.txt", "objectInfo150.txt", "dataset.json"),
 )
+
+_MOST_DOCUMENT = 1_000_000  # bytes of a JSON file that may name classes
 
 
 @dataclass
@@ -220,20 +223,30 @@ def _class_names(reader, root):
     while True:
         for file in _NAMES:
             name = reader.by_name.one(folder + file)
-            if name is None:
+            document = file.endswith(".json")  # which may be of something else
+            if name is None or (document and reader.source.sizes[name] > _MOST_DOCUMENT):
                 continue
-            reader.use(name)
+            if not document:
+                reader.use(name)
             try:
-                parse = parse_table if name.lower().endswith(".csv") else parse_names
-                found, colors = parse(reader.text(name))
+                found, colors = _parser(name)(reader.text(name))
                 make_label_set(found, "", colors)  # whether they can be classes at all
             except ExchangeError as error:
-                reader.leave_out_file(name, "the list of classes", error)
+                if not document:
+                    reader.leave_out_file(name, "the list of classes", error)
                 continue
+            reader.use(name)
             return found, colors, name
         if not folder:
             return [], {}, ""
         folder = names.above(folder)
+
+
+def _parser(name):
+    """What reads a file of names."""
+    if name.lower().endswith(".json"):
+        return parse_document
+    return parse_table if name.lower().endswith((".csv", "objectinfo150.txt")) else parse_names
 
 
 # --- photos, masks and subsets ----------------------------------------------------------------------------

@@ -33,6 +33,11 @@ TWO = Image.fromarray(square(2))
         ("701_StillsRaw_full/a.jpg", "LabeledApproved_gt/a_L.png"),
         ("a/img.jpg", "a/label.png"),
         ("images/cam.1/a b.jpg", "labels/cam.1/a b.png"),
+        ("PennFudanPed/PNGImages/F1.png", "PennFudanPed/PedMasks/F1_mask.png"),
+        ("imagesTr/case_1_0000.png", "labelsTr/case_1.png"),
+        ("images/train2017/a.jpg", "stuffthingmaps/train2017/a.png"),
+        ("701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png"),
+        ("leftImg8bit/val/x/x_leftImg8bit.png", "gtFine/val/x/x_gtFine_labelTrainIds.png"),
     ],
 )
 def test_a_mask_belongs_to_the_photo_of_its_name(tmp_path, photo, mask):
@@ -265,3 +270,41 @@ def test_ids_are_taken_as_they_are_into_classes_that_are_there(tmp_path):
     assert same(photos["images/a.jpg"], square(3)) and imported.label_set == VOC
     _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(30))}, label_set=VOC)
     assert "30" in imported.refused[0] and not imported.account.painted
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("dataset.json", '{"labels": {"background": 0, "cat": 1, "dog": 2}, "file_ending": ".png"}'),
+        ("dataset.json", '{"labels": {"0": "background", "1": "cat", "2": "dog"}}'),
+        ("objectInfo150.txt", "Idx\tRatio\tTrain\tName\n1\t0.1\t5\tcat\n2\t0.1\t6\tdog\n"),
+    ],
+)
+def test_lists_of_known_sets_name_the_classes(tmp_path, file, text):
+    files = {f"set/{file}": text, "set/images/a.jpg": PHOTO, "set/annotations/a.png": encoded(square(2))}
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "cat", "dog") and same(
+        photos["set/images/a.jpg"], square(2)
+    )
+    assert imported.account.ignored == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"labels": ["a"]}', '{"labels": {"a": [1]}}', '{"labels": {"a": 300}}']
+)
+def test_a_document_of_that_name_that_names_no_classes_is_nobodys(tmp_path, text):
+    files = {"dataset.json": text, "images/a.jpg": PHOTO, "masks/a.png": MASK}
+    _, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "class 1") and imported.account.left_out == []
+    assert imported.account.ignored == ["dataset.json"]
+
+
+def test_colours_before_their_names(tmp_path):
+    colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colors[1:5, 2:6] = 64, 128, 64
+    files = {"train/a.jpg": PHOTO, "train_labels/a_L.png": encoded(colors)}
+    text = "0 0 0\t\tVoid\n192 0 128\t\tAnimal 1\n64 128 64\t\tArchway\n"
+    photos, imported = read(tmp_path, {**files, "label_colors.txt": text})
+    wanted = imported.label_set.classes.index("Archway")
+    ground = imported.label_set.classes.index("Void")
+    assert same(photos["train/a.jpg"], square(wanted, ground=ground))
