@@ -8,7 +8,7 @@ Names are paths with forward slashes, relative to the archive or folder they are
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,6 +41,20 @@ _BESIDE = r"(?:images?|imgs?|labels?|masks?|instances|annotations?|annots?|set|s
 _SUBSET_FOLDER = re.compile(
     rf"(?:{_BESIDE}[-_ ]?)?({'|'.join(sorted(_SUBSETS, key=len, reverse=True))})(?:[-_ ]?(?:{_BESIDE}|\d{{1,4}}))*"
 )
+# What systems write names of a ZIP in that do not say so; they are read as if it were cp437.
+_CODE_PAGES = (
+    "gbk",
+    "shift_jis",
+    "cp949",
+    "big5",
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "cp866",
+    "cp850",
+    "cp852",
+    "cp1253",
+)
 _UPLOADED = re.compile(r"[0-9a-f]{4,8}-(.+)")  # what Label Studio puts before the name of an uploaded file
 LONGEST = 2000  # characters of a name; file systems stop at 255 a part
 
@@ -71,6 +85,13 @@ def without_upload_mark(name: str) -> str:
     """A name without the mark and the folders that Label Studio gives it when it is uploaded; others stay."""
     match = _UPLOADED.fullmatch(base(tidy(name)))
     return match.group(1) if match else name
+
+
+def misread(name: str) -> Iterator[str]:
+    """What a name looks like where a ZIP was packed in a code page of its own, by a system that does not say which."""
+    for code_page in () if name.isascii() else _CODE_PAGES:
+        with suppress(UnicodeError):
+            yield name.encode(code_page).decode("cp437")
 
 
 def hazard(name: str) -> str:

@@ -51,7 +51,7 @@ def find(reader: Reader) -> Found | None:
             continue
         why, chosen = "", _chosen(found)
         if chosen is None:
-            why = f"several masks fit the photo {photo} ({some(found)}), {UNCLEAR}"
+            why = f"several masks fit the photo {photo} ({some(found)}), {UNCLEAR}: put one of all classes there"
         for mask in found:
             if chosen in (None, mask):
                 tree = trees.setdefault(_root(mask), voc.Tree(_root(mask), voc=False))

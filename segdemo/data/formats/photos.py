@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from segdemo.core import names
 
@@ -28,6 +29,7 @@ def some(found: list[str]) -> str:
     return ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
 
 
+@lru_cache(10_000)  # the same few folders again and again
 def kind_of(folder: str) -> str:
     """What a folder says that is in it: ``"masks"``, ``"photos"`` or ``""``."""
     words = set(re.split(r"[-_. \d]+", names.key(folder)))
@@ -74,7 +76,8 @@ class Photos:
             return None, "the photo is missing, add it"
         found, told = [], wanted
         address = names.of_address(told)
-        for called in dict.fromkeys((told, address, names.without_upload_mark(address))):
+        others = (address, names.without_upload_mark(address), *names.misread(told))
+        for called in dict.fromkeys((told, *others)):
             wanted = names.tidy(called).lstrip("/")
             path = names.tidy(names.folder(document) + wanted)
             found = _best(self._tails, path, wanted, document)
@@ -82,6 +85,8 @@ class Photos:
                 found = _best(self._stems, path, wanted, document)
             if found:
                 break
+        else:
+            wanted = names.tidy(address).lstrip("/")
         if not found and (alike := self._stems.all(names.base(names.without_photo_ending(wanted)))):
             shown = f"{alike[0]} has" if len(alike) == 1 else f"{len(alike)} have"
             return None, f"the photo is missing, add it ({shown} another ending)"
