@@ -308,3 +308,53 @@ def test_colours_before_their_names(tmp_path):
     wanted = imported.label_set.classes.index("Archway")
     ground = imported.label_set.classes.index("Void")
     assert same(photos["train/a.jpg"], square(wanted, ground=ground))
+
+
+GREYS = np.repeat(square(2)[..., None], 3, 2)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        GREYS,
+        np.dstack([GREYS, np.full_like(square(), 255)]),
+        np.dstack([square(2), np.full_like(square(), 255)]),
+    ],
+    ids=["RGB", "RGBA", "LA"],
+)
+def test_ids_that_are_written_in_several_channels_are_ids(tmp_path, mask):
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(mask)}
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "class 1", "class 2") and same(
+        photos["images/a.jpg"], square(2)
+    )
+    photos, _ = read(tmp_path, {**files, "classes.txt": "background\ncat\ndog\n"})
+    assert same(photos["images/a.jpg"], square(2))
+
+
+def test_greys_are_no_ids_where_the_colours_of_classes_are_told(tmp_path):
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(GREYS)}
+    _, imported = read(
+        tmp_path, {**files, "class_dict.csv": "name,r,g,b\nbackground,0,0,0\ncat,9,9,9\ndog,1,2,3\n"}
+    )
+    assert "has the colour (2, 2, 2), which no class of" in imported.refused[0]
+
+
+def test_black_in_one_mask_of_three_channels_is_the_background_of_all(tmp_path):
+    colors = np.full((HEIGHT, WIDTH, 3), (9, 0, 0), np.uint8)
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(colors), "images/b.jpg": OTHER}
+    files |= {
+        "masks/b.png": encoded(np.zeros_like(colors)),
+        "class_dict.csv": "name,r,g,b\ncat,9,0,0\ndog,1,2,3\n",
+    }
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "cat", "dog")
+    assert same(photos["images/a.jpg"], np.ones_like(square())) and same(photos["images/b.jpg"], square(0))
+
+
+def test_a_few_high_ids_are_asked_about(tmp_path):
+    mask = square(255)
+    mask[0, 0] = 127
+    _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(mask)})
+    [note] = imported.account.notes
+    assert note.startswith("The masks in masks/ hold 0, 127, 255 alone") and "number them 0, 1, 2" in note
