@@ -55,7 +55,8 @@ _CODE_PAGES = (
     "cp852",
     "cp1253",
 )
-_UPLOADED = re.compile(r"[0-9a-f]{4,8}-(.+)")  # what Label Studio puts before the name of an uploaded file
+# What Label Studio puts before the name of an uploaded file; not a date.
+_UPLOADED = re.compile(r"(?=\d*[a-f])[0-9a-f]{8}-(.+)")
 LONGEST = 2000  # characters of a name; file systems stop at 255 a part
 
 

@@ -87,9 +87,6 @@ class Guard:
         if uploads and int(length) > _room():
             await PlainTextResponse(_NO_ROOM, 507)(scope, receive, send)
             return
-        if _UNUSED.search(scope["path"]):
-            await PlainTextResponse("This page does not offer that.", 404)(scope, receive, send)
-            return
         receive = _counted(receive, uploads)
         _caller.set((scope.get("client") or ("", 0))[0])
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
@@ -145,6 +142,8 @@ class Guard:
             await (await _metrics(metrics, scope))(scope, receive, answer)
         elif whose and (refusal := whose.refusal(scope)):
             await PlainTextResponse(refusal, 403)(scope, receive, answer)
+        elif _UNUSED.search(scope["path"]):
+            await PlainTextResponse("This page does not offer that.", 404)(scope, receive, answer)
         else:
             await self._app(scope, receive, answer)
 

@@ -10,6 +10,7 @@ https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 """
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +24,7 @@ from segdemo.data.formats.shapes import Patch, box, ellipse, ring
 from segdemo.data.formats.values import small_mask
 
 _KINDS = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
+_UPLOADED = re.compile(r"[0-9a-f]{4,8}-(.+)")  # what Label Studio puts before the name of an uploaded file
 _PHOTO_KEYS = ("image", "img", "photo", "picture", "url")  # of a task's data, the likeliest first
 _ALPHA = 4  # brush strokes are packed as RGBA; the last byte of each pixel says whether it is covered
 
@@ -187,8 +189,12 @@ def _photo_names(values, keys=()):
 
 def _item(reader, document, task):
     photo, why = None, "names no photo"
-    subset = reader.subset_of(document)
+    forms = list(task.wanted)
     for wanted in task.wanted:
+        if match := _UPLOADED.fullmatch(names.base(names.tidy(wanted))):
+            forms.append(match.group(1))
+    subset = reader.subset_of(document)
+    for wanted in forms:
         photo, why = reader.photos.find(wanted, document, subset)
         if photo or "missing" not in why:
             break

@@ -484,11 +484,18 @@ def test_a_photo_that_is_there_with_another_ending_is_named(tmp_path, wanted):
         "set/my%20photo.png",
         "C:\\Users\\ann\\set\\my photo.png",
         "http://[/my photo.png",
+        "images/9afb12ab-my photo.png",  # as Label Studio calls it
     ],
 )
 def test_a_web_address_is_a_name(tmp_path, name):
     photos, _ = read(tmp_path, {"i.json": coco([image(file_name=name)]), "x/my photo.png": picture()})
     assert same(photos["x/my photo.png"], square())
+
+
+def test_a_photo_of_a_day_is_not_one_of_any(tmp_path):
+    document = coco([image(file_name="20240101-a.png")])
+    photos, imported = read(tmp_path, {"i.json": document, "a.png": picture()})
+    assert not photos and "missing" in imported.refused[0]
 
 
 def test_a_percent_sign_in_a_name_is_one(tmp_path):
