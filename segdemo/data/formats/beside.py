@@ -6,15 +6,16 @@
     img.png                 label.png, as labelme_json_to_dataset writes them
 
 A mask and a photo belong together if their names are the same, less what is only said of the kind of picture, and
-if they lie in the same subset. Of the masks of a photo that Cityscapes has, the one of ids is read; otherwise several
-masks that fit a photo are left out and named. Names of classes come from the same files as those of VOC trees, or from
-``class_dict.csv`` and its like; where there is none, classes are called after their ids.
+if they lie in the same subset. Of the masks of a photo that Cityscapes has, the one of ids is read, and one for each
+class are put together (``by_class``); otherwise several masks that fit a photo are left out and named. Names of classes
+come from the same files as those of VOC trees, or from ``class_dict.csv`` and its like; where there is none, classes
+are called after their ids.
 """
 
 import re
 
 from segdemo.core import names
-from segdemo.data.formats import voc
+from segdemo.data.formats import by_class, voc
 from segdemo.data.formats.photos import UNCLEAR, kind_of, some
 from segdemo.data.formats.reader import Found, Reader
 
@@ -40,6 +41,8 @@ def find(reader: Reader) -> Found | None:
     if not pairs:
         reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
         return None
+    folders = {names.folder(mask) for found in pairs.values() for mask in found}
+    ready = by_class.take(reader, pairs)
     trees: dict[str, voc.Tree] = {}
     items: list[tuple[str | None, str, str]] = []
     for photo, found in pairs.items():
@@ -61,14 +64,13 @@ def find(reader: Reader) -> Found | None:
                 reader.use(mask)
                 other = f"is another mask of a photo of which {chosen} is read"
                 reader.account.leave_out(mask, "mask", other)
-    if not items:
+    if not items and not ready:
         return None
-    folders = {names.folder(mask) for found in pairs.values() for mask in found}
     items += [(None, mask, why) for mask, why in lost if names.folder(mask) in folders]
     for tree in trees.values():
         voc.decide(reader, tree)
-    found = [_item(reader, trees, *entry) for entry in sorted(items, key=lambda entry: entry[1])]
-    return Found(found, "Imported masks")
+    ready += [_item(reader, trees, *entry) for entry in sorted(items, key=lambda entry: entry[1])]
+    return Found(ready, "Imported masks")
 
 
 # --- which is a mask, and of which photo ------------------------------------------------------------------
