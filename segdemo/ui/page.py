@@ -12,7 +12,7 @@ from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.core.signing import Signer
 from segdemo.errors import UserError
-from segdemo.ui import api, guard, queueing, temporary, uploads
+from segdemo.ui import api, fetching, guard, queueing, temporary, uploads
 from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
@@ -98,6 +98,7 @@ def build() -> gr.Blocks:
         demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
     queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
     uploads.keep_tidy()
+    fetching.limit()
     temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
     demo.metrics = Metrics(services, demo)  # type: ignore[attr-defined]  # for the guard
     if whose:
