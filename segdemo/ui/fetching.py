@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 import gradio as gr
 import httpx
-import safehttpx
+import safehttpx  # type: ignore[import-untyped]
 from gradio import processing_utils
 
 from segdemo.core.photos import Limits
