@@ -170,7 +170,7 @@ def _labels(region):
 
 def _photo_names(values, keys=()):
     """Names that a task's photo may have in an archive, the likeliest first; ``keys`` come before others."""
-    found: list[str] = []
+    found = []
     order = [*keys, *_PHOTO_KEYS, *values]
     for key in dict.fromkeys(key for key in order if key in values):
         value = values[key]
