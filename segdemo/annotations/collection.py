@@ -154,20 +154,20 @@ class Collection(CollectionFiles):
 
     def admit(self, source: Source | UInt8, name: str, limits: Limits | None = None) -> Taken:
         """As ``add_photo``, and tells whether the photo was there already."""
+        name = one_line(name)[:200] or "photo"
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
                 raise StoreError(f"A photo is uint8 (H, W, 3), not {source.dtype} {source.shape}.")
             pixels, data, suffix = source, b"", None
         else:
             limits = limits or Limits.from_env()
-            _, data = read_bytes(source, limits)
-            pixels = read_photo(data, limits)
+            _, data = read_bytes(source, limits, name)
+            pixels = read_photo(data, limits, name=name)
             suffix = _faithful_suffix(data, pixels)
         digest = digest_of(pixels)
         height, width = pixels.shape[:2]
         if suffix is None:
             data, suffix = encode_png(pixels), ".png"
-        name = one_line(name)[:200] or "photo"
         with self._writing():
             known = next((photo for photo in self._records() if photo.sha256 == digest), None)
             if known is not None:

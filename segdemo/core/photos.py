@@ -90,7 +90,10 @@ class Limits:
 
 
 def read_photo(
-    source: Source, limits: Limits | None = None, draft_size: tuple[int, int] | None = None
+    source: Source,
+    limits: Limits | None = None,
+    draft_size: tuple[int, int] | None = None,
+    name: str | None = None,
 ) -> UInt8:
     """Decode one photo.
 
@@ -103,6 +106,7 @@ def read_photo(
         limits: a ``Limits``; None reads them from the environment.
         draft_size: for thumbnails only: (height, width) that is enough. A JPEG is then decoded at 1/2, 1/4 or
             1/8 of its size, still at least this large, in a fraction of the time. None decodes every pixel.
+        name: what messages call it; None for the file's own name.
 
     Returns:
         uint8 (H, W, 3), RGB, contiguous and writable, H and W those of the upright photo.
@@ -111,7 +115,7 @@ def read_photo(
         IntakeError: the file is missing, empty, not a supported photo, damaged or over a limit.
     """
     limits = limits or Limits.from_env()
-    name, data = read_bytes(source, limits)
+    name, data = read_bytes(source, limits, name)
     if apart.wanted(data):
         ask: dict[str, Any] = {"name": name, "limits": asdict(limits), "draft_size": draft_size}
         costs = limits.max_photo_seconds, limits.max_photo_mb
@@ -243,12 +247,13 @@ def is_plain_jpeg(data: bytes) -> bool:
             return False
 
 
-def read_bytes(source: Source, limits: Limits) -> tuple[str, bytes]:
+def read_bytes(source: Source, limits: Limits, name: str | None = None) -> tuple[str, bytes]:
     """The bytes of ``source`` and what to call it in messages.
 
     Args:
         source: bytes, a path (str or Path), or an open binary file.
         limits: a ``Limits``; only ``max_bytes`` counts.
+        name: what to call it; None for the file's own name.
 
     Returns:
         (name, bytes), never empty.
@@ -258,12 +263,12 @@ def read_bytes(source: Source, limits: Limits) -> tuple[str, bytes]:
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         data: bytes | None = bytes(source)
-        name, size = "The file", memoryview(source).nbytes
+        name, size = name or "The file", memoryview(source).nbytes
     elif isinstance(source, (str, os.PathLike)):
-        name = Path(source).name or str(source)
+        name = name or Path(source).name or str(source)
         data, size = _read_path(source, name, limits)
     elif hasattr(source, "read"):
-        name = Path(str(getattr(source, "name", None) or "The file")).name
+        name = name or Path(str(getattr(source, "name", None) or "The file")).name
         data = source.read(limits.max_bytes + 1)
         size = len(data)
         if not isinstance(data, bytes):

@@ -29,6 +29,7 @@ ENLARGED = 1.4  # sides of the crop, in sides of the box around mask and clicks
 SMALLEST = 64  # pixels of a crop's side
 CLOSER = 0.7  # a crop of less than this share of the photo's sides is worth a second look
 MUCH_CLOSER = 0.8  # likewise what a correction changes, in sides of the crop that it was found in
+BEYOND = 0.02  # a thing may reach so far out of the box that was drawn around it, in the box's longer sides
 
 Window = tuple[int, int, int, int]  # a part of a photo: x0, y0, x1, y1 in pixels, the last two exclusive
 Answer = tuple[Window, UInt8, Bools]  # as the first three fields of ``Selection``
@@ -152,7 +153,7 @@ class Clicker:
         if before is not None:
             answer = self._correct(levels, clicks, before)
         elif box is not None:
-            answer = self._look(levels, clicks, _enlarged(box, shape), _filled(box, shape))
+            answer = self._look_into(levels, clicks, box)
         else:
             answer = self._find(levels, clicks)
         window, probabilities, changed = answer
@@ -178,6 +179,16 @@ class Clicker:
         ) > CLOSER * levels.height:
             return window, probabilities, changed
         return self._look(levels, clicks, closer, _part(inside, window, closer))
+
+    def _look_into(self, levels: Levels, clicks: Sequence[Click], box: Box) -> Answer:
+        """The thing in a box: what the network says of the box as a mask, without what is outside of box and clicks."""
+        window = _enlarged(box, (levels.height, levels.width))
+        window, probabilities, changed = self._look(levels, clicks, window, _within(box, window))
+        reach = BEYOND * max(box[2] - box[0], box[3] - box[1])
+        points = [(c.x, c.y) for c in clicks if c.positive]
+        (x0, y0), (x1, y1) = np.min([box[:2], *points], 0) - reach, np.max([box[2:], *points], 0) + reach
+        inside = _resized(_within((x0, y0, x1, y1), window), probabilities.shape)
+        return window, np.where(inside, probabilities, np.uint8(0)), changed
 
     def _correct(self, levels: Levels, clicks: Sequence[Click], mask: Bools) -> Answer:
         """A mask that there is already: the crop holds all of it and the clicks, and then what was changed, closer."""
@@ -310,9 +321,9 @@ def _side(window: Window) -> int:
     return max(window[2] - window[0], window[3] - window[1])
 
 
-def _filled(box: Box, shape: tuple[int, int]) -> Bools:
-    """A box as a mask, cut to the window that it will be shown in."""
-    x0, y0, x1, y1 = _enlarged(box, shape)
+def _within(box: Box, window: Window) -> Bools:
+    """Which pixels of a window are in a box: bool (h, w)."""
+    x0, y0, x1, y1 = window
     mask = np.zeros((y1 - y0, x1 - x0), bool)
     left, top, right, bottom = (round(v) for v in box)
     mask[max(0, top - y0) : max(0, bottom - y0), max(0, left - x0) : max(0, right - x0)] = True

@@ -115,7 +115,8 @@ def bound(demo: gr.Blocks, limit: int) -> None:
         demo: it; before it is launched.
         limit: events that may wait for a model.
     """
-    demo.queue(status_update_rate=TELL_SECONDS)
+    # Past the queue anybody could have any number of photos and clips worked on at once.
+    demo.queue(status_update_rate=TELL_SECONDS, api_open=False)
     demo._queue.__class__ = BoundedQueue
     demo._queue.limit = limit  # type: ignore[attr-defined]
     demo._queue.sleep_when_free = LOOK_SECONDS

@@ -234,9 +234,11 @@ class Keeper:
         free = sorted(idle.keys() - working, key=lambda id_: (id_.startswith(SIGNED_IN), -idle[id_]))
         for id_ in free:
             named = id_.startswith(SIGNED_IN)
-            old = bool(hours) and not named and idle[id_] > hours * 3600
+            # Clearing many takes a while, in which some of their visitors may have come back.
+            since = time.time() - _last_use(self.workspace(id_))
+            old = bool(hours) and not named and since > hours * 3600
             least = TRASH_DAYS * 86400 if named else IN_USE_SECONDS
-            if old or (idle[id_] > least and self._full()):
+            if old or (since > least and self._full()):
                 try:
                     self.clear(id_)
                     cleared.append(id_)

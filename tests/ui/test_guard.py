@@ -84,6 +84,14 @@ def test_another_site_is_a_stranger_even_with_cookies(signed):
     assert ask(signed, "GET", "/config", **link)[0] == 200
 
 
+def test_another_site_signs_nobody_in(signed):
+    """Who does not notice would label in the account of whoever made that site."""
+    status, headers, _ = sign_in(signed, "secret", Origin="https://elsewhere.example")
+    assert status == 403 and not cookies(headers)
+    own = f"http://{urllib.parse.urlsplit(signed).netloc}"
+    assert sign_in(signed, "secret", Origin=own)[0] == 200
+
+
 def test_whoever_looks_after_the_server_asks_it_without_signing_in(signed, open_page):
     for url in (signed, open_page):
         status, headers, text = ask(url, "GET", "/healthz")

@@ -157,3 +157,17 @@ def test_the_sentence_tells_the_place_and_the_time():
     )
     demo._queue.process_time_per_fn[fn].add(0.05)
     assert demo._queue._busy(fn, waiting).endswith("Try again in about 1 second.")
+
+
+def test_nobody_gets_past_the_line(tmp_path):
+    """Gradio answers some direct calls at once, however many are at work."""
+    write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    with served_app(tmp_path) as (url, _):
+        for place in ("run/segment", "api/segment", "run/video", "api/collection_export"):
+            body = json.dumps({"data": [None, "colours"]}).encode()
+            request = urllib.request.Request(
+                f"{url}gradio_api/{place}", body, {"Content-Type": "application/json"}
+            )
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request)
+            assert refused.value.code == 404 and "join the queue" in refused.value.read().decode()

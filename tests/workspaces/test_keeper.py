@@ -264,6 +264,21 @@ def test_whoever_comes_keeps_a_workspace_alive(keeper):
     assert not keeper.workspace("visit-who-looks").folder.exists()
 
 
+def test_whoever_comes_while_others_are_cleared_keeps_it(keeper, monkeypatch):
+    for id_, hours in (("visit-a", 40), ("visit-b", 30)):
+        collection(keeper, id_)
+        idle(keeper, id_, hours)
+    clear = keeper.clear
+
+    def slowly(id_):
+        clear(id_)
+        keeper.touch(keeper.workspace("visit-b"))
+
+    monkeypatch.setattr(keeper, "clear", slowly)
+    assert keeper.clear_untouched() == ["visit-a"]
+    assert keeper.workspace("visit-b").folder.is_dir()
+
+
 def test_it_can_be_kept_for_ever(keeper, monkeypatch):
     monkeypatch.setenv("SEGDEMO_WORKSPACE_HOURS", "0")
     collection(keeper, "visit-a")
