@@ -47,7 +47,9 @@ function welcome(panel, button) {
   };
   show(remember("segdemo-welcome") !== "closed" && innerWidth >= 1200);
   button.addEventListener("click", () => show(panel.hidden));
-  document.addEventListener("click", ({ target }) => target.closest?.("[role=tab], #correct") && show(false));
+  // It lies over the page, so whoever goes to work has read it.
+  const isOutside = (target) => !panel.contains(target) && !button.contains(target);
+  document.addEventListener("click", ({ target }) => isOutside(target) && show(false));
   panel.querySelector("button").addEventListener("click", () => {
     show(false);
     remember("segdemo-welcome", "closed");

@@ -310,16 +310,16 @@ def choose(tab, selector, text):
 def test_what_is_wrong_is_said_and_nothing_is_lost(served, open_page):
     tab = Tab(open_page(served[0]), served[1])  # whose form is as new
     before = len(tab.store.collections())
-    if not tab.page.locator("#new-title").is_visible():
-        tab.page.locator("#collection-new").click()
+    tab.page.locator("#collection-new").click()
+    expect(tab.page.locator("#new-title").get_by_role("textbox")).to_be_focused(timeout=SECONDS)
     tab.page.locator("#collection-create").click()
     expect(tab.notice).to_have_text("Give it a name first.")
     tab.page.locator("#new-title").get_by_role("textbox").fill("Wrong")
     tab.page.locator("#new-labels").get_by_label("My own").check()
     table = tab.page.locator("#new-table")
-    table.get_by_label("Name of class 1").fill("leaf")
     tab.page.locator("#collection-create").click()
     expect(tab.notice).to_have_text("Every class needs a name.")
+    table.get_by_label("Name of class 1").fill("leaf")
     table.get_by_label("Name of class 2").fill("Leaf")
     tab.page.locator("#collection-create").click()
     expect(tab.notice).to_have_text("Two classes are called 'leaf': give each its own name.")
@@ -328,6 +328,7 @@ def test_what_is_wrong_is_said_and_nothing_is_lost(served, open_page):
     table.get_by_label("Name of class 2").fill("stone")
     table.get_by_label("Name of class 2").press("Enter")
     table.get_by_label("Name of class 3").fill("soil")
+    table.get_by_label("Name of class 3").press("Enter")  # a row that stays empty is no class
     table.get_by_label("Background class").select_option("none")
     table.get_by_label("Colour of class 1").fill("#123456")
     assert len(tab.store.collections()) == before

@@ -438,6 +438,9 @@ def test_the_three_steps_can_be_closed_for_good_and_the_theme_stays(app, open_pa
     asks.click()
     expect(steps).to_be_visible()
     expect(asks).to_have_attribute("aria-expanded", "true")
+    page.locator("#photos button").first.click()  # whoever goes to work has read them
+    expect(steps).to_be_hidden()
+    expect(asks).to_have_attribute("aria-expanded", "false")
 
 
 def test_the_first_mask_comes_from_the_left_unless_motion_is_unwanted(app, open_page):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from running import BREEDS
 
+import segdemo
 from segdemo import zoo
 from segdemo.core.labels import VOC
 from segdemo.runs import recipes
@@ -81,6 +82,8 @@ def test_a_walkthrough_runs(name, data, tmp_path, monkeypatch):
     changes = {key: value for key, value in SMALL.items() if key in names}
     options = {**names["OPTIONS"], **OPTIONS[name]}
     names.update(changes, DATA=data[kind], OUT=tmp_path / "out", OPTIONS=options)
+    fetched = []
+    monkeypatch.setattr(segdemo, "download", lambda *what: fetched.append(what))
 
     shown = []
     for code in cells:
@@ -94,6 +97,7 @@ def test_a_walkthrough_runs(name, data, tmp_path, monkeypatch):
     assert names["scores"].images == len(names["dataset"].samples("test"))
     assert 0 <= names["scores"].mean_iou <= 1
     assert names["history"].history["val_mean_iou"][0] >= 0
+    assert fetched == [(kind, data[kind])]  # though the folder is there: a download may have broken off
     for log in (tmp_path / "out").glob("log.csv"):
         with log.open() as file:
             (row,) = csv.DictReader(file)

@@ -90,6 +90,23 @@ def test_what_is_wrong_with_a_table_is_said(change, sentence):
         from_table(table, "own", "Own")
 
 
+def test_rows_left_empty_are_no_classes():
+    table = first_table()
+    table["rows"][2]["name"] = "leaf"
+    label_set = from_table(table, "own", "Own")
+    assert label_set.classes == ("background", "leaf")
+    assert label_set.colors[1] == tuple(bytes.fromhex(table["rows"][2]["color"][1:]))
+    table["background"] = 2  # the one named after the empty one
+    assert from_table(table, "own", "Own").background == 1
+    table["background"] = 1  # the empty one, which was chosen
+    with pytest.raises(StoreError, match="needs a name"):
+        from_table(table, "own", "Own")
+    changed = to_table(SHAPES)
+    changed["rows"][1]["name"] = ""  # a class that photos may show
+    with pytest.raises(StoreError, match="needs a name"):
+        from_table(changed, "own", "Own")
+
+
 @pytest.mark.parametrize("nonsense", [None, "x", {}, {"rows": 3, "background": 0}, {"rows": [1]}])
 def test_tables_no_page_would_send(nonsense):
     with pytest.raises(StoreError, match="arrived damaged"):

@@ -112,7 +112,7 @@ def test_every_component_is_one_script_that_parses(name, tmp_path):
 
 def test_every_module_belongs_to_a_component_and_style_sheets_can_be_templates():
     entries = [path for path in FOLDER.glob("*/*.js") if path.stem == path.parent.name]
-    entries += [path for path in FOLDER.glob("*.js") if path.stem not in ("dom", "scroll")]
+    entries += [path for path in FOLDER.glob("*.js") if path.stem not in ("dom", "focus", "scroll")]
     assert {path.stem for path in entries} == set(COMPONENTS)
     for path in (*FOLDER.glob("*.css"), *FOLDER.glob("*/*.css")):
         text = path.read_text("utf-8")
@@ -136,6 +136,7 @@ def test_an_event_function_calls_run_with_its_facts(modules):
     see = scroll.scroll_to("#train-run", "start", delay=150, widest=800)
     assert see["fn"] is None
     assert '{"selector": "#train-run", "block": "start", "delay": 150, "widest": 800}' in see["js"]
+    assert '{"selector": "#new-title input"}' in scroll.focus_on("#new-title input")["js"]
 
 
 MOUNT = "export function mount(element, gradio) {\n  console.log(JSON.stringify(%s));\n}"

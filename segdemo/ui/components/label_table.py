@@ -59,7 +59,7 @@ def to_table(label_set: LabelSet) -> dict[str, Any]:
 
 
 def from_table(table: Any, name: str, title: str) -> LabelSet:
-    """The LabelSet somebody wrote.
+    """The LabelSet somebody wrote. New rows without a name count for nothing, as soon as two classes have one.
 
     Args:
         table: the component's value; it comes from a browser, so it may be anything.
@@ -70,10 +70,14 @@ def from_table(table: Any, name: str, title: str) -> LabelSet:
     """
     try:
         rows = [(" ".join(str(row["name"]).split()), str(row["color"])) for row in table["rows"]]
-        background = table["background"]
-        colors: tuple[Any, ...] = tuple(tuple(bytes.fromhex(color.removeprefix("#"))) for _, color in rows)
+        background, fixed = table["background"], table.get("fixed", 0)
         if background is not None and not isinstance(background, int):
             raise TypeError
+        used = [i for i, (text, _) in enumerate(rows) if text or i < fixed or i == background]
+        if len(used) > 1:
+            background = used.index(background) if background in used else background
+            rows = [rows[i] for i in used]
+        colors: tuple[Any, ...] = tuple(tuple(bytes.fromhex(color.removeprefix("#"))) for _, color in rows)
     except (KeyError, TypeError, ValueError):
         raise StoreError("The classes arrived damaged: reload the page and write them again.") from None
     try:

@@ -1,4 +1,4 @@
-"""What brings a part of the page into sight after an event."""
+"""What brings a part of the page into sight, or under the keys, after an event."""
 
 from pathlib import Path
 from typing import Any
@@ -16,4 +16,10 @@ def scroll_to(selector: str, block: str = "nearest", **options: Any) -> dict[str
             window that is scrolled.
     """
     script = event_function(Path(__file__).with_suffix(".js"), selector=selector, block=block, **options)
+    return {"fn": None, "js": script, "api_visibility": "private"}
+
+
+def focus_on(selector: str) -> dict[str, Any]:
+    """Arguments of an event listener that only moves the keyboard's focus, to what a CSS selector finds."""
+    script = event_function(Path(__file__).with_name("focus.js"), selector=selector)
     return {"fn": None, "js": script, "api_visibility": "private"}

@@ -2,8 +2,7 @@
 import { el } from "../dom.js";
 import { iconButton, slider } from "./controls.js";
 
-const START =
-  "Paint a little of each class, and of the background. The eraser or a right drag takes strokes away.";
+const START = "Paint a little of each class, and of the background. A right drag erases.";
 const GO_ON = "Paint where it is wrong. Apply writes it into the mask; Esc leaves.";
 
 export function makeTeachPanel({ state, nodes, page }, teach) {

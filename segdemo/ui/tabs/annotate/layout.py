@@ -33,7 +33,7 @@ _STEPS = (  # picture, what to do, how
     (
         "M4 7h6l2 2h8v10H4zM12 12v4M10 14h4",
         "Make a collection",
-        "Press New, give it a name, and choose its classes or write your own.",
+        "Give it a name, and choose its classes or write your own. New makes another.",
     ),
     (
         "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
@@ -142,7 +142,7 @@ class Layout:
 
     def _creator(self) -> None:
         kinds = [(f"{s.title} ({len(s)} classes)", name) for name, s in LABEL_SETS.items()]
-        with gr.Group(visible=False) as self.creator:
+        with gr.Group(visible=False, elem_id="collection-creator") as self.creator:
             self.new_title = gr.Textbox(
                 label="Name of the new collection",
                 max_lines=1,
@@ -230,7 +230,7 @@ class Layout:
         with gr.Column(visible=False, elem_classes="segdemo-opened") as self.desktop:
             with gr.Row(elem_classes="segdemo-slim"):
                 self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")
-                panel("Start from", elem_classes="segdemo-quiet segdemo-word", padding=False)
+                panel("Predict with", elem_classes="segdemo-quiet segdemo-word", padding=False)
                 self.model = unchecked(
                     gr.Dropdown(
                         [("no model", NOTHING)],

@@ -14,7 +14,7 @@ from segdemo.data.formats import Account
 from segdemo.errors import UserError
 from segdemo.ui.components import label_table, photo_list
 from segdemo.ui.components.photo_list import ANY_CLASS, WHICH
-from segdemo.ui.components.scroll import scroll_to
+from segdemo.ui.components.scroll import focus_on, scroll_to
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
@@ -47,7 +47,9 @@ class AnnotateTab(Layout):
         on = Events(self.notice, self.inputs, self.outputs, "annotate").on
         on(tab.select, self._enter, quiet=True)
         on(self.collection.input, lambda event: self._show_collection(event, event[self.collection]))
-        on(self.new.click, lambda event: {self.creator: gr.update(visible=True)})
+        on(self.new.click, lambda event: {self.creator: gr.update(visible=True)}).then(
+            **focus_on("#new-title :is(input, textarea)")
+        )
         on(self.cancel.click, lambda event: {self.creator: gr.update(visible=False)})
         on(
             self.new_labels.change,
