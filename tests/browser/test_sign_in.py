@@ -2,7 +2,8 @@
 
 import pytest
 from accounts import provider
-from playwright.sync_api import expect
+
+from browser.patience import expect, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 SECONDS = 60_000
@@ -44,7 +45,7 @@ def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
         annotate(ann)
         ann.locator("#new-title").get_by_role("textbox").fill("Of Ann")
         ann.locator("#collection-create").click()
-        ann.locator("#new-title").wait_for(state="hidden", timeout=SECONDS)
+        wait_for(ann.locator("#new-title"), state="hidden")
         signed_in(ann, "ann")
         expect(ann.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
 
@@ -55,14 +56,14 @@ def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
         accounts.account = "bob"
         bob = open_page(url, viewport={"width": 1440, "height": 900})
         signed_in(bob, "bob")
-        bob.locator("#new-title").wait_for(timeout=SECONDS)  # he has none, and is asked to make one
+        wait_for(bob.locator("#new-title"))  # he has none, and is asked to make one
 
         press(ann, "Logout (ann)")
         annotate(ann)
         expect(
             ann.get_by_role("button", name="Sign in with Hugging Face").filter(visible=True)
         ).to_be_visible()
-        ann.locator("#new-title").wait_for(timeout=SECONDS)
+        wait_for(ann.locator("#new-title"))
     [kept] = (tmp_path / "app" / "home" / "workspaces").glob("hub-*")
     assert (kept / "annotations" / "of-ann" / "collection.json").is_file()
     assert not list((tmp_path / "app" / "home" / "workspaces").glob("visit-*/annotations/*/collection.json"))

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 from drawn import scene
-from playwright.sync_api import expect
 
+from browser.patience import expect, wait_for
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS
 from segdemo.runs import processes
@@ -150,7 +150,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         page.locator("#model").get_by_text("Drawn pets", exact=True).click()
         page.locator("#photo-input input[type=file]").first.set_input_files(str(new_photo))
         stage = '#stage .sc[data-ready*="photo24.png:drawn-pets"]'
-        page.wait_for_selector(stage, timeout=SECONDS)
+        wait_for(page.locator(stage).first)
         width, height, flat = page.locator("#stage .sc").evaluate(
             "({ maskCanvas: { state } }) => [state.width, state.height, [...state.maps.prediction]]"
         )

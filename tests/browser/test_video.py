@@ -6,11 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 from serving import served_app
 from tiny import bright, write_model
 from video_files import draw_clip
 
+from browser.patience import expect
 from segdemo.core.labels import PETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
