@@ -26,10 +26,8 @@ def press(page, name):
         page.get_by_role("button", name=name).filter(visible=True).click()
 
 
-def signed_in(page, name):
-    """The page of somebody who has signed in on it."""
-    annotate(page)
-    press(page, "Sign in with Hugging Face")
+def is_signed_in(page, name):
+    """Check that somebody is signed in on a page, in its Annotate tab."""
     annotate(page)
     expect(page.get_by_role("button", name=f"Logout ({name})").filter(visible=True)).to_be_visible(
         timeout=SECONDS
@@ -41,21 +39,23 @@ def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
 ):
     own = {"SYSTEM": "spaces", "SPACE_ID": "someone/segdemo", **accounts.variables()}
     with serve(tmp_path / "app", fresh=True, **own) as (url, _):
+        by_link = f"{url}login/huggingface"  # where the button leads
         ann = open_page(url)
         annotate(ann)
         ann.locator("#new-title").get_by_role("textbox").fill("Of Ann")
         ann.locator("#collection-create").click()
         wait_for(ann.locator("#new-title"), state="hidden")
-        signed_in(ann, "ann")
+        press(ann, "Sign in with Hugging Face")
+        is_signed_in(ann, "ann")
         expect(ann.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
 
-        elsewhere = open_page(url, viewport={"width": 1440, "height": 900})
-        signed_in(elsewhere, "ann")
+        elsewhere = open_page(by_link, viewport={"width": 1440, "height": 900})
+        is_signed_in(elsewhere, "ann")
         expect(elsewhere.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
 
         accounts.account = "bob"
-        bob = open_page(url, viewport={"width": 1440, "height": 900})
-        signed_in(bob, "bob")
+        bob = open_page(by_link, viewport={"width": 1440, "height": 900})
+        is_signed_in(bob, "bob")
         wait_for(bob.locator("#new-title"))  # he has none, and is asked to make one
 
         press(ann, "Logout (ann)")
