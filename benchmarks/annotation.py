@@ -2,8 +2,8 @@
 
     python benchmarks/annotation.py --images DIR --masks DIR [--things 20] [--goal 0.9] [--model click] [--json]
 
-Photos and masks are those of ``segdemo clicks``. An action is a press of the mouse, with or without a drag, or a key.
-Each tool starts on an empty mask and ends at the goal, or after 100 actions:
+Photos and masks are those of ``segdemo clicks``. An action is a press of the mouse, with or without a drag, or a key,
+that of the tool included. Each tool starts on an empty mask and ends at the goal, or after 100 actions:
 
 - brush: a stroke of the largest brush that fits, along the middle of the largest error; the right button erases. A new
   size of the brush is an action too.
@@ -11,6 +11,7 @@ Each tool starts on an empty mask and ends at the goal, or after 100 actions:
   actions, and closing is one. What it spills is left.
 - superpixels: clicks in the middle of the largest error, Alt where there is too much, on a server that has no model.
 - thing: the same with the model; Enter at the end is an action too.
+- box: a box around the thing, drawn with the same tool and model, then as before.
 
 Seconds are those of the machine, from the first press to the mask: a person's own time is not in them. Needs Playwright
 and a Chromium (CHROMIUM names the executable). Run it with nothing else running.
@@ -33,7 +34,7 @@ from scipy import ndimage
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
 from segdemo.inference.click_protocol import iou  # noqa: E402
 
-METHODS = ("brush", "polygon", "superpixels", "thing")
+METHODS = ("brush", "polygon", "superpixels", "thing", "box")
 MOST = 100  # actions
 CLASS = 15  # of VOC: what is painted
 TOLERANCES = (16, 12, 8, 6, 4, 3, 2, 1.5)  # pixels a polygon may be off, coarse to fine
@@ -78,7 +79,7 @@ class Annotator:
         return error, missing
 
     def brush(self):
-        self.canvas.js("canvas.editor.setTool('brush')")
+        self.press("b")
         size = None
         while self.actions < MOST and self.iou() < self.goal:
             error, missing = self.largest_error()
@@ -101,7 +102,7 @@ class Annotator:
         mouse.up(button=button)
 
     def polygon(self):
-        self.canvas.js("canvas.editor.setTool('polygon')")
+        self.press("p")
         while self.actions < MOST and self.iou() < self.goal:
             missing = self.case.truth & ~self.mask() & self.case.counts
             numbers, count = ndimage.label(missing)
@@ -136,15 +137,26 @@ class Annotator:
     def superpixels(self):
         self.clicks(lambda: self.canvas.wait("true"))
 
-    def thing(self):
+    def thing(self, first=lambda: None):
         # The protocol clicks on whole pixels; the mask is there when no request is under way.
-        self.clicks(lambda: self.canvas.wait("!canvas.editor.thing.selecting.isAsking()"))
+        self.clicks(lambda: self.canvas.wait("!canvas.editor.thing.selecting.isAsking()"), first)
 
-    def clicks(self, settle):
+    def box(self):
+        rows, columns = np.nonzero(self.case.truth & self.case.counts)
+
+        def around():
+            self.actions += 1
+            self.canvas.drag((columns.min(), rows.min()), (columns.max(), rows.max()))
+
+        self.thing(around)
+
+    def clicks(self, settle, first=lambda: None):
         from segdemo.core.clicks import next_click
 
         self.press("s")
         self.canvas.wait("canvas.editor.e.tool === 'thing'")
+        first()
+        settle()
         done = []
         while self.actions < MOST - 1 and self.iou() < self.goal:
             click = next_click(self.case.truth, self.mask(), self.case.counts, done)
@@ -264,7 +276,7 @@ def work(page, case, method, goal):
     canvas.root.and_(page.locator(f'[data-ready="{key}"]')).wait_for(timeout=60000)
     canvas.press(*str(CLASS))
     annotator = Annotator(canvas, case, goal)
-    if method in ("superpixels", "thing"):
+    if method in ("superpixels", "thing", "box"):
         canvas.press("s")
         page.wait_for_timeout(1500)  # superpixels, or the photo on the server, are made ready
     start = time.perf_counter()

@@ -4,6 +4,7 @@
 
 - components: connected components of VOC's classes, of 300 pixels or more, each from nothing.
 - correcting: the mask of each class in a photo, from what ``deeplabv3`` says of it; 0 clicks where that is at the goal.
+- correcting_things: likewise each of those components, from the regions of its class that reach into it.
 
 By the protocol of ``segdemo clicks``, which measures folders of photos and masks likewise.
 """
@@ -22,7 +23,7 @@ SEED = 0
 
 
 def things(samples, most):
-    """Cases of components and of classes of photos, ``most`` of each, drawn once."""
+    """(class, case) of components and of classes of photos, ``most`` of each, drawn once."""
     from segdemo.core.labels import VOC
     from segdemo.data.datasets import read_image, read_label_map
     from segdemo.inference.click_protocol import Case
@@ -40,15 +41,24 @@ def things(samples, most):
             numbers, count = ndimage.label(inside)
             sizes = np.bincount(numbers.ravel(), minlength=count + 1)
             components += [
-                Case(sample.id, image, numbers == k, counts)
+                (int(id_), Case(sample.id, image, numbers == k, counts))
                 for k in range(1, count + 1)
                 if sizes[k] >= SMALLEST
             ]
     return components[:most], classes[:most]
 
 
-def correcting(clicker, classes, goal=0.9):
-    """Mean clicks that take a semantic model's mask to the goal, and how many need more than twenty."""
+def reaching_into(mask, thing):
+    """bool (H, W), the regions of a mask that share a pixel with a thing."""
+    numbers, _ = ndimage.label(mask)
+    return np.isin(numbers, np.setdiff1d(numbers[thing], 0))
+
+
+def correcting(clicker, wanted, part=lambda mask, truth: mask, goal=0.9):
+    """Mean clicks that take a semantic model's masks to the goal, and how many need more than twenty.
+
+    ``part`` makes of its mask of a class and the truth what the clicks begin with.
+    """
     from dataclasses import replace
 
     from segdemo import zoo
@@ -57,10 +67,10 @@ def correcting(clicker, classes, goal=0.9):
 
     predictor = Predictor(zoo.served_model("deeplabv3"))
     found, needed, before = {}, [], []
-    for id_, case in classes:
+    for id_, case in wanted:
         if case.name not in found:
             found = {case.name: predictor(case.photo).label_map}
-        start = found[case.name] == id_
+        start = part(found[case.name] == id_, case.truth)
         before.append(iou(case.truth, start, case.counts))
         if before[-1] >= goal:
             needed.append(0)
@@ -92,9 +102,13 @@ def main():
 
     clicker = Clicker(click_model(options.model))
     components, classes = things(open_dataset("voc", options.data).samples(options.subset), options.things)
-    report = click_protocol.measure(clicker, components).to_json()
+    report = click_protocol.measure(clicker, [case for _, case in components]).to_json()
     report.pop("each")
-    result = {"components": report, "correcting": correcting(clicker, classes)}
+    result = {
+        "components": report,
+        "correcting": correcting(clicker, classes),
+        "correcting_things": correcting(clicker, components, reaching_into),
+    }
     if options.json:
         print(json.dumps(result))
         return

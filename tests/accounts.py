@@ -4,11 +4,10 @@ import base64
 import contextlib
 import json
 import secrets
-import threading
 import time
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from answering import Handler, answering
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -85,7 +84,7 @@ def provider():
     """An ``Accounts`` that answers on a port of this machine."""
     accounts = Accounts()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Accounting(Handler):
         def do_GET(self):
             place = urllib.parse.urlsplit(self.path)
             query = dict(urllib.parse.parse_qsl(place.query))
@@ -94,34 +93,18 @@ def provider():
                 self.send_header("Location", accounts.back(query))
                 self.end_headers()
             elif place.path == "/oauth/keys":
-                self._tell(accounts.keys())
+                self.tell(accounts.keys())
             else:
-                self._tell(accounts.configuration())
+                self.tell(accounts.configuration())
 
         def do_POST(self):
-            form = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            form = dict(urllib.parse.parse_qsl(self.body().decode()))
             known = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
             assert self.headers["Authorization"] == f"Basic {known}"
-            self._tell(accounts.token(form))
+            self.tell(accounts.token(form))
 
-        def _tell(self, told):
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(told).encode())
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        accounts.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield accounts
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Accounting) as (accounts.url, _):
+        yield accounts
 
 
 def _packed(value):

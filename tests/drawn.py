@@ -1,11 +1,12 @@
 """Small drawn datasets in the layouts the program reads, for tests."""
 
+import io
 import json
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segdemo.core.labels import LabelSet
+from segdemo.core.labels import VOID, LabelSet
 
 SHAPES = LabelSet("shapes", "Shapes", ("nothing", "disc", "box"), ((0, 0, 0), (200, 30, 30), (30, 30, 200)))
 
@@ -21,6 +22,23 @@ def scene(seed, size=(60, 40), foreground=1, background=0, border=None):
     ImageDraw.Draw(photo).ellipse(disc, fill=(220, 200, 60))
     ImageDraw.Draw(mask).ellipse(disc, fill=foreground, outline=border)
     return photo, np.array(mask)
+
+
+def strokes_on(mask, class_id):
+    """Strokes of the truth (``scene``'s mask): one of 8 pixels' width across the disc, one along the top."""
+    y, x = (int(np.median(where)) for where in np.nonzero(mask == class_id))
+    painted = np.full(mask.shape, VOID, np.uint8)
+    painted[:4] = mask[:4]
+    painted[y - 4 : y + 4, x - 8 : x + 8] = class_id
+    return painted
+
+
+def encoded(picture, format="PNG", **options):
+    """The bytes of a picture's file: of a PIL one or an array; options are those of ``Image.save``."""
+    out = io.BytesIO()
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    picture.save(out, format, **options)
+    return out.getvalue()
 
 
 def save_mask(path, mask, label_set=None):

@@ -2,11 +2,11 @@
 
 import base64
 import contextlib
-import http.server
 import json
 import re
-import threading
 import urllib.parse
+
+from answering import Handler, answering
 
 
 class Hub:
@@ -108,37 +108,18 @@ def served_hub():
     """A Hub that answers at its ``url``."""
     hub = Hub()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Answering(Handler):
         def _answer(self):
-            text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            text = self.body()
             if "ndjson" in self.headers.get("Content-Type", ""):
                 body = [json.loads(line) for line in text.splitlines()]
             else:
                 body = json.loads(text) if text else None
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             status, headers, told = hub.answer(self.command, self.path, token, body)
-            sent = json.dumps(told).encode()
-            self.send_response(status)
-            for name, value in {
-                **headers,
-                "Content-Type": "application/json",
-                "Content-Length": len(sent),
-            }.items():
-                self.send_header(name, str(value))
-            self.end_headers()
-            self.wfile.write(sent)
+            self.tell(told, status, **headers)
 
         do_GET = do_POST = do_PUT = do_DELETE = _answer
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hub.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Answering) as (hub.url, _):
+        yield hub

@@ -7,8 +7,10 @@ import subprocess
 import tempfile
 import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+
+from answering import Handler
 
 
 class JobServer:
@@ -18,7 +20,7 @@ class JobServer:
         self.room, self.jobs, self._lock = room, {}, threading.Lock()
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             def do_GET(self):
                 with server._lock:
                     server._proceed()
@@ -28,7 +30,7 @@ class JobServer:
                 return self._say(200, {"status": job["status"], "message": job["message"]})
 
             def do_POST(self):
-                data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                data = self.body()
                 with server._lock:
                     if self.path.endswith("/stop"):
                         server._stop(self.path.split("/")[3])
@@ -47,10 +49,7 @@ class JobServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_):
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
         self.address = f"http://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 

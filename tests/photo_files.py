@@ -4,10 +4,10 @@ Those of ``PLAIN`` every browser shows as ``photos`` reads them; of those of ``M
 pixels.
 """
 
-import io
 import struct
 import zlib
 
+import drawn
 import numpy as np
 from PIL import Image
 
@@ -35,16 +35,12 @@ def encoded(format, mode="RGB", **options):
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}.get(
         format, {}
     ) | options
-    out = io.BytesIO()
-    Image.fromarray(PHOTO).convert(mode).save(out, format, **options)
-    return out.getvalue()
+    return drawn.encoded(Image.fromarray(PHOTO).convert(mode), format, **options)
 
 
 def noise_png(rng, height=20):
     """An RGB photo of random pixels, 30 wide."""
-    out = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (height, 30, 3), np.uint8)).save(out, "PNG")
-    return out.getvalue()
+    return drawn.encoded(rng.integers(0, 256, (height, 30, 3), np.uint8))
 
 
 def exif(orientation, endian="<", kind=3, count=1, times=1):
@@ -95,10 +91,8 @@ def _head(depth):
 
 def animation(format):
     frames = [Image.fromarray(PHOTO), Image.fromarray(PHOTO[::-1])]
-    out = io.BytesIO()
     options = {"lossless": True} if format == "WEBP" else {}
-    frames[0].save(out, format, save_all=True, append_images=frames[1:], duration=40, **options)
-    return out.getvalue()
+    return drawn.encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=40, **options)
 
 
 _XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0" + xmp(6)

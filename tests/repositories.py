@@ -17,16 +17,8 @@ FRONT = {
     "short_description": "Squares in photos",
 }
 SERVING = {
-    "README.md",
-    "LICENSE",
-    "app.py",
-    "requirements.txt",
-    "segdemo/__init__.py",
-    "segdemo/ui/page.css",
-    "weights/manifest.json",
-    "weights/squares.md",
-    "weights/squares.onnx",
-    "weights/click.onnx",
+    *("README.md", "LICENSE", "app.py", "requirements.txt", "segdemo/__init__.py", "segdemo/ui/page.css"),
+    *("weights/manifest.json", "weights/squares.md", "weights/squares.onnx", "weights/click.onnx"),
 }
 TRAINING = SERVING | {"segdemo/training/trainer.py", "weights/squares.weights.h5"}
 

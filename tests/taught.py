@@ -13,7 +13,7 @@ from PIL import Image
 
 from segdemo.core.labels import VOID
 from segdemo.inference.features import CELL
-from segdemo.inference.teach import Strokes, label_map, learn, least_sure, probabilities
+from segdemo.inference.teach import Strokes, label_map, learn, probabilities, votes
 
 FILE = Path(__file__).parent / "js" / "teach.json"
 ROWS, COLUMNS, CHANNELS = 16, 24, 6
@@ -94,6 +94,27 @@ def cases():
         },
         "cases": found,
     }
+
+
+def least_sure(likely, painted=None):
+    """Where to paint next: the middle of the cell around which the two likeliest classes are closest.
+
+    Args:
+        likely: float32 (h, w, K) of ``probabilities``. painted: strokes uint8 (H, W), or None.
+
+    Returns:
+        (x, y), 0..1 of the photo's width and height.
+    """
+    height, width = likely.shape[:2]
+    best = np.partition(likely, -2, -1)[..., -2:]
+    doubt = 1 - (best[..., 1] - best[..., 0]).astype(np.float64)
+    if painted is not None:
+        where = votes(np.where(painted == VOID, painted, np.uint8(0)), height, width, (0,))[..., 0]
+        doubt *= where == 0
+    padded = np.pad(doubt, 2)
+    around = sum(padded[i : i + height, j : j + width] for i in range(5) for j in range(5))
+    y, x = divmod(int(np.argmax(around)), width)
+    return (x + 0.5) / width, (y + 0.5) / height
 
 
 def packed(array):

@@ -125,9 +125,8 @@ def test_compose_sets_what_there_is():
     whole = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
     assert list(whole["volumes"]) == [COMPOSE["volumes"][0].partition(":")[0]]
     (port,) = COMPOSE["ports"]
-    assert port.startswith("127.0.0.1:") and port.endswith(
-        ":7860"
-    )  # nobody is let in from elsewhere by chance
+    # Nobody is let in from elsewhere by chance
+    assert port.startswith("127.0.0.1:") and port.endswith(":7860")
 
 
 def test_without_training_its_code_and_weights_are_left_out(tmp_path):

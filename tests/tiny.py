@@ -170,11 +170,6 @@ def write_features(folder, step=1 / 40, long_side=64):
     onnx.checker.check_model(proto)
     path = folder / "features.onnx"
     onnx.save(proto, path)
-    entry = {
-        "onnx": path.name,
-        "onnx_sha256": sha256(path),
-        "long_side": long_side,
-        "steps": [step] * 3,
-    }
+    entry = {"onnx": path.name, "onnx_sha256": sha256(path), "long_side": long_side, "steps": [step] * 3}
     (folder / "manifest.json").write_text(json.dumps({"models": {}, "features": entry}))
     return served_features(folder)

@@ -33,9 +33,8 @@ def has_gradients(name):
     """Whether a step of an architecture gives finite gradients, not all zero, of everything that learns."""
     keras.utils.set_random_seed(0)
     model = architectures.build(name, 3, **SMALL.get(name, {}))
-    side = (
-        64 if name.startswith("fcn") else 32
-    )  # the dropout of fc6 and fc7 may hit all there is in a single cell
+    # The dropout of fc6 and fc7 may hit all there is in a single cell
+    side = 64 if name.startswith("fcn") else 32
     image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(model(image, training=True)))

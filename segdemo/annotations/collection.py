@@ -17,11 +17,11 @@ from PIL import Image
 
 from segdemo.annotations.records import CollectionFiles, Photo, Revision, in_palette
 from segdemo.core import faithful, label_maps
-from segdemo.core.arrays import UInt8
+from segdemo.core.arrays import UInt8, digest_of
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, one_line, slug
 from segdemo.core.files import StoreError, sweep, write_atomic, write_json
 from segdemo.core.labels import VOID, LabelSet
-from segdemo.core.photos import Limits, Source, encode_jpeg, read_bytes, read_photo
+from segdemo.core.photos import Limits, Source, encode_jpeg, encode_png, read_bytes, read_photo
 from segdemo.core.quiet import quiet_pillow
 from segdemo.data.datasets import Dataset
 from segdemo.data.formats import SUBSETS, Annotation
@@ -154,20 +154,20 @@ class Collection(CollectionFiles):
 
     def admit(self, source: Source | UInt8, name: str, limits: Limits | None = None) -> Taken:
         """As ``add_photo``, and tells whether the photo was there already."""
+        name = one_line(name)[:200] or "photo"
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
                 raise StoreError(f"A photo is uint8 (H, W, 3), not {source.dtype} {source.shape}.")
             pixels, data, suffix = source, b"", None
         else:
             limits = limits or Limits.from_env()
-            _, data = read_bytes(source, limits)
-            pixels = read_photo(data, limits)
+            _, data = read_bytes(source, limits, name)
+            pixels = read_photo(data, limits, name=name)
             suffix = _faithful_suffix(data, pixels)
-        digest = _digest(pixels)
+        digest = digest_of(pixels)
         height, width = pixels.shape[:2]
         if suffix is None:
-            data, suffix = _lossless(pixels), ".png"
-        name = one_line(name)[:200] or "photo"
+            data, suffix = encode_png(pixels), ".png"
         with self._writing():
             known = next((photo for photo in self._records() if photo.sha256 == digest), None)
             if known is not None:
@@ -278,14 +278,8 @@ class Collection(CollectionFiles):
                     self._mark(photo.id)
                     self._sidecar(photo.id).unlink(missing_ok=True)
                 self._settle([photo.id for photo in doomed])
-        for name in (
-            ".",
-            "JPEGImages",
-            "SegmentationClass",
-            "ImageSets/Segmentation",
-            "Annotations",
-            ".thumbnails",
-        ):
+        kept = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation", "Annotations", ".thumbnails")
+        for name in (".", *kept):
             sweep(self.folder / name, days)
         return len(doomed)
 
@@ -329,7 +323,7 @@ class Collection(CollectionFiles):
         meta = _plain(meta)
         label_set = self.label_set
         data = label_maps.encode_png(label_map, label_set)
-        digest = _digest(label_map)
+        digest = digest_of(label_map)
         with self._writing():
             photo = self._fitting(id_, label_map)
             current = photo.current
@@ -337,7 +331,8 @@ class Collection(CollectionFiles):
                 if current.auto and not auto:  # now it was made on purpose
                     self._commit(_with_current(photo, replace(current, auto=False)))
                 return photo.revision
-            fresh = Revision(photo.last + 1, now(), "saved", base_revision, digest, _pixels(label_map), meta)
+            pixels = label_maps.pixel_counts(label_map)
+            fresh = Revision(photo.last + 1, now(), "saved", base_revision, digest, pixels, meta)
             fresh = replace(fresh, author=author, sitting=sitting, auto=auto)
             own = current if current is not None and current.is_of(sitting, author) else None
             if own is not None and own.auto and not own.kept:
@@ -374,12 +369,12 @@ class Collection(CollectionFiles):
             masks.MaskError: not a label map of the label set. StoreError: not the photo's size, or deleted.
         """
         meta = {**_plain(meta), "proposed": True}
-        data, digest = label_maps.encode_png(label_map, self.label_set), _digest(label_map)
+        data, digest = label_maps.encode_png(label_map, self.label_set), digest_of(label_map)
         with self._writing():
             photo = self._fitting(id_, label_map)
             known = next((r for r in photo.revisions if r.sha256 == digest), None)
             if known is None:
-                pixels, base = _pixels(label_map), photo.revision
+                pixels, base = label_maps.pixel_counts(label_map), photo.revision
                 known = Revision(
                     photo.last + 1, now(), "refused", base, digest, pixels, meta, str(author)[:80]
                 )
@@ -579,19 +574,6 @@ def _with_current(photo: Photo, revision: Revision) -> Photo:
     )
 
 
-def _digest(array: UInt8) -> str:
-    """Hexadecimal SHA-256 of the shape and values of a uint8 array."""
-    digest = hashlib.sha256(repr(array.shape).encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _pixels(label_map: UInt8) -> dict[int, int]:
-    """Class id to pixels, for the ids that occur. Pillow's histogram is the fastest there is for uint8."""
-    counts = Image.fromarray(np.ascontiguousarray(label_map)).histogram()
-    return {i: count for i, count in enumerate(counts) if count}
-
-
 def _faithful_suffix(data: bytes, pixels: UInt8) -> str | None:
     """The ending of a file that any program shows as ``pixels``; None if it must be written anew."""
     if not faithful.shown_alike(data):
@@ -603,12 +585,6 @@ def _faithful_suffix(data: bytes, pixels: UInt8) -> str | None:
             return suffix if upright and np.array_equal(np.asarray(image.convert("RGB")), pixels) else None
     except Exception:  # what intake reads Pillow alone may not, such as a PNG with a long text
         return None
-
-
-def _lossless(pixels: UInt8) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=1)  # higher levels cost seconds on large photos
-    return out.getvalue()
 
 
 def _is_short(value: Any) -> bool:

@@ -48,13 +48,7 @@ _read = FileCache(Draft.read)
 
 
 def put(
-    collection: Collection,
-    id_: str,
-    label_map: UInt8,
-    model: str,
-    made_by: str,
-    sure: float,
-    unsure: float,
+    collection: Collection, id_: str, label_map: UInt8, model: str, made_by: str, sure: float, unsure: float
 ) -> bool:
     """Keep a draft of a photo, in place of one that it has.
 

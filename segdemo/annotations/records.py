@@ -42,10 +42,8 @@ from segdemo.data.splits import subset_of
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 MOST_REVISIONS = 1000  # of one photo
-STROKES, DRAFTS = (
-    ".strokes",
-    ".drafts",
-)  # folders of what goes for good with a photo: see ``strokes`` and ``drafts``
+# Folders of what goes for good with a photo: see ``strokes`` and ``drafts``
+STROKES, DRAFTS = ".strokes", ".drafts"
 
 
 @dataclass(frozen=True)

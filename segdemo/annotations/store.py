@@ -41,9 +41,8 @@ class AnnotationStore:
         self.root = Path(root) if root is not None else settings.home() / "annotations"
         self.keep_revisions = max(1, keep_revisions)
         self._usage = (-math.inf, 0)  # when it was measured; bytes of all collections
-        self.cache: dict[
-            str, tuple[tuple[int, int, int], Photo]
-        ] = {}  # side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
+        # Side-car path -> ((inode, mtime, size), Photo); a replaced file has a new inode
+        self.cache: dict[str, tuple[tuple[int, int, int], Photo]] = {}
 
     def collections(self) -> list[Collection]:
         """Every Collection, by title; one whose title or classes cannot be read is left out, with a line in the log."""

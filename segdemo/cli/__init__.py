@@ -29,20 +29,8 @@ from segdemo.cli import (
 from segdemo.runs import failures
 
 COMMANDS = (
-    models,
-    predict,
-    evaluate,
-    calibrate,
-    train,
-    tune,
-    export,
-    data,
-    annotations,
-    clicks,
-    teach,
-    video,
-    app,
-    deploy,
+    *(models, predict, evaluate, calibrate, train, tune, export),
+    *(data, annotations, clicks, teach, video, app, deploy),
 )
 
 

@@ -121,9 +121,5 @@ def _trimaps(options: argparse.Namespace) -> None:
             *((s.image_path, options.out / f"{s.id}.png") for s in pets),
         ]
     )
-    count = write_pets_folder(
-        samples,
-        options.out,
-        progress=lambda items: progress(items, "photos"),
-    )
+    count = write_pets_folder(samples, options.out, progress=lambda items: progress(items, "photos"))
     print(f"{count + add_pets(pets, options.out)} photos in {options.out}")

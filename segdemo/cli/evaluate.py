@@ -118,9 +118,10 @@ def _show(report: Scores, as_json: bool) -> None:
 
 def _drawn(dataset: Dataset, subset: str, out: Path) -> Look:
     """What draws a triptych of each photo into a folder. Raises OutputError, DatasetError, DiskError."""
-    import io
+    import numpy as np
 
     from segdemo.core.files import write_atomic
+    from segdemo.core.photos import encode_png
     from segdemo.core.pictures import triptych
     from segdemo.data import outputs
 
@@ -132,8 +133,7 @@ def _drawn(dataset: Dataset, subset: str, out: Path) -> Look:
     }
 
     def draw(sample, image, truth, predicted):
-        buffer = io.BytesIO()
-        triptych(image, truth, predicted, dataset.label_set).save(buffer, "PNG", compress_level=1)
-        write_atomic(places[sample.image_path], buffer.getvalue(), durable=False)
+        picture = triptych(image, truth, predicted, dataset.label_set)
+        write_atomic(places[sample.image_path], encode_png(np.asarray(picture)), durable=False)
 
     return draw

@@ -10,15 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segdemo.cli.common import (
-    Commands,
-    add_cluster,
-    add_model,
-    add_passes,
-    asked_model,
-    positive,
-    print_json,
-)
+from segdemo.cli.common import Commands, add_cluster, add_model, add_passes, asked_model, positive, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

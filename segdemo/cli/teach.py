@@ -39,19 +39,21 @@ def add_to(commands: Commands) -> None:
 
 def _teach(options: argparse.Namespace) -> int:
     from segdemo.core import label_maps
+    from segdemo.core.arrays import digest_of
     from segdemo.core.files import write_atomic
     from segdemo.core.photos import IntakeError, Limits, read_photo
     from segdemo.data import outputs
     from segdemo.errors import UserError
     from segdemo.inference import teach
-    from segdemo.inference.features import Features, photo_key
+    from segdemo.inference.features import Features
 
     taught_by_strokes = options.photos is not None and options.strokes is not None
     if options.classifier is None and not taught_by_strokes:
         raise UserError("Give --photos and --strokes to learn from, or --classifier.")
     if options.classifier is not None and (options.photos or options.strokes or options.save):
         raise UserError("Give either --photos and --strokes, or a --classifier that is known already.")
-    targets = outputs.predictions(outputs.photos_in([options.apply]), options.out, overlay=False)
+    found = outputs.results(outputs.photos_in([options.apply]), options.out, {"label_map": ".png"})
+    targets = [(photo, files["label_map"]) for photo, files in found]
     features = Features()
     painted: dict[str, Strokes] = {}
     if options.classifier is not None:
@@ -62,7 +64,7 @@ def _teach(options: argparse.Namespace) -> int:
         pairs = _pairs(options.photos, options.strokes)
         read = [path for pair in pairs for path in pair]
         kept = [options.save] if options.save else []
-        outputs.refuse_overwriting([*(target.label_map for target in targets), *kept], read)
+        outputs.refuse_overwriting([*(path for _, path in targets), *kept], read)
         painted = _painted(pairs, features)
         taught = teach.learn([*painted.values()], features.steps, features.entry.onnx_sha256)
         if options.save:
@@ -70,17 +72,17 @@ def _teach(options: argparse.Namespace) -> int:
     label_set = teach.label_set(taught.classes)
     limits = Limits.from_env()
     results, failed = [], 0
-    for target in progress(targets, "photos"):
+    for photo, path in progress(targets, "photos"):
         try:
-            image = read_photo(target.photo, limits)
+            image = read_photo(photo, limits)
         except IntakeError as error:  # the others are still wanted
             sentence = failures.sentence(error)
-            named = sentence if target.photo.name in sentence else f"{target.photo.name}: {sentence}"
+            named = sentence if photo.name in sentence else f"{photo.name}: {sentence}"
             print(f"segdemo: {named}", file=sys.stderr)
             failed += 1
             continue
         start = time.perf_counter()
-        key = photo_key(image)
+        key = digest_of(image)
         here, own = taught, painted.get(key)
         if own and len(painted) > 1:  # its own strokes count more than those on others
             here = teach.learn([*painted.values()], features.steps, features.entry.onnx_sha256, key)
@@ -88,11 +90,11 @@ def _teach(options: argparse.Namespace) -> int:
         likely = teach.probabilities(here, seen, features.steps, own.painted if own else None)
         label_map = teach.label_map(here, likely, image)
         milliseconds = (time.perf_counter() - start) * 1000
-        write_atomic(target.label_map, label_maps.encode_png(label_map, label_set))
+        write_atomic(path, label_maps.encode_png(label_map, label_set))
         results.append(
             {
-                "image": str(target.photo),
-                "label_map": str(target.label_map),
+                "image": str(photo),
+                "label_map": str(path),
                 "width": image.shape[1],
                 "height": image.shape[0],
                 "milliseconds": round(milliseconds, 1),
@@ -132,17 +134,17 @@ def _pairs(photos: Path, strokes: Path) -> list[tuple[Path, Path]]:
 
 def _painted(pairs: list[tuple[Path, Path]], features: Features) -> dict[str, Strokes]:
     """The strokes on each photo, by the photo's key. Raises IntakeError, MaskError."""
+    from segdemo.core.arrays import digest_of
     from segdemo.core.label_maps import decode_png
     from segdemo.core.photos import read_photo
     from segdemo.errors import UserError
-    from segdemo.inference.features import photo_key
     from segdemo.inference.teach import Strokes
 
     found: dict[str, Strokes] = {}
     for photo, mask in progress(pairs, "photos painted on"):
         image = read_photo(photo)
         painted = decode_png(mask, size=image.shape[:2])
-        key = photo_key(image)
+        key = digest_of(image)
         if key in found:
             raise UserError(f"{photo} is there twice under different names: take one out, with its strokes.")
         found[key] = Strokes(features.of(image, key), painted, key)

@@ -52,7 +52,6 @@ class Batches:
         self._over: dict[str, float] = {}
 
     def look_after(self, jobs: Jobs) -> None:
-        """As ``Elsewhere``."""
         every = [(job, _handed(job)) for job in jobs.every()]
         at_cluster = [(job, handed) for job, handed in every if handed.state in ("taken", "stopped")]
         for job, handed in at_cluster:

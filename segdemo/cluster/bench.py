@@ -29,12 +29,10 @@ class ClusterBench:
         self._over: dict[str, float] = {}  # job -> when it was first seen to be over
 
     def look(self, current: Current) -> None:
-        """As ``Bench``."""
         if current.job and self._server.look(current.job).status == "RUNNING":
             self._began.setdefault(current.job, time.monotonic())
 
     def busy(self, folder: Path, current: Current | None) -> bool:
-        """As ``Bench``."""
         if current is None or not current.job:
             return False
         if self._server.alive(current.job, lambda: None):
@@ -47,7 +45,6 @@ class ClusterBench:
     def start(
         self, folder: Path, key: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> Current | str:
-        """As ``Bench``."""
         job = f"estimate-{key}-{secrets.token_hex(4)}"
         for name in ("out", "log"):
             (folder / name).write_bytes(b"")
@@ -63,7 +60,6 @@ class ClusterBench:
         return Current(key=key, time=time.time(), job=job)
 
     def doing(self, current: Current) -> str:
-        """As ``Bench``."""
         if self._server.known(current.job).status == "RUNNING":
             return f"Timing a few steps {self.place}…"
         return f"Waiting for room on the cluster to time a few steps: {self._room}."
@@ -81,7 +77,6 @@ class ClusterBench:
         self._server.stop(current.job)
 
     def cause(self, current: Current) -> str:
-        """As ``Bench``."""
         why = self._server.cause(current.job)
         if why:
             return f"{why}: start the run and see."

@@ -38,13 +38,7 @@ def connect() -> Any:
     path = os.pathsep.join(filter(None, (str(settings.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     told = {} if IN_A_JOB in os.environ else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     try:
-        ray.init(
-            address,
-            **told,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+        ray.init(address, **told, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ClusterError(
             f"There is no Ray cluster at {address}: start one with ray start --head, or correct RAY_ADDRESS."

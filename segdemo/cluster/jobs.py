@@ -37,31 +37,26 @@ class Jobs:
         self._here = Here()  # looks after runs of before
 
     def look(self, runs: Sequence[Run]) -> None:
-        """As ``Executor``."""
         for run in runs:
             if job := _job_of(run):
                 self.server.look(job)
 
     def alive(self, run: Run) -> bool:
-        """As ``Executor``."""
         job = _job_of(run)
         if not job:
             return self._here.alive(run)
         return self.server.alive(job, lambda: (seen := _seen(run, job)) and seen.time)
 
     def waits(self, run: Run) -> bool:
-        """As ``Executor``."""
         return self.server.known(_job_of(run)).status == "PENDING"
 
     def unplaced(self, run: Run) -> str:
-        """As ``Executor``."""
         known = self.server.known(_job_of(run))
         if known.status == "FAILED" and "failed to start within" in known.message:
             return f"It waits until the cluster has room for {self.room}."
         return ""
 
     def start(self, run: Run, command: Sequence[str], environment: Mapping[str, str]) -> bool:
-        """As ``Executor``."""
         job = f"{run.id}-{len(run.record.launches) + 1}"  # the same again where nobody knows whether it was taken
         python = self.server.python
         parts = [python, "-m", "segdemo.cluster.worker", job, str(run.folder), *command]
@@ -77,7 +72,6 @@ class Jobs:
         return True
 
     def signs(self, run: Run) -> Signs:
-        """As ``Executor``."""
         job = _job_of(run)
         if not job:
             return self._here.signs(run)
@@ -92,7 +86,6 @@ class Jobs:
         self.server.stop(job)
 
     def cause(self, run: Run) -> str:
-        """As ``Executor``."""
         job = _job_of(run)
         if not job:
             return self._here.cause(run)

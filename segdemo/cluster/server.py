@@ -30,14 +30,8 @@ LOST = "LOST"  # the cluster does not know the job
 # What a job needs to know; no more, since whoever sees the cluster sees it.
 HANDED_ON = ("SEGDEMO_DATA", "SEGDEMO_PRETRAINED", settings.OWN_MODELS)
 HANDED_ON_BEGINNINGS = (
-    "SEGDEMO_BATCH",
-    "SEGDEMO_MAX_ASPECT",
-    "SEGDEMO_MAX_BATCH_",
-    "SEGDEMO_MAX_BYTES",
-    "SEGDEMO_MAX_PHOTO",
-    "SEGDEMO_MAX_PIXELS",
-    "SEGDEMO_MAX_SIDE",
-    "TF_",
+    *("SEGDEMO_BATCH", "SEGDEMO_MAX_ASPECT", "SEGDEMO_MAX_BATCH_", "SEGDEMO_MAX_BYTES"),
+    *("SEGDEMO_MAX_PHOTO", "SEGDEMO_MAX_PIXELS", "SEGDEMO_MAX_SIDE", "TF_"),
 )
 
 

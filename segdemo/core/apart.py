@@ -200,9 +200,8 @@ def serve(number: int) -> None:
             size = Path("/proc/self/statm").read_text().split()[0]
             most = int(size) * mmap.PAGESIZE + wish["megabytes"] * 10**6
             resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-            signal.setitimer(
-                signal.ITIMER_PROF, wish["seconds"]
-            )  # its signal ends the process, wherever it is
+            # Its signal ends the process, wherever it is
+            signal.setitimer(signal.ITIMER_PROF, wish["seconds"])
             answer, array = _answer(wish["function"], data, wish["arguments"])
             signal.setitimer(signal.ITIMER_PROF, 0)
             del data

@@ -88,17 +88,17 @@ def next_click(
     wrong = truth != mask
     if counts is not None:
         wrong &= counts
-    rows, columns = np.flatnonzero(wrong.any(1)), np.flatnonzero(wrong.any(0))
-    if not len(rows):
+    if (box := extent(wrong)) is None:
         return None
-    part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    left, top, right, bottom = box
+    part = np.s_[top:bottom, left:right]
     depths = []
     for error in (wrong[part] & truth[part], wrong[part] & mask[part]):
         depth = distance_transform_edt(np.pad(error, 1))[1:-1, 1:-1] if error.any() else np.zeros(error.shape)
         for click in before:
-            y, x = int(click.y) - rows[0], int(click.x) - columns[0]
-            if 0 <= y < depth.shape[0] and 0 <= x < depth.shape[1]:
-                depth[y, x] = 0
+            row, column = int(click.y) - top, int(click.x) - left
+            if 0 <= row < depth.shape[0] and 0 <= column < depth.shape[1]:
+                depth[row, column] = 0
         depths.append(depth)
     positive = bool(depths[0].max() > depths[1].max())
     depth = depths[0 if positive else 1]
@@ -109,7 +109,7 @@ def next_click(
     else:
         inner = np.flatnonzero(depth > depth.max() / 2)
         y, x = np.unravel_index(int(rng.choice(inner)), depth.shape)
-    return Click(int(x + columns[0]), int(y + rows[0]), positive)
+    return Click(int(x + left), int(y + top), positive)
 
 
 def extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:

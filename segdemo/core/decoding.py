@@ -14,9 +14,8 @@ MAX_SCANS = 100  # of a JPEG; encoders that try hard write about twenty
 MAX_SCANNED_PIXELS = 1_600_000_000  # scans times pixels: 25 scans of 64 megapixels
 DEFLATE_GAIN = 1032  # bytes that one byte of Deflate can stand for, at most
 _SCAN = b"\xff\xda"
-_MARKER = re.compile(
-    rb"\xff[\x01-\xcf\xd8-\xfe]"
-)  # in entropy-coded data, which has 0xFF as FF 00, and restarts
+# In entropy-coded data, which has 0xFF as FF 00, and restarts
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by a PNG's colour type
 

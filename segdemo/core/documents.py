@@ -3,7 +3,8 @@
 import logging
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from json import JSONDecodeError
@@ -22,6 +23,17 @@ class DamagedError(UserError):
     def __init__(self, path: Path, why: Exception) -> None:
         said = "it cannot be read as JSON" if isinstance(why, JSONDecodeError | UnicodeDecodeError) else why
         super().__init__(f"{path} is damaged ({said}): restore it from a copy.")
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """What is found wrong with the content of a file within is a DamagedError about the file."""
+    try:
+        yield
+    except DamagedError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise DamagedError(path, error) from error
 
 
 @lru_cache(1000)
@@ -73,10 +85,8 @@ class Document:
     @classmethod
     def read(cls, path: Path) -> Self:
         """The document in a file. Raises FileNotFoundError, OSError, DamagedError."""
-        try:
+        with damage(path):
             return cls.from_json(read_json(path))
-        except ValueError as error:
-            raise DamagedError(path, error) from error
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that ``from_json`` reads back."""

@@ -61,6 +61,11 @@ def _counts(label_map: UInt8) -> Ints:
     return np.array(Image.fromarray(label_map).histogram(), np.int64)
 
 
+def pixel_counts(label_map: UInt8) -> dict[int, int]:
+    """Class id to pixels of a label map uint8 (H, W), for the ids that occur."""
+    return {i: count for i, count in enumerate(_counts(label_map).tolist()) if count}
+
+
 def _first(where: Bools) -> tuple[int, int]:
     """(x, y) of the first True in reading order."""
     y, x = divmod(int(where.argmax()), where.shape[1])

@@ -124,10 +124,7 @@ _VOC_CLASSES = (
 )
 
 VOC = LabelSet(
-    "voc",
-    "PASCAL VOC 2012",
-    tuple(_VOC_CLASSES.split(",")),
-    tuple(voc_color(i) for i in range(21)),
+    "voc", "PASCAL VOC 2012", tuple(_VOC_CLASSES.split(",")), tuple(voc_color(i) for i in range(21))
 )
 # Oxford-IIIT Pet trimaps hold 1 foreground, 2 background, 3 border; class id = trimap value - 1.
 PETS = LabelSet(

@@ -8,9 +8,11 @@ Names are paths with forward slashes, relative to the archive or folder they are
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 PHOTO_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".gif"),
@@ -18,16 +20,8 @@ PHOTO_ENDINGS = (
 )
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")  # of masks
 _NOBODYS = {
-    *(
-        "__macosx",
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        "icon\r",
-        "$recycle.bin",
-        "@eadir",
-        "__pycache__",
-    ),
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    *("$recycle.bin", "@eadir", "__pycache__"),
     *("system volume information", "network trash folder", "temporary items", "lost+found"),
 }
 _SUBSETS = {
@@ -39,7 +33,23 @@ _BESIDE = r"(?:images?|imgs?|labels?|masks?|instances|annotations?|annots?|set|s
 _SUBSET_FOLDER = re.compile(
     rf"(?:{_BESIDE}[-_ ]?)?({'|'.join(sorted(_SUBSETS, key=len, reverse=True))})(?:[-_ ]?(?:{_BESIDE}|\d{{1,4}}))*"
 )
-_LONGEST = 2000  # characters of a name; file systems stop at 255 a part
+# What systems write names of a ZIP in that do not say so; they are read as if it were cp437.
+_CODE_PAGES = (
+    "gbk",
+    "shift_jis",
+    "cp949",
+    "big5",
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "cp866",
+    "cp850",
+    "cp852",
+    "cp1253",
+)
+# What Label Studio puts before the name of an uploaded file; not a date.
+_UPLOADED = re.compile(r"(?=\d*[a-f])[0-9a-f]{8}-(.+)")
+LONGEST = 2000  # characters of a name; file systems stop at 255 a part
 
 
 # --- what a name is ---------------------------------------------------------------------------------------
@@ -55,6 +65,28 @@ def tidy(name: str) -> str:
     return ("/" if name.startswith("/") else "") + "/".join(parts)
 
 
+def of_address(name: str) -> str:
+    """A name as a web address means it: without what stands before the path and behind it, and ``%20`` as a space."""
+    if "%" not in name and "://" not in name:
+        return name
+    with suppress(ValueError):  # brackets where there is no host
+        name = urlsplit(name).path if "://" in name else name
+    return unquote(name)
+
+
+def without_upload_mark(name: str) -> str:
+    """A name without the mark and the folders that Label Studio gives it when it is uploaded; others stay."""
+    match = _UPLOADED.fullmatch(base(tidy(name)))
+    return match.group(1) if match else name
+
+
+def misread(name: str) -> Iterator[str]:
+    """What a name looks like where a ZIP was packed in a code page of its own, by a system that does not say which."""
+    for code_page in () if name.isascii() else _CODE_PAGES:
+        with suppress(UnicodeError):
+            yield name.encode(code_page).decode("cp437")
+
+
 def hazard(name: str) -> str:
     """Why a tidied name is not read, to be put behind it in a sentence; "" if nothing is wrong with it."""
     parts = name.split("/")
@@ -62,7 +94,7 @@ def hazard(name: str) -> str:
         return "has an unsafe name, which points outside of the archive"
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
         return "has an unsafe name, with characters that no name may hold"
-    if not name or len(name) > _LONGEST:
+    if not name or len(name) > LONGEST:
         return "has an unsafe name, which is empty or far too long"
     return ""
 

@@ -7,6 +7,7 @@
 import io
 import os
 import stat
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -26,10 +27,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 BOXED_FORMATS = ("AVIF", "HEIF")
 
 _PHOTOMETRIC_TAG = 262
-_TURNING_TEXTS = (
-    b"XML:com.adobe.xmp",
-    b"Raw profile type exif",
-)  # where Pillow looks for a PNG's orientation
+_TURNING_TEXTS = b"XML:com.adobe.xmp", b"Raw profile type exif"  # where Pillow looks for a PNG's orientation
 _UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -92,7 +90,10 @@ class Limits:
 
 
 def read_photo(
-    source: Source, limits: Limits | None = None, draft_size: tuple[int, int] | None = None
+    source: Source,
+    limits: Limits | None = None,
+    draft_size: tuple[int, int] | None = None,
+    name: str | None = None,
 ) -> UInt8:
     """Decode one photo.
 
@@ -105,6 +106,7 @@ def read_photo(
         limits: a ``Limits``; None reads them from the environment.
         draft_size: for thumbnails only: (height, width) that is enough. A JPEG is then decoded at 1/2, 1/4 or
             1/8 of its size, still at least this large, in a fraction of the time. None decodes every pixel.
+        name: what messages call it; None for the file's own name.
 
     Returns:
         uint8 (H, W, 3), RGB, contiguous and writable, H and W those of the upright photo.
@@ -113,7 +115,7 @@ def read_photo(
         IntakeError: the file is missing, empty, not a supported photo, damaged or over a limit.
     """
     limits = limits or Limits.from_env()
-    name, data = read_bytes(source, limits)
+    name, data = read_bytes(source, limits, name)
     if apart.wanted(data):
         ask: dict[str, Any] = {"name": name, "limits": asdict(limits), "draft_size": draft_size}
         costs = limits.max_photo_seconds, limits.max_photo_mb
@@ -134,7 +136,7 @@ def decode(
 ) -> UInt8:
     """As ``read_photo``, of bytes, in this process. ``limits`` may be plain data, as it comes from another one."""
     limits = Limits(**limits) if isinstance(limits, dict) else limits
-    with quiet_pillow, _opened(name, data, limits) as photo:
+    with quiet_pillow, closing(_opened(name, data, limits)) as photo:
         try:
             return _pixels(photo.upright_rgb(draft_size))
         except decoding.OutOfTimeError as error:
@@ -195,6 +197,13 @@ def encode_jpeg(image: UInt8, quality: int) -> bytes:
     return out.getvalue()
 
 
+def encode_png(image: UInt8) -> bytes:
+    """Pixels uint8 (H, W), (H, W, 3) or (H, W, 4) as a PNG. Higher levels would take seconds on large photos."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
 def photo_orientation(source: Source, limits: Limits | None = None) -> int:
     """How the stored pixels of a photo are turned when it is read, as EXIF counts it: 1 (not at all) to 8.
 
@@ -202,7 +211,7 @@ def photo_orientation(source: Source, limits: Limits | None = None) -> int:
         IntakeError: as ``read_photo``, as far as the header shows it.
     """
     name, data = read_bytes(source, limits := limits or Limits.from_env())
-    with quiet_pillow, _opened(name, data, limits) as photo:
+    with quiet_pillow, closing(_opened(name, data, limits)) as photo:
         return photo.orientation if photo.orientation in _UPRIGHT else 1
 
 
@@ -238,12 +247,13 @@ def is_plain_jpeg(data: bytes) -> bool:
             return False
 
 
-def read_bytes(source: Source, limits: Limits) -> tuple[str, bytes]:
+def read_bytes(source: Source, limits: Limits, name: str | None = None) -> tuple[str, bytes]:
     """The bytes of ``source`` and what to call it in messages.
 
     Args:
         source: bytes, a path (str or Path), or an open binary file.
         limits: a ``Limits``; only ``max_bytes`` counts.
+        name: what to call it; None for the file's own name.
 
     Returns:
         (name, bytes), never empty.
@@ -253,12 +263,12 @@ def read_bytes(source: Source, limits: Limits) -> tuple[str, bytes]:
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         data: bytes | None = bytes(source)
-        name, size = "The file", memoryview(source).nbytes
+        name, size = name or "The file", memoryview(source).nbytes
     elif isinstance(source, (str, os.PathLike)):
-        name = Path(source).name or str(source)
+        name = name or Path(source).name or str(source)
         data, size = _read_path(source, name, limits)
     elif hasattr(source, "read"):
-        name = Path(str(getattr(source, "name", None) or "The file")).name
+        name = name or Path(str(getattr(source, "name", None) or "The file")).name
         data = source.read(limits.max_bytes + 1)
         size = len(data)
         if not isinstance(data, bytes):
@@ -317,12 +327,6 @@ class _Photo:
         # Of a PNG it may stand behind the pixels, and Pillow decodes them to find it.
         return self._parent_orientation if self._image.format == "TIFF" else orientation(self._image)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self._image.close()
 
@@ -344,12 +348,6 @@ class _TiffPhoto:
         self.stored_size = page.size
         self.cost = 0
         self.orientation = page.orientation
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._data = b""
@@ -562,6 +560,5 @@ def _to_srgb(image: Image.Image, profile: bytes | None, clock: decoding.Clock) -
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         if profile is None:
             raise
-        return (
-            image  # a broken or mismatched profile: the colours are a guess either way, the photo is not lost
-        )
+        # a broken or mismatched profile: the colours are a guess either way, the photo is not lost
+        return image

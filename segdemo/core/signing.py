@@ -63,12 +63,18 @@ def _kept(path: Path) -> bytes:
                     file.write(secrets.token_hex(32))
                     file.flush()
                     os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):  # another server was quicker: its secret counts
+                try:
                     os.link(fresh, path)
+                except FileExistsError:  # another server was quicker: its secret counts
+                    pass
+                except OSError:  # a disk without links, as the buckets of the Hub
+                    if not path.is_file():
+                        fresh.replace(path)
             finally:
                 fresh.unlink(missing_ok=True)
         if path.stat().st_mode & 0o077:
-            path.chmod(0o600)
+            with contextlib.suppress(OSError):  # a disk that knows no owners
+                path.chmod(0o600)
         text = path.read_text("utf-8").strip()
     if len(text) < SHORTEST:
         raise settings.SettingError(f"{path} holds no secret any more: delete it, and a new one is made.")

@@ -24,33 +24,12 @@ PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, TILES, TILE_BYTES = 284, 317, 322, 3
 SUBFILE, OLD_SUBFILE, SUB_PAGES, EXTRA, FORMAT, PROFILE = 254, 255, 330, 338, 339, 34675
 _HEADER = {
     *(WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, ORIENTATION, SAMPLES, ROWS_PER_STRIP),
-    *(
-        WHITE_LEVEL,
-        PLANAR,
-        PREDICTOR,
-        TILE_WIDTH,
-        TILE_LENGTH,
-        SUBFILE,
-        OLD_SUBFILE,
-        SUB_PAGES,
-        EXTRA,
-        FORMAT,
-    ),
+    *(WHITE_LEVEL, PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH),
+    *(SUBFILE, OLD_SUBFILE, SUB_PAGES, EXTRA, FORMAT),
 }
 _TYPES = {
-    1: "B",
-    3: "H",
-    4: "I",
-    6: "b",
-    7: "B",
-    8: "h",
-    9: "i",
-    11: "f",
-    12: "d",
-    13: "I",
-    16: "Q",
-    17: "q",
-    18: "Q",
+    **{1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i"},
+    **{11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"},
 }
 _SIGNATURES = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 MAX_PAGES = 1000

@@ -71,12 +71,11 @@ def write_copy(
     out, classes = Path(out), label_set(name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} is there already: choose another --out, or an empty folder.")
-    ids = dict.fromkeys(id_ for subset in dataset.splits.values() for id_ in subset)
     written = 0
     with hidden_build(out) as build:
         for folder in ("JPEGImages", "SegmentationClass"):
             (build / folder).mkdir(parents=True)
-        for sample in wrap([dataset.sample(id_) for id_ in ids]):
+        for sample in wrap([dataset.sample(id_) for id_ in dataset.ids]):
             if not sample.image_path.is_file():
                 raise DatasetError(
                     f"The photo {sample.image_path} is missing: restore it or take its id off the list."

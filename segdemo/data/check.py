@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segdemo.core.labels import LabelSet
 from segdemo.data import learnable
 from segdemo.data.datasets import (
@@ -17,6 +15,7 @@ from segdemo.data.datasets import (
     Sample,
     label_map_of,
     mask_values,
+    numbers_in,
     read_image,
     size_problem,
 )
@@ -101,9 +100,7 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
             for name in ("train", "val")
             if ("all" if name == "val" else name) not in dataset.splits
         ]
-    samples = [
-        dataset.sample(id_) for id_ in dict.fromkeys(id_ for ids in dataset.splits.values() for id_ in ids)
-    ]
+    samples = [dataset.sample(id_) for id_ in dataset.ids]
     present = {}
     with ThreadPoolExecutor(WORKERS) as pool:
         checked = pool.map(lambda s: _check_sample(s, dataset.label_set), samples)
@@ -136,4 +133,4 @@ def _check_sample(sample: Sample, label_set: LabelSet) -> tuple[list[Problem], s
             problems.append(Problem(sample.mask_path, problem))
     except DatasetError as error:
         problems.append(Problem(sample.mask_path, str(error)))
-    return problems, None if values is None else set(np.flatnonzero(np.bincount(values.ravel())).tolist())
+    return problems, None if values is None else numbers_in(values)

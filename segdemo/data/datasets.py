@@ -62,6 +62,11 @@ class Dataset:
         """The subset to learn from unless told otherwise: VOC's augmented list where it is there, else ``train``."""
         return "train_aug" if "train_aug" in self.splits else "train"
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids in all subsets, each once."""
+        return list(dict.fromkeys(id_ for ids in self.splits.values() for id_ in ids))
+
     def samples(self, subset: str) -> list[Sample]:
         """The samples of ``subset``, in order. Raises DatasetError if there is none such or it is empty."""
         if subset not in self.splits:
@@ -148,6 +153,11 @@ def mask_values(path: Path) -> np.ndarray:
         raise DatasetError(
             f"The mask {path} cannot be read as a picture: restore it from its source."
         ) from None
+
+
+def numbers_in(values: np.ndarray) -> set[int]:
+    """The different numbers in a mask uint8 (H, W)."""
+    return set(np.flatnonzero(np.bincount(values.ravel())).tolist())
 
 
 def read_pair(sample: Sample, label_set: LabelSet) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,9 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from segdemo.core.files import read_json, write_json
 from segdemo.core.settings import home
-from segdemo.data.datasets import WORKERS, Dataset, DatasetError, Sample, read_label_map
+from segdemo.data.datasets import WORKERS, Dataset, DatasetError, Sample, numbers_in, read_label_map
 
 
 def by_class(dataset: Dataset, subset: str = "all", cache_dir: Path | None = None) -> dict[int, list[str]]:
@@ -52,11 +50,11 @@ def by_class(dataset: Dataset, subset: str = "all", cache_dir: Path | None = Non
     return index
 
 
-def _classes_present(sample: Sample) -> list[int]:
+def _classes_present(sample: Sample) -> set[int]:
     try:
-        return np.flatnonzero(np.bincount(read_label_map(sample).ravel(), minlength=256)).tolist()
+        return numbers_in(read_label_map(sample))
     except DatasetError:
-        return []
+        return set()
 
 
 def _stamp(path: Path | None) -> tuple[int, int] | None:

@@ -6,10 +6,8 @@ Masks are read until the answer is known, which is after one or two of them unle
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 
-import numpy as np
-
 from segdemo.core.labels import VOID
-from segdemo.data.datasets import Dataset, DatasetError, Sample, mask_values
+from segdemo.data.datasets import Dataset, DatasetError, Sample, mask_values, numbers_in
 
 _BINARY = {0, VOID}
 
@@ -83,9 +81,7 @@ def findings(dataset: Dataset, present: Mapping[str, set[int]]) -> tuple[list[st
 
 def _refuse_binary(dataset: Dataset, samples: Iterable[Sample]) -> None:
     """Raise DatasetError if all masks that can be read, of whatever subset, hold 0 and 255 and nothing else."""
-    ids = dict.fromkeys(
-        [*(sample.id for sample in samples), *(i for ids in dataset.splits.values() for i in ids)]
-    )
+    ids = dict.fromkeys([*(sample.id for sample in samples), *dataset.ids])
     seen = set()
 
     def told(values: set[int]) -> bool:
@@ -113,7 +109,7 @@ def _first(samples: Iterable[Sample], wanted: Callable[[set[int]], object]) -> b
             error = error or problem
             continue
         read = True
-        if wanted(set(np.flatnonzero(np.bincount(values.ravel())).tolist())):
+        if wanted(numbers_in(values)):
             return True
     if error is not None and not read:
         raise error

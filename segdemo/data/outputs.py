@@ -1,7 +1,6 @@
 """Where the command line writes: nothing that is read is written over, and no two results share a name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -13,15 +12,6 @@ from segdemo.errors import UserError
 
 class OutputError(UserError):
     """Results cannot go where they are to go; the message is one sentence that says what to do."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A photo and where its results go; ``overlay`` is None where none is wanted."""
-
-    photo: Path
-    label_map: Path
-    overlay: Path | None
 
 
 def photos_in(paths: Iterable[Path]) -> list[Path]:
@@ -50,25 +40,6 @@ def photos_in(paths: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def predictions(photos: Sequence[Path], out: Path, overlay: bool) -> list[Target]:
-    """Where the results of ``predict`` go: ``<stem>.png`` and ``<stem>_overlay.png`` in ``out``.
-
-    Args:
-        photos: paths of the inputs.
-        out: folder of the results; it need not exist.
-        overlay: whether overlays are wanted.
-
-    Returns:
-        A ``Target`` for each photo.
-
-    Raises:
-        OutputError: a result would replace a photo, a mask of a dataset, or another result.
-    """
-    suffixes = {"label_map": ".png", **({"overlay": "_overlay.png"} if overlay else {})}
-    found = results(photos, out, suffixes)
-    return [Target(photo, files["label_map"], files.get("overlay")) for photo, files in found]
-
-
 def results(
     photos: Sequence[Path], out: Path, suffixes: Mapping[str, str], ours: bool = False
 ) -> list[tuple[Path, dict[str, Path]]]:
@@ -84,7 +55,7 @@ def results(
         (photo, {kind: path}) of each photo.
 
     Raises:
-        OutputError: as ``predictions``.
+        OutputError: a result would replace a photo, a mask of a dataset, or another result.
     """
     found = [
         (photo, {kind: out / f"{photo.stem}{suffix}" for kind, suffix in suffixes.items()})
@@ -150,11 +121,10 @@ def refuse_dataset(out: Path | str, *roots: Path | str) -> None:
     Args:
         out: the folder to be written. roots: of datasets that are read.
     """
-    place = Path(out).resolve()
     for root in roots:
-        if place == Path(root).resolve() or _is_same(place, Path(root)):
+        if _is_same(Path(out), Path(root)):
             raise OutputError(f"{out} is the dataset that is read: choose another --out.")
-    if (dataset := dataset_of(place)) is not None:
+    if (dataset := dataset_of(out)) is not None:
         raise OutputError(f"{out} is a folder of the dataset in {dataset}: choose another --out.")
 
 
@@ -166,12 +136,12 @@ def refuse_run_over(out: Path | str, sources: Iterable[Path | None]) -> None:
     """
     for source in filter(None, sources):
         folder = source.parent if source.is_file() else source
-        if folder.resolve() == Path(out).resolve() or _is_same(folder, Path(out)):
+        if _is_same(folder, Path(out)):
             raise OutputError(f"{out} holds {source.name}, which the run starts from: choose another --out.")
 
 
 def _identities(path: Path) -> Iterator[str | tuple[int, int]]:
-    """What tells whether two paths are one file: where it leads to, and the file itself where there is one."""
+    """What tells whether two paths are one: where it leads to, and the file or folder itself where there is one."""
     yield str(path.resolve())
     try:
         status = path.stat()
@@ -181,10 +151,7 @@ def _identities(path: Path) -> Iterator[str | tuple[int, int]]:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+    return not {*_identities(one)}.isdisjoint(_identities(other))
 
 
 def _is_picture_of_its_own(path: Path) -> bool:

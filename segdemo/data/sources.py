@@ -124,14 +124,6 @@ def find_datasets(root: Path | str | None) -> list[Dataset]:
     return sorted(found, key=lambda dataset: str(dataset.root))
 
 
-def identify(root: Path | str) -> str | None:
-    """The kind of the dataset that ``open_dataset`` would find in ``root``, or None."""
-    root = Path(root).expanduser()
-    near = (layout.find(root) for layout in LAYOUTS.values())
-    folder = next((folder for folder in near if folder is not None), None)
-    return None if folder is None else _kind_of(folder)
-
-
 def dataset_of(path: Path | str) -> Path | None:
     """The root of the dataset one of whose folders of photos, masks or lists ``path`` is, or lies in; else None."""
     path = Path(path).expanduser().resolve()

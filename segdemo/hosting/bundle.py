@@ -17,8 +17,8 @@ CODE = ("*.py", "*.js", "*.css", "*.html", "*.json", "*.jpg", "*.onnx", "py.type
 _README = """
 # {title}
 
-{short_description}: models trained with Keras 3, served by ONNX Runtime. What is made in this Space is common to all
-who may open it{training}.
+{short_description}: models trained with Keras 3, served by ONNX Runtime. Each visitor has
+collections, runs and models of their own, unless the settings of this Space say otherwise{training}.
 """
 
 

@@ -16,14 +16,8 @@ from segdemo.errors import UserError
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 LONGEST_DESCRIPTION = 60  # characters of short_description
 _TEXTS = (
-    "title",
-    "emoji",
-    "license",
-    "short_description",
-    "app_file",
-    "sdk",
-    "sdk_version",
-    "python_version",
+    *("title", "emoji", "license", "short_description"),
+    *("app_file", "sdk", "sdk_version", "python_version"),
 )
 
 

@@ -223,13 +223,16 @@ def _told(space: Space) -> Iterator[None]:
 
 def _sentence(space: Space, error: HfHubHTTPError) -> str:
     status = error.response.status_code
+    said = " ".join((error.server_message or "").split())[:300].rstrip(".")
+    why = f"({status}{': ' if said else ''}{said})"
     if status == 401:
         return "Run hf auth login, or set HF_TOKEN to another token: the Hub does not know this one."
-    if status in (403, 404):
-        return f"Use a token that may write to {space.name}: with this one the Hub refuses."
+    if status in (403, 404):  # also for accounts that are new, or have as many Spaces as they may
+        return (
+            f"Use a token that may write to {space.name}, and look into your account: the Hub refuses {why}."
+        )
     if status == 402:
-        return f"Add a way to pay on the Hub, or do without: {space.machine} or storage has its price."
+        return f"Add a way to pay on the Hub, or do without: {space.machine} or storage has its price {why}."
     if status == 429 or status >= 500:
         return f"Try again in a while: the Hub is busy or out of order ({status})."
-    said = " ".join((error.server_message or "").split())[:300].rstrip(".")
-    return f"The Hub refuses {space.name} ({status}{': ' if said else ''}{said})."
+    return f"The Hub refuses {space.name} {why}."

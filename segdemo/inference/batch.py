@@ -90,7 +90,7 @@ def segmented(
     """Take a photo from its file to its own results; arguments as of ``Batch``. Raises DiskError, DamagedModelError."""
     try:
         source = item.source() if callable(item.source) else item.source
-        photo = read_photo(source, limits)
+        photo = read_photo(source, limits, name=item.name)
         prediction = predictor(photo)
     except (IntakeError, ExchangeError, MemoryError) as error:
         why = str(error) if isinstance(error, UserError) else f"{item.name} {_OUT_OF_MEMORY}."

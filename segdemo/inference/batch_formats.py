@@ -6,7 +6,6 @@ these are wanted.
 """
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from segdemo.core import label_maps
 from segdemo.core.arrays import UInt8
 from segdemo.core.files import written_atomic
 from segdemo.core.labels import VOID, LabelSet
+from segdemo.core.photos import encode_png
 from segdemo.data.formats import coco
 from segdemo.errors import UserError
 from segdemo.inference.predict import Prediction
 
 Row = dict[str, Any]
-Rows = Callable[
-    [], Iterable[tuple[str, Row]]
-]  # (name of the photo, row) of each photo, as often as asked for
+# (name of the photo, row) of each photo, as often as asked for
+Rows = Callable[[], Iterable[tuple[str, Row]]]
 
 
 class FormatError(UserError):
@@ -85,21 +84,15 @@ def _label_map(_photo: UInt8, prediction: Prediction, label_set: LabelSet) -> by
 
 
 def _overlay(photo: UInt8, prediction: Prediction, label_set: LabelSet) -> bytes:
-    return _png(label_maps.overlay(photo, prediction.label_map, label_set))
+    return encode_png(label_maps.overlay(photo, prediction.label_map, label_set))
 
 
 def _cutout(photo: UInt8, prediction: Prediction, label_set: LabelSet) -> bytes:
-    return _png(cutout(photo, prediction.label_map, label_set))
+    return encode_png(cutout(photo, prediction.label_map, label_set))
 
 
 def _uncertainty(_photo: UInt8, prediction: Prediction, _label_set: LabelSet) -> bytes:
-    return _png(uncertainty(prediction))
-
-
-def _png(pixels: UInt8) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=1)  # higher ones take longer than the network
-    return out.getvalue()
+    return encode_png(uncertainty(prediction))
 
 
 def _write_coco(path: Path, label_set: LabelSet, rows: Rows) -> None:
@@ -164,12 +157,8 @@ def chosen(names: Sequence[str]) -> list[Format]:
 def row_of(label_map: UInt8, label_set: LabelSet, formats: Iterable[Format]) -> Row:
     """The row of a photo's label map, but for its ``milliseconds`` and ``out_of_domain``."""
     height, width = label_map.shape
-    counts = Image.fromarray(label_map).histogram()  # faster than np.bincount
-    row: Row = {
-        "width": width,
-        "height": height,
-        "pixels": {str(i): count for i, count in enumerate(counts) if count},
-    }
+    pixels = {str(i): count for i, count in label_maps.pixel_counts(label_map).items()}
+    row: Row = {"width": width, "height": height, "pixels": pixels}
     if any(format.name == "coco" for format in formats):
         row["coco"] = [entry for _, entry in coco.class_entries(label_map, label_set)]
     return row

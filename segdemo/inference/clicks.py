@@ -17,10 +17,10 @@ from PIL import Image
 from scipy import ndimage
 
 from segdemo.core.arrays import Bools, Floats, Ints, UInt8
-from segdemo.core.clicks import Box, Click, ClickError, disks
+from segdemo.core.clicks import Box, Click, ClickError, disks, extent
 from segdemo.core.files import sha256
 from segdemo.core.settings import threads
-from segdemo.inference.predict import DamagedModelError
+from segdemo.inference.predict import DamagedModelError, input_size
 from segdemo.inference.sessions import open_session
 from segdemo.zoo.clicks import ClickModel
 
@@ -29,7 +29,7 @@ ENLARGED = 1.4  # sides of the crop, in sides of the box around mask and clicks
 SMALLEST = 64  # pixels of a crop's side
 CLOSER = 0.7  # a crop of less than this share of the photo's sides is worth a second look
 MUCH_CLOSER = 0.8  # likewise what a correction changes, in sides of the crop that it was found in
-MULTIPLE = 32
+BEYOND = 0.02  # a thing may reach so far out of the box that was drawn around it, in the box's longer sides
 
 Window = tuple[int, int, int, int]  # a part of a photo: x0, y0, x1, y1 in pixels, the last two exclusive
 Answer = tuple[Window, UInt8, Bools]  # as the first three fields of ``Selection``
@@ -153,7 +153,7 @@ class Clicker:
         if before is not None:
             answer = self._correct(levels, clicks, before)
         elif box is not None:
-            answer = self._look(levels, clicks, _enlarged(box, shape), _filled(box, shape))
+            answer = self._look_into(levels, clicks, box)
         else:
             answer = self._find(levels, clicks)
         window, probabilities, changed = answer
@@ -179,6 +179,16 @@ class Clicker:
         ) > CLOSER * levels.height:
             return window, probabilities, changed
         return self._look(levels, clicks, closer, _part(inside, window, closer))
+
+    def _look_into(self, levels: Levels, clicks: Sequence[Click], box: Box) -> Answer:
+        """The thing in a box: what the network says of the box as a mask, without what is outside of box and clicks."""
+        window = _enlarged(box, (levels.height, levels.width))
+        window, probabilities, changed = self._look(levels, clicks, window, _within(box, window))
+        reach = BEYOND * max(box[2] - box[0], box[3] - box[1])
+        points = [(c.x, c.y) for c in clicks if c.positive]
+        (x0, y0), (x1, y1) = np.min([box[:2], *points], 0) - reach, np.max([box[2:], *points], 0) + reach
+        inside = _resized(_within((x0, y0, x1, y1), window), probabilities.shape)
+        return window, np.where(inside, probabilities, np.uint8(0)), changed
 
     def _correct(self, levels: Levels, clicks: Sequence[Click], mask: Bools) -> Answer:
         """A mask that there is already: the crop holds all of it and the clicks, and then what was changed, closer."""
@@ -228,10 +238,7 @@ class Clicker:
         fifth off the clicks that things of VOC need.
         """
         x0, y0, x1, y1 = window
-        scale = self.model.long_side / _side(window)
-        width, height = (
-            max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (x1 - x0, y1 - y0)
-        )
+        height, width = input_size(y1 - y0, x1 - x0, self.model.long_side)
         inputs = np.zeros((1, height, width, 6), np.uint8)
         inputs[0, ..., :3] = levels.crop(window, width, height)
         inputs[0, ..., 3:5] = disks(clicks, (height, width), window)
@@ -294,18 +301,11 @@ def _enlarged(box: Box, shape: tuple[int, int]) -> Window:
 def _around(inside: Bools, window: Window, clicks: Sequence[Click]) -> Box:
     """The box of cells and positive clicks, in pixels of the photo."""
     x0, y0, x1, y1 = window
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     across, down = (x1 - x0) / inside.shape[1], (y1 - y0) / inside.shape[0]
     boxes = [(c.x, c.y, c.x + 1, c.y + 1) for c in clicks]
-    if len(rows):
-        boxes.append(
-            (
-                x0 + columns[0] * across,
-                y0 + rows[0] * down,
-                x0 + (columns[-1] + 1) * across,
-                y0 + (rows[-1] + 1) * down,
-            )
-        )
+    if found := extent(inside):
+        left, top, right, bottom = found
+        boxes.append((x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down))
     first, last = np.min(boxes, 0), np.max(boxes, 0)
     return float(first[0]), float(first[1]), float(last[2]), float(last[3])
 
@@ -321,9 +321,9 @@ def _side(window: Window) -> int:
     return max(window[2] - window[0], window[3] - window[1])
 
 
-def _filled(box: Box, shape: tuple[int, int]) -> Bools:
-    """A box as a mask, cut to the window that it will be shown in."""
-    x0, y0, x1, y1 = _enlarged(box, shape)
+def _within(box: Box, window: Window) -> Bools:
+    """Which pixels of a window are in a box: bool (h, w)."""
+    x0, y0, x1, y1 = window
     mask = np.zeros((y1 - y0, x1 - x0), bool)
     left, top, right, bottom = (round(v) for v in box)
     mask[max(0, top - y0) : max(0, bottom - y0), max(0, left - x0) : max(0, right - x0)] = True
@@ -345,16 +345,12 @@ def _part(mask: Bools, window: Window, part: Window) -> Bools:
 
 def _looked_up(mask: Bools, window: Window, part: Window, shape: Sequence[int]) -> Bools:
     """As ``_part`` in a grid of ``shape``, cell by cell; false where ``part`` is outside the window."""
-    found = np.ones(tuple(shape), bool)
     places = []
-    for axis, count in ((1, shape[0]), (0, shape[1])):
-        start, end = window[axis], window[axis + 2]
+    for axis, count, size in ((1, shape[0], mask.shape[0]), (0, shape[1], mask.shape[1])):
         centres = part[axis] + (np.arange(count) + 0.5) * (part[axis + 2] - part[axis]) / count
-        cells = np.floor((centres - start) * mask.shape[1 - axis] / (end - start)).astype(int)
-        beside = (cells < 0) | (cells >= mask.shape[1 - axis])
-        found &= ~(beside[:, None] if axis else beside[None])
-        places.append(cells.clip(0, mask.shape[1 - axis] - 1))
-    return found & mask[np.ix_(*places)]
+        cells = np.floor((centres - window[axis]) * size / (window[axis + 2] - window[axis])).astype(int)
+        places.append(cells.clip(-1, size) + 1)
+    return np.pad(mask, 1)[np.ix_(*places)]
 
 
 def _shown(mask: Bools, shape: Sequence[int]) -> UInt8:

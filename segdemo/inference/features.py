@@ -3,7 +3,6 @@
 ``docs/teach.md`` is the contract that the page's own learner follows.
 """
 
-import hashlib
 import io
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 from onnxruntime import InferenceSession
 from PIL import Image
 
-from segdemo.core.arrays import Floats, UInt8
+from segdemo.core.arrays import Floats, UInt8, digest_of
 from segdemo.core.files import trim, write_atomic
 from segdemo.core.settings import home
-from segdemo.inference.predict import MULTIPLE, DamagedModelError, open_graph
+from segdemo.inference.predict import DamagedModelError, input_size, open_graph
 from segdemo.zoo.features import FeaturesEntry, served_features
 
 CELL = 4  # pixels of the graph's input to a cell, along each axis
@@ -29,16 +28,8 @@ def grid_size(height: int, width: int, long_side: int) -> tuple[int, int]:
         height, width: of the photo.
         long_side: of a photo as the graph sees it, pixels.
     """
-    scale = long_side / max(height, width) / MULTIPLE
-    rows, columns = (max(1, round(side * scale)) * (MULTIPLE // CELL) for side in (height, width))
-    return rows, columns
-
-
-def photo_key(image: UInt8) -> str:
-    """Hexadecimal SHA-256 of size and pixels of a photo uint8 (H, W, 3): the name of what is kept of it."""
-    digest = hashlib.sha256(f"{image.shape}".encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
+    rows, columns = input_size(height, width, long_side)
+    return rows // CELL, columns // CELL
 
 
 class Features:
@@ -81,11 +72,11 @@ class Features:
 
         Args:
             image: uint8 (H, W, 3).
-            key: its ``photo_key``, where that is known.
+            key: its ``digest_of``, where that is known.
         """
         height, width = image.shape[:2]
         shape = (*grid_size(height, width, self.entry.long_side), len(self.steps))
-        path = self._folder / f"{self.entry.onnx_sha256[:16]}-{key or photo_key(image)}.npy"
+        path = self._folder / f"{self.entry.onnx_sha256[:16]}-{key or digest_of(image)}.npy"
         try:
             kept: UInt8 = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
             if kept.dtype == np.uint8 and kept.shape == shape:

@@ -62,7 +62,7 @@ KEEP_SECONDS = 86_400
 MOST_WAITING = 20  # jobs of all people
 NAMED = 200  # photos that failed whose reasons are in the status; all are in the ZIP
 TELL_SECONDS = 0.5  # between two writings of the status
-ACTIVE, ENDED = ("queued", "running"), ("done", "cancelled", "failed")
+ENDED = ("done", "cancelled", "failed")
 _log = logging.getLogger(__name__)
 
 
@@ -92,7 +92,7 @@ class Progress(Document):
     """How far a job is.
 
     Attributes:
-        state: one of ``ACTIVE`` or ``ENDED``.
+        state: ``"queued"``, ``"running"`` or one of ``ENDED``.
         message: what went wrong, if it failed.
         done: photos with results. failed: those without.
         why: [name, reason] of the first of those.

@@ -80,6 +80,16 @@ class Prediction:
         return _bytes(np.clip(entropy, 0, 1))
 
 
+def input_size(height: int, width: int, long_side: float) -> tuple[int, int]:
+    """Height and width, multiples of ``MULTIPLE``, at which a network sees height x width pixels.
+
+    ``long_side`` is that of what it sees, about.
+    """
+    scale = long_side / max(height, width)
+    height, width = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
+    return height, width
+
+
 def open_graph(path: Path, digest: str, otherwise: str, most_threads: int | None = None) -> InferenceSession:
     """A session of a graph that is what its manifest says.
 
@@ -157,9 +167,7 @@ class Predictor:
     def input_size(self, image: UInt8, scale: float = 1.0) -> tuple[int, int]:
         """Height and width of ``network_input``."""
         height, width = image.shape[:2]
-        scale = scale * self.entry.long_side / max(height, width)
-        height, width = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width))
-        return height, width
+        return input_size(height, width, scale * self.entry.long_side)
 
     def logits(
         self, image: UInt8, scale: float = 1.0, mirrored: bool = False, picture: Image.Image | None = None

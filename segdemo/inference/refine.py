@@ -100,25 +100,20 @@ def _solve(symmetric: Floats, right: Floats) -> Floats:
     return solved
 
 
-def argmax_of(functions: Floats, image: UInt8) -> UInt8:
+def argmax_of(leads: Floats, image: UInt8) -> UInt8:
     """Argmax of ``coefficients``, resized bilinearly to a photo, at the photo's colours.
 
     Where one class wins by more than any colour could change at all four cells around a pixel, it wins there:
     of a few rows at a time, only the other columns are evaluated. The result is that of evaluating all of them.
 
     Args:
-        functions: float32 (h, w, K, 4).
+        leads: float32 (h, w, K - 1, 4), of what the classes lead over class 0 by.
         image: uint8 (H, W, 3), RGB.
 
     Returns:
         uint8 (H, W), 0..K-1.
     """
-    leads = (functions[:, :, 1:] - functions[:, :, :1]).transpose(3, 2, 0, 1)
-    return _argmax_of_leads(np.ascontiguousarray(leads), image)
-
-
-def _argmax_of_leads(lead: Floats, image: UInt8) -> UInt8:
-    """``argmax_of``, where ``lead`` is float32 (4, K - 1, h, w): what the classes lead over class 0 by."""
+    lead = np.ascontiguousarray(leads.transpose(3, 2, 0, 1))
     height, width = image.shape[:2]
     sure = _sure(lead)
     left, right, across = lerp(lead.shape[3], width)
@@ -204,4 +199,4 @@ def refine(
         max(1, round(radius / STEP)),
         epsilon,
     )
-    return classes[_argmax_of_leads(np.ascontiguousarray(leads.transpose(3, 2, 0, 1)), image)]
+    return classes[argmax_of(leads, image)]

@@ -70,15 +70,6 @@ class Duplicate:
     across: bool
 
 
-@dataclass(frozen=True)
-class Balance:
-    """Of a class: in how many ``photos`` it is, and its ``share`` of all labelled pixels, 0..1."""
-
-    class_id: int
-    photos: int
-    share: float
-
-
 def disagreements(photos: Sequence[Reviewed], steps: Floats, most: int = 100) -> list[Region]:
     """The regions where saved masks and cross-fitted models disagree most, worst first.
 
@@ -214,13 +205,3 @@ def _description(features: UInt8, steps: Floats) -> Floats:
     ]
     found: Floats = np.concatenate(tiles)
     return found
-
-
-def balance(label_maps: Sequence[UInt8], classes: int) -> list[Balance]:
-    """How much there is of each class, ids 0 to ``classes`` - 1, in label maps uint8 (H, W)."""
-    counts = np.array([np.bincount(one.ravel(), minlength=256)[:classes] for one in label_maps])
-    counts = counts.reshape(-1, classes)
-    total = max(1, int(counts.sum()))
-    return [
-        Balance(i, int((counts[:, i] > 0).sum()), float(counts[:, i].sum() / total)) for i in range(classes)
-    ]

@@ -9,7 +9,6 @@ states them for the page.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Self
 import numpy as np
 
 from segdemo.core.arrays import Floats, UInt8
-from segdemo.core.documents import DamagedError, Document
+from segdemo.core.documents import Document, damage
 from segdemo.core.files import write_json
 from segdemo.core.labels import VOID, LabelSet, voc_color
 from segdemo.errors import UserError
@@ -52,7 +51,7 @@ class Strokes:
     Attributes:
         features: bytes uint8 (h, w, C) of the photo.
         painted: uint8 (H, W) of the photo's size, class ids, 255 where nothing is painted.
-        key: the photo's, see ``features.photo_key``.
+        key: the photo's, see ``arrays.digest_of``.
     """
 
     features: UInt8
@@ -104,7 +103,7 @@ class Taught:
     def read(cls, path: Path) -> Self:
         """The classifier in a file. Raises FileNotFoundError, OSError, DamagedError."""
         file = TaughtFile.read(path)
-        try:
+        with damage(path):
             if (file.format, file.version) != (FORMAT, 1):
                 raise ValueError("it is no taught classifier of version 1")
             ids, size = file.classes, (file.channels + 1) * len(file.classes)
@@ -117,8 +116,6 @@ class Taught:
             weights = np.frombuffer(base64.b64decode(file.weights, validate=True), "<f4")
             if not np.isfinite(weights).all():
                 raise ValueError("its weights are no numbers")
-        except (ValueError, binascii.Error) as error:
-            raise DamagedError(path, error) from error
         return cls(ids, weights.reshape(file.channels + 1, len(ids)).astype(np.float32), file.features)
 
 
@@ -336,24 +333,3 @@ def label_map(taught: Taught, likely: Floats, image: UInt8) -> UInt8:
     size = likely.shape[0] * CELL, likely.shape[1] * CELL
     ids = np.asarray(taught.classes, np.uint8)
     return ids[refine(likely, image, size, RADIUS, EPSILON)]
-
-
-def least_sure(likely: Floats, painted: UInt8 | None = None) -> tuple[float, float]:
-    """Where to paint next: the middle of the cell around which the two likeliest classes are closest.
-
-    Args:
-        likely: float32 (h, w, K) of ``probabilities``. painted: strokes uint8 (H, W), or None.
-
-    Returns:
-        (x, y), 0..1 of the photo's width and height.
-    """
-    height, width = likely.shape[:2]
-    best = np.partition(likely, -2, -1)[..., -2:]
-    doubt = 1 - (best[..., 1] - best[..., 0]).astype(np.float64)
-    if painted is not None:
-        where = votes(np.where(painted == VOID, painted, np.uint8(0)), height, width, (0,))[..., 0]
-        doubt *= where == 0
-    padded = np.pad(doubt, 2)
-    around = sum(padded[i : i + height, j : j + width] for i in range(5) for j in range(5))
-    y, x = divmod(int(np.argmax(around)), width)
-    return (x + 0.5) / width, (y + 0.5) / height

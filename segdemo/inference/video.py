@@ -192,11 +192,7 @@ class Seen:
 
 
 def steady(
-    predictor: Segmenter,
-    image: UInt8,
-    before: Seen | None,
-    smoothing: float = SMOOTHING,
-    scale: float = 1.0,
+    predictor: Segmenter, image: UInt8, before: Seen | None, smoothing: float = SMOOTHING, scale: float = 1.0
 ) -> tuple[UInt8, Seen]:
     """Segment one frame after another: the label map uint8 (H, W), and what to give with the next frame.
 

@@ -67,7 +67,7 @@ class Bench(Protocol):
 
 
 class ThisMachine:
-    """Measurements in processes of this machine, which hold a lock as long as they live."""
+    """A ``Bench`` of processes of this machine, which hold a lock as long as they live."""
 
     place = "on this machine"
     patience = 0.0
@@ -76,13 +76,11 @@ class ThisMachine:
         """Nothing: everything is seen when it is asked for."""
 
     def busy(self, folder: Path, current: Current | None) -> bool:
-        """As ``Bench``."""
         return processes.is_held(folder / "alive")
 
     def start(
         self, folder: Path, key: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> Current | str:
-        """As ``Bench``."""
         handle = processes.hold(folder / "alive", patience=0.1)
         if handle is None:
             return "Another measurement goes on; this one is next."
@@ -94,24 +92,19 @@ class ThisMachine:
         return Current(key=key, pid=pid, started=processes.started(pid), time=time.time())
 
     def doing(self, current: Current) -> str:
-        """As ``Bench``."""
         return f"Timing a few steps {self.place}…"
 
     def seconds(self, current: Current) -> float:
-        """As ``Bench``."""
         return time.time() - current.time
 
     def rss(self, current: Current) -> int:
-        """As ``Bench``."""
         return processes.rss(current.pid) if self._lives(current) else 0
 
     def kill(self, current: Current) -> None:
-        """As ``Bench``."""
         if self._lives(current):
             processes.kill(current.pid)
 
     def cause(self, current: Current) -> str:
-        """As ``Bench``."""
         cause = processes.killed_by(processes.exit_code(current.pid))
         return f"Timing a few steps failed. {cause}: choose a smaller batch or crop." if cause else ""
 

@@ -83,7 +83,7 @@ class Executor(Protocol):
 
 
 class Here:
-    """Trainers as processes of this machine, one at a time. They outlive the server that started them."""
+    """An ``Executor`` of processes of this machine, one at a time. They outlive the server that started them."""
 
     several = False
     bench: Bench = ThisMachine()
@@ -92,7 +92,6 @@ class Here:
         """Nothing: everything is seen when it is asked for."""
 
     def alive(self, run: Run) -> bool:
-        """As ``Executor``."""
         return run.alive()
 
     def waits(self, run: Run) -> bool:
@@ -104,7 +103,6 @@ class Here:
         return ""
 
     def start(self, run: Run, command: Sequence[str], environment: Mapping[str, str]) -> bool:
-        """As ``Executor``."""
         handle = processes.hold(run.folder / "alive")
         if handle is None:
             return False
@@ -121,13 +119,11 @@ class Here:
         return True
 
     def signs(self, run: Run) -> Signs:
-        """As ``Executor``."""
         pid, launches = run.trainer_pid(), run.record.launches
         cpu_seconds = None if pid is None else processes.cpu_seconds(pid)
         return Signs(processes.rss(pid), cpu_seconds, launches[-1].time if launches else None)
 
     def kill(self, run: Run) -> None:
-        """As ``Executor``."""
         pid = run.trainer_pid()
         if pid is None and run.record.launches:
             pid = run.record.launches[-1].pid  # it has ended, but something it started holds on
@@ -135,7 +131,6 @@ class Here:
             processes.kill(pid)
 
     def cause(self, run: Run) -> str:
-        """As ``Executor``."""
         code = next((processes.exit_code(launch.pid) for launch in run.record.launches[-1:]), 0)
         return died(code)
 

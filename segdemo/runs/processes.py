@@ -24,12 +24,7 @@ exit_codes: dict[int, int] = {}  # by pid: of those that have ended
 
 
 def start(
-    command: Sequence[str],
-    *,
-    out: IO[bytes],
-    log: IO[bytes] | int,
-    environment: Mapping[str, str],
-    lock: int,
+    command: Sequence[str], *, out: IO[bytes], log: IO[bytes] | int, environment: Mapping[str, str], lock: int
 ) -> int:
     """Start a program that outlives this one and its terminal and steps back behind everything else; its pid.
 

@@ -76,9 +76,8 @@ class Runs:
         executor: who executes runs; by default this machine, one at a time.
     """
 
-    _workspace = (
-        ""  # whose runs are seen; "" for those of everybody, which only who looks after them should see
-    )
+    # Whose runs are seen; "" for those of everybody, which only who looks after them should see
+    _workspace = ""
 
     def __init__(
         self,

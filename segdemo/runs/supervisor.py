@@ -54,9 +54,8 @@ class Supervisor:
         self.root, self.policy, self.models, self._models_of = root, policy, models, models_of
         self.cancel_seconds = cancel_seconds
         self._command = command
-        self._settled: dict[
-            str, tuple[int, int]
-        ] = {}  # run -> stamp of a status.json that needs no more attention
+        # Run -> stamp of a status.json that needs no more attention
+        self._settled: dict[str, tuple[int, int]] = {}
         # Run -> (heartbeat, CPU seconds, when these last changed).
         self._signs: dict[str, tuple[float | None, float, float]] = {}
         self._disk = (0.0, 0)  # when it was last measured, bytes
@@ -220,9 +219,8 @@ class Supervisor:
                 begun = run.record.lineage or current
                 changed = begun.dataset_changed or begun.dataset_hash not in (None, current.dataset_hash)
                 known = {**current.to_json(), **begun.to_json(), "dataset_changed": changed}
-                known["dataset_hash"] = (
-                    begun.dataset_hash or current.dataset_hash
-                )  # the run may have written it
+                # The run may have written it
+                known["dataset_hash"] = begun.dataset_hash or current.dataset_hash
                 lineage = Lineage.from_json(known)
                 version = self._models(run.record.workspace).install(run.folder, run.name, run.title, lineage)
                 run.note(model=version.served_as, lineage=lineage)

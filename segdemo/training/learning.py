@@ -39,10 +39,7 @@ LOSSES: dict[str, Callable[[TrainConfig, np.ndarray | None], keras.losses.Loss]]
         class_weights=weights, per_image=_per_image(config), pooled=config.dice_form == "pixels"
     ),
     "cross_entropy_dice": lambda config, weights: losses.CrossEntropyDice(
-        weights,
-        config.dice_weight,
-        per_image=_per_image(config),
-        pooled=config.dice_form == "pixels",
+        weights, config.dice_weight, per_image=_per_image(config), pooled=config.dice_form == "pixels"
     ),
 }
 
@@ -157,19 +154,24 @@ def optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.Optimiz
     if config.schedule == "polynomial":
         rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, rate / 100, power=0.9)
     elif config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            rate / 20 if config.warmup_steps else rate,
-            max(1, total_steps - config.warmup_steps),
-            alpha=0.01,
-            warmup_target=rate if config.warmup_steps else None,
-            warmup_steps=config.warmup_steps,
-        )
+        rate = cosine(rate, total_steps, config.warmup_steps)
     shared = {"use_ema": config.ema > 0, "ema_momentum": config.ema or 0.99}
     if config.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=5.0, **shared)
     if config.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, weight_decay=config.weight_decay or None, **shared)
     return keras.optimizers.Adam(rate, **shared)
+
+
+def cosine(rate: float, steps: int, warmup: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A learning rate that rises to ``rate`` in ``warmup`` steps and falls to a hundredth of it by ``steps``."""
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 20 if warmup else rate,
+        max(1, steps - warmup),
+        alpha=0.01,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
+    )
 
 
 def _watched(config: TrainConfig, dataset: Dataset) -> list[Sample]:

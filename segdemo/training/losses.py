@@ -61,9 +61,8 @@ def image_weights(labels: Tensor, valid: Tensor, num_classes: int) -> Tensor:
         float32 (B, K).
     """
     counts = [ops.logical_and(labels == class_id, valid) for class_id in range(num_classes)]
-    counts = ops.stack(
-        [ops.sum(ops.cast(mask, "float32"), axis=(1, 2)) for mask in counts], axis=-1
-    )  # (B, K)
+    # (B, K)
+    counts = ops.stack([ops.sum(ops.cast(mask, "float32"), axis=(1, 2)) for mask in counts], axis=-1)
     total = ops.sum(counts, axis=-1, keepdims=True)
     only = ops.logical_and(counts == total, total > 0)
     return ops.where(only, 1.0, ops.divide_no_nan(total - counts, total))
@@ -219,9 +218,8 @@ def dice_loss(
     weights = ops.expand_dims(weights, -1)  # (B, H, W, 1)
     probability = ops.softmax(logits, axis=-1) * weights
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32")
-    sums = [
-        ops.sum(x, axis=(0, 1, 2)) for x in (probability * truth, truth * weights, probability)
-    ]  # (K,) each
+    # (K,) each
+    sums = [ops.sum(x, axis=(0, 1, 2)) for x in (probability * truth, truth * weights, probability)]
     overlap, truth, probability = ops.unstack(summed(ops.stack(sums)), 3)
     if pooled:
         overlap, truth, probability = (ops.sum(x, keepdims=True) for x in (overlap, truth, probability))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from segdemo.core.arrays import UInt8
 from segdemo.core.resample import argmax_at
-from segdemo.inference.predict import MULTIPLE, softmax
+from segdemo.inference.predict import input_size, softmax
 from segdemo.training.layers import last_logits
 
 
@@ -31,9 +31,8 @@ def as_predictor(model: keras.Model, long_side: int, passes: int = 1) -> Callabl
 
     def predict(photo: UInt8) -> UInt8:
         height, width = photo.shape[:2]
-        scale = long_side / max(height, width) / MULTIPLE
-        sides = [max(1, round(side * scale)) * MULTIPLE for side in (width, height)]
-        seen = np.asarray(Image.fromarray(photo).resize((sides[0], sides[1]), Image.Resampling.BILINEAR))
+        size = input_size(height, width, long_side)[::-1]
+        seen = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
         images = keras.ops.convert_to_tensor(seen[None], "float32")
         answers = [keras.ops.convert_to_numpy(network(images, training=False))[0] for _ in range(passes)]
         scores = answers[0] if passes == 1 else np.mean([softmax(answer) for answer in answers], axis=0)

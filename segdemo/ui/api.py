@@ -8,8 +8,7 @@ import numpy as np
 from segdemo import zoo
 from segdemo.core import label_maps, settings
 from segdemo.core.clicks import extent, read_box, read_clicks
-from segdemo.core.photos import IntakeError
-from segdemo.ui.clicks import encoded_grey
+from segdemo.core.photos import IntakeError, encode_png
 from segdemo.ui.endpoints import batches, collections, runs, tokens, videos
 from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
@@ -75,7 +74,7 @@ def build(services: Services) -> None:
         before = label_maps.decode_mask(mask, size, services.limits) if mask else np.zeros(size, bool)
         selection = services.clicks.select(image, read_clicks(clicks), before, read_box(box))
         inside = np.where(selection.mask, np.uint8(255), np.uint8(0))
-        return cached(encoded_grey(inside), "mask.png"), {
+        return cached(encode_png(inside), "mask.png"), {
             "milliseconds": round(selection.milliseconds, 1),
             "changed": extent(selection.mask != before),
         }

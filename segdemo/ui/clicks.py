@@ -7,7 +7,6 @@ pointer makes worthless, does not wait.
 from __future__ import annotations
 
 import base64
-import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -18,14 +17,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from segdemo.core import settings
 from segdemo.core.arrays import Bools, UInt8
 from segdemo.core.clicks import Box, Click, ClickError, read_box, read_clicks
 from segdemo.core.label_maps import decode_mask
 from segdemo.core.line import BusyError, Line
-from segdemo.core.photos import Limits
+from segdemo.core.photos import Limits, encode_png
 from segdemo.ui.events import answering
 from segdemo.ui.photos import PhotoCache
 from segdemo.zoo.clicks import DEFAULT, click_model, click_models
@@ -174,12 +172,5 @@ class Clicks:
         return decode_mask(data, limits=self._mask_limits)
 
 
-def encoded_grey(grey: UInt8) -> bytes:
-    """uint8 (h, w) as the bytes of a PNG."""
-    out = io.BytesIO()
-    Image.fromarray(grey).save(out, "PNG", compress_level=1)
-    return out.getvalue()
-
-
 def _text(grey: UInt8) -> str:
-    return base64.b64encode(encoded_grey(grey)).decode("ascii")
+    return base64.b64encode(encode_png(grey)).decode("ascii")

@@ -7,14 +7,18 @@ makes is that of a stranger: its cookies are left out, so it may do what anybody
 import hashlib
 import hmac
 import math
+import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 from fastapi import HTTPException
+from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -52,9 +56,15 @@ PACKED = ("", "/", "/config")  # paths of what is sent packed; nothing in it is 
 HEALTH = "/healthz"  # says that the server answers, to whoever looks after it; before any sign-in
 VISIT = visitors.COOKIE  # the cookie that tells browsers apart
 MOST_ANSWER = 2**20  # bytes of what Gradio says of an upload
-MOST_BODY = (
-    300 * 2**20
-)  # bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
+# Bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
+MOST_BODY = 300 * 2**20
+UPLOAD = "/gradio_api/upload"
+SPARE = 500_000_000  # bytes of disk that uploads leave to everything else
+# What Gradio does for whoever calls it, and this page has no use for: FFmpeg on a stranger's file, past all limits of
+# `clips`; a file on disk for each call; programs written by a model; questions to the Hub.
+_UNUSED = re.compile(r"/gradio_api/(?:process_recording|deep_link|(?:undo-)?vibe-|run-history)")
+_TOO_LARGE = "This request is too large."
+_NO_ROOM = "The disk of this page is nearly full: try again in a minute, or with less."
 _caller: ContextVar[str] = ContextVar("caller", default="")
 
 
@@ -69,10 +79,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        length = headers.get("content-length", "0")
-        if not scope["path"].endswith("/upload") and (not length.isdecimal() or int(length) > MOST_BODY):
-            await PlainTextResponse("This request is too large.", 413)(scope, receive, send)
+        length, uploads = headers.get("content-length", "0"), scope["path"].endswith(UPLOAD)
+        if not length.isdecimal() or (not uploads and int(length) > MOST_BODY):
+            await PlainTextResponse(_TOO_LARGE, 413)(scope, receive, send)
             return
+        if uploads and int(length) > _room():
+            await PlainTextResponse(_NO_ROOM, 507)(scope, receive, send)
+            return
+        receive = _counted(receive, uploads)
         _caller.set((scope.get("client") or ("", 0))[0])
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
         blocks = getattr(scope.get("app"), "blocks", None)
@@ -84,13 +98,17 @@ class Guard:
         else:
             new_visit = opened and f"{VISIT}=" not in headers.get("cookie", "")
         if _from_another_site(headers):
+            # Nobody is to label in an account that another site has signed them in with.
+            if scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/login"):
+                await PlainTextResponse("Sign in on the page itself.", 403)(scope, receive, send)
+                return
             # Who signed in with an account of the Hub is told from a cookie, too, which Gradio has read already.
             scope = {
                 **scope,
                 "headers": [(n, v) for n, v in scope["headers"] if n != b"cookie"],
                 "session": {},
             }
-        uploading = bool(whose) and scope["path"].endswith("/upload")
+        uploading = bool(whose) and uploads
         began, uploaded = time.perf_counter(), bytearray()
 
         async def answer(message: Message) -> None:
@@ -123,6 +141,8 @@ class Guard:
             await (await _metrics(metrics, scope))(scope, receive, answer)
         elif whose and (refusal := whose.refusal(scope)):
             await PlainTextResponse(refusal, 403)(scope, receive, answer)
+        elif _UNUSED.search(scope["path"]):
+            await PlainTextResponse("This page does not offer that.", 404)(scope, receive, answer)
         else:
             await self._app(scope, receive, answer)
 
@@ -149,6 +169,34 @@ async def _metrics(metrics: Metrics | None, scope: Scope) -> PlainTextResponse:
 def middleware() -> list[Middleware]:
     """What ``app_kwargs["middleware"]`` of ``launch`` takes."""
     return [Middleware(Guard), Middleware(Compressed)]
+
+
+def _counted(receive: Receive, uploads: bool) -> Receive:
+    """What is sent, as long as it is no more than may be; a request need not say beforehand how long it is."""
+    read = 0
+
+    async def counted() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if not uploads and read > MOST_BODY:
+            raise HTTPException(413, _TOO_LARGE)
+        if uploads and message.get("body") and _room() < 0:
+            raise HTTPException(507, _NO_ROOM)
+        return message
+
+    return counted
+
+
+def _room() -> float:
+    """Bytes of disk that uploads may still take."""
+    folder = Path(get_upload_folder())
+    try:
+        while not folder.is_dir():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free - SPARE
+    except OSError:
+        return math.inf  # whoever writes there says so
 
 
 def _from_another_site(headers: Headers) -> bool:

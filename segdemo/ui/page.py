@@ -12,7 +12,7 @@ from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.core.signing import Signer
 from segdemo.errors import UserError
-from segdemo.ui import api, guard, queueing, temporary
+from segdemo.ui import api, fetching, guard, queueing, temporary, uploads
 from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
@@ -97,6 +97,8 @@ def build() -> gr.Blocks:
         api.build(services)
         demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
     queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
+    uploads.keep_tidy()
+    fetching.limit()
     temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
     demo.metrics = Metrics(services, demo)  # type: ignore[attr-defined]  # for the guard
     if whose:
@@ -118,6 +120,7 @@ def launch_options() -> dict[str, Any]:
         "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
         "app_kwargs": {"middleware": guard.middleware()},
         "mcp_server": offers_tools(),
+        "run_history": False,  # photos of one visitor would be kept in a browser that others may use after them
         # Whatever GRADIO_SSR_MODE says: a server of Node's would stand before the guard, and send pages without its
         # headers and cookies. It renders an empty frame anyway, since all is in tabs.
         "ssr_mode": False,

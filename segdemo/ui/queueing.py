@@ -104,10 +104,8 @@ class SharedConfig(BlocksConfig):
         if _id not in described:
             described[_id] = BlocksConfig.config_for_block(_id, rendered_ids, block)  # type: ignore[arg-type]
         config = described[_id]
-        return {
-            **config,
-            "props": {**config["props"]},
-        }  # a session puts other values in, and changes nothing else
+        # a session puts other values in, and changes nothing else
+        return {**config, "props": {**config["props"]}}
 
 
 def bound(demo: gr.Blocks, limit: int) -> None:
@@ -117,7 +115,8 @@ def bound(demo: gr.Blocks, limit: int) -> None:
         demo: it; before it is launched.
         limit: events that may wait for a model.
     """
-    demo.queue(status_update_rate=TELL_SECONDS)
+    # Past the queue anybody could have any number of photos and clips worked on at once.
+    demo.queue(status_update_rate=TELL_SECONDS, api_open=False)
     demo._queue.__class__ = BoundedQueue
     demo._queue.limit = limit  # type: ignore[attr-defined]
     demo._queue.sleep_when_free = LOOK_SECONDS

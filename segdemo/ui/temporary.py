@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 LOOK_SECONDS = 10
+PART_SECONDS = 3600  # an upload that has brought nothing for so long is over
 YOUNG_SECONDS = 60  # what was written or used since then stays: somebody may just be reading it
 
 _log = logging.getLogger(__name__)
@@ -52,14 +54,23 @@ def trim(demo: gr.Blocks, limit: float) -> int:
     return freed
 
 
+def sweep_parts(folder: Path) -> None:
+    """Delete what came only in part, before the server was ended: files of uploads that nobody writes to any more."""
+    for path in folder.glob("tmp*"):
+        with contextlib.suppress(OSError):
+            if not path.suffix and path.is_file() and path.stat().st_mtime < time.time() - PART_SECONDS:
+                path.unlink()
+
+
 def look_after(demo: gr.Blocks, limit: float) -> threading.Thread:
-    """``trim`` every few seconds, in a thread of its own for as long as the process lives; 0 is no limit."""
+    """``trim`` and ``sweep_parts`` every few seconds, in a thread, as long as the process lives; 0 is no limit."""
 
     def loop() -> None:
         while True:
             time.sleep(LOOK_SECONDS)
             try:
                 trim(demo, limit)
+                sweep_parts(Path(get_upload_folder()))
             except Exception:  # files go on coming
                 _log.exception("The temporary files could not be looked after.")
 

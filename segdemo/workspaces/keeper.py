@@ -80,16 +80,12 @@ class Facts:
 
 
 class Keeper:
-    """One for each process; safe to use from several threads.
+    """One for each process; safe to use from several threads."""
 
-    Args:
-        runs: of the machine, made with this keeper's ``models_of``; None makes them.
-    """
-
-    def __init__(self, runs: Runs | None = None) -> None:
+    def __init__(self) -> None:
         self.root = settings.workspaces_dir()
         self.models = ModelStore()  # those of the installation, which everybody has
-        self.runs = runs or Runs(models=self.models, models_of=self.models_of, executor=executor())
+        self.runs = Runs(models=self.models, models_of=self.models_of, executor=executor())
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._touched: OrderedDict[str, float] = OrderedDict()
         self._total = (-math.inf, 0)  # when it was measured; bytes of all workspaces
@@ -238,9 +234,11 @@ class Keeper:
         free = sorted(idle.keys() - working, key=lambda id_: (id_.startswith(SIGNED_IN), -idle[id_]))
         for id_ in free:
             named = id_.startswith(SIGNED_IN)
-            old = bool(hours) and not named and idle[id_] > hours * 3600
+            # Clearing many takes a while, in which some of their visitors may have come back.
+            since = time.time() - _last_use(self.workspace(id_))
+            old = bool(hours) and not named and since > hours * 3600
             least = TRASH_DAYS * 86400 if named else IN_USE_SECONDS
-            if old or (idle[id_] > least and self._full()):
+            if old or (since > least and self._full()):
                 try:
                     self.clear(id_)
                     cleared.append(id_)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segdemo.core.documents import DamagedError, Document, log_once
+from segdemo.core.documents import DamagedError, Document, damage, log_once
 from segdemo.core.files import FileCache
 from segdemo.zoo.served import Manifest, manifests
 from segdemo.zoo.specs import UnknownModelError
@@ -50,16 +50,12 @@ def read_click_models(manifest: Path) -> dict[str, ClickModel]:
     """The click models of a manifest file, by name. A missing file holds none. Raises DamagedError."""
     if not manifest.is_file():
         return {}
-    try:
-        models = Manifest.read(manifest).clicks
+    with damage(manifest):
+        models, folder = Manifest.read(manifest).clicks, manifest.parent
         return {
-            name: ClickModel.from_json({**data, "name": name, "folder": manifest.parent})
+            name: ClickModel.from_json({**data, "name": name, "folder": folder})
             for name, data in models.items()
         }
-    except DamagedError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise DamagedError(manifest, error) from error
 
 
 @FileCache

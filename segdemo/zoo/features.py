@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdemo.core.documents import DamagedError, Document
+from segdemo.core.documents import Document, damage
 from segdemo.zoo import served
 
 
@@ -36,10 +36,7 @@ class FeaturesEntry(Document):
 def served_features(folder: Path | None = None) -> FeaturesEntry:
     """The features that the manifest in a folder names, by default the shipped ones. Raises DamagedError."""
     path = (folder or served.WEIGHTS) / "manifest.json"
-    found = served.Manifest.read(path).features
-    if found is None:
-        raise DamagedError(path, ValueError("it lacks features"))
-    try:
+    with damage(path):
+        if (found := served.Manifest.read(path).features) is None:
+            raise ValueError("it lacks features")
         return FeaturesEntry.from_json({**found, "folder": path.parent})
-    except ValueError as error:
-        raise DamagedError(path, error) from error

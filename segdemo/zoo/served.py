@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from segdemo.core.documents import DamagedError, Document, log_once
+from segdemo.core.documents import DamagedError, Document, damage, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.settings import PACKAGE, home, models_dir, own_annotations_dir, own_models_dir
@@ -26,15 +26,8 @@ from segdemo.zoo.specs import SPECS, UnknownModelError, spec
 _INSTALLED = PACKAGE / "weights"  # a wheel carries them in the package, a repository beside it
 WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "weights"
 _OWN = {
-    "name",
-    "folder",
-    "title",
-    "architecture",
-    "label_set",
-    "onnx",
-    "onnx_sha256",
-    "long_side",
-    "temperature",
+    *("name", "folder", "title", "architecture", "label_set"),
+    *("onnx", "onnx_sha256", "long_side", "temperature"),
 }
 
 
@@ -146,13 +139,9 @@ def read_manifest(path: Path | str) -> dict[str, ModelEntry]:
     path = Path(path)
     if not path.is_file():
         return {}
-    try:
+    with damage(path):
         models = Manifest.read(path).models
         return {name: ModelEntry.of_manifest(name, path.parent, data) for name, data in models.items()}
-    except DamagedError:
-        raise
-    except ValueError as error:
-        raise DamagedError(path, error) from error
 
 
 @FileCache

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segdemo.core.documents import DamagedError, Document, log_once
+from segdemo.core.documents import Document, damage, log_once
 from segdemo.core.files import FileCache, read_json, sha256
 from segdemo.core.labels import LabelSet
 
@@ -93,8 +93,6 @@ def _title(path: Path) -> str:
 
 
 def _json(path: Path) -> Any:
-    try:
+    with damage(path):
         found = read_json(path)
-    except ValueError as error:
-        raise DamagedError(path, error) from error
     return found if isinstance(found, dict) else {}

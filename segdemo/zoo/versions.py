@@ -198,11 +198,7 @@ class ModelStore:
                 entry = {**entry, "metrics": {**metrics, "command": command}}
             after = report.after or (Scores.from_json(entry["metrics"]) if metrics else None)
             record = Installed.of(
-                entry=entry,
-                installed=now(),
-                lineage=lineage or Lineage(),
-                before=report.before,
-                after=after,
+                entry=entry, installed=now(), lineage=lineage or Lineage(), before=report.before, after=after
             )
             with hidden_build(target) as build:
                 for file in (entry["onnx"], entry.get("weights"), "report.json", "config.json", "README.md"):

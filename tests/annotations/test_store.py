@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import encoded
 from PIL import Image
 from skimage import data as photos
 
-from segdemo.annotations.collection import ConflictError, _digest
+from segdemo.annotations.collection import ConflictError
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
+from segdemo.core.arrays import digest_of
 from segdemo.core.conventions import now
 from segdemo.core.files import DiskError, NotFoundError, StoreError
 from segdemo.core.labels import PETS, VOC, VOID, LabelSet, voc_color
@@ -57,12 +59,6 @@ def picture(data):
     return Image.open(io.BytesIO(data))
 
 
-def encoded(pixels, form, **options):
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, form, **options)
-    return out.getvalue()
-
-
 def assert_consistent(collection):
     """Files agree with side-cars, and every revision can be read."""
     collection.recover()
@@ -77,7 +73,7 @@ def assert_consistent(collection):
     for found in [*living, *collection.photos(deleted=True, per_page=1000).photos]:
         assert collection.image(found.id).shape == (found.height, found.width, 3)
         for revision in found.revisions:
-            assert _digest(collection.load(found.id, revision.number)) == revision.sha256
+            assert digest_of(collection.load(found.id, revision.number)) == revision.sha256
         published = collection.folder / "SegmentationClass" / f"{found.id}.png"
         assert published.is_file() == (found.revision > 0 and not found.deleted)
         if published.is_file():
@@ -170,11 +166,9 @@ def test_what_programs_show_differently_is_kept_upright_and_lossless(collection)
     turned[0x0112] = 6
     transparent = Image.fromarray(photo(1)).convert("RGBA")
     transparent.putalpha(100)
-    out = io.BytesIO()
-    transparent.save(out, "PNG")
     for data, name in (
         (encoded(photo(size=(12, 9)), "JPEG", exif=turned.tobytes()), "turned"),
-        (out.getvalue(), "transparent"),
+        (encoded(transparent), "transparent"),
         (encoded(photo(2), "WEBP", lossless=True), "webp"),
     ):
         id_ = collection.add_photo(data, name)
@@ -368,9 +362,8 @@ def test_a_page_that_saves_by_itself_makes_one_revision_of_a_sitting(collection)
     assert collection.revisions(id_)[0].base == 0
     assert collection.revisions(id_)[0].meta == {"model": "unet"}
     assert len(list((collection.folder / ".revisions" / id_).iterdir())) == 1
-    assert (
-        collection.save(id_, row(5), 4, None, "ann", "morning") == 5
-    )  # on purpose: it takes that place, and stays
+    # On purpose: it takes that place, and stays
+    assert collection.save(id_, row(5), 4, None, "ann", "morning") == 5
     assert collection.save(id_, row(6), 5, None, "ann", "morning", True) == 6
     assert collection.save(id_, row(7), 6, None, "ann", "noon", True) == 7  # another sitting
     assert collection.save(id_, row(8), 7, None, "bob", "noon", True) == 8  # and another person
@@ -645,7 +638,7 @@ def _state(collection):
     return (
         [(p.id, p.deleted != "", p.split, p.revision, p.last) for p in collection._records()],
         collection.label_set,
-        [_digest(collection.load(p.id)) for p in collection._records() if p.revision],
+        [digest_of(collection.load(p.id)) for p in collection._records() if p.revision],
     )
 
 
@@ -787,9 +780,8 @@ def test_collections_have_a_number_and_a_size_they_may_not_pass(tmp_path, monkey
     collection.save(collection.add_photo(noise, "photo.png"), np.zeros((60, 60), np.uint8), 0)
     monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")
     (photo,) = collection.photos().photos
-    assert (
-        collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
-    )  # what is being labelled can be saved
+    # What is being labelled can be saved
+    assert collection.save(photo.id, np.ones((60, 60), np.uint8), 1) == 2
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b"{}", b'{"title": 3}', b"\xff\xfe", b"[" * 100_000])

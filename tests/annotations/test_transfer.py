@@ -4,18 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from archive_files import (
-    annotation,
-    check,
-    coco,
-    encoded,
-    image,
-    make_folder,
-    make_zip,
-    picture,
-    png,
-    square,
-)
+from archive_files import annotation, check, coco, encoded, image, make_folder, make_zip, picture, png, square
 
 from segdemo.annotations import drafts
 from segdemo.annotations.store import AnnotationStore

@@ -6,9 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 from archive_files import coco, make_folder, make_zip, picture, png, square
+from calling import call
 
 from segdemo.annotations.store import AnnotationStore
-from segdemo.cli import main
 from segdemo.data.formats import import_folder
 
 
@@ -30,8 +30,7 @@ def archive(tmp_path):
 
 def run(capsys, *arguments):
     """(exit code, stdout, stderr) of a command."""
-    code = main(["annotations", *map(str, arguments)])
-    return code, *capsys.readouterr()
+    return call(capsys, "annotations", *arguments)
 
 
 def test_import_prints_the_account_and_list_shows_the_collection(archive, capsys):

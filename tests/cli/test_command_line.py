@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import subprocess
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from drawn import draw_annotations, draw_pets, draw_voc, save_mask
+from calling import call
+from drawn import draw_annotations, draw_pets, draw_voc, encoded, save_mask
 from PIL import Image
 from skimage import data
 from tiny import bright, write_model
@@ -47,13 +47,6 @@ def photos(tmp_path):
     Image.new("L", (1, 1), 255).save(folder / "dot.png")
     (folder / "notes.txt").write_text("not a photo")
     return folder
-
-
-def call(capsys, *arguments):
-    """Exit code, stdout and stderr of a command run here."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def refused(capsys, *arguments):
@@ -136,18 +129,13 @@ def test_predict_files_with_overlay_and_json(capsys, photos, tmp_path):
         np.testing.assert_array_equal(np.asarray(overlay), expected)
 
 
-BAD = {
-    "empty.jpg": b"",
-    "text.png": b"these are words",
-    "half.jpg": None,  # the first half of a photo
-}
+BAD = {"empty.jpg": b"", "text.png": b"these are words", "half.jpg": None}  # None: the first half of a photo
 
 
 def test_a_bad_photo_among_good_ones_does_not_stop_them(capsys, photos, tmp_path):
-    buffer = io.BytesIO()
-    Image.fromarray(data.coffee()).save(buffer, "JPEG")
+    whole = encoded(data.coffee(), "JPEG")
     for name, content in BAD.items():
-        half = buffer.getvalue()[: len(buffer.getvalue()) // 2]
+        half = whole[: len(whole) // 2]
         (photos / name).write_bytes(half if content is None else content)
     code, out, err = call(
         capsys,
@@ -540,27 +528,9 @@ def test_a_run_does_not_go_into_its_data_or_its_start(capsys, tmp_path, home):
 def test_train_and_export_here(capsys, tmp_path):
     draw_pets(tmp_path / "data", {"pug": 10})
     run = tmp_path / "tiny"
-    command = [
-        "train",
-        "--model",
-        "unet_plain",
-        "--dataset",
-        "pets",
-        "--data",
-        tmp_path / "data",
-        "--out",
-        run,
-    ]
-    command += [
-        "--epochs",
-        1,
-        "--batch",
-        2,
-        "--size",
-        32,
-        "--set",
-        'options={"filters":[4],"bottleneck":4}',
-    ]
+    command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data"]
+    command += [tmp_path / "data", "--out", run]
+    command += ["--epochs", 1, "--batch", 2, "--size", 32, "--set", 'options={"filters":[4],"bottleneck":4}']
     code, out, err = call(capsys, *command, "--no-export")
     assert code == 0
     assert out == ""  # the progress bar belongs on stderr
@@ -585,9 +555,8 @@ def rounded(path):
 @pytest.mark.parametrize("filters", [4, 32], ids=["few weights", "many"])
 def test_train_to_an_int8_graph_in_one_command(capsys, tmp_path, monkeypatch, filters):
     faster = 10.0
-    monkeypatch.setattr(
-        "segdemo.training.export.exporter.INT8_LOSS", 1
-    )  # a network that has learned nothing loses by chance
+    # a network that has learned nothing loses by chance
+    monkeypatch.setattr("segdemo.training.export.exporter.INT8_LOSS", 1)
     monkeypatch.setattr(
         "segdemo.training.export.quantize.milliseconds", lambda path, *_: 1.0 if rounded(path) else faster
     )  # time on such a network is chance as well

@@ -42,20 +42,13 @@ def test_a_dry_run_of_this_repository_needs_neither_token_nor_network(tmp_path):
     environment.pop("HF_TOKEN", None)
     command = [
         sys.executable,
-        "-m",
-        "segdemo",
-        "deploy",
-        "ann/x",
-        "--dry-run",
-        "--json",
-        "--train",
-        "--storage",
+        *["-m", "segdemo", "deploy", "ann/x", "--dry-run", "--json", "--train", "--storage"],
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report.keys() == {
-        *("space", "private", "hardware", "bucket", "variables", "secrets", "files", "bytes"),
+        *("space", "private", "hardware", "bucket", "variables", "secrets", "files", "bytes")
     }
     assert (report["space"], report["bucket"], report["secrets"]) == (
         "ann/x",

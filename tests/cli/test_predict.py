@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
+from calling import call
 from PIL import Image
 from tiny import bright, write_model
 
 from segdemo import zoo
-from segdemo.cli import main
 from segdemo.core.labels import PETS
 from segdemo.core.photos import read_photo
 from segdemo.inference.predict import Predictor
@@ -36,9 +36,7 @@ def photos(tmp_path):
 
 def predict(capsys, out, *arguments):
     """Exit code, stdout and stderr."""
-    code = main(["predict", "--model", "colours", "--out", str(out), *map(str, arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return call(capsys, "predict", "--model", "colours", "--out", out, *arguments)
 
 
 def names(folder):
@@ -110,15 +108,8 @@ def test_resume_after_kill_9(photos, tmp_path):
     out = tmp_path / "out"
     command = [
         sys.executable,
-        "-m",
-        "segdemo",
-        "predict",
-        "--model",
-        "colours",
-        "--out",
+        *["-m", "segdemo", "predict", "--model", "colours", "--formats", "label_map", "--out"],
         out,
-        "--formats",
-        "label_map",
     ]
     killed = subprocess.Popen([*command, photos])
     while not out.is_dir() or len(names(out)) < 20:

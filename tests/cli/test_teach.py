@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from drawn import save_mask, save_photo, scene
+from calling import call
+from drawn import save_mask, save_photo, scene, strokes_on
 from PIL import Image
 from tiny import write_features
 
-from segdemo.cli import main
 from segdemo.core.label_maps import decode_png
 from segdemo.core.labels import VOC, VOID
 from segdemo.zoo import served
@@ -22,28 +22,17 @@ def folders(tmp_path, monkeypatch):
         photo, mask = scene(seed, (120, 80), foreground=4, background=1)
         save_photo(tmp_path / ("photos" if seed < 2 else "apply") / f"p{seed}.png", photo)
         if seed < 2:
-            save_mask(tmp_path / "strokes" / f"p{seed}.png", painted(mask), VOC if seed else None)
+            save_mask(tmp_path / "strokes" / f"p{seed}.png", strokes_on(mask, 4), VOC if seed else None)
         else:
             save_mask(tmp_path / "truth" / f"p{seed}.png", mask)
     return tmp_path
-
-
-def painted(mask):
-    """A stroke of 8 pixels' width across the disc and one along the top."""
-    y, x = (int(np.median(where)) for where in np.nonzero(mask == 4))
-    strokes = np.full(mask.shape, VOID, np.uint8)
-    strokes[:4] = mask[:4]
-    strokes[y - 4 : y + 4, x - 8 : x + 8] = 4
-    return strokes
 
 
 def teach(capsys, folder, **changes):
     """Exit code, stdout and stderr of the command, with arguments changed or, if None, left out."""
     given = {name: folder / name for name in ("photos", "strokes", "apply", "out")} | changes
     arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    code = main(["teach", "--json", *arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return call(capsys, "teach", "--json", *arguments)
 
 
 def refused(capsys, folder, **changes):

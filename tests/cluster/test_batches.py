@@ -12,6 +12,7 @@ from archive_files import make_zip
 from job_server import JobServer
 from photo_files import noise_png
 from tiny import bright, write_model
+from waiting import once
 from without_ray import python_in
 
 from segdemo.cluster import reach
@@ -69,14 +70,7 @@ def many(tmp_path, number=60):
 
 
 def until(jobs, id_, condition, owner="ann", seconds=90):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        jobs.work()
-        job = jobs.get(id_, owner)
-        if condition(job):
-            return job
-        time.sleep(0.03)
-    raise AssertionError(f"not in time: {job.progress}")
+    return once(lambda: jobs.work() or jobs.get(id_, owner), condition, seconds)
 
 
 def in_state(state):

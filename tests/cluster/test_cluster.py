@@ -1,7 +1,6 @@
 """On a real cluster of two nodes: photos while an actor dies, runs side by side, and a node that is lost."""
 
 import importlib.util
-import io
 import os
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import SHAPES, draw_annotations
-from PIL import Image
+from calling import call
+from drawn import SHAPES, draw_annotations, encoded
 from ray_nodes import Nodes
 from running import until
 from tiny import bright, write_model
+from waiting import once
 
-from segdemo.cli import main
 from segdemo.cluster.batches import Batches
 from segdemo.cluster.jobs import Jobs
 from segdemo.cluster.server import Room
@@ -62,9 +61,7 @@ def segdemo(address, *arguments):
 
 
 def jpeg():
-    out = io.BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (90, 120, 3), np.uint8)).save(out, "JPEG")
-    return out.getvalue()
+    return encoded(RNG.integers(0, 256, (90, 120, 3), np.uint8), "JPEG")
 
 
 def zipped(path):
@@ -74,12 +71,6 @@ def zipped(path):
 
 def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
-
-
-def here_too(capsys, *arguments):
-    """Exit code, output and errors of a command that needs no cluster: in this process, which has loaded it all."""
-    code = main(list(map(str, arguments)))
-    return code, *capsys.readouterr()
 
 
 def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys):
@@ -99,19 +90,14 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys)
     assert done < PHOTOS
     said = [line for line in err.splitlines() if line.startswith("segdemo: ")]  # beside what Ray says
     assert (command.returncode, out, len(said), said[0].count("bad.jpg")) == (2, "", 1, 1), err
-    assert here_too(capsys, *common, "--out", here) == (2, "", f"{said[0]}\n")
+    assert call(capsys, *common, "--out", here) == (2, "", f"{said[0]}\n")
     assert contents(there) == contents(here)
 
     data = draw_annotations(tmp_path / "data", [f"{n:03}" for n in range(40)])
-    write_model(
-        tmp_path / "home" / "models" / "shapes",
-        "shapes",
-        SHAPES,
-        *bright(3, 1, 0),
-    )
+    write_model(tmp_path / "home" / "models" / "shapes", "shapes", SHAPES, *bright(3, 1, 0))
     common = ["evaluate", "--model", "shapes", "--dataset", "annotations", "--data", data, "--subset", "all"]
     there = segdemo(nodes.address, *common, "--on", "ray").communicate()[0].splitlines()
-    here = here_too(capsys, *common)[1].splitlines()
+    here = call(capsys, *common)[1].splitlines()
     assert [line for line in here if "time" not in line] == [line for line in there if "time" not in line]
     assert "40 photos" in there[0]
 
@@ -164,11 +150,9 @@ def test_runs_work_side_by_side_are_cancelled_and_survive_a_lost_node(nodes, tmp
         return snapshot.state == "running" and snapshot.step > 0
 
     settings = {"model": "unet", "dataset": "annotations", "data": str(tmp_path / "data")}
-    end = time.monotonic() + 120
-    while (estimate := runs.estimate(settings)).state != "done":
-        assert estimate.state == "measuring" and time.monotonic() < end, estimate
-        runs.tick()
-        time.sleep(0.1)
+    estimate = once(
+        lambda: runs.tick() or runs.estimate(settings), lambda found: found.state != "measuring", 120
+    )
     assert estimate.sentence(1).startswith("About 36 s on the cluster")
 
     one, two, three = start(3000), start(3001), start(3)

@@ -11,6 +11,7 @@ import pytest
 from drawn import draw_annotations
 from job_server import JobServer
 from running import until
+from waiting import once
 from without_ray import python_in
 
 from segdemo.cluster import reach, worker
@@ -199,14 +200,7 @@ def settings_for(tmp_path, **options):
 
 
 def estimated(runs, settings, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        runs.tick()
-        found = runs.estimate(settings)
-        if condition(found):
-            return found
-        time.sleep(0.03)
-    raise AssertionError(f"not in time: {found}")
+    return once(lambda: runs.tick() or runs.estimate(settings), condition, seconds)
 
 
 def test_how_long_it_takes_is_measured_by_a_short_job(runs, tmp_path, cluster):
@@ -244,11 +238,7 @@ def test_a_measurement_nobody_asks_for_any_more_is_ended(runs, tmp_path, cluster
     here = runs()
     here.estimate(settings_for(tmp_path, export=60))
     (job,) = cluster.jobs.values()
-    end = time.monotonic() + 60
-    while job["status"] != "STOPPED" and time.monotonic() < end:
-        here.tick()
-        time.sleep(0.03)
-    assert job["status"] == "STOPPED"
+    once(lambda: here.tick() or job["status"] == "STOPPED")
     assert here.estimate(settings_for(tmp_path)).state == "measuring"  # nothing is in its way
 
 

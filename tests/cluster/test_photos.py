@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from calling import call
 from drawn import SHAPES, draw_annotations
 from PIL import Image
 from tiny import bright, write_model
 from without_ray import in_one_worker
 
-from segdemo.cli import main
 from segdemo.cluster import photos
 from segdemo.cluster.connection import connect
 from segdemo.errors import UserError
@@ -35,13 +35,6 @@ def folder(tmp_path):
     return folder
 
 
-def told(capsys, *arguments):
-    """Exit code, stdout without times and stderr of a command."""
-    code = main(list(map(str, arguments)))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def contents(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
 
@@ -49,8 +42,8 @@ def contents(folder):
 def test_predict_writes_what_it_writes_here(capsys, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # nodes work in folders of their own
     common = ["predict", "--model", "colours", "--formats", "label_map,overlay,coco,csv", "photos"]
-    here = told(capsys, *common, "--out", "here")
-    there = told(capsys, *common, "--out", "there", "--on", "ray")
+    here = call(capsys, *common, "--out", "here")
+    there = call(capsys, *common, "--out", "there", "--on", "ray")
     assert here == there
     assert here[0] == 2 and "bad.jpg" in here[2]
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
@@ -58,10 +51,10 @@ def test_predict_writes_what_it_writes_here(capsys, folder, tmp_path, monkeypatc
 
 def test_what_is_there_already_is_not_done_again(capsys, folder, tmp_path):
     common = ["predict", "--model", "colours", "--formats", "label_map,csv", "--out", tmp_path / "out"]
-    told(capsys, *common, folder)
+    call(capsys, *common, folder)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     Image.new("RGB", (9, 9)).save(folder / "bad.jpg")
-    assert told(capsys, *common, folder, "--on", "ray", "--resume") == (0, "", "")
+    assert call(capsys, *common, folder, "--on", "ray", "--resume") == (0, "", "")
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
     assert len((tmp_path / "out" / "classes.csv").read_text().splitlines()) == 7
@@ -80,9 +73,9 @@ def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(c
     root = draw_annotations(tmp_path / "data", ["a", "b", "c", "d"])
     common = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", root, "--json"]
     common += ["--subset", "all"]
-    code, here, _ = told(capsys, *common)
+    code, here, _ = call(capsys, *common)
     assert code == 0
-    code, there, err = told(capsys, *common, "--on", "ray")
+    code, there, err = call(capsys, *common, "--on", "ray")
     assert (code, err) == (0, "")
     here, there = json.loads(here), json.loads(there)
     for report in (here, there):
@@ -90,7 +83,7 @@ def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(c
     assert here == there
 
     (root / "JPEGImages" / "b.png").write_bytes(b"words")
-    code, there, err = told(capsys, *common, "--on", "ray")
+    code, there, err = call(capsys, *common, "--on", "ray")
     assert code == 2
     assert err.count("\n") == 1 and "b.png" in err
     assert json.loads(there)["images"] == 3
@@ -99,10 +92,10 @@ def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(c
 def test_what_does_not_go_together_is_said_in_a_line(capsys, tmp_path):
     root = draw_annotations(tmp_path / "data", ["a", "b", "c"])
     common = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", root]
-    assert "Leave out --squashed" in told(capsys, *common, "--on", "ray", "--squashed")[2]
-    assert "Leave out --workers" in told(capsys, *common, "--workers", "2")[2]
+    assert "Leave out --squashed" in call(capsys, *common, "--on", "ray", "--squashed")[2]
+    assert "Leave out --workers" in call(capsys, *common, "--workers", "2")[2]
     with pytest.raises(SystemExit) as refused:
-        told(capsys, *common, "--on", "mars")
+        call(capsys, *common, "--on", "mars")
     assert refused.value.code == 2
 
 

@@ -2,9 +2,9 @@
 
 import json
 import sys
-import time
 
 import pytest
+from waiting import once
 
 from segdemo.cluster.tuning import Range, TrialRun, search_of, settings_of
 from segdemo.runs import processes
@@ -88,9 +88,7 @@ def test_a_trial_that_ends_early_or_is_ended_goes_on_when_it_comes_back(trial, t
     assert one.step() == {"mean_iou": 0.0, "done": True}
     one = trial(3)
     assert one.step()["mean_iou"] == 0.0
-    end = time.monotonic() + 60
-    while not processes.is_held(tmp_path / "run" / "alive") and time.monotonic() < end:
-        time.sleep(0.01)
+    once(lambda: processes.is_held(tmp_path / "run" / "alive"))
     one.end()
     assert Run.read(tmp_path / "run").status().state == "cancelled"
     assert not processes.is_held(tmp_path / "run" / "alive")

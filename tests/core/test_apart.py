@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import once
 
 from segdemo.core import apart, settings
 
@@ -77,11 +78,8 @@ def test_processes_end_with_the_one_that_started_them():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
     helper = Path(f"/proc/{int(done.stdout)}/stat")
-    end = time.monotonic() + 20
     # It is gone, or a zombie where nobody collects those of parents that died.
-    while helper.exists() and helper.read_text().split()[2] != "Z":
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    once(lambda: not helper.exists() or helper.read_text().split()[2] == "Z", seconds=20)
 
 
 def test_a_child_of_fork_starts_its_own():

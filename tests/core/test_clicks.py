@@ -35,9 +35,8 @@ def test_a_click_outside_of_what_is_shown_is_not_there(place):
 
 
 def test_a_window_is_scaled_and_a_disk_is_not():
-    shown = disks(
-        [Click(110, 60)], (40, 60), box=(100, 50, 120, 70), radius=4
-    )  # 3 times wider, 2 times higher
+    # 3 times wider, 2 times higher
+    shown = disks([Click(110, 60)], (40, 60), box=(100, 50, 120, 70), radius=4)
     np.testing.assert_array_equal(shown[..., 0], 255 * disk((40, 60), 20.5, 31, 4))
 
 

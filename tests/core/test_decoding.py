@@ -1,19 +1,13 @@
 """What is refused before it is decoded, and the clock that stops the rest."""
 
-import io
 import time
 
 import numpy as np
 import pytest
+from drawn import encoded
 from PIL import Image
 
 from segdemo.core import decoding
-
-
-def encoded(image, format, **options):
-    out = io.BytesIO()
-    image.save(out, format, **options)
-    return out.getvalue()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])

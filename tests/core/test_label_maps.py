@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from drawn import encoded
 from PIL import Image
 from skimage import segmentation
 
@@ -21,17 +22,10 @@ FULL = LabelSet(
 SMALL = np.array([[0, 1, 20], [255, 8, 8]], np.uint8)
 
 
-def png(image, **options):
-    out = io.BytesIO()
-    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    image.save(out, "PNG", **options)
-    return out.getvalue()
-
-
 def palettized(indices, palette):
     image = Image.fromarray(np.asarray(indices, np.uint8))
     image.putpalette([v for color in palette for v in color])
-    return png(image)
+    return encoded(image)
 
 
 def grey_png(depth, width, row):
@@ -101,8 +95,8 @@ def test_encoding_refuses_what_is_no_label_map_of_the_set():
 
 
 def test_a_grey_png_holds_ids():
-    assert np.array_equal(label_maps.decode_png(png(SMALL), VOC), SMALL)
-    assert np.array_equal(label_maps.decode_png(png(SMALL)), SMALL)
+    assert np.array_equal(label_maps.decode_png(encoded(SMALL), VOC), SMALL)
+    assert np.array_equal(label_maps.decode_png(encoded(SMALL)), SMALL)
 
 
 @pytest.mark.parametrize(
@@ -115,16 +109,16 @@ def test_grey_of_few_bits_is_not_stretched(depth, row, ids):
 
 def test_an_rgb_png_in_the_palettes_colours():
     rgb = label_maps.colourise(SMALL, VOC)
-    assert np.array_equal(label_maps.decode_png(png(rgb), VOC), SMALL)
+    assert np.array_equal(label_maps.decode_png(encoded(rgb), VOC), SMALL)
     opaque = np.dstack([rgb, np.full(SMALL.shape, 255, np.uint8)])
-    assert np.array_equal(label_maps.decode_png(png(opaque), VOC), SMALL)
-    assert "need a label set" in refusal(png(rgb))
+    assert np.array_equal(label_maps.decode_png(encoded(opaque), VOC), SMALL)
+    assert "need a label set" in refusal(encoded(rgb))
 
 
 def test_a_stray_colour_is_named_and_found():
     rgb = label_maps.colourise(SMALL, VOC)
     rgb[1, 2] = (1, 2, 3)
-    message = refusal(png(rgb), VOC)
+    message = refusal(encoded(rgb), VOC)
     assert "x=2, y=1" in message and "(1, 2, 3)" in message and "PASCAL VOC 2012" in message
 
 
@@ -148,57 +142,55 @@ def test_a_rearranged_palette_is_read_by_colour():
 def test_palette_transparency_does_not_change_ids():
     image = Image.fromarray(SMALL)
     image.putpalette(VOC.palette())
-    assert np.array_equal(label_maps.decode_png(png(image, transparency=0), VOC), SMALL)
+    assert np.array_equal(label_maps.decode_png(encoded(image, transparency=0), VOC), SMALL)
 
 
 def test_ids_outside_the_label_set_are_named_and_found():
     ids = np.zeros((4, 5), np.uint8)
     ids[2, 3], ids[3, 0] = 3, 200
-    message = refusal(png(ids), PETS)
+    message = refusal(encoded(ids), PETS)
     assert "x=3, y=2" in message and "class id 3" in message and "0 to 2 and 255 for void" in message
-    assert "class id 200" in refusal(png(np.where(ids == 3, 0, ids).astype(np.uint8)), PETS)
+    assert "class id 200" in refusal(encoded(np.where(ids == 3, 0, ids).astype(np.uint8)), PETS)
     palette = [(7, 7, i) for i in range(256)]
     assert "class id 3" in refusal(palettized(ids, palette), PETS)
 
 
 def test_wrong_size_says_both_sizes_and_nothing_is_resized():
-    message = refusal(png(SMALL), VOC, (3, 2))
+    message = refusal(encoded(SMALL), VOC, (3, 2))
     assert "3x2 pixels" in message and "photo measures 2x3" in message
-    assert label_maps.decode_png(png(SMALL), VOC, (2, 3)).shape == (2, 3)
+    assert label_maps.decode_png(encoded(SMALL), VOC, (2, 3)).shape == (2, 3)
 
 
 def test_size_is_checked_before_decoding(monkeypatch):
-    data = png(SMALL)
+    data = encoded(SMALL)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     assert "million" in refusal(data, limits=Limits(max_pixels=5))
     assert "photo measures" in refusal(data, size=(9, 9))
 
 
 def test_sixteen_bits_are_refused():
-    assert "16 bits" in refusal(png(SMALL.astype(np.uint16)), VOC)
-    assert "16 bits" in refusal(png(SMALL.astype(np.uint16)))
+    assert "16 bits" in refusal(encoded(SMALL.astype(np.uint16)), VOC)
+    assert "16 bits" in refusal(encoded(SMALL.astype(np.uint16)))
 
 
 def test_transparent_pixels_are_refused_and_found():
     rgba = np.dstack([label_maps.colourise(SMALL, VOC), np.full(SMALL.shape, 255, np.uint8)])
     rgba[0, 2, 3] = 254
-    assert "x=2, y=0 is transparent" in refusal(png(rgba), VOC)
+    assert "x=2, y=0 is transparent" in refusal(encoded(rgba), VOC)
     la = Image.merge("LA", [Image.fromarray(SMALL), Image.new("L", (3, 2), 255)])
-    assert np.array_equal(label_maps.decode_png(png(la), VOC), SMALL)
+    assert np.array_equal(label_maps.decode_png(encoded(la), VOC), SMALL)
     la.putpixel((1, 1), (8, 0))
-    assert "x=1, y=1 is transparent" in refusal(png(la), VOC)
+    assert "x=1, y=1 is transparent" in refusal(encoded(la), VOC)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_other_formats_are_refused(format):
-    out = io.BytesIO()
-    Image.fromarray(SMALL).save(out, format)
-    message = refusal(out.getvalue(), VOC)
+    message = refusal(encoded(SMALL, format), VOC)
     assert "not a PNG" in message and ("lossy" in message) == (format in ("JPEG", "WEBP"))
 
 
 def test_damaged_missing_and_empty_masks_are_refused(tmp_path):
-    noise = png(random_map(0, 64, 64, range(21)))
+    noise = encoded(random_map(0, 64, 64, range(21)))
     assert "cut short or damaged" in refusal(noise[: len(noise) // 2])
     assert "damaged" in refusal(noise[:20])
     assert "empty" in refusal(b"")
@@ -380,7 +372,7 @@ GREY = Image.fromarray(np.where(INSIDE, np.uint8(128), np.uint8(127)))
     ids=["grey", "one bit", "palette", "three equal channels"],
 )
 def test_a_mask_is_what_is_over_127(picture):
-    mask = label_maps.decode_mask(png(picture), (20, 30))
+    mask = label_maps.decode_mask(encoded(picture), (20, 30))
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, INSIDE)
 
@@ -404,6 +396,6 @@ def test_what_is_no_mask_of_one_thing_is_refused(tmp_path):
         with pytest.raises(MaskError, match=f"{name} is no mask of one thing: save it as a grey PNG without"):
             label_maps.decode_mask(tmp_path / name)
     with pytest.raises(MaskError, match="30x20 pixels, but its photo measures 31x20"):
-        label_maps.decode_mask(png(GREY), (20, 31))
+        label_maps.decode_mask(encoded(GREY), (20, 31))
     with pytest.raises(MaskError, match="more than"):
-        label_maps.decode_mask(png(GREY), limits=Limits(max_pixels=599))
+        label_maps.decode_mask(encoded(GREY), limits=Limits(max_pixels=599))

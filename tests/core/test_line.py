@@ -2,15 +2,9 @@ import threading
 import time
 
 import pytest
+from waiting import once
 
 from segdemo.core.line import BusyError, Line
-
-
-def wait_for(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def test_who_came_first_goes_first_and_one_at_a_time():
@@ -28,7 +22,7 @@ def test_who_came_first_goes_first_and_one_at_a_time():
         for n in range(20):
             threads.append(threading.Thread(target=ask, args=(n,)))
             threads[-1].start()
-            wait_for(lambda n=n: len(line._line) == n + 2)  # it stands in line
+            once(lambda n=n: len(line._line) == n + 2)  # it stands in line
     for thread in threads:
         thread.join()
     assert order == [(n, 1) for n in range(20)]
@@ -50,7 +44,7 @@ def test_it_is_not_waited_for_longer_than_asked_and_the_line_goes_on():
         assert time.monotonic() - ask_now < 1
         patient = threading.Thread(target=ask, args=(10,))
         patient.start()
-        wait_for(lambda: len(line._line) == 2)
+        once(lambda: len(line._line) == 2)
         ask(0.01)
     patient.join()
     assert errors == ["Busy with what others asked for: try again in some seconds."] * 2

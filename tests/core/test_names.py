@@ -35,15 +35,8 @@ def test_odd_names_that_lead_nowhere_are_none(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *(
-            "__MACOSX/x/._a.png",
-            "x/.DS_Store",
-            "Thumbs.db",
-            "x/thumbs.DB",
-            "desktop.ini",
-            "Icon\r",
-            "x/Icon\r",
-        ),
+        *("__MACOSX/x/._a.png", "x/.DS_Store", "Thumbs.db", "x/thumbs.DB"),
+        *("desktop.ini", "Icon\r", "x/Icon\r"),
         *(".git/config", "a/._b.jpg", "$RECYCLE.BIN/a.png", "@eaDir/a.jpg", "~$list.txt"),
     ],
 )

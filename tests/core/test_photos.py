@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from drawn import encoded
 from photo_files import UPRIGHT
 from PIL import Image, ImageCms, features
 
@@ -22,13 +23,6 @@ from segdemo.errors import UserError
 # Four corners that tell every rotation and mirroring apart: red, green / blue, white.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
 PHOTO = np.kron(CORNERS, np.ones((8, 12, 1), np.uint8))  # 16 high, 24 wide
-
-
-def encoded(image, format="PNG", **options):
-    out = io.BytesIO()
-    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    image.save(out, format, **options)
-    return out.getvalue()
 
 
 def png_chunk(kind, data):
@@ -207,10 +201,7 @@ def test_cmyk_jpeg_is_not_inverted():
 def test_lab_tiff():
     soft = PHOTO // 4 + 96  # 8-bit Lab cannot hold the corners of sRGB
     lab = ImageCms.profileToProfile(
-        Image.fromarray(soft),
-        ImageCms.createProfile("sRGB"),
-        ImageCms.createProfile("LAB"),
-        outputMode="LAB",
+        Image.fromarray(soft), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert np.abs(read_photo(encoded(lab, "TIFF")).astype(int) - soft).max() <= 4
 
@@ -342,9 +333,8 @@ def test_a_text_that_turns_the_photo_still_does():
 def test_draft_size_decodes_a_smaller_jpeg_that_is_large_enough():
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = encoded(
-        np.kron(PHOTO, np.ones((20, 20, 1), np.uint8)), "JPEG", exif=exif
-    )  # 320x480, upright 480x320
+    # 320x480, upright 480x320
+    data = encoded(np.kron(PHOTO, np.ones((20, 20, 1), np.uint8)), "JPEG", exif=exif)
     assert read_photo(data).shape == (480, 320, 3)
     assert read_photo(data, draft_size=(100, 60)).shape == (120, 80, 3)
     assert read_photo(encoded(PHOTO), draft_size=(2, 2)).shape == PHOTO.shape

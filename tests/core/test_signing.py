@@ -61,3 +61,18 @@ def test_a_secret_may_be_chosen_and_then_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_SECRET", "short")
     with pytest.raises(SettingError, match="16 characters or more"):
         Signer.of_installation()
+
+
+def test_the_secret_is_kept_on_a_disk_without_links_and_owners(tmp_path, monkeypatch):
+    """As that of a bucket which a Space sees as a folder."""
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path))
+    monkeypatch.setattr("os.link", refuse)
+    signed = Signer.of_installation().sign("visit", "somebody")
+    (tmp_path / "secret").chmod(0o644)
+    monkeypatch.setattr("pathlib.Path.chmod", refuse)
+    assert Signer.of_installation().verified("visit", signed) == "somebody"
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]

@@ -1,12 +1,11 @@
 """TIFFs that Pillow reads wrong or not at all; the files are laid out in ``tiff_files``."""
 
-import io
 import struct
 
 import numpy as np
 import pytest
+from drawn import encoded
 from photo_files import UPRIGHT
-from PIL import Image
 from tiff_files import ORIENTATION, SUB_PAGES, SUBFILE, tiff_file, tiff_page
 
 from segdemo.core import tiff
@@ -52,12 +51,11 @@ def test_blocks_that_another_program_compressed(compression, predictor):
     if predictor == 2 and compression in ("packbits", "raw"):
         predictor = 1
     grey = DEEP[..., 0]
-    out = io.BytesIO()
-    Image.fromarray(grey).save(out, "TIFF", compression=compression, tiffinfo={317: predictor})
-    page = tiff.photo_page(out.getvalue())
+    data = encoded(grey, "TIFF", compression=compression, tiffinfo={317: predictor})
+    page = tiff.photo_page(data)
     assert page.get(tiff.PREDICTOR, 1) == predictor
-    np.testing.assert_array_equal(tiff.samples_of(out.getvalue(), page)[..., 0], grey)
-    np.testing.assert_array_equal(read_photo(out.getvalue())[..., 0], PHOTO[..., 0])
+    np.testing.assert_array_equal(tiff.samples_of(data, page)[..., 0], grey)
+    np.testing.assert_array_equal(read_photo(data)[..., 0], PHOTO[..., 0])
 
 
 @pytest.mark.parametrize("white", [1023, 4095, 16383])
@@ -74,9 +72,8 @@ def test_cameras_that_leave_the_upper_bits_empty(white, bands, planar):
 def test_a_white_level_that_the_file_states_counts():
     values = np.full((4, 5), 1000, np.uint16)
     assert read_photo(tiff_file(tiff_page(values, tags=[(281, 10_000)])))[0, 0, 0] == 26
-    assert (
-        read_photo(tiff_file(tiff_page(values, tags=[(281, 500)])))[0, 0, 0] == 249
-    )  # it cannot be: of 1023
+    # It cannot be: of 1023
+    assert read_photo(tiff_file(tiff_page(values, tags=[(281, 500)])))[0, 0, 0] == 249
 
 
 def test_packed_twelve_bit_grey():

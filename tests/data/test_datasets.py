@@ -16,7 +16,7 @@ from segdemo.data.check import check
 from segdemo.data.datasets import DatasetError, read_image, read_label_map
 from segdemo.data.index import by_class
 from segdemo.data.pets import breed
-from segdemo.data.sources import identify, open_dataset
+from segdemo.data.sources import open_dataset
 
 
 @pytest.fixture
@@ -282,14 +282,6 @@ def test_find_datasets(tmp_path):
     assert sources.find_datasets(None) == sources.find_datasets(tmp_path / "nowhere") == []
 
 
-def test_identify(tmp_path):
-    draw_voc(tmp_path / "a", VOC)
-    draw_pets(tmp_path / "b" / "oxford-iiit-pet", {"pug": 2})
-    draw_annotations(tmp_path / "c", ["a"])
-    (tmp_path / "c" / "ImageSets" / "Segmentation").mkdir(parents=True)
-    assert [sources.identify(tmp_path / name) for name in "abcd"] == ["voc", "pets", "annotations", None]
-
-
 def test_check_of_a_sound_dataset(voc):
     steps = []
     report = check(voc, lambda done, total: steps.append((done, total)))
@@ -446,7 +438,6 @@ def test_folders_may_be_written_in_any_case_and_system_files_are_nobodys(tmp_pat
     for folder in folders[:2]:
         for name in ("Thumbs.db", "._a.png", ".DS_Store", "Icon\r"):
             (tmp_path / folder / name).write_bytes(b"x")
-    assert identify(tmp_path) == "voc"
     dataset = open_dataset("voc", tmp_path)
     assert dataset.splits == {"train": ("a",)} and len(list(dataset.pairs("train"))) == 1
     (tmp_path / "LABELS.json").write_text(json.dumps(SHAPES.to_json()))

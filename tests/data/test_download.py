@@ -7,12 +7,11 @@ import re
 import shutil
 import socket
 import tarfile
-import threading
 import time
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from answering import Handler, answering
 from drawn import draw_pets, draw_voc
 
 from segdemo.core.labels import VOC
@@ -34,13 +33,13 @@ class Misbehaviour:
         self.etag, self.ranges = '"one"', True
 
 
-class Handler(BaseHTTPRequestHandler):
+class Server(Handler):
     def do_GET(self):
         state = self.server.state
         state.requests.append(dict(self.headers))
         act = state.script.pop(0) if state.script else None
         with contextlib.suppress(ConnectionError):
-            (act or Handler.behave)(self)
+            (act or Server.behave)(self)
 
     def behave(self, send=None, offset=0):
         """Answer as RFC 9110 says, but with ``send`` bytes only, or a range ``offset`` bytes off."""
@@ -96,19 +95,13 @@ class Handler(BaseHTTPRequestHandler):
     def from_the_wrong_place(self):
         self.behave(offset=5)
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def server():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+    with answering(Server) as (url, httpd):
         httpd.state = Misbehaviour()
-        httpd.daemon_threads = True
-        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
-        httpd.state.url = f"http://127.0.0.1:{httpd.server_address[1]}"
+        httpd.state.url = url
         yield httpd.state
-        httpd.shutdown()
 
 
 def offer(server, name="data.bin", body=NOISE, unpacked=10_000_000):
@@ -149,7 +142,7 @@ def test_a_verified_file_is_not_fetched_again(server, tmp_path):
 
 
 def test_a_cut_connection_is_continued_where_it_broke(server, tmp_path):
-    server.script = [Handler.cut, Handler.cut]
+    server.script = [Server.cut, Server.cut]
     assert get(offer(server), tmp_path, tries=1).read_bytes() == NOISE
     assert [r.get("Range") for r in server.requests] == [None, "bytes=150000-", "bytes=300000-"]
     assert server.requests[1]["If-Range"] == '"one"'
@@ -169,14 +162,14 @@ def test_a_later_call_continues(server, tmp_path):
 
 def test_a_server_without_ranges_starts_anew(server, tmp_path):
     server.ranges = False
-    server.script = [Handler.cut]
+    server.script = [Server.cut]
     assert get(offer(server), tmp_path).read_bytes() == NOISE
     assert len(server.requests) == 2
 
 
 def test_a_file_that_changed_in_between_is_fetched_whole(server, tmp_path):
     old = offer(server)
-    server.script = [Handler.cut, Handler.busy]
+    server.script = [Server.cut, Server.busy]
     with pytest.raises(DownloadError):
         get(old, tmp_path, tries=1)
     server.etag = '"two"'
@@ -186,7 +179,7 @@ def test_a_file_that_changed_in_between_is_fetched_whole(server, tmp_path):
 
 def test_a_part_from_another_address_is_not_continued(server, tmp_path):
     other = offer(server, "data.bin")
-    server.script = [Handler.cut, Handler.busy]
+    server.script = [Server.cut, Server.busy]
     with pytest.raises(DownloadError):
         get(other, tmp_path, tries=1)
     server.files["/mirror/data.bin"] = NOISE
@@ -195,7 +188,7 @@ def test_a_part_from_another_address_is_not_continued(server, tmp_path):
 
 
 def test_a_continuation_from_the_wrong_place_is_not_believed(server, tmp_path):
-    server.script = [Handler.cut, Handler.from_the_wrong_place]
+    server.script = [Server.cut, Server.from_the_wrong_place]
     assert get(offer(server), tmp_path).read_bytes() == NOISE
     assert len(server.requests) == 3
 
@@ -208,7 +201,7 @@ def test_halves_that_do_not_fit_are_fetched_once_more_in_full(server, tmp_path):
     assert [r.get("Range") for r in server.requests] == ["bytes=100000-", None]
 
 
-@pytest.mark.parametrize("stalled", [Handler.stall, Handler.drip])
+@pytest.mark.parametrize("stalled", [Server.stall, Server.drip])
 def test_a_stall_times_out_and_is_tried_again(server, tmp_path, stalled):
     server.script = [stalled]
     start = time.monotonic()
@@ -228,7 +221,7 @@ def test_a_server_that_only_stalls_is_given_up(server, tmp_path):
 
 
 def test_a_busy_server_is_asked_again(server, tmp_path):
-    server.script = [Handler.busy, Handler.busy]
+    server.script = [Server.busy, Server.busy]
     assert get(offer(server), tmp_path).read_bytes() == NOISE
 
 
@@ -257,7 +250,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(server, tmp_path
 
 
 def test_a_web_page_instead_of_the_file_is_refused(server, tmp_path):
-    server.script = [Handler.page]
+    server.script = [Server.page]
     with pytest.raises(DownloadError, match="offers 48 bytes"):
         get(offer(server), tmp_path)
 
@@ -274,7 +267,7 @@ def test_a_wrong_checksum_is_refused_and_the_file_deleted(server, tmp_path):
 
 
 def test_an_endless_answer_is_cut_off(server, tmp_path):
-    server.script = [Handler.endless]
+    server.script = [Server.endless]
     with pytest.raises(DownloadError, match="sends more than 400000 bytes"):
         get(offer(server), tmp_path)
     assert not list(tmp_path.glob("*.part"))
@@ -371,7 +364,7 @@ def test_pets_come_in_two_archives_compressed_or_not(server, tmp_path):
 
 
 def test_nothing_appears_until_all_is_well(server, tmp_path, voc_release):
-    server.script = [lambda handler: handler.behave(send=70_000), Handler.busy]
+    server.script = [lambda handler: handler.behave(send=70_000), Server.busy]
     with pytest.raises(DownloadError):
         download("voc", tmp_path / "data", release=voc_release, tries=1, wait=0)
     assert not (tmp_path / "data" / "VOCdevkit").exists()

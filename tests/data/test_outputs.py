@@ -12,7 +12,7 @@ from PIL import Image
 from segdemo.core.labels import VOC
 from segdemo.core.names import is_system
 from segdemo.data import outputs
-from segdemo.data.outputs import OutputError, photos_in, predictions
+from segdemo.data.outputs import OutputError, photos_in, results
 from segdemo.data.sources import dataset_of
 
 
@@ -20,6 +20,10 @@ def photo(path, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (4, 3)).save(path)
     return path
+
+
+def predictions(photos, out, overlay):
+    return results(photos, out, {"label_map": ".png", **({"overlay": "_overlay.png"} if overlay else {})})
 
 
 def refused(photos, out, overlay=False):
@@ -35,11 +39,11 @@ def refused(photos, out, overlay=False):
 def test_targets_are_named_after_the_photos(tmp_path):
     photos = [photo(tmp_path / "in" / "a.jpg"), photo(tmp_path / "in" / "b.x.png")]
     found = predictions(photos, tmp_path / "out", True)
-    assert [(t.label_map.name, t.overlay.name) for t in found] == [
+    assert [(files["label_map"].name, files["overlay"].name) for _, files in found] == [
         ("a.png", "a_overlay.png"),
         ("b.x.png", "b.x_overlay.png"),
     ]
-    assert [t.overlay for t in predictions(photos, tmp_path / "out", False)] == [None, None]
+    assert [files.keys() for _, files in predictions(photos, tmp_path / "out", False)] == [{"label_map"}] * 2
     assert not (tmp_path / "out").exists()
 
 

@@ -17,10 +17,7 @@ def prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_DATA", str(tmp_path / "data"))
     folder = tmp_path / "data" / "oxford_iiit_pet" / "4.0.0"
     folder.mkdir(parents=True)
-    splits = [
-        {"name": "train", "shardLengths": ["1840", "1840"]},
-        {"name": "test", "shardLengths": ["3669"]},
-    ]
+    splits = [{"name": "train", "shardLengths": ["1840", "1840"]}, {"name": "test", "shardLengths": ["3669"]}]
     (folder / "dataset_info.json").write_text(json.dumps({"splits": splits}))
     return folder
 

@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from drawn import encoded
 from PIL import Image
 from serving import last_message, served_app
 
@@ -29,12 +30,8 @@ from segdemo.data.sources import open_dataset
 PHOTOS = 4  # of the collection that is saved to, each by a client of its own
 ARCHIVE = 6  # photos of the archive that is imported
 SIZE = (48, 64)  # height, width
-LOST = (
-    OSError,
-    http.client.HTTPException,
-    urllib.error.URLError,
-    ValueError,
-)  # what a client of a dead server meets
+# What a client of a dead server meets
+LOST = OSError, http.client.HTTPException, urllib.error.URLError, ValueError
 
 
 def photo(seed):
@@ -154,9 +151,7 @@ def _archive():
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("labels.txt", "\n".join(PETS.classes))
         for number in range(ARCHIVE):
-            picture = io.BytesIO()
-            Image.fromarray(photo(1000 + number)).save(picture, "PNG")
-            archive.writestr(f"JPEGImages/p{number}.png", picture.getvalue())
+            archive.writestr(f"JPEGImages/p{number}.png", encoded(photo(1000 + number)))
             archive.writestr(
                 f"SegmentationClass/p{number}.png", label_maps.encode_png(mask(number + 1), PETS)
             )

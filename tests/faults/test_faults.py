@@ -108,13 +108,8 @@ def test_a_run_outlives_a_killed_server_a_full_disk_and_a_killed_trainer(config,
         done = until(server, run_id, lambda s: s.ended and (s.model or s.state != "done"))
         assert (done.state, done.model) == ("done", "pets@1")
         epochs = [event["epoch"] for event in done.events if event["kind"] == "epoch"]
-        assert sorted(set(epochs)) == [
-            1,
-            2,
-            3,
-            4,
-            5,
-        ]  # one may have ended twice, if its checkpoint was not written
+        # One may have ended twice, if its checkpoint was not written
+        assert sorted(set(epochs)) == [1, 2, 3, 4, 5]
         assert done.report.after.images == 4
         assert not done.lineage.dataset_changed
         assert not list((done.folder / "checkpoints").glob("partial-*"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from archive_files import blobs, examples, make_zip, picture
+from drawn import encoded
 from formats.test_hostile import DOCUMENTS, PHOTOS, TREE
 from PIL import Image, ImageCms
 from tiff_files import tiff_file, tiff_page
@@ -25,12 +26,6 @@ from segdemo.core.labels import VOC
 from segdemo.data.formats import EXPORT_FORMATS, export_zip
 
 CASE = "case"  # the name of a case's only file
-
-
-def _encoded(image, format, **options):
-    out = io.BytesIO()
-    image.save(out, format, **options)
-    return out.getvalue()
 
 
 @cache
@@ -52,45 +47,45 @@ def photos():
             "444": {"subsampling": 0, "optimize": True, "comment": b"a" * 40},
         }
         for option, options in jpegs.items():
-            found[f"{name} {option}.jpg"] = _encoded(image, "JPEG", **options)
+            found[f"{name} {option}.jpg"] = encoded(image, "JPEG", **options)
         for mode in ("L", "CMYK"):
             for progressive in (False, True):
                 key = f"{name} {mode} {progressive}.jpg"
-                found[key] = _encoded(image.convert(mode), "JPEG", progressive=progressive)
+                found[key] = encoded(image.convert(mode), "JPEG", progressive=progressive)
         for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
             shown = (
                 Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image
             )
             shown = shown if mode == "I;16" else image.convert(mode)
-            found[f"{name} {mode}.png"] = _encoded(shown, "PNG")
-        found[f"{name} keyed.png"] = _encoded(image.convert("P"), "PNG", transparency=3, exif=exif)
-        found[f"{name} profile.png"] = _encoded(image, "PNG", icc_profile=odd)
+            found[f"{name} {mode}.png"] = encoded(shown, "PNG")
+        found[f"{name} keyed.png"] = encoded(image.convert("P"), "PNG", transparency=3, exif=exif)
+        found[f"{name} profile.png"] = encoded(image, "PNG", icc_profile=odd)
         for options in (
             {"lossless": True},
             {"quality": 50},
             {"quality": 50, "exif": exif, "icc_profile": odd},
         ):
-            found[f"{name} {sorted(options)}.webp"] = _encoded(image.convert("RGBA"), "WEBP", **options)
-        found[f"{name} animated.webp"] = _encoded(
+            found[f"{name} {sorted(options)}.webp"] = encoded(image.convert("RGBA"), "WEBP", **options)
+        found[f"{name} animated.webp"] = encoded(
             image, "WEBP", save_all=True, append_images=[image.rotate(180)]
         )
-        found[f"{name} animated.gif"] = _encoded(
+        found[f"{name} animated.gif"] = encoded(
             image, "GIF", save_all=True, append_images=[image.rotate(180)]
         )
-        found[f"{name}.gif"] = _encoded(image, "GIF")
+        found[f"{name}.gif"] = encoded(image, "GIF")
         for mode in ("1", "L", "P", "RGB"):
-            found[f"{name} {mode}.bmp"] = _encoded(image.convert(mode), "BMP")
+            found[f"{name} {mode}.bmp"] = encoded(image.convert(mode), "BMP")
             if mode != "P":
-                found[f"{name} {mode}.ppm"] = _encoded(image.convert(mode), "PPM")
+                found[f"{name} {mode}.ppm"] = encoded(image.convert(mode), "PPM")
         for how in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg", "lzma", "zstd"):
-            found[f"{name} {how}.tif"] = _encoded(image, "TIFF", compression=how)
+            found[f"{name} {how}.tif"] = encoded(image, "TIFF", compression=how)
         for how in ("group3", "group4", "tiff_ccitt"):
-            found[f"{name} {how}.tif"] = _encoded(image.convert("1"), "TIFF", compression=how)
+            found[f"{name} {how}.tif"] = encoded(image.convert("1"), "TIFF", compression=how)
         for mode in ("L", "CMYK", "LAB", "RGBA", "F", "I"):
             shown = image.convert("L").convert(mode) if mode in "FI" else image
-            found[f"{name} {mode}.tif"] = _encoded(shown if mode in "FI" else image.convert(mode), "TIFF")
-        found[f"{name}.avif"] = _encoded(image, "AVIF", speed=10)
-        found[f"{name} animated.avif"] = _encoded(
+            found[f"{name} {mode}.tif"] = encoded(shown if mode in "FI" else image.convert(mode), "TIFF")
+        found[f"{name}.avif"] = encoded(image, "AVIF", speed=10)
+        found[f"{name} animated.avif"] = encoded(
             image, "AVIF", speed=10, save_all=True, append_images=[image.rotate(180)]
         )
     deep = rng.integers(0, 65536, (20, 30, 4), np.uint16)
@@ -115,14 +110,14 @@ def masks():
     grey = Image.fromarray(label_map)
     found = {
         "palettized": palettized,
-        "grey": _encoded(grey, "PNG"),
-        "few colours": _encoded(Image.open(io.BytesIO(palettized)), "PNG", bits=4),
-        "one bit": _encoded(Image.fromarray(label_map > 0), "PNG"),
-        "colours": _encoded(Image.open(io.BytesIO(palettized)).convert("RGB"), "PNG"),
-        "opacity": _encoded(Image.open(io.BytesIO(palettized)).convert("RGBA"), "PNG"),
-        "deep": _encoded(Image.fromarray(label_map.astype(np.uint16)), "PNG"),
-        **{format: _encoded(grey, format) for format in ("TIFF", "BMP", "GIF")},
-        "packed TIFF": _encoded(grey, "TIFF", compression="tiff_lzw"),
+        "grey": encoded(grey, "PNG"),
+        "few colours": encoded(Image.open(io.BytesIO(palettized)), "PNG", bits=4),
+        "one bit": encoded(Image.fromarray(label_map > 0), "PNG"),
+        "colours": encoded(Image.open(io.BytesIO(palettized)).convert("RGB"), "PNG"),
+        "opacity": encoded(Image.open(io.BytesIO(palettized)).convert("RGBA"), "PNG"),
+        "deep": encoded(Image.fromarray(label_map.astype(np.uint16)), "PNG"),
+        **{format: encoded(grey, format) for format in ("TIFF", "BMP", "GIF")},
+        "packed TIFF": encoded(grey, "TIFF", compression="tiff_lzw"),
     }
     return {name: {CASE: data} for name, data in found.items()}
 

@@ -157,8 +157,8 @@ def test_what_is_others_is_left_alone(hub, files):
 @pytest.mark.parametrize(
     ("status", "told"),
     [
-        (402, "Add a way to pay on the Hub"),
-        (403, "Use a token that may write to ann/squares"),
+        (402, r"Add a way to pay on the Hub.* \(402: Not now\)"),
+        (403, r"Use a token that may write to ann/squares, and look into your account.* \(403: Not now\)"),
         (429, r"Try again in a while: .* \(429\)"),
         (501, r"Try again in a while: .* \(501\)"),
         (400, r"The Hub refuses ann/squares \(400: Not now\)"),

@@ -116,9 +116,8 @@ def test_classes_seen_seldom_are_adjusted_for(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "by_class", lambda *_: shown)
     found = calibrate.fit_adjustment(model, dataset)
     rarity = np.log(len(learned))
-    assert found.strength == min(
-        s for s in calibrate.STRENGTHS if s * rarity > 0.2
-    )  # the lead background has
+    # The lead background has
+    assert found.strength == min(s for s in calibrate.STRENGTHS if s * rarity > 0.2)
     assert found.mean_iou == 1 > found.mean_iou_before
     assert found.offsets == [0, *20 * [pytest.approx(-found.strength * rarity, abs=1e-4)]]
 

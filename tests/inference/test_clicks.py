@@ -144,6 +144,15 @@ def test_a_box_that_sticks_out_is_cut(clicker):
     assert iou(clicker.select(PHOTO, [], box=(-500.5, 30, 130, 210)).mask, LEFT) > 0.5
 
 
+def test_nothing_outside_of_a_box_is_selected_but_where_clicks_are(tmp_path):
+    everything = clicker_that_says(tmp_path, 5)
+    mask = everything.select(PHOTO, [], box=(100, 50, 200, 150)).mask
+    assert iou(mask, box(SHAPE, 100, 50, 200, 150)) > 0.9
+    assert not (mask & ~box(SHAPE, 94, 44, 206, 156)).any()
+    mask = everything.select(PHOTO, [Click(215, 100)], box=(100, 50, 200, 150)).mask
+    assert mask[100, 210]
+
+
 # --- a mask that is corrected --------------------------------------------------------------------------------
 
 

@@ -6,8 +6,9 @@ import pytest
 from skimage import data
 from tiny import write_features
 
+from segdemo.core.arrays import digest_of
 from segdemo.inference import features
-from segdemo.inference.features import Features, grid_size, photo_key
+from segdemo.inference.features import Features, grid_size
 from segdemo.inference.predict import DamagedModelError
 
 
@@ -49,7 +50,7 @@ def test_features_are_made_once_a_photo(means, home, monkeypatch):
     assert len(kept(home)) == 1
     monkeypatch.setattr(Features, "compute", lambda *_: pytest.fail("made again"))
     np.testing.assert_array_equal(means.of(photo), first)
-    np.testing.assert_array_equal(means.of(photo, photo_key(photo)), first)
+    np.testing.assert_array_equal(means.of(photo, digest_of(photo)), first)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"\x80\x04K\x01.", "other"])
@@ -77,8 +78,8 @@ def test_photos_of_other_pixels_or_sizes_have_other_keys():
     photo = np.zeros((4, 6, 3), np.uint8)
     changed = photo.copy()
     changed[3, 5, 2] = 1
-    assert len({photo_key(p) for p in (photo, changed, photo.reshape(6, 4, 3))}) == 3
-    assert photo_key(photo[:, ::-1]) == photo_key(photo)
+    assert len({digest_of(p) for p in (photo, changed, photo.reshape(6, 4, 3))}) == 3
+    assert digest_of(photo[:, ::-1]) == digest_of(photo)
 
 
 def test_another_graph_than_promised_is_refused(tmp_path):

@@ -66,7 +66,7 @@ def test_argmax_of_is_that_of_functions_at_every_pixel(grid, size):
     image = RNG.integers(0, 256, (*size, 3), np.uint8)
     resized = resize_bilinear(functions.reshape(*grid, 16), *size).reshape(*size, 4, 4).astype(np.float64)
     values = (resized[..., :3] @ (image[..., None] / 255))[..., 0] + resized[..., 3]
-    label_map = argmax_of(functions, image)
+    label_map = argmax_of(functions[:, :, 1:] - functions[:, :, :1], image)
     assert label_map.dtype == np.uint8
     chosen = np.take_along_axis(values, label_map[..., None].astype(int), -1)[..., 0]
     assert np.all(chosen >= values.max(-1) - 1e-5)

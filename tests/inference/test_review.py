@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segdemo.core.labels import VOID
-from segdemo.inference.review import Reviewed, balance, disagreements, duplicates
+from segdemo.inference.review import Reviewed, disagreements, duplicates
 from segdemo.inference.teach import TeachError
 
 STEPS = np.full(3, 1 / 40)
@@ -76,10 +76,3 @@ def test_near_duplicates_are_found_and_those_across_subsets_come_first():
         ("photo01", "copy1", False),
     ]
     assert duplicates(photos[:2], STEPS) == []
-
-
-def test_the_balance_counts_photos_and_pixels():
-    maps = [np.array([[0, 1], [1, VOID]], np.uint8), np.array([[0, 0]], np.uint8)]
-    rows = [(b.class_id, b.photos, b.share) for b in balance(maps, 3)]
-    assert rows == [(0, 2, 0.6), (1, 1, 0.4), (2, 0, 0.0)]
-    assert [b.photos for b in balance([], 2)] == [0, 0]

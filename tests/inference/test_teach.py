@@ -9,7 +9,7 @@ from segdemo.core.documents import DamagedError
 from segdemo.core.labels import VOID
 from segdemo.inference import teach
 from segdemo.inference.predict import softmax
-from segdemo.inference.teach import Strokes, Taught, TeachError, learn, least_sure, probabilities, votes
+from segdemo.inference.teach import Strokes, Taught, TeachError, learn, probabilities, votes
 
 RNG = np.random.default_rng(0)
 STEPS = np.full(3, 1 / 40)
@@ -103,9 +103,8 @@ def test_a_label_map_has_the_ids_and_the_size_of_the_photo():
 
 def test_strokes_on_the_photo_itself_count_more():
     features, painted = halves()
-    turned = np.where(painted == 3, 7, np.where(painted == 7, 3, painted)).astype(
-        np.uint8
-    )  # says the contrary
+    # Says the contrary
+    turned = np.where(painted == 3, 7, np.where(painted == 7, 3, painted)).astype(np.uint8)
     strokes = [Strokes(features, painted, "here"), Strokes(features, turned, "there")]
     for key, first in (("here", 0), ("there", 1)):
         taught = learn(strokes, STEPS, here=key)
@@ -179,10 +178,10 @@ def test_where_to_paint_next_is_where_classes_are_closest():
     likely = np.zeros((10, 20, 2), np.float32)
     likely[..., 0] = 1
     likely[2:7, 12:17] = 0.5
-    assert least_sure(likely) == (14.5 / 20, 4.5 / 10)
+    assert javascript.least_sure(likely) == (14.5 / 20, 4.5 / 10)
     painted = np.full((40, 80), VOID, np.uint8)
     painted[0:32, 44:72] = 1
-    x, _ = least_sure(np.where(likely == 0.5, 0.5, likely), painted)
+    x, _ = javascript.least_sure(np.where(likely == 0.5, 0.5, likely), painted)
     assert not 44 / 80 <= x <= 72 / 80
 
 

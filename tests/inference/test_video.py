@@ -10,15 +10,7 @@ from video_files import colours, draw_clip, read_clip
 from segdemo.core.labels import PETS
 from segdemo.data.outputs import OutputError
 from segdemo.inference.predict import Predictor
-from segdemo.inference.video import (
-    Frame,
-    VideoError,
-    frames,
-    length,
-    segment_clip,
-    segmented,
-    steady,
-)
+from segdemo.inference.video import Frame, VideoError, frames, length, segment_clip, segmented, steady
 
 DARK, BRIGHT = (40, 60, 60), (200, 180, 180)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from drawn import draw_annotations
+from waiting import once
 
 from segdemo.runs import estimates, processes
 from segdemo.runs.estimates import Estimate, Measured, duration
@@ -49,14 +50,8 @@ def config(home, epochs=1, **options):
 
 
 def until(server, settings, state, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        server.tick()
-        found = server.estimate(settings)
-        if found.state == state:
-            return found
-        time.sleep(0.03)
-    raise AssertionError(f"not in time: {found}")
+    look = lambda: server.tick() or server.estimate(settings)  # noqa: E731
+    return once(look, lambda found: found.state == state, seconds)
 
 
 def test_the_first_to_ask_starts_a_measurement_and_later_ones_get_its_result(home):
@@ -90,19 +85,12 @@ def test_a_run_goes_first(home):
     assert server.estimate(slow).state == "measuring"
     pid = json.loads((server.root / ".estimates" / "current.json").read_text())["pid"]
     run_id = server.start(config(home, epochs=2, steps=1000)).run_id
-    end = time.monotonic() + 30
-    while processes.started(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert processes.started(pid) is None
+    once(lambda: processes.started(pid) is None, seconds=30)
     waiting = server.estimate(slow)
     assert waiting == Estimate("waiting", message="How long it takes is measured when no run is in progress.")
     server.cancel(run_id)
-    end = time.monotonic() + 60
-    while server.follow(run_id).state != "cancelled" and time.monotonic() < end:
-        server.tick()
-        time.sleep(0.02)
-    while find_run(server.root, run_id).alive():
-        time.sleep(0.02)
+    once(lambda: server.tick() or server.follow(run_id).state == "cancelled")
+    once(lambda: not find_run(server.root, run_id).alive())
     assert server.estimate(slow).state == "measuring"
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from waiting import once
 
 from segdemo.runs import processes
 
@@ -43,10 +44,7 @@ def test_none_of_that_number(pid):
 def test_one_that_nobody_has_waited_for_has_ended(program):
     since = processes.started(program.pid)
     program.kill()
-    end = time.monotonic() + 10
-    while processes.lives(program.pid, since) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not processes.lives(program.pid, since)
+    once(lambda: not processes.lives(program.pid, since), seconds=10)
     assert (processes.cpu_seconds(2**22 + 5), processes.rss(2**22 + 5), processes.rss(None)) == (0.0, 0, 0)
 
 

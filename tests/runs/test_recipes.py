@@ -96,9 +96,8 @@ def test_the_plain_u_net_s_training():
     expected = {"model": "unet_plain", "dataset": "pets", "batch": 64, "size": 128, "augment": "flip"}
     expected |= {"epochs": 5, "optimizer": "adam", "learning_rate": 1e-3}  # Adam's own
     assert expected.items() <= settings.items()
-    assert settings["options"] == {
-        "up_kernel": 3
-    }  # 64-128-256, bottleneck 512, dropout 0.5 are the builder's own
+    # 64-128-256, bottleneck 512, dropout 0.5 are the builder's own
+    assert settings["options"] == {"up_kernel": 3}
 
 
 @pytest.mark.parametrize("name", [n for n, r in recipes.RECIPES.items() if "options" in r.settings])

@@ -15,6 +15,7 @@ import pytest
 from drawn import draw_annotations
 from PIL import Image
 from running import pid_of, until
+from waiting import once
 
 from segdemo import zoo
 from segdemo.core.files import NotFoundError
@@ -575,9 +576,7 @@ def test_a_thread_can_look_after_the_runs(make, config):
     server = make()
     ids = [server.start(config(epochs=n)).run_id for n in (1, 2)]
     server.watch(0.02)
-    end = time.monotonic() + 90
-    while server.follow(ids[1]).state != "done" and time.monotonic() < end:
-        time.sleep(0.05)
+    once(lambda: server.follow(ids[1]).state == "done", seconds=90)
     server.close()
     assert [server.follow(run_id).state for run_id in ids] == ["done", "done"]
 
@@ -593,9 +592,7 @@ def test_a_run_of_the_command_line_shows_up_too(make, config):
         stdout=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + 60
-        while not (folder / "events.jsonl").exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        once((folder / "events.jsonl").exists)
         assert server.follow("by-hand").state == "running"
         waiting = server.start(config()).run_id
         assert server.follow(waiting).state == "queued"

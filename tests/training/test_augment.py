@@ -157,9 +157,8 @@ def test_scale_jitter_pads_with_mean_and_void_and_keeps_pairs():
         assert set(np.unique(cut)) <= {*range(150), VOID}
         rows, columns = np.nonzero(cut != VOID)
         inner = (slice(rows.min() + 2, rows.max() - 1), slice(columns.min() + 2, columns.max() - 1))
-        assert (
-            np.abs(crop[inner][..., 0] + crop[inner][..., 1] - cut[inner]).max() <= 1.01
-        )  # half a pixel each way
+        # Half a pixel each way
+        assert np.abs(crop[inner][..., 0] + crop[inner][..., 1] - cut[inner]).max() <= 1.01
         dx = np.diff(crop[inner][..., 0], axis=1).mean()
         flips += dx < 0
         scales.append(1 / abs(dx))

@@ -134,14 +134,9 @@ def test_the_command_asks_for_onednn_unless_told_otherwise(monkeypatch, tmp_path
     data = draw_pets(tmp_path, {"pug": 10, "birman": 10})
     command = [
         "train",
-        "--model",
-        "unet_plain",
-        "--dataset",
-        "pets",
         "--data",
         str(data),
-        "--estimate",
-        "--json",
+        *["--model", "unet_plain", "--dataset", "pets", "--estimate", "--json"],
     ]
     seen = []
     monkeypatch.setattr(

@@ -25,8 +25,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    ("style", "application"),
-    [("tf", keras.applications.mobilenet_v2), ("caffe", keras.applications.resnet)],
+    ("style", "application"), [("tf", keras.applications.mobilenet_v2), ("caffe", keras.applications.resnet)]
 )
 def test_mistake_every_encoder_fed_0_to_1(style, application):
     images = RNG.integers(0, 256, (2, 5, 6, 3)).astype(np.uint8)
@@ -178,9 +177,8 @@ def test_every_layer_round_trips_in_a_saved_model(tmp_path):
 @pytest.mark.parametrize(("pool_size", "rate"), [(2, 1), (2, 2), (3, 2)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_atrous_max_pooling_against_numpy(pool_size, rate, dtype):
-    x = (
-        np.random.default_rng(0).integers(-9, 0, (2, 5, 7, 3)).astype(np.float32)
-    )  # all below zero, as no padding is
+    # All below zero, as no padding is
+    x = np.random.default_rng(0).integers(-9, 0, (2, 5, 7, 3)).astype(np.float32)
     expected = np.empty_like(x)
     for row, column in np.ndindex(5, 7):
         rows = [row + rate * i for i in range(pool_size) if row + rate * i < 5]

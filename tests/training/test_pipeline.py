@@ -1,4 +1,3 @@
-import io
 import os
 import struct
 from functools import partial
@@ -6,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import tensorflow as tf
-from drawn import draw_annotations, draw_voc, save_mask
+from drawn import draw_annotations, draw_voc, encoded, save_mask
 from photo_files import jpeg_exif, xmp
 from PIL import Image
 
@@ -93,9 +92,8 @@ def test_training_goes_on_for_ever_in_full_batches(voc):
 
 
 def test_no_photo_is_left_out_at_the_end_of_a_pass(voc):
-    drawn = classes(
-        build(voc, "train_aug", training=True, size=32, batch=3), 7
-    )  # 21 photos, three passes of seven
+    # 21 photos, three passes of seven
+    drawn = classes(build(voc, "train_aug", training=True, size=32, batch=3), 7)
     passes = [sorted(drawn[n : n + 7]) for n in (0, 7, 14)]
     assert passes == [list(range(1, 8))] * 3
     assert drawn[:7] != drawn[7:14]
@@ -304,11 +302,9 @@ def test_a_photo_is_turned_wherever_its_file_says_so(tmp_path, how, behind):
     draw_annotations(tmp_path, ["a"])
     picture = Image.open(tmp_path / "JPEGImages" / "a.png")
     segment = {"exif": jpeg_exif(6), "xmp": b"http://ns.adobe.com/xap/1.0/\0" + xmp(6)}[how]
-    out = io.BytesIO()
-    picture.transpose(Image.Transpose.ROTATE_90).save(out, "JPEG", quality=95)
+    data = encoded(picture.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95)
     comment = b"\xff\xfe" + struct.pack(">H", behind + 2) + b"x" * behind
     block = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
-    data = out.getvalue()
     (tmp_path / "JPEGImages" / "a.jpg").write_bytes(data[:2] + comment + block + data[2:])
     (tmp_path / "JPEGImages" / "a.png").unlink()
     image, _ = first_of(open_dataset("annotations", tmp_path))

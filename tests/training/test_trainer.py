@@ -575,19 +575,8 @@ def test_train_kill_resume_export_predict(dataset, tmp_path, home, capsys):
     else:
         draw_voc(data, VOC, train=6, extra=4, val=6)
         label_set, photos = VOC, data / "VOCdevkit" / "VOC2012" / "JPEGImages"
-    settings = [
-        "--model",
-        "unet_plain",
-        "--dataset",
-        dataset,
-        "--data",
-        data,
-        "--epochs",
-        "2",
-        "--batch",
-        "1",
-    ]
-    settings += ["--size", "32", "--learning-rate", "0.01"]
+    settings = ["--model", "unet_plain", "--dataset", dataset, "--data", data]
+    settings += ["--epochs", "2", "--batch", "1", "--size", "32", "--learning-rate", "0.01"]
     settings += ["--set", f"steps_per_epoch={STEPS}", "--set", f"options={json.dumps(TINY)}"]
     settings += ["--set", "ema=0.9"]
     command = [sys.executable, "-c", KILLED, "train", *map(str, settings), "--out", str(run), "--json"]

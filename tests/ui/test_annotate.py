@@ -1,13 +1,12 @@
 """What the Annotate tab does apart from its looks: label tables, collections, help by models, archives."""
 
-import io
 import time
 import zipfile
 from threading import Event
 
 import numpy as np
 import pytest
-from drawn import SHAPES, save_mask, save_photo, scene
+from drawn import SHAPES, encoded, save_mask, save_photo, scene
 from PIL import Image
 from tiny import bright, write_model
 
@@ -290,9 +289,7 @@ def test_mask_files_are_read_in_the_collection_s_classes(desk, shades):
     key = f"{collection.name}/{id_}"
     wanted = np.zeros((32, 64), np.uint8)
     wanted[:, 7:30] = 1
-    out = io.BytesIO()
-    Image.fromarray(colourise(wanted, SHADES)).save(out, "PNG")
-    found = desk.read_mask(key, out.getvalue(), 64, 32, {"classes": "whatever"})
+    found = desk.read_mask(key, encoded(colourise(wanted, SHADES)), 64, 32, {"classes": "whatever"})
     np.testing.assert_array_equal(decode_png(found), wanted)
     with pytest.raises(MaskError, match="not a PNG"):
         desk.read_mask(key, b"\xff\xd8\xff", 64, 32, {})
@@ -318,9 +315,8 @@ def test_the_least_certain_photo_is_next(desk, three, monkeypatch):
     seen = (ids["unsure.png"],)
     assert desk.next_photo(name, "light", seen) == ids["rather.png"]
     seen = (ids["sure.png"], ids["rather.png"], ids["unsure.png"])
-    assert (
-        desk.next_photo(name, "light", seen, ids["unsure.png"]) == ids["rather.png"]
-    )  # not the one that is open
+    # Not the one that is open
+    assert desk.next_photo(name, "light", seen, ids["unsure.png"]) == ids["rather.png"]
     collection = desk.store.open(name)
     collection.save(ids["unsure.png"], np.zeros((40, 60), np.uint8), 0)
     assert desk.next_photo(name, "light") == ids["rather.png"]
@@ -400,9 +396,8 @@ def test_the_photo_that_was_looked_at_ahead_is_opened_without_the_model(desk, th
     desk.look_ahead(name, id_, "light")
     desk.save(ahead["key"], png(mask, SHADES), None)
     assert desk.store.open(name).photo(id_).model == "light"
-    np.testing.assert_array_equal(
-        shown(desk.payload(name, id_, "light"), "yours"), mask
-    )  # not what was there before
+    # Not what was there before
+    np.testing.assert_array_equal(shown(desk.payload(name, id_, "light"), "yours"), mask)
     for number in range(20):
         desk.look_ahead(name, list(ids.values())[number % 3], ("light", None)[number % 2])
     assert len(desk._ahead) <= annotate_desk.AHEAD

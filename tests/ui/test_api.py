@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import encoded
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -133,10 +134,8 @@ def test_a_photo_of_one_pixel(client, tmp_path):
 
 
 def broken_files(folder):
-    buffer = io.BytesIO()
-    Image.fromarray(data.coffee()).save(buffer, "JPEG")
     files = {
-        "half.jpg": (buffer.getvalue()[:20_000], "cut short or damaged"),
+        "half.jpg": (encoded(data.coffee(), "JPEG")[:20_000], "cut short or damaged"),
         "words.jpg": (b"these are words and no photo", "not a"),
         "empty.jpg": (b"", "empty"),
     }
@@ -433,18 +432,14 @@ def test_no_event_reads_a_file_that_was_not_uploaded(app, folder, tmp_path, plac
         told = []
         bare = {"path": str(path)}
         described = {**bare, "meta": {"_type": "gradio.FileData"}}
-        disguised = {
-            **described,
-            "url": "data:image/png;base64,iVBORw0KGgo=",
-        }  # what counts is the data, or nothing
+        # What counts is the data, or nothing
+        disguised = {**described, "url": "data:image/png;base64,iVBORw0KGgo="}
         for shape in (bare, [bare], described, [described], disguised, [disguised]):
             values = [shape if kind in ("file", "image") else value for kind, value in inputs]
             message = answer(app[0], event, values)
             assert not message["success"]
             told.append(message["output"].get("error"))
-            assert set(told) <= {
-                UNKNOWN,
-                None,
-            }  # None where the event takes no such form, or Gradio refuses it
+            # None where the event takes no such form, or Gradio refuses it
+            assert set(told) <= {UNKNOWN, None}
         if any(kind == "image" for kind, _ in inputs):
             assert told[0] == UNKNOWN

@@ -1,11 +1,11 @@
 import base64
-import io
 import json
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import pytest
+from drawn import encoded
 from PIL import Image
 
 from segdemo.core.labels import VOC, LabelSet
@@ -73,12 +73,11 @@ def test_large_photos_are_sent_as_jpeg():
 def test_files_and_bytes_are_passed_on_unchanged(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(PHOTO).save(path)
-    buffer = io.BytesIO()
-    Image.fromarray(LABELS).save(buffer, "PNG")
-    value = canvas.payload("k", path, VOC, prediction=buffer.getvalue(), truth=str(path))
+    mask = encoded(LABELS)
+    value = canvas.payload("k", path, VOC, prediction=mask, truth=str(path))
     assert Path(value["image"]["path"]).read_bytes() == path.read_bytes()
     assert Path(value["layers"]["truth"]["path"]).read_bytes() == path.read_bytes()
-    assert Path(value["layers"]["prediction"]["path"]).read_bytes() == buffer.getvalue()
+    assert Path(value["layers"]["prediction"]["path"]).read_bytes() == mask
 
 
 def test_size_of_a_photo_stored_on_its_side(tmp_path):

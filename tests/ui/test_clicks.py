@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from drawn import encoded
 from PIL import Image
 from tiny import write_click_model
 
@@ -72,9 +73,7 @@ def ask(clicks, photo):
 
 
 def text_of(array):
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return base64.b64encode(encoded(array)).decode()
 
 
 def grey_of(text):

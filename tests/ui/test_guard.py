@@ -2,15 +2,14 @@
 
 import gzip
 import http.client
-import http.server
 import json
-import threading
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
+from answering import Handler, answering
 from serving import served_app
 
 from segdemo.ui.guard import HEADERS, password_check, person
@@ -83,6 +82,14 @@ def test_another_site_is_a_stranger_even_with_cookies(signed):
     assert ask(signed, "GET", "/config", **picture)[0] == 401
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Cookie": cookie}
     assert ask(signed, "GET", "/config", **link)[0] == 200
+
+
+def test_another_site_signs_nobody_in(signed):
+    """Who does not notice would label in the account of whoever made that site."""
+    status, headers, _ = sign_in(signed, "secret", Origin="https://elsewhere.example")
+    assert status == 403 and not cookies(headers)
+    own = f"http://{urllib.parse.urlsplit(signed).netloc}"
+    assert sign_in(signed, "secret", Origin=own)[0] == 200
 
 
 def test_whoever_looks_after_the_server_asks_it_without_signing_in(signed, open_page):
@@ -168,9 +175,8 @@ def test_the_page_is_sent_packed_to_whoever_unpacks(open_page):
             assert response.headers["Content-Encoding"] == "gzip"
             packed = response.read()
         assert len(packed) < 0.3 * len(plain)
-        assert len(gzip.decompress(packed)) == pytest.approx(
-            len(plain), rel=0.01
-        )  # paths of files have random parts
+        # Paths of files have random parts
+        assert len(gzip.decompress(packed)) == pytest.approx(len(plain), rel=0.01)
 
 
 def test_a_request_that_claims_to_be_huge_is_not_read(open_page):
@@ -183,19 +189,13 @@ def inner_service():
     """Something on the server's own network: yields (its address, the paths somebody asked for)."""
     asked = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Inner(Handler):
         def do_GET(self):
             asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
+            self.tell({})
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
+    with answering(Inner) as (address, _):
+        yield address, asked
 
 
 def test_the_server_fetches_nothing_that_a_visitor_names(open_page):

@@ -49,10 +49,7 @@ def test_no_method_is_set_on_an_instance():
 def app(event_loops_collected):
     """A page whose event updates all that is checked; (url, its components' ids)."""
     with gr.Blocks() as demo:
-        taken = {
-            "file": upload("file", "file"),
-            "photo": photo_input(elem_id="photo"),
-        }
+        taken = {"file": upload("file", "file"), "photo": photo_input(elem_id="photo")}
         menu, shown = unchecked(gr.Dropdown(["a"], elem_id="menu")), panel("x")
         said, touch = gr.Textbox(), gr.Button()
         touch.click(
@@ -87,9 +84,8 @@ def test_what_is_checked_before_an_update_is_checked_after_it(app, tmp_path):
             told = call(app, number, {"path": str(secret)})
             assert not told["success"]
             assert str(secret) not in json.dumps(told)
-            assert number == 1 or "was not uploaded here" in json.dumps(
-                told["output"]
-            )  # 1: refused by Gradio itself
+            # 1: refused by Gradio itself
+            assert number == 1 or "was not uploaded here" in json.dumps(told["output"])
         assert call(app, 3, "not among the choices")["output"]["data"] == ["'not among the choices'"]
         answer = call(app, 4, "a")["output"]["data"][0]
         assert answer["value"] == str(escape(SCRIPT))

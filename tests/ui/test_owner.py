@@ -42,10 +42,7 @@ def test_owners_see_numbers_and_clear_and_others_do_not(tmp_path):
     theirs = folder / "home" / "workspaces" / "visit-1234"
     AnnotationStore(theirs / "annotations").create("Private things", VOC)
     with served_app(
-        folder,
-        SEGDEMO_WORKSPACES="visitors",
-        SEGDEMO_USERS="ann:secret,bob:other",
-        SEGDEMO_ADMINS="ann",
+        folder, SEGDEMO_WORKSPACES="visitors", SEGDEMO_USERS="ann:secret,bob:other", SEGDEMO_ADMINS="ann"
     ) as (url, _):
         ann, bob = signed_in(url, "ann", "secret"), signed_in(url, "bob", "other")
         config = json.loads(ann.get("/config")[1])

@@ -4,17 +4,18 @@ import threading
 
 import numpy as np
 import pytest
-from drawn import scene
+from drawn import scene, strokes_on
 from tiny import write_features
 
 from segdemo import zoo
 from segdemo.annotations import drafts, strokes
 from segdemo.annotations.store import AnnotationStore
+from segdemo.core.arrays import digest_of
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import Limits
 from segdemo.inference import teach
-from segdemo.inference.features import Features, photo_key
+from segdemo.inference.features import Features
 from segdemo.ui.tabs.annotate import lessons, prelabel
 from segdemo.ui.tabs.annotate.prelabel import Prelabelling
 from segdemo.zoo import served
@@ -41,16 +42,8 @@ def discs(store):
         photo, truth = scene(seed, (120, 80), foreground=1, background=0)
         truths[collection.add_photo(np.asarray(photo), f"p{seed}")] = truth
     first = next(iter(truths))
-    strokes.save(collection, first, painted(truths[first]), "")
+    strokes.save(collection, first, strokes_on(truths[first], 1), "")
     return collection, truths
-
-
-def painted(truth):
-    y, x = (int(np.median(where)) for where in np.nonzero(truth == 1))
-    found = np.full(truth.shape, VOID, np.uint8)
-    found[:4] = truth[:4]
-    found[y - 4 : y + 4, x - 8 : x + 8] = 1
-    return found
 
 
 @pytest.fixture
@@ -69,11 +62,11 @@ def test_what_is_learned_is_what_the_strokes_teach(discs):
     assert entry.label_set.classes == DISC.classes
     first = next(iter(truths))
     photo = collection.image(first)
-    wanted = teach.learn([teach.Strokes(features.of(photo), painted(truths[first]))], features.steps)
+    wanted = teach.learn([teach.Strokes(features.of(photo), strokes_on(truths[first], 1))], features.steps)
     kept = teach.Taught.read(entry.path)
     assert (kept.classes, kept.features) == ((0, 1), features.entry.onnx_sha256)
     np.testing.assert_array_equal(kept.weights, wanted.weights)
-    assert collection.photo(first).sha256 == photo_key(photo)  # by which features are kept
+    assert collection.photo(first).sha256 == digest_of(photo)  # by which features are kept
 
 
 def test_versions_are_numbered_few_and_new_only_with_new_strokes(discs, monkeypatch):
@@ -83,7 +76,7 @@ def test_versions_are_numbered_few_and_new_only_with_new_strokes(discs, monkeypa
         lessons.learn(collection, Features())
     assert [path.name for path in versions(collection.folder)] == ["000001.json"]
     for id_, truth in list(truths.items())[1:4]:
-        strokes.save(collection, id_, painted(truth), "")
+        strokes.save(collection, id_, strokes_on(truth, 1), "")
         lessons.learn(collection, Features())
     assert [path.name for path in versions(collection.folder)] == ["000004.json", "000003.json"]
     versions(collection.folder)[0].write_text("[")  # what is damaged is learned again
@@ -94,7 +87,9 @@ def test_only_those_painted_on_last_are_learned_from(discs, monkeypatch):
     collection, truths = discs
     ids = list(truths)
     monkeypatch.setattr(lessons, "MOST_PHOTOS", 1)
-    strokes.save(collection, ids[1], np.where(painted(truths[ids[1]]) == 1, 2, painted(truths[ids[1]])), "")
+    strokes.save(
+        collection, ids[1], np.where(strokes_on(truths[ids[1]], 1) == 1, 2, strokes_on(truths[ids[1]], 1)), ""
+    )
     monkeypatch.setattr(strokes, "when", lambda _, id_: ids.index(id_))
     assert teach.Taught.read(lessons.learn(collection, Features()).path).classes == (0, 2)
 
@@ -177,7 +172,7 @@ def test_new_strokes_renew_drafts(discs, work):
     work.start(collection.name).join()
     before = drafts.found(collection)
     id_ = list(truths)[3]
-    strokes.save(collection, id_, painted(truths[id_]), "")
+    strokes.save(collection, id_, strokes_on(truths[id_], 1), "")
     work.start(collection.name).join()
     after = drafts.found(collection)
     assert all(after[i].made_by != before[i].made_by for i in before)

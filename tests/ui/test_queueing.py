@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import io
 import json
 import urllib.error
 import urllib.request
@@ -13,24 +12,14 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+from drawn import encoded
 from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState
-from PIL import Image
 from serving import served_app
 from tiny import bright, write_model
 
 from segdemo.core.labels import PETS
 from segdemo.ui import queueing
-
-
-@pytest.fixture
-def loops_closed(monkeypatch):
-    """For tests with a gr.Blocks that is not launched, which leaves event loops behind."""
-    made, new = [], asyncio.new_event_loop
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
-    yield
-    for loop in made:
-        loop.close()
 
 
 def upload(url, name, data):
@@ -63,11 +52,9 @@ def call(url, path, **more):
 
 def test_beyond_the_bound_callers_are_told_when_to_come_and_all_others_are_served(tmp_path):
     write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
-    out = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
-    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
     with served_app(tmp_path, SEGDEMO_PREDICTIONS="1", SEGDEMO_MAX_WAITING="2") as (url, _):
-        path = upload(url, "noise.png", out.getvalue())
+        path = upload(url, "noise.png", encoded(pixels, compress_level=1))
         assert call(url, path)[0] == "complete"
         with ThreadPoolExecutor(12) as pool:
             answers = list(pool.map(lambda _: call(url, path), range(12)))
@@ -170,3 +157,17 @@ def test_the_sentence_tells_the_place_and_the_time():
     )
     demo._queue.process_time_per_fn[fn].add(0.05)
     assert demo._queue._busy(fn, waiting).endswith("Try again in about 1 second.")
+
+
+def test_nobody_gets_past_the_line(tmp_path):
+    """Gradio answers some direct calls at once, however many are at work."""
+    write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    with served_app(tmp_path) as (url, _):
+        for place in ("run/segment", "api/segment", "run/video", "api/collection_export"):
+            body = json.dumps({"data": [None, "colours"]}).encode()
+            request = urllib.request.Request(
+                f"{url}gradio_api/{place}", body, {"Content-Type": "application/json"}
+            )
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request)
+            assert refused.value.code == 404 and "join the queue" in refused.value.read().decode()

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from serving import ROOT, served_app
 from skimage import data
 from tiny import bright, write_model
 from video_files import colours, draw_clip
+from waiting import once
 
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS, VOC
@@ -67,12 +67,10 @@ def refused(client, name, *arguments, **named):
 
 
 def ended(client, job):
-    end = time.monotonic() + 120
-    while job["state"] in ("queued", "running"):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-        job = ask(client, "batch_status", job["job"])
-    return job
+    def look():
+        return ask(client, "batch_status", job["job"])
+
+    return once(look, lambda job: job["state"] not in ("queued", "running"), 120)
 
 
 def test_a_batch(client, photo, tmp_path):

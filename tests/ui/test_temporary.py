@@ -42,3 +42,14 @@ def test_what_was_used_longest_ago_goes_first(tmp_path, monkeypatch):
 
 def test_no_limit_starts_no_thread():
     assert not temporary.look_after(SimpleNamespace(), 0).is_alive()
+
+
+def test_parts_of_uploads_go_once_nothing_comes_any_more(tmp_path):
+    old, new, whole = tmp_path / "tmpold", tmp_path / "tmpnew", tmp_path / "tmpfolder" / "tmpwhole"
+    whole.parent.mkdir()
+    for path in (old, new, whole):
+        path.write_bytes(b"x")
+    for path in (old, whole):
+        os.utime(path, (0, 0))
+    temporary.sweep_parts(tmp_path)
+    assert [path.exists() for path in (old, new, whole)] == [False, True, True]

@@ -106,9 +106,8 @@ def test_drafts_are_learned_from_only_if_they_are_chosen(services):
     values = train_form.suggest(train_form.Start.of("unet"), train_form.open_source(services, "drafts:mine"))
     settings, _, _ = train_form.wish(services, "unet", "drafts:mine", "", values)
     assert train_form.source_of(services, settings) == "drafts:mine"
-    splits = open_dataset(
-        settings["dataset"], settings["data"]
-    ).splits  # as the trainer does, in its own process
+    # As the trainer does, in its own process
+    splits = open_dataset(settings["dataset"], settings["data"]).splits
     assert id_ in splits["train"] and len(splits["all"]) == 5
     for wrong in ("drafts:none", "drafts:../mine", "drafts:"):
         with pytest.raises(ValueError, match=r"There is no collection"):

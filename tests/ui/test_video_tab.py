@@ -80,11 +80,7 @@ def test_a_frame_from_a_browser_is_not_kept_on_the_disk(tab, tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "data", "says"),
-    [
-        ("colours", b"no photo", "photo"),
-        ("<script>", None, "There is no"),
-        ("nobody", None, "There is no"),
-    ],
+    [("colours", b"no photo", "photo"), ("<script>", None, "There is no"), ("nobody", None, "There is no")],
 )
 def test_what_is_no_frame_or_no_model_is_a_sentence(tab, tmp_path, model, data, says):
     path = tmp_path / "frame.png"
@@ -151,3 +147,12 @@ def test_frames_that_cannot_be_taken_are_a_sentence_and_leave_nothing(
     assert says in updates[tab.notice]["value"]
     assert updates[tab.take]["interactive"]
     assert not tab.desk.collections()
+
+
+def test_the_last_frames_of_so_many_pages_are_remembered(tab, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "MOST_LIVE", 2)
+    path = tmp_path / "frame.png"
+    Image.fromarray(np.full((48, 64, 3), 220, np.uint8)).save(path)
+    for page in ("one", "two", "one", "three"):
+        tab._frame(str(path), "colours", SimpleNamespace(session_hash=page))
+    assert list(tab._live) == ["one", "three"]

@@ -20,22 +20,15 @@ from segdemo.workspaces.keeper import Keeper
 APP = SimpleNamespace(cookie_id="id", tokens={"token-of-ann": "ann"})
 
 
+pytestmark = pytest.mark.usefixtures("loops_closed")
+
+
 @pytest.fixture
 def visitors(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SEGDEMO_WORKSPACES", "visitors")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     return Visitors(Keeper(), Signer(b"a secret"))
-
-
-@pytest.fixture(autouse=True)
-def closed_loops(monkeypatch):
-    """A gr.Blocks that is not launched leaves event loops behind."""
-    made, new = [], asyncio.new_event_loop
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
-    yield
-    for loop in made:
-        loop.close()
 
 
 def scope(path="/", query="", session=None, **cookies):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny import bright, write_model
+from waiting import once
 
 from segdemo import zoo
 from segdemo.core.files import NotFoundError, StoreError, read_json, write_json
@@ -145,11 +146,7 @@ def test_a_run_ends_in_a_model_of_its_workspace(keeper):
     settings = {"model": "unet", "dataset": "annotations", "data": str(mine.folder), "epochs": 1}
     with entered(keeper.workspace("visit-a")):
         ticket = keeper.room().runs.start({**settings, "options": {"delay": 0}}, "Leaves", "leaves")
-    end = time.monotonic() + 120
-    while keeper.runs.follow(ticket.run_id).state != "done":
-        keeper.runs.tick()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    once(lambda: keeper.runs.tick() or keeper.runs.follow(ticket.run_id).state == "done", seconds=120)
     keeper.runs.tick()
     assert keeper.models_of("visit-a").names() == ["leaves"]
     assert ModelStore().names() == []
@@ -265,6 +262,21 @@ def test_whoever_comes_keeps_a_workspace_alive(keeper):
     assert keeper.clear_untouched() == []
     keeper.touch(keeper.workspace("visit-who-looks"))
     assert not keeper.workspace("visit-who-looks").folder.exists()
+
+
+def test_whoever_comes_while_others_are_cleared_keeps_it(keeper, monkeypatch):
+    for id_, hours in (("visit-a", 40), ("visit-b", 30)):
+        collection(keeper, id_)
+        idle(keeper, id_, hours)
+    clear = keeper.clear
+
+    def slowly(id_):
+        clear(id_)
+        keeper.touch(keeper.workspace("visit-b"))
+
+    monkeypatch.setattr(keeper, "clear", slowly)
+    assert keeper.clear_untouched() == ["visit-a"]
+    assert keeper.workspace("visit-b").folder.is_dir()
 
 
 def test_it_can_be_kept_for_ever(keeper, monkeypatch):

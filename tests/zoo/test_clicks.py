@@ -72,8 +72,7 @@ def test_models_of_classes_stay_as_they_are(tmp_path, home):
 
 
 @pytest.mark.parametrize(
-    "clicks",
-    [7, [], {"click": 7}, {"click": {}}, {"click": {"title": 1}}, {"click": None}, "\ud800"],
+    "clicks", [7, [], {"click": 7}, {"click": {}}, {"click": {"title": 1}}, {"click": None}, "\ud800"]
 )
 def test_a_damaged_manifest_is_a_sentence_and_takes_no_other_along(tmp_path, home, clicks, caplog):
     model = write_click_model(tmp_path / "weights")

@@ -33,17 +33,8 @@ def home(tmp_path, monkeypatch):
 
 def test_the_zoo_holds_every_architecture_of_the_sources():
     assert set(zoo.SPECS) == {
-        "deeplabv3",
-        "deeplabv3_resnet50",
-        "deeplabv3_resnet101",
-        "deeplabv3_resnet152",
-        "unet",
-        "unet_plain",
-        "fcn32s",
-        "fcn16s",
-        "fcn8s",
-        "segnet",
-        "bayesian_segnet",
+        *("deeplabv3", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_resnet152"),
+        *("unet", "unet_plain", "fcn32s", "fcn16s", "fcn8s", "segnet", "bayesian_segnet"),
     }
 
 

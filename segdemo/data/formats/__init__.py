@@ -10,7 +10,8 @@ must be like. So to add one, write the file and its row: export, import, page an
     labelme         labelme: polygons and small masks in a JSON for each photo
     overlay         pictures of the classes painted over the photos; written only
     cvat, label_studio, datumaro, via, supervisely      those of these tools; read only
-    beside          masks beside their photos; read only
+    outlines    those of Darwin, SuperAnnotate, Dataloop, ISAT, Hasty and Labelbox; read only
+    beside, by_class      masks beside their photos, one of all classes or one of each; read only
 
 ``exporting`` writes all that are asked for into one ZIP or folder, with the photos and SegDemo's own ``sidecars``;
 ``importing`` finds out which ones there are to read, and ends in an ``account`` of all that was read and all that was

@@ -2,39 +2,34 @@
 
     images/[...]ID.jpg      masks/[...]ID.png, labels/ID_mask.png, annotations/..., train_labels/ID_L.png, gtFine/...
     ID.jpg                  ID_mask.png, ID_label.png and others in the same folder
+    imagesTr/ID_0000.png    labelsTr/ID.png, as nnU-Net has them
     img.png                 label.png, as labelme_json_to_dataset writes them
 
 A mask and a photo belong together if their names are the same, less what is only said of the kind of picture, and
-if they lie in the same subset. Of the masks of a photo that Cityscapes has, the one of ids is read; otherwise several
-masks that fit a photo are left out and named. Names of classes come from the same files as those of VOC trees, or from
-``class_dict.csv`` and its like; where there is none, classes are called after their ids.
+if they lie in the same subset. Of the masks of a photo that Cityscapes has, the one of ids is read, and one for each
+class are put together (``by_class``); otherwise several masks that fit a photo are left out and named. Names of classes
+come from the same files as those of VOC trees, or from ``class_dict.csv`` and its like; where there is none, classes
+are called after their ids.
 """
 
 import re
 
 from segdemo.core import names
-from segdemo.data.formats import voc
-from segdemo.data.formats.photos import UNCLEAR, some
+from segdemo.data.formats import by_class, voc
+from segdemo.data.formats.photos import UNCLEAR, kind_of, some
 from segdemo.data.formats.reader import Found, Reader
 
-_MASK_WORDS = {
-    *("mask", "masks", "trainmasks", "label", "labels", "labelled", "labelmap", "labelmaps", "gt", "gtfine"),
-    *("annotation", "annotations", "annot", "annots", "ann", "anns", "trainannot", "valannot", "testannot"),
-    *("segmentation", "segmentations", "seg", "segs", "target", "targets", "groundtruth", "truth", "truths"),
-    *("gtcoarse", "manual"),
-}
-_PHOTO_WORDS = {"leftimg8bit", "jpegimages", "rgb"}
-_PHOTO_WORDS |= {f"{word}{s}" for word in ("image", "img", "photo", "input") for s in ("", "s")}
 _NEITHER = ("segmentationobject", "overlays", "instances")  # folders of pictures that hold no class ids
 _MASK_TAIL = re.compile(
     r"(.+?)[-_. ](?:(?:gtfine|gtcoarse)_labelids|masks?|labels?|labelids|gt|seg|segmentation|annotation|ground_?truth)"
 )
 # Only in a folder of masks: too short to tell by itself.
 _INNER_TAIL = re.compile(r"(.+?)[-_. ](?:l|lab|manual\d?)")
-_PHOTO_TAIL = re.compile(r"(.+?)[-_. ](?:leftimg8bit|sat|image|img|rgb|photo|training|test)")
+_PHOTO_TAIL = re.compile(r"(.+?)[-_. ](?:leftimg8bit|sat|image|img|rgb|photo|training|test|0000)")
 _OTHER_TAIL = re.compile(
     r"(.+?)[-_. ](?:gtfine|gtcoarse)_(?:instanceids|color|labeltrainids|instancetrainids)"
 )
+_TRAIN_IDS = re.compile(r"(.+?)[-_. ](?:gtfine|gtcoarse)_labeltrainids")
 _MOST_ALIKE = 200  # photos of one name that are told apart by their folders
 _PHOTO_STEMS, _MASK_STEMS = ("img", "image", "photo"), ("label", "mask", "labels", "gt")
 
@@ -46,6 +41,8 @@ def find(reader: Reader) -> Found | None:
     if not pairs:
         reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
         return None
+    folders = {names.folder(mask) for found in pairs.values() for mask in found}
+    ready = by_class.take(reader, pairs)
     trees: dict[str, voc.Tree] = {}
     items: list[tuple[str | None, str, str]] = []
     for photo, found in pairs.items():
@@ -57,7 +54,7 @@ def find(reader: Reader) -> Found | None:
             continue
         why, chosen = "", _chosen(found)
         if chosen is None:
-            why = f"several masks fit the photo {photo} ({some(found)}), {UNCLEAR}"
+            why = f"several masks fit the photo {photo} ({some(found)}), {UNCLEAR}: put one of all classes there"
         for mask in found:
             if chosen in (None, mask):
                 tree = trees.setdefault(_root(mask), voc.Tree(_root(mask), voc=False))
@@ -67,14 +64,13 @@ def find(reader: Reader) -> Found | None:
                 reader.use(mask)
                 other = f"is another mask of a photo of which {chosen} is read"
                 reader.account.leave_out(mask, "mask", other)
-    if not items:
+    if not items and not ready:
         return None
-    folders = {names.folder(mask) for found in pairs.values() for mask in found}
     items += [(None, mask, why) for mask, why in lost if names.folder(mask) in folders]
     for tree in trees.values():
         voc.decide(reader, tree)
-    found = [_item(reader, trees, *entry) for entry in sorted(items, key=lambda entry: entry[1])]
-    return Found(found, "Imported masks")
+    ready += [_item(reader, trees, *entry) for entry in sorted(items, key=lambda entry: entry[1])]
+    return Found(ready, "Imported masks")
 
 
 # --- which is a mask, and of which photo ------------------------------------------------------------------
@@ -90,9 +86,8 @@ def _may_be_mask(name):
 def _in_mask_folder(name):
     """Whether the innermost folder that tells what is in it tells that it is masks."""
     for part in reversed(name.split("/")[:-1]):
-        words = _words(names.key(part))
-        if names.key(part) in _NEITHER or words & (_MASK_WORDS | _PHOTO_WORDS):
-            return names.key(part) not in _NEITHER and bool(words & _MASK_WORDS)
+        if names.key(part) in _NEITHER or kind_of(part):
+            return names.key(part) not in _NEITHER and kind_of(part) == "masks"
     return False
 
 
@@ -115,6 +110,8 @@ class _Photos:
             # What is called like a mask beside the photos is one only if there is a photo called so without its tail.
             if name in taken and _in_mask_folder(name):
                 continue
+            if any(names.key(part) in _NEITHER for part in name.split("/")[:-1]):
+                continue
             stem = names.key(names.stem(name))
             match = _PHOTO_TAIL.fullmatch(stem)
             for called in (stem, match.group(1)) if match else (stem,):
@@ -134,12 +131,7 @@ class _Photos:
 
 def _place(name):
     """What the folders of a file say, less what they say of the kind of picture."""
-    words = _MASK_WORDS | _PHOTO_WORDS
-    return tuple(part for part in map(names.key, name.split("/")[:-1]) if not _words(part) & words)
-
-
-def _words(folder):
-    return set(re.split(r"[-_. \d]+", folder))
+    return tuple(part for part in map(names.key, name.split("/")[:-1]) if not kind_of(part))
 
 
 def _paired(masks, photos):
@@ -190,6 +182,7 @@ def _nearest(mask, found):
 def _chosen(found):
     """The mask to read of those of a photo, or None."""
     ids = [mask for mask in found if not _OTHER_TAIL.fullmatch(names.key(names.stem(mask)))]
+    ids = ids or [mask for mask in found if _TRAIN_IDS.fullmatch(names.key(names.stem(mask)))]
     return ids[0] if len(ids) == 1 else None
 
 

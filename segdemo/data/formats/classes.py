@@ -1,6 +1,7 @@
 """The classes of an archive, from all of its files that name some, as one label set."""
 
 import csv
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,7 @@ Colors = dict[str, tuple[int, int, int]]  # RGB, 0..255, by ``names.key`` of the
 ClassNames = tuple[list[str], Colors]
 _IGNORED = {"__ignore__", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
 _COLOURED = re.compile(r"(.*?)[:\s]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
+_COLOUR_FIRST = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\S.*)")
 _NUMBERED = re.compile(r"(\d{1,3})\s*[:,;\s]\s*(\S.*)")
 
 
@@ -130,8 +132,9 @@ def make_label_set(
 def parse_names(text: str) -> ClassNames:
     """Names of classes, in the order of their ids, from a list with one a line.
 
-    Lines may be names, ``name:r,g,b:parts:actions`` as in CVAT's ``labelmap.txt``, or a number and a name. A class
-    to be ignored, such as labelme's ``__ignore__`` or one in the colour of void, is left out.
+    Lines may be names, ``name:r,g,b:parts:actions`` as in CVAT's ``labelmap.txt``, ``r g b name`` as in CamVid's
+    ``label_colors.txt``, or a number and a name. A class to be ignored, such as labelme's ``__ignore__`` or one in the
+    colour of void, is left out.
 
     Returns:
         (names, colours): the colours by ``names.key`` of the name, RGB in 0..255, as far as there are any.
@@ -140,6 +143,8 @@ def parse_names(text: str) -> ClassNames:
         ExchangeError: no name in it, or one twice.
     """
     lines = [line for line in names.lines(text) if not line.startswith("#")]
+    if lines and all(map(_COLOUR_FIRST.fullmatch, lines)):
+        lines = [_COLOUR_FIRST.sub(r"\4:\1,\2,\3", line) for line in lines]
     numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     ids = [int(match[1]) for match in numbered]
     first = ids[0] if ids else None
@@ -164,11 +169,25 @@ def parse_names(text: str) -> ClassNames:
     return found, colors
 
 
+def parse_document(text: str) -> ClassNames:
+    """Names of classes from the ``dataset.json`` of nnU-Net, {"labels": {name: id}}, or MONAI, {"labels": {id: name}}.
+
+    Raises:
+        ExchangeError: it names none.
+    """
+    with refusing("names no class", AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        pairs = json.loads(text)["labels"].items()
+        found = {int(k): str(v) for k, v in pairs if str(k).isdecimal()} or {int(v): k for k, v in pairs}
+        if not all(0 <= id_ < VOID for id_ in found):
+            raise ValueError
+    return _in_order({id_: names.clean_class(name) for id_, name in found.items()}), {}
+
+
 def parse_table(text: str) -> ClassNames:
     """Names of classes from a table: ``class_dict.csv`` (name,r,g,b), ``_classes.csv`` of Roboflow (value, class).
 
     Columns are known by their titles. Without a column of ids the order counts; ids that no line names are called
-    ``unnamed 3``.
+    ``unnamed 3``, and 0 the background, as in ADE20K's ``objectInfo150.txt``, whose columns have tabs between.
 
     Returns:
         (names, colours) as ``parse_names``; a text without such titles is read by that.
@@ -177,7 +196,7 @@ def parse_table(text: str) -> ClassNames:
         ExchangeError: as ``parse_names``, or a line that does not fit the titles.
     """
     lines = names.lines(text)
-    delimiter = ";" if lines and lines[0].count(";") > lines[0].count(",") else ","
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     titles = [names.key(cell) for cell in rows[0]] if rows else []
 
@@ -187,7 +206,9 @@ def parse_table(text: str) -> ClassNames:
     name = column("name", "class name", "class_name", "classname", "class", "label", "category")
     if name is None or len(rows) < 2:
         return parse_names(text)
-    id_ = column("pixel value", "id", "value", "index", "class_id", "label_id", "class id", "pixel_value")
+    id_ = column(
+        "pixel value", "id", "idx", "value", "index", "class_id", "label_id", "class id", "pixel_value"
+    )
     rgb: list[Any] = [column(*called) for called in (("r", "red"), ("g", "green"), ("b", "blue"))]
     found: dict[int, str] = {}
     colors: Colors = {}
@@ -202,7 +223,14 @@ def parse_table(text: str) -> ClassNames:
             if color is not None and all(0 <= value <= 255 for value in color):
                 colors[names.key(clean)] = color
             found[place] = clean
+    return _in_order(found), colors
+
+
+def _in_order(found: dict[int, str]) -> list[str]:
+    """Names by their ids, 0 and on. Raises ExchangeError."""
+    if found and 0 not in found and not any(map(names.is_background, found.values())):
+        found[0] = "background"
     every = [found.get(i, f"unnamed {i}") for i in range(max(found, default=-1) + 1)]
     if not every or len({*map(names.key, every)}) < len(every):
         raise ExchangeError("names a class twice" if every else "names no class")
-    return every, colors
+    return every

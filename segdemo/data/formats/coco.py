@@ -380,7 +380,9 @@ def _forms(segmentation, height, width, leave_out):
     forms, reasons = [], []
     for numbers in segmentation:
         try:
-            forms.append(ring(numbers))
+            forms.append(
+                run_lengths(numbers, (height, width)) if isinstance(numbers, dict) else ring(numbers)
+            )
         except ExchangeError as error:
             reasons.append(str(error))
     if not forms:

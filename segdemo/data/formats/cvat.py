@@ -18,7 +18,8 @@ from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ellipse, ring
 from segdemo.data.formats.values import as_color, check_size
 
-_SHAPES = ("polygon", "box", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton", "tag")
+_PAINTED = ("polygon", "box", "ellipse", "mask")
+_SHAPES = (*_PAINTED, "polyline", "points", "cuboid", "skeleton", "tag")
 
 
 @dataclass
@@ -67,6 +68,8 @@ class _Document:
             self.labels.setdefault(self._name, None)
         elif self._path[-3:] == ["labels", "label", "color"] and self._name:
             self.labels[self._name] = as_color(self._text)
+        elif self._path[-3:] == ["labels", "label", "parent"] and self._text.strip():
+            self.labels.pop(self._name, None)  # a point of a skeleton
         self._path.pop()
 
 
@@ -94,8 +97,9 @@ def find(reader: Reader) -> Found | None:
         reader.use(name)
         labels = dict(document.labels)
         for image in document.images:
-            for _, attributes in image.shapes:
-                labels.setdefault(_label(attributes), None)
+            for kind, attributes in image.shapes:
+                if kind in _PAINTED:
+                    labels.setdefault(_label(attributes), None)
         labels.pop("", None)
         reader.add_classes(name, labels, f"the labels of {name}", {k: v for k, v in labels.items() if v})
         for track in document.tracks:

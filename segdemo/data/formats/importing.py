@@ -214,6 +214,6 @@ def _annotations(reader, found):
                 if annotation.meta.get("subset") in SUBSETS:
                     account.splits[annotation.meta["subset"]] += 1
                 yield annotation
-        reader.note_turned()
+        reader.note()
     finally:
         reader.source.close()

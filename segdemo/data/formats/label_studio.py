@@ -1,13 +1,15 @@
 """Label Studio: JSON and JSON-MIN, a list of tasks with regions in percent of the photo, later ones on top.
 
-Brush strokes, polygons, rectangles and ellipses cover pixels and are painted; key points, choices, texts and others
-are named and left out. Of several annotations of a task the one marked as ground truth is read, else the newest;
-the others, and predictions, are named.
+Brush strokes, bitmasks, polygons, rectangles and ellipses cover pixels and are painted; key points, choices, texts and
+others are named and left out. Of several annotations of a task the one marked as ground truth is read, else the newest;
+the others, and predictions, are named. A task that nobody has annotated is a photo without a mask. One with several
+photos becomes as many, as far as it tells which region is on which.
 
 Format: https://labelstud.io/guide/export and https://labelstud.io/guide/task_format; brush strokes are packed as by
 https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 """
 
+import base64
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -19,27 +21,31 @@ from segdemo.core import names
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ellipse, ring
+from segdemo.data.formats.values import small_mask
 
-_KINDS = ("brush", "polygon", "rectangle", "ellipse")
+_KINDS = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 _UPLOADED = re.compile(r"[0-9a-f]{4,8}-(.+)")  # what Label Studio puts before the name of an uploaded file
+_PHOTO_KEYS = ("image", "img", "photo", "picture", "url")  # of a task's data, the likeliest first
 _ALPHA = 4  # brush strokes are packed as RGBA; the last byte of each pixel says whether it is covered
 
 
 @dataclass
 class _Task:
-    """A task: what to call it, names its photo may have, regions to read, (what, why) of those not to."""
+    """A task, or what of it is on one of its photos: what to call it, names the photo may have, regions to read, (what,
+    why) of those not to, and whether somebody has annotated it."""
 
     what: str
     wanted: list
     regions: list
     others: list
+    annotated: bool = True
 
 
 def find(reader: Reader) -> Found | None:
     """The Label Studio exports of an archive, or None."""
     items, labels, documents = [], [], reader.documents_like(is_label_studio)
     for name, data in documents.items():
-        tasks = [_task(entry, number) for number, entry in enumerate(data, 1)]
+        tasks = [task for number, entry in enumerate(data, 1) for task in _tasks(entry, number)]
         labels += [label for task in tasks for _, region in task.regions for label in _labels(region)]
         items += [_item(reader, name, task) for task in tasks]
     if not documents:
@@ -63,11 +69,12 @@ def _minimal(entry):
     return [region for region in listed if isinstance(region, dict) and "original_width" in region]
 
 
-def _task(entry, number):
+def _tasks(entry, number):
+    """The task of an entry, or one for each of its photos."""
     what = f"task {entry.get('id', f'number {number}')}"
     if not isinstance(entry.get("data"), dict):
         regions = [(f"region {i}", {**r, "value": r}) for i, r in enumerate(_minimal(entry), 1)]
-        return _Task(what, _photo_names(entry), regions, [])
+        return [_Task(what, _photo_names(entry), regions, [])]
     live, others = [], []
     for annotation in entry["annotations"]:
         if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
@@ -85,7 +92,51 @@ def _task(entry, number):
         for prediction in entry.get("predictions") or []:
             if isinstance(prediction, dict) and isinstance(prediction.get("result"), list):
                 others += _named(prediction, why)
-    return _Task(what, _photo_names({**entry, **entry["data"]}), _regions(live[-1]) if live else [], others)
+    regions = _regions(live[-1]) if live else []
+    parts = _by_photo(entry["data"], regions)
+    if parts is None:
+        keys = [key for _, region in regions for key in _keys_of(region)]
+        wanted = _photo_names({**entry, **entry["data"]}, keys)
+        return [_Task(what, wanted, regions, others, bool(live))]
+    told, unclear = parts
+    tasks = [_Task(what, wanted, mine, [], bool(mine)) for wanted, mine in told]
+    tasks[0].others += others + unclear
+    return tasks
+
+
+def _keys_of(region):
+    """What a region says of the photo it is on: keys of the task's data, if it is known by them."""
+    source = region.get("source")
+    found = [source.removeprefix("$")] if isinstance(source, str) else []
+    return found + [to for to in [region.get("to_name")] if isinstance(to, str)]
+
+
+def _by_photo(values, regions):
+    """([(names of a photo, its regions)], (what, why) of regions that may be on any), of a task with several photos."""
+    lists = [
+        v for v in values.values() if isinstance(v, list) and v and all(_photo_names({"": one}) for one in v)
+    ]
+    keys = {key: _photo_names({key: v}) for key, v in values.items() if isinstance(v, str)}
+    keys = {key: found for key, found in keys.items() if found}
+    targets = {str(region.get("to_name")) for _, region in regions}
+    if len(lists) == 1 and not keys:
+        pages = lists[0]
+        told = [(_photo_names({"": page}), []) for page in pages]
+        for what, region in regions:
+            at = region.get("item_index", 0)
+            told[at if isinstance(at, int) and 0 <= at < len(pages) else 0][1].append((what, region))
+        return told, []
+    if len(keys) < 2 or len(targets) < 2:
+        return None
+    told, unclear = {key: (found, []) for key, found in keys.items()}, []
+    for what, region in regions:
+        key = next((key for key in _keys_of(region) if key in told), None)
+        if key is None:
+            why = f"is on {region.get('to_name')!r}, and nothing tells which of the task's photos that is"
+            unclear.append((what, why))
+        else:
+            told[key][1].append((what, region))
+    return list(told.values()), unclear
 
 
 def _named(annotation, why):
@@ -117,10 +168,12 @@ def _labels(region):
     return list(dict.fromkeys(label for label in found if label))
 
 
-def _photo_names(values):
-    """Names that a task's photo may have in an archive, the likeliest first."""
+def _photo_names(values, keys=()):
+    """Names that a task's photo may have in an archive, the likeliest first; ``keys`` come before others."""
     found = []
-    for value in values.values():
+    order = [*keys, *_PHOTO_KEYS, *values]
+    for key in dict.fromkeys(key for key in order if key in values):
+        value = values[key]
         if not isinstance(value, str):
             continue
         parts = urlsplit(value) if "?" in value or "://" in value else None
@@ -129,6 +182,8 @@ def _photo_names(values):
         for form in (value, unquote(value)):
             if names.is_photo(names.tidy(form)) and form not in found:
                 found.append(form)
+        if found and key in (*keys, *_PHOTO_KEYS):
+            break  # what else there is, such as a small picture, is not what was labelled
     return found
 
 
@@ -155,15 +210,16 @@ def _item(reader, document, task):
         labels = _labels(region)
         if len(labels) != 1:
             raise ExchangeError(f"has several labels: {', '.join(labels)}" if labels else "has no label")
-        form = _form(region, *size)
+        form = _form(region, *size, reader.limits.max_pixels)
         return reader.class_value(labels[0]), form
 
     # A photo of which annotations are left out is not taken for one without anything on it.
-    options = {"full_name": full_name, "annotated": bool(task.others), "title": title, "subset": subset}
+    annotated = bool(task.others) or not task.annotated
+    options = {"full_name": full_name, "annotated": annotated, "title": title, "subset": subset}
     return reader.item_of_shapes(document, photo, why, lambda: task.regions, read, **options)
 
 
-def _form(region, height, width):
+def _form(region, height, width, max_pixels):
     value = region["value"]
     if region.get("image_rotation"):
         raise ExchangeError("was drawn on the photo turned, which cannot be read")
@@ -171,6 +227,8 @@ def _form(region, height, width):
     kind = _kind(region, value)
     if kind == "brush":
         return Patch(0, 0, _brush(value, stated, height, width))
+    if kind == "bitmask":
+        return Patch(0, 0, _bitmask(value, height, width, max_pixels))
     with refusing(f"has no {kind} that can be read"):
         if None not in stated and abs(float(stated[1]) * height - float(stated[0]) * width) > height + width:
             raise ExchangeError(_of_another_size(stated, height, width))
@@ -200,8 +258,14 @@ def _kind(region, value):
     kind = str(region.get("type") or "").removesuffix("labels")
     if kind in _KINDS:
         return kind
-    marks = {"rle": "brush", "points": "polygon", "radiusX": "ellipse", "width": "rectangle"}
-    if kind in ("", "label") and (mark := next((key for key in marks if key in value), None)):
+    marks = {
+        "rle": "brush",
+        "imageDataURL": "bitmask",
+        "points": "polygon",
+        "radiusX": "ellipse",
+        "width": "rectangle",
+    }
+    if kind in ("", "label", "magicwand") and (mark := next((key for key in marks if key in value), None)):
         return marks[mark]
     return kind or "region of an unknown kind"
 
@@ -216,6 +280,15 @@ def _brush(value, stated, height, width):
             raise ValueError
         values = unpack(data.astype(np.uint8).tobytes(), _ALPHA * height * width)
     return values.reshape(height, width, _ALPHA)[..., -1] > 0
+
+
+def _bitmask(value, height, width, max_pixels):
+    """A bitmask, a PNG in a data URL, opaque where it covers: bool (height, width). Raises ExchangeError."""
+    packed = value.get("imageDataURL")
+    inside = small_mask(lambda: base64.b64decode(packed.rpartition(",")[2]), max_pixels, alpha=True)
+    if inside.shape != (height, width):
+        raise ExchangeError(_of_another_size(inside.shape, height, width))
+    return inside
 
 
 def unpack(data: bytes, expected: int) -> np.ndarray:

@@ -195,7 +195,7 @@ def _form(entry, max_pixels):
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         return box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
-    if kind in ("rectangle", "oriented_rectangle") and len(points) == 4:
+    if kind in ("rectangle", "oriented_rectangle", "rotation") and len(points) == 4:
         return ring(points)
     if kind == "circle" and len(points) == 2:
         (x, y), edge = points

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from segdemo.core import names
 
@@ -9,12 +10,32 @@ from segdemo.core import names
 _MASK_FOLDERS = re.compile(r"segmentation(class|object).*|overlays|panoptic.*|trimaps")
 _NOTHING_SAID = {"", "instances", "coco", "data", "json", "result"}
 _NOTHING_SAID |= {"annotation", "annotations", "label", "labels"}
+# What folders are called that hold masks, and photos.
+_MASK_WORDS = {
+    *("mask", "masks", "trainmasks", "label", "labels", "labelled", "labelmap", "labelmaps", "gt", "gtfine"),
+    *("annotation", "annotations", "annot", "annots", "ann", "anns", "trainannot", "valannot", "testannot"),
+    *("segmentation", "segmentations", "seg", "segs", "target", "targets", "groundtruth", "truth", "truths"),
+    *("gtcoarse", "manual", "labelstr", "labelsts", "stuffthingmaps", "labeledapproved"),
+}
+_PHOTO_WORDS = {"leftimg8bit", "jpegimages", "rgb", "imagestr", "imagests"}
+_PHOTO_WORDS |= {f"{word}{s}" for word in ("image", "img", "photo", "input") for s in ("", "s")}
+# How words end that are put together: PedMasks, PNGImages.
+_MASK_ENDS, _PHOTO_ENDS = ("mask", "masks", "labels"), ("image", "images")
 UNCLEAR = "so it is not clear which one is meant"
 
 
 def some(found: list[str]) -> str:
     """The first of several names, for a sentence."""
     return ", ".join(found[:5]) + (" and more" if len(found) > 5 else "")
+
+
+@lru_cache(10_000)  # the same few folders again and again
+def kind_of(folder: str) -> str:
+    """What a folder says that is in it: ``"masks"``, ``"photos"`` or ``""``."""
+    words = set(re.split(r"[-_. \d]+", names.key(folder)))
+    if words & _MASK_WORDS or any(word.endswith(_MASK_ENDS) for word in words):
+        return "masks"
+    return "photos" if words & _PHOTO_WORDS or any(word.endswith(_PHOTO_ENDS) for word in words) else ""
 
 
 class Photos:
@@ -44,18 +65,28 @@ class Photos:
         document, then one in a folder called like the document or its subset. Nothing is guessed beyond that.
 
         Args:
-            wanted: what it calls the photo: a file name, with or without folders and ending.
+            wanted: what it calls the photo: a file name, with or without folders and ending, or a web address.
             document: name of the document in the archive.
             subset: ``"train"``, ``"val"`` or ``"test"`` if the document is about that one only.
 
         Returns:
             (name or None, why not): the reason is "" with a name.
         """
-        wanted = names.tidy(wanted).lstrip("/")
-        path = names.tidy(names.folder(document) + wanted)
-        found = _best(self._tails, path, wanted, document)
-        if not found and not names.is_photo(wanted):
-            found = _best(self._stems, path, wanted, document)
+        if len(wanted) > names.LONGEST:
+            return None, "the photo is missing, add it"
+        found, told = [], wanted
+        address = names.of_address(told)
+        others = (address, names.without_upload_mark(address), *names.misread(told))
+        for called in dict.fromkeys((told, *others)):
+            wanted = names.tidy(called).lstrip("/")
+            path = names.tidy(names.folder(document) + wanted)
+            found = _best(self._tails, path, wanted, document)
+            if not found and not names.is_photo(wanted):
+                found = _best(self._stems, path, wanted, document)
+            if found:
+                break
+        else:
+            wanted = names.tidy(address).lstrip("/")
         if not found and (alike := self._stems.all(names.base(names.without_photo_ending(wanted)))):
             shown = f"{alike[0]} has" if len(alike) == 1 else f"{len(alike)} have"
             return None, f"the photo is missing, add it ({shown} another ending)"
@@ -63,12 +94,16 @@ class Photos:
 
     def find_stem(self, wanted: str, below: str = "", document: str = "") -> tuple[str | None, str]:
         """As ``find``, for a name without ending: ``"cam1/a"``; ``below`` is what the photo's name begins with."""
+        if len(wanted) > names.LONGEST:
+            return None, "the photo is missing, add it"
         start = names.key(below)
         found = [name for name in self._stems.all(below + wanted) if _same_length(name, below + wanted)]
         for tail in [] if found else _tails(wanted):
             found = [name for name in self._stems.all(tail) if names.key(name).startswith(start)]
             if found:
                 break
+        if not found and (uploaded := names.without_upload_mark(wanted)) != wanted:
+            return self.find_stem(uploaded, below, document)
         return self._choose(found, wanted, document, None)
 
     def _choose(self, found, wanted, document, subset):
@@ -77,6 +112,8 @@ class Photos:
             found = _longest(found, lambda name: _common(names.folder(name).split("/")[:-1], near))
         if len(found) > 1:
             found = [name for name in found if _is_called(name, document, subset)] or found
+        if len(found) > 1:  # masks are often called as their photos are
+            found = [name for name in found if not _among_masks(name)] or found
         if len(found) > 1 and all(self._same(found[0], name) for name in found[1:]):
             found = found[:1]
         if not found:
@@ -92,6 +129,10 @@ class Photos:
 
 def _of_masks(name):
     return any(_MASK_FOLDERS.fullmatch(names.key(part)) for part in name.split("/")[:-1])
+
+
+def _among_masks(name):
+    return any(kind_of(part) == "masks" for part in name.split("/")[:-1])
 
 
 def _tails(name):

@@ -1,7 +1,7 @@
 """Masks that are pictures: a look at whole trees of them before any is read as class ids.
 
 Class ids survive in PNG, TIFF, BMP and GIF, in 8 bits or in more as long as none is above 255. JPEG and WebP are
-lossy and are not read.
+lossy and are not read. Grey that is written in three channels, as OpenCV does, is grey.
 """
 
 import io
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from segdemo.core import apart, decoding
 from segdemo.core.labels import VOID
@@ -34,6 +34,7 @@ class Look:
         black: whether a colour picture has black pixels.
         colored: whether there are colour pictures without a palette.
         smeared: whether one is black and white with greys between, as scaling and JPEG leave them.
+        values: all that there are in those that hold ids, void's too.
     """
 
     black_and_white: bool = False
@@ -41,6 +42,7 @@ class Look:
     black: bool = False
     colored: bool = False
     smeared: bool = False
+    values: frozenset[int] = frozenset()
 
 
 def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -> Look:
@@ -55,7 +57,9 @@ def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -
     Returns:
         A ``Look``; masks that cannot be read tell nothing.
     """
-    plain, white, highest, black, colored, smeared = True, False, -1, False, False, False
+    found = Look()
+    plain, white, black, colored, smeared = True, False, False, False, False
+    values: set[int] = set()
     for file in files:
         try:
             picture = _decoded(as_png(reader, file), reader.limits)
@@ -65,17 +69,20 @@ def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -
             continue
         kind = _kind(picture)
         white, plain = white or kind == "white", plain and kind != "other"
+        if picture.mode in ("RGB", "RGBA"):
+            black = black or bool((np.asarray(picture.convert("RGB")) == 0).all(-1).any())
+        picture = _grey(picture) or picture
         if picture.mode in ("P", "L"):
             counts = np.array(picture.histogram()[:256])
-            ids = np.flatnonzero(counts)
             smeared = smeared or (picture.mode == "L" and _is_smeared(counts))
-            highest = max([highest, *(int(i) for i in ids if i != VOID)])
+            values.update(np.flatnonzero(counts).tolist())
         elif picture.mode in ("RGB", "RGBA"):
             colored = colored or kind == "other"
-            black = black or bool((np.asarray(picture.convert("RGB")) == 0).all(-1).any())
-        if not plain and enough(Look(False, highest, black, colored, smeared)):
+        highest = max(values - {VOID}, default=-1)
+        found = Look(plain and white, highest, black, colored, smeared, frozenset(values))
+        if not plain and enough(found):
             break
-    return Look(plain and white, highest, black, colored, smeared)
+    return found
 
 
 def read_white(reader: Reader, file: str, size: tuple[int, int]) -> np.ndarray:
@@ -120,6 +127,17 @@ def as_png(reader: Reader, file: str) -> bytes:
             return apart.run(f"{__name__}:converted", data, *costs, limits=asdict(reader.limits)).tobytes()
         except apart.ApartError as error:
             raise ExchangeError(str(error)) from None
+
+
+def as_grey(data: bytes, limits: Limits) -> bytes | None:
+    """A PNG in colour, or with opacity, that is grey and opaque all over, as a grey one; None for any other."""
+    decoded = _decoded(data, limits)
+    grey = decoded and _grey(decoded)
+    if not grey:
+        return None
+    out = io.BytesIO()
+    grey.save(out, "PNG", compress_level=1)
+    return out.getvalue()
 
 
 def converted(data: bytes, limits: Limits | dict) -> np.ndarray:
@@ -189,6 +207,17 @@ def _decoded(data, limits):
         except Exception:  # hostile bytes make the parser raise anything
             pass
     return None
+
+
+def _grey(picture):
+    """A picture of several channels that is grey and opaque all over, as one channel; None for any other."""
+    if picture.mode not in ("RGB", "RGBA", "LA"):
+        return None
+    first, *others = picture.split()
+    if picture.mode != "RGB" and others.pop().getextrema() != (255, 255):
+        return None
+    same = all(ImageChops.difference(first, other).getbbox() is None for other in others)
+    return first if same else None
 
 
 def _is_smeared(counts):

@@ -83,6 +83,7 @@ class Reader:
         unpaired: names of masks that are called like no photo.
         turned, doubtful: photos that are stored turned: with labels of the stored pixels; with labels of which nothing
             tells whether they are.
+        bare: photos that a document lists without any annotation, so that they are background all over.
         own: what the names of SegDemo's own exports begin with, to their label sets.
     """
 
@@ -94,6 +95,7 @@ class Reader:
         self.unpaired: list[str] = []
         self.turned: list[str] = []
         self.doubtful: list[str] = []
+        self.bare: list[str] = []
         self._used: set[str] = set()
         self._unreadable: dict[str, str] = {}
         self._ids: dict[str, int] = {}
@@ -358,6 +360,8 @@ class Reader:
         except (ExchangeError, label_maps.MaskError) as error:
             self._refuse(item, error)
             label_map, parts, meta = None, [], None
+        if label_map is not None and not parts and root is None:
+            self.bare.append(item.photo or where)
         if meta is None:
             meta = {"subset": item.subset} if item.subset else {}
         elif meta.get("subset") in SUBSETS:
@@ -392,15 +396,25 @@ class Reader:
             self.doubtful.append(item.photo or item.where)
         return label_map, parts
 
-    def note_turned(self) -> None:
-        """Say of photos that are stored turned how their labels were read."""
-        for found, why in (
-            (self.turned, "its labels were drawn on the stored pixels, and are turned with them"),
-            (self.doubtful, "its labels are taken to be drawn on the upright photo, since nothing tells"),
+    def note(self) -> None:
+        """Say how photos were read that can be read in several ways: those stored turned, those without annotations."""
+        looked = "delete such masks where nobody has looked for anything"
+        for found, what, why in (
+            (
+                self.turned,
+                "stored turned",
+                "its labels were drawn on the stored pixels, and are turned with them",
+            ),
+            (
+                self.doubtful,
+                "stored turned",
+                "its labels are taken to be drawn on the upright photo, since nothing tells",
+            ),
+            (self.bare, "listed without annotations", f"it is background all over; {looked}"),
         ):
             if found:
                 more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
-                self.account.notes.append(f"{found[0]} is stored turned{more}: {why}.")
+                self.account.notes.append(f"{found[0]} is {what}{more}: {why}.")
 
     def _refuse(self, item, error):
         for file, what in item.parts() or [(item.where, "photo")]:

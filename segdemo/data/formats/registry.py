@@ -7,6 +7,7 @@ from segdemo.data.formats import (
     datumaro,
     label_studio,
     labelme,
+    outlines,
     overlay,
     panoptic,
     supervisely,
@@ -29,8 +30,9 @@ FORMATS = (
     Format("cvat", "CVAT for images", cvat.find),
     Format("label_studio", "Label Studio", label_studio.find),  # a list, which has no keys
     Format("datumaro", "Datumaro", datumaro.find, keys=("items",)),
-    Format("via", "VIA", via.find, keys=("_via_img_metadata",)),
+    Format("via", "VIA", via.find, keys=("_via_img_metadata", "metadata")),
     Format("supervisely", "Supervisely", supervisely.find, keys=("objects",)),
+    Format("outlines", "other tools' outlines", outlines.find, keys=("instances", "label_classes")),
     Format("masks", "masks beside their photos", beside.find, yields=True),
 )
 WRITTEN = tuple(format for format in FORMATS if format.writer)

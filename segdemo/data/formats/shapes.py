@@ -86,7 +86,9 @@ def box(left: float, top: float, right: float, bottom: float, degrees: float = 0
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0) -> np.ndarray:
-    """An ellipse around (x, y) as a ring, turned clockwise on screen."""
+    """An ellipse around (x, y) as a ring, turned clockwise on screen. Raises ExchangeError: a number that is none."""
+    if not all(map(math.isfinite, (x, y, radius_x, radius_y))):
+        raise ExchangeError("has an ellipse with a number that is none")
     angles = np.linspace(0, 2 * math.pi, _ELLIPSE_CORNERS, endpoint=False)
     points = np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], 1)
     return ring(_turned(points, degrees, (x, y)))

@@ -42,8 +42,8 @@ def as_color(text: Any) -> tuple[int, int, int] | None:
 
 
 def check_size(width: Any, height: Any, size: tuple[int, int]) -> None:
-    """Raise ExchangeError if a photo of ``size`` (height, width) has other sides than a file says, None for nothing."""
-    stated = [None if side == "" else side for side in (width, height)]
+    """Raise ExchangeError if a photo of ``size`` (height, width) has other sides than stated; None, 0 say nothing."""
+    stated = [None if side in ("", 0, "0") else side for side in (width, height)]
     if any(s is not None and as_number(s) != real for s, real in zip(stated, size[::-1], strict=True)):
         shown = "x".join("?" if side is None else str(side) for side in stated)
         raise ExchangeError(f"the file says {shown} pixels, but the photo measures {size[1]}x{size[0]}")

@@ -24,18 +24,22 @@ from segdemo.core import label_maps, names
 from segdemo.core.labels import LABEL_SETS, VOID, LabelSet
 from segdemo.data.formats import pictures, sidecars
 from segdemo.data.formats.annotation import SUBSETS, ExchangeError
-from segdemo.data.formats.classes import make_label_set, parse_names, parse_table
+from segdemo.data.formats.classes import make_label_set, parse_document, parse_names, parse_table
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing
 from segdemo.data.formats.reader import Found, Item, Reader
 from segdemo.data.formats.shapes import ground_of
 
+_FAR, _FEW = 30, 8  # ids above, of which there are so few, may be greys
 OBJECT = "object"  # what white is called where nothing names it
 _MASKS = ("segmentationclass", "segmentationclasspng", "segmentationclassaug")
 _NAMES = (
     *("labelmap.txt", "label_map.txt", "class_names.txt", "labels.txt", "label_names.txt", "classes.txt"),
     *("class_dict.csv", "_classes.csv", "classes.csv", "codes.txt"),
+    *("label_colors.txt", "objectInfo150.txt", "dataset.json"),
 )
+
+_MOST_DOCUMENT = 1_000_000  # bytes of a JSON file that may name classes
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Tree:
     refusal: str = ""
     by_id: bool = False  # class ids are those of the label set read into
     trimaps: bool = False  # the masks hold class id + 1
+    by_color: bool = False  # its classes have colours that are told, so that no grey is an id
     voc: bool = True  # the classes are VOC's where nothing names them; else they are called after their ids
 
     def take(self, reader: Reader, label_set: LabelSet, source: str) -> None:
@@ -138,6 +143,7 @@ def decide(reader: Reader, tree: Tree) -> None:
         return
     found, colors, source = ([], {}, "") if tree.trimaps else _class_names(reader, tree.root)
     has_background = any(map(names.is_background, found))
+    tree.by_color = bool(colors)
 
     def enough(look):
         if not found and not tree.voc:
@@ -175,6 +181,12 @@ def _decide_by_ids(reader, tree, look):
         found, said = [OBJECT], "the masks are black and white with greys between, not class ids"
     else:
         found = ["background", *(f"class {i}" for i in range(1, look.highest + 1))]
+        if look.highest > _FAR and len(look.values) <= _FEW:
+            values = ", ".join(map(str, sorted(look.values)))
+            reader.account.notes.append(
+                f"The masks in {tree.root or reader.source.title} hold {values} alone, which were read as class ids, "
+                "and 255 as void: if they are greys, number them 0, 1, 2 and so on first."
+            )
         said = "no file names them: they are called after their ids, and 0 was read as the background"
     if look.colored and not look.smeared:
         tree.refusal = (
@@ -220,20 +232,30 @@ def _class_names(reader, root):
     while True:
         for file in _NAMES:
             name = reader.by_name.one(folder + file)
-            if name is None:
+            document = file.endswith(".json")  # which may be of something else
+            if name is None or (document and reader.source.sizes[name] > _MOST_DOCUMENT):
                 continue
-            reader.use(name)
+            if not document:
+                reader.use(name)
             try:
-                parse = parse_table if name.lower().endswith(".csv") else parse_names
-                found, colors = parse(reader.text(name))
+                found, colors = _parser(name)(reader.text(name))
                 make_label_set(found, "", colors)  # whether they can be classes at all
             except ExchangeError as error:
-                reader.leave_out_file(name, "the list of classes", error)
+                if not document:
+                    reader.leave_out_file(name, "the list of classes", error)
                 continue
+            reader.use(name)
             return found, colors, name
         if not folder:
             return [], {}, ""
         folder = names.above(folder)
+
+
+def _parser(name):
+    """What reads a file of names."""
+    if name.lower().endswith(".json"):
+        return parse_document
+    return parse_table if name.lower().endswith((".csv", "objectinfo150.txt")) else parse_names
 
 
 # --- photos, masks and subsets ----------------------------------------------------------------------------
@@ -296,10 +318,17 @@ def _load(reader, tree, name, height, width):
     else:
         data = pictures.as_png(reader, name)
         own = reader.label_set if tree.by_id else tree.label_set
-        label_map = label_maps.decode_png(data, None if tree.trimaps else own, (height, width), reader.limits)
+        known, size = None if tree.trimaps else own, (height, width)
+        try:
+            label_map = label_maps.decode_png(data, known, size, reader.limits)
+        except label_maps.MaskError:  # the colours of no class, which may be ids written three times
+            grey = None if tree.by_color else pictures.as_grey(data, reader.limits)
+            if grey is None:
+                raise
+            label_map = label_maps.decode_png(grey, known, size, reader.limits)
         if tree.trimaps:
-            known = (label_map >= 1) & (label_map <= len(own))
-            label_map = np.where(known, label_map - np.uint8(1), np.uint8(VOID))
+            named = (label_map >= 1) & (label_map <= len(own))
+            label_map = np.where(named, label_map - np.uint8(1), np.uint8(VOID))
     if not tree.by_id and tree.label_set != reader.label_set:
         label_map = _renumbered(reader, tree.label_set, name, label_map)
     return label_map, [(name, "mask")]

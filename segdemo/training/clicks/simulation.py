@@ -10,16 +10,13 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from segdemo.core.clicks import Click, disks, next_click
+from segdemo.core.clicks import Click, disks, extent, next_click
 from segdemo.core.labels import VOID
 
-NOTHING, WRONG = (
-    0.55,
-    0.37,
-)  # shares of crops that begin without a mask, and with a wrong one; the rest with a box
-BESIDE_THE_MIDDLE = (
-    0.6  # share of clicks that are anywhere in the inner half of an error, rather than in its middle
-)
+# Shares of crops that begin without a mask, and with a wrong one; the rest with a box
+NOTHING, WRONG = 0.55, 0.37
+# Share of clicks that are anywhere in the inner half of an error, rather than in its middle
+BESIDE_THE_MIDDLE = 0.6
 OFF_SHARE, OFF = 0.3, (0.004, 0.02)  # share of clicks that are off, and by how much, in sides of the crop
 
 
@@ -142,12 +139,9 @@ def _merged(rng, mask, others):
 
 
 def _box(rng, truth):
-    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    x0, y0, x1, y1 = extent(truth)
     box = np.zeros(truth.shape, bool)
-    off = 0.06 * np.array([rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1])
-    top, bottom = np.clip(np.array([rows[0], rows[-1] + 1]) + rng.normal(0, off[0], 2), 0, truth.shape[0])
-    left, right = np.clip(
-        np.array([columns[0], columns[-1] + 1]) + rng.normal(0, off[1], 2), 0, truth.shape[1]
-    )
+    top, bottom = np.clip(rng.normal((y0, y1), 0.06 * (y1 - y0)), 0, truth.shape[0])
+    left, right = np.clip(rng.normal((x0, x1), 0.06 * (x1 - x0)), 0, truth.shape[1])
     box[int(top) : max(int(top) + 2, round(bottom)), int(left) : max(int(left) + 2, round(right))] = True
     return box

@@ -27,14 +27,10 @@ from segdemo.training.architectures.click import click_network
 from segdemo.training.callbacks import RunFolder
 from segdemo.training.checkpoints import Checkpoints, save_weights
 from segdemo.training.clicks import simulation, things
+from segdemo.training.learning import cosine
 from segdemo.training.losses import NormalizedFocal
 
-ITERATIONS = (
-    0.35,
-    0.3,
-    0.2,
-    0.15,
-)  # shares of batches with 0, 1, 2 and 3 clicks on the network's own mistakes
+ITERATIONS = 0.35, 0.3, 0.2, 0.15  # shares of batches with 0, 1, 2 and 3 clicks on the network's own mistakes
 CHECKPOINT_SECONDS = 300
 WATCHED = 160  # crops
 PREFETCH = 3  # batches
@@ -206,13 +202,7 @@ def train(config: ClickConfig, out: Path, resume: bool = False) -> None:
 
 def compiled(model: keras.Model, config: ClickConfig) -> None:
     """Give a network its loss and optimizer."""
-    rate = keras.optimizers.schedules.CosineDecay(
-        config.learning_rate / 20,
-        max(1, config.steps - config.warmup_steps),
-        alpha=0.01,
-        warmup_target=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-    )
+    rate = cosine(config.learning_rate, config.steps, config.warmup_steps)
     optimizer = keras.optimizers.AdamW(
         rate, weight_decay=config.weight_decay, global_clipnorm=5.0, use_ema=True, ema_momentum=config.ema
     )

@@ -25,6 +25,7 @@ from keras import ops
 
 from segdemo.training.distillation.tflite import FloatNetwork, TeacherError
 from segdemo.training.layers import Tensor, last_logits
+from segdemo.training.learning import cosine
 
 EPSILON = 1e-6
 
@@ -213,14 +214,7 @@ def teach(
         TeacherError: the teacher's blocks are not the encoder's.
     """
     learner = build(encoder, network)
-    warmup = steps // 20
-    rate = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 20,
-        max(1, steps - warmup),
-        alpha=0.01,
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
+    rate = cosine(learning_rate, steps, steps // 20)
     lesson = lessons(encoder, network, model.get_layer("preprocess"))
     entering, leaving = lesson(next(iter(batches))[0])
     begin(encoder, entering, leaving)

@@ -26,6 +26,7 @@ from segdemo.errors import UserError
 from segdemo.inference.calibrate import calibrate
 from segdemo.inference.evaluate import evaluate_model
 from segdemo.inference.predict import Predictor
+from segdemo.training.export.transposed import attributes
 from segdemo.training.layers import last_logits
 from segdemo.training.tfds import open_data
 from segdemo.zoo.scores import Report
@@ -35,10 +36,7 @@ INPUT, OUTPUT = "image", "logits"
 OPSET = 17
 INT8_LOSS = 0.003  # of mean IoU in 0..1, at most, for the int8 graph to be served
 INT8_GAIN = 1.1  # times faster, at least: less is within the noise of a measurement
-FLOAT_CONVOLUTIONS = (
-    0,
-    6,
-)  # how many of the first stay in float, the first number at which that loss is kept
+FLOAT_CONVOLUTIONS = 0, 6  # how many of the first stay in float, the first number at which that loss is kept
 CALIBRATION_PHOTOS = 64
 AGREEMENT = 0.999  # least share of pixels on which the exported graph and Keras name the same class
 
@@ -98,10 +96,6 @@ def _rename(graph, output):
             value.type.tensor_type.shape.dim[axis].dim_param = name
 
 
-def _attribute(node, name, default=None):
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
-
-
 def _set_attributes(node, **values):
     kept = [a for a in node.attribute if a.name not in values]
     del node.attribute[:]
@@ -112,7 +106,7 @@ def _fold_holes(graph):
     """Turn depthwise kernels whose odd taps are all zero (``AtrousDepthwiseConv2D``) into atrous ones."""
     weights = {w.name: w for w in graph.initializer}
     for node in graph.node:
-        if node.op_type != "Conv" or _attribute(node, "group", 1) == 1 or node.input[1] not in weights:
+        if node.op_type != "Conv" or attributes(node).get("group", 1) == 1 or node.input[1] not in weights:
             continue
         kernel = numpy_helper.to_array(weights[node.input[1]])
         size = kernel.shape[-1]
@@ -131,19 +125,13 @@ def _fold_holes(graph):
 def _explicit_padding(graph):
     """Spell out "same" padding where the stride is 1: ONNX Runtime refuses it together with dilations."""
     for node in graph.node:
-        if node.op_type != "Conv" or _attribute(node, "auto_pad", b"NOTSET") not in (
-            b"SAME_UPPER",
-            b"SAME_LOWER",
-        ):
+        told = attributes(node)
+        if node.op_type != "Conv" or told.get("auto_pad") not in (b"SAME_UPPER", b"SAME_LOWER"):
             continue
-        if any(s != 1 for s in _attribute(node, "strides", [1, 1])):
+        if any(s != 1 for s in told.get("strides", [1, 1])):
             continue
-        reach = [
-            d * (k - 1)
-            for d, k in zip(
-                _attribute(node, "dilations", [1, 1]), _attribute(node, "kernel_shape"), strict=True
-            )
-        ]
+        sides = zip(told.get("dilations", [1, 1]), told["kernel_shape"], strict=True)
+        reach = [d * (k - 1) for d, k in sides]
         before = [r // 2 for r in reach]
         after = [r - r // 2 for r in reach]
         _set_attributes(node, auto_pad=None, pads=[*before, *after])
@@ -285,9 +273,8 @@ def _try_int8(config, dataset, served, predictor):
         if before - after <= INT8_LOSS:
             break
     slow, fast = (milliseconds(path, photos[0], threads()) for path in (served.path, candidate))
-    large, small = (
-        path.stat().st_size for path in (served.path, candidate)
-    )  # rounding adds nodes: few weights grow
+    # Rounding adds nodes: few weights grow
+    large, small = (path.stat().st_size for path in (served.path, candidate))
     pays = small < large and slow / fast >= INT8_GAIN and before - after <= INT8_LOSS
     result = {
         "served": pays,

@@ -99,9 +99,8 @@ class Moments:
     squares: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # sum of x x', (D, D)
     segments: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # the same of each segment's mean
     photos: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # and of each photo's
-    classes: dict[int, tuple[int, Floats]] = field(
-        default_factory=dict
-    )  # id to number of cells and their sum
+    # Id to number of cells and their sum
+    classes: dict[int, tuple[int, Floats]] = field(default_factory=dict)
 
     def add(self, values: Floats, label_map: UInt8, rng: np.random.Generator) -> None:
         """Take in a photo: features float (h, w, D) and the class of each cell uint8 (h, w), 255 for none."""

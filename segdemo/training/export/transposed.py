@@ -7,6 +7,7 @@ the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009, 2
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,9 +28,8 @@ def as_convolution(kernel: Floats, stride: int) -> tuple[Floats, tuple[int, int]
         c of the pixels in row y and column x of each block.
     """
     size, before = kernel.shape[-1], (kernel.shape[-1] - stride) // 2
-    taps = [  # (place in the block, offset of the input pixel, tap)
-        ((tap - before) % stride, -((tap - before) // stride), tap) for tap in range(size)
-    ]
+    # (place in the block, offset of the input pixel, tap)
+    taps = [((tap - before) % stride, -((tap - before) // stride), tap) for tap in range(size)]
     # y[s q + r] = sum of x[i] w[k] over s i + k - p = s q + r, so that i = q - (k - p - r) / s.
     low, high = min(offset for _, offset, _ in taps), max(offset for _, offset, _ in taps)
     found = np.zeros((stride, stride, kernel.shape[1], kernel.shape[0], *(high - low + 1,) * 2), np.float32)
@@ -37,6 +37,11 @@ def as_convolution(kernel: Floats, stride: int) -> tuple[Floats, tuple[int, int]
         for x, column, m in taps:
             found[y, x, :, :, row - low, column - low] = kernel[:, :, k, m].T
     return found.reshape(-1, *found.shape[3:]), (-low, high)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes that a node has, by name."""
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
 def replace(graph: onnx.GraphProto, besides: Iterable[str] = ()) -> int:
@@ -62,9 +67,9 @@ def replace(graph: onnx.GraphProto, besides: Iterable[str] = ()) -> int:
 
 
 def _replace(graph, node, constants):
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    strides, kernel = attributes.get("strides", [1, 1]), constants.get(node.input[1])
-    plain = attributes.get("group", 1) == 1 and set(attributes.get("dilations", [1, 1])) == {1}
+    told, kernel = attributes(node), constants.get(node.input[1])
+    strides = told.get("strides", [1, 1])
+    plain = told.get("group", 1) == 1 and set(told.get("dilations", [1, 1])) == {1}
     # Cut to s times the input's size, as Keras does; tf2onnx pads as well, in case it were too small.
     crop = _only_user(graph, node.output[0], "Slice")
     end = crop and (_only_user(graph, crop.output[0], "Pad") or crop)

@@ -64,10 +64,7 @@ def chart(
                 f'<circle class="{name}" cx="{across}" cy="{level}" r="{radius}">'
                 f"<title>epoch {x:g}, {name}: {_short(y)}</title></circle>"
             )
-    now = {
-        "training": (lines["training"] or lines["steps"])[-1:],
-        "validation": lines["validation"][-1:],
-    }
+    now = {"training": (lines["training"] or lines["steps"])[-1:], "validation": lines["validation"][-1:]}
     legend = "".join(
         f'<span class="{name}">{name} <b>{_short(points[0][1])}</b></span>'
         for name, points in now.items()

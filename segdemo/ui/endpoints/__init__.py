@@ -9,10 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from segdemo.annotations.store import AnnotationStore
 from segdemo.core.conventions import one_line
 from segdemo.ui.events import endpoint
-from segdemo.ui.services import Services
 
 LIMIT = 4  # calls of one endpoint's group that are answered at a time
 
@@ -57,8 +55,3 @@ def text(default: str | None = None) -> gr.Textbox:
 def listed(value: str | None) -> list[str]:
     """The words of a text with commas between them."""
     return [word.strip() for word in one_line(value or "").split(",") if word.strip()]
-
-
-def store_of(services: Services, request: gr.Request | None) -> AnnotationStore:
-    """The collections that somebody who asks may see and change."""
-    return services.store

@@ -16,7 +16,7 @@ from segdemo.core.labels import LABEL_SETS, LabelSet
 from segdemo.core.photos import IntakeError
 from segdemo.data.formats import export_zip
 from segdemo.data.formats.classes import make_label_set
-from segdemo.ui.endpoints import add, listed, store_of, text
+from segdemo.ui.endpoints import add, listed, text
 from segdemo.ui.guard import person
 from segdemo.ui.inputs import photo_input
 from segdemo.ui.served import cached, linked
@@ -35,19 +35,15 @@ def build(services: Services, call: gr.Button) -> None:
     base = gr.Number(value=0, precision=0, visible=False)
     told, png, picture, archive = gr.JSON(visible=False), *(gr.File(visible=False) for _ in range(3))
 
-    def collections(request: gr.Request = None) -> list[dict[str, Any]]:  # type: ignore[assignment]
+    def collections() -> list[dict[str, Any]]:
         """The collections of annotated photos that are here.
 
         Returns:
             A list of {collection, title, classes, photos, labelled}.
         """
-        return [_about(found) for found in store_of(services, request).collections()]
+        return [_about(found) for found in services.store.collections()]
 
-    def collection_create(
-        title: str,
-        classes: str = "voc",
-        request: gr.Request = None,  # type: ignore[assignment]
-    ) -> dict[str, Any]:
+    def collection_create(title: str, classes: str = "voc") -> dict[str, Any]:
         """Make a collection.
 
         Args:
@@ -57,13 +53,9 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             As in /collections.
         """
-        return _about(store_of(services, request).create(title, _label_set(title, classes)))
+        return _about(services.store.create(title, _label_set(title, classes)))
 
-    def collection_photos(
-        collection: str,
-        page: int = 1,
-        request: gr.Request = None,  # type: ignore[assignment]
-    ) -> dict[str, Any]:
+    def collection_photos(collection: str, page: int = 1) -> dict[str, Any]:
         """The photos of a collection, oldest first, a hundred at a time.
 
         Args:
@@ -73,20 +65,11 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             {photos: [{photo, name, width, height, revision, subset}], total, page, pages}; revision 0 is no mask.
         """
-        found = (
-            store_of(services, request)
-            .open(collection)
-            .photos(sort="source", page=int(page or 1), per_page=PER_PAGE)
-        )
+        found = services.store.open(collection).photos(sort="source", page=int(page or 1), per_page=PER_PAGE)
         photos = [_told(photo) for photo in found.photos]
         return {"photos": photos, "total": found.total, "page": found.page, "pages": found.pages}
 
-    def photo_add(
-        collection: str,
-        image: str,
-        name: str = "",
-        request: gr.Request = None,  # type: ignore[assignment]
-    ) -> dict[str, Any]:
+    def photo_add(collection: str, image: str, name: str = "") -> dict[str, Any]:
         """Add a photo to a collection; one that is there already is not added twice.
 
         Args:
@@ -99,15 +82,10 @@ def build(services: Services, call: gr.Button) -> None:
         """
         if not image:
             raise IntakeError("There is no photo: send one as `image`.")
-        opened = store_of(services, request).open(collection)
+        opened = services.store.open(collection)
         return _told(opened.photo(opened.add_photo(image, name or Path(image).name, services.limits)))
 
-    def mask_read(
-        collection: str,
-        photo: str,
-        revision: int | None = None,
-        request: gr.Request = None,  # type: ignore[assignment]
-    ) -> tuple[str, dict[str, Any]]:
+    def mask_read(collection: str, photo: str, revision: int | None = None) -> tuple[str, dict[str, Any]]:
         """The mask of a photo.
 
         Args:
@@ -118,18 +96,18 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             A palettized PNG of class ids, 255 for void, and {photo, name, width, height, revision, subset}.
         """
-        opened = store_of(services, request).open(collection)
+        opened = services.store.open(collection)
         found = opened.photo(photo)
         data = opened.mask_png(photo, None if revision is None else int(revision))
         if data is None:
             raise NotFoundError(f"{found.source} has no mask yet: write one with /mask_write.")
         return cached(data, f"{photo}.png"), _told(found)
 
-    def sent(collection: str, photo: str, mask: str, request: gr.Request | None) -> tuple[Collection, UInt8]:
+    def sent(collection: str, photo: str, mask: str) -> tuple[Collection, UInt8]:
         """A collection, and the label map of a photo of it that was sent as a PNG. Raises UserError."""
         if not mask:
             raise label_maps.MaskError("There is no mask: send a PNG as `mask`.")
-        opened = store_of(services, request).open(collection)
+        opened = services.store.open(collection)
         found = opened.photo(photo)
         size = found.height, found.width
         return opened, label_maps.decode_png(mask, opened.label_set, size, services.limits)
@@ -153,14 +131,11 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             As in /collection_photos.
         """
-        opened, label_map = sent(collection, photo, mask, request)
+        opened, label_map = sent(collection, photo, mask)
         opened.save(photo, label_map, int(revision or 0), author=person(request.request))
         return _told(opened.photo(photo))
 
-    def next_photo(
-        collection: str,
-        request: gr.Request = None,  # type: ignore[assignment]
-    ) -> tuple[str, dict[str, Any]]:
+    def next_photo(collection: str) -> tuple[str, dict[str, Any]]:
         """The photo of a collection to label next: the oldest that has neither a mask nor a proposal of one.
 
         Args:
@@ -170,7 +145,7 @@ def build(services: Services, call: gr.Button) -> None:
             The photo, and {photo, name, width, height, revision, subset, classes}: classes are the names that class ids
             0, 1, ... of its mask mean.
         """
-        opened = store_of(services, request).open(collection)
+        opened = services.store.open(collection)
         waiting = opened.photos(annotated=False, sort="created", per_page=1_000_000).photos[::-1]
         for found in waiting:
             if not any(revision.meta.get("proposed") for revision in found.revisions):
@@ -196,15 +171,11 @@ def build(services: Services, call: gr.Button) -> None:
             {photo, name, width, height, revision, subset, proposed}: proposed is the number the draft is kept under;
             revision, that of the photo's mask, stays.
         """
-        opened, label_map = sent(collection, photo, mask, request)
+        opened, label_map = sent(collection, photo, mask)
         number = opened.propose(photo, label_map, person(request.request))
         return {**_told(opened.photo(photo)), "proposed": number}
 
-    def collection_export(
-        collection: str,
-        formats: str = "voc,coco",
-        request: gr.Request = None,  # type: ignore[assignment]
-    ) -> str:
+    def collection_export(collection: str, formats: str = "voc,coco") -> str:
         """All annotated photos of a collection.
 
         Args:
@@ -214,7 +185,7 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             A ZIP.
         """
-        opened = store_of(services, request).open(collection)
+        opened = services.store.open(collection)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{opened.name}.zip")
             export_zip(opened.annotations(), path, listed(formats), services.limits)

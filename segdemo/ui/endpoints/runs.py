@@ -8,7 +8,7 @@ import gradio as gr
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.runs.policy import RunError
 from segdemo.runs.snapshot import Snapshot
-from segdemo.ui.endpoints import add, store_of, text
+from segdemo.ui.endpoints import add, text
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.train import form
 from segdemo.ui.tabs.train.tab import user_of
@@ -24,7 +24,7 @@ def build(services: Services, call: gr.Button) -> None:
     force = gr.Checkbox(value=False, visible=False)
     told = gr.JSON(visible=False)
 
-    def runs(request: gr.Request = None) -> list[dict[str, Any]]:  # type: ignore[assignment]
+    def runs() -> list[dict[str, Any]]:
         """The trainings there are, newest first.
 
         Returns:
@@ -56,7 +56,7 @@ def build(services: Services, call: gr.Button) -> None:
         """
         source = collection if ":" in collection else f"collection:{collection}"
         if source.startswith("collection:"):
-            store_of(services, request).open(source.partition(":")[2])
+            services.store.open(source.partition(":")[2])
         place, dataset = form.Start.of(start), form.open_source(services, source)
         suggested = form.suggest(place, dataset, int(services.runs.policy.max_epochs))
         wish = form.wish(services, start, source, title, {**suggested, **_changes(settings)})

@@ -47,12 +47,7 @@ _STEPS = (  # picture, what to do, how
         "Close the page if you like: the work goes on, and is here when you come back within a day.",
     ),
 )
-_STATES = {
-    "running": "at work",
-    "done": "done",
-    "cancelled": "cancelled",
-    "failed": "failed",
-}
+_STATES = {"running": "at work", "done": "done", "cancelled": "cancelled", "failed": "failed"}
 
 
 def build(services: Services, tab: gr.Tab, tabs: gr.Tabs) -> None:

@@ -92,19 +92,8 @@ def numbers_of(services: Services, facts: Sequence[Facts]) -> Markup:
         if services.keeper
         else "Everybody shares one workspace here.",
     ]
-    head = join(
-        html("<th>{}</th>", text)
-        for text in (
-            "workspace",
-            "collections",
-            "photos",
-            "models",
-            "kept",
-            "runs",
-            "of runs",
-            "untouched for",
-        )
-    )
+    columns = "workspace", "collections", "photos", "models", "kept", "runs", "of runs", "untouched for"
+    head = join(html("<th>{}</th>", text) for text in columns)
     rows = join(_row(one) for one in facts[:MOST_ROWS])
     table = html("<table><tr>{}</tr>{}</table>", head, rows) if facts else ""
     return html("{}{}", join(html("<p>{}</p>", line) for line in lines), table)

@@ -33,6 +33,7 @@ TAB = "video"  # id of the tab
 CSS = Path(__file__).with_name("video.css").read_text("utf-8")
 MOST_SENTENCES = 5  # about frames that were not taken
 EVERY = (0.1, 30.0)  # seconds from one frame of a collection to the next
+MOST_LIVE = 50  # pages whose last frame is remembered: up to megabytes each
 LIVE_SIDE, LIVE_SECONDS = 320, 0.08  # of the webcam: longer side in pixels, from one frame to the next
 # What a camera is asked for. Left to itself Gradio asks for 1920 x 1440, which browsers take longer to send than
 # anything else here takes.
@@ -227,9 +228,12 @@ class VideoTab:
             scale = min(1, LIVE_SIDE / predictor.entry.long_side)
             label_map, after = steady(predictor, image, before if of == model else None, scale=scale)
             with self._lock:
+                self._live.pop(page, None)  # the last one that was shown goes to the end
                 self._live[page] = (time.monotonic(), model or "", after)
-                for other in [k for k, v in self._live.items() if time.monotonic() - v[0] > 60]:
-                    del self._live[other]
+                times = [(key, seen) for key, (seen, *_) in self._live.items()]
+                for other, seen in times:
+                    if time.monotonic() - seen > 60 or len(self._live) > MOST_LIVE:
+                        del self._live[other]
         except Exception as error:
             return html('<p role="status">{}</p>', sentence(error))
         shown = label_maps.overlay(image, label_map, predictor.entry.label_set)

@@ -239,3 +239,16 @@ def test_the_same_file_twice_in_an_archive_is_one_file(tmp_path):
         archive.writestr("a.png", picture())
     imported = import_zip(path)
     assert len(list(imported.annotations)) == 1 and not imported.account.left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "code_page"), [("照片.png", "gbk"), ("写真.png", "shift_jis"), ("übung.png", "cp1252")]
+)
+def test_names_in_a_code_page_that_the_archive_does_not_tell(tmp_path, name, code_page):
+    raw = name.encode(code_page)
+    held = "x" * len(raw)
+    path = make_zip(tmp_path / "x.zip", {"c.json": coco([image(file_name=name)]), held: picture()})
+    path.write_bytes(path.read_bytes().replace(held.encode(), raw))
+    imported = import_zip(path)
+    [photo] = imported.photos
+    assert same(photo, square()) and imported.account.left_out == []

@@ -33,6 +33,11 @@ TWO = Image.fromarray(square(2))
         ("701_StillsRaw_full/a.jpg", "LabeledApproved_gt/a_L.png"),
         ("a/img.jpg", "a/label.png"),
         ("images/cam.1/a b.jpg", "labels/cam.1/a b.png"),
+        ("PennFudanPed/PNGImages/F1.png", "PennFudanPed/PedMasks/F1_mask.png"),
+        ("imagesTr/case_1_0000.png", "labelsTr/case_1.png"),
+        ("images/train2017/a.jpg", "stuffthingmaps/train2017/a.png"),
+        ("701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png"),
+        ("leftImg8bit/val/x/x_leftImg8bit.png", "gtFine/val/x/x_gtFine_labelTrainIds.png"),
     ],
 )
 def test_a_mask_belongs_to_the_photo_of_its_name(tmp_path, photo, mask):
@@ -265,3 +270,91 @@ def test_ids_are_taken_as_they_are_into_classes_that_are_there(tmp_path):
     assert same(photos["images/a.jpg"], square(3)) and imported.label_set == VOC
     _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(30))}, label_set=VOC)
     assert "30" in imported.refused[0] and not imported.account.painted
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("dataset.json", '{"labels": {"background": 0, "cat": 1, "dog": 2}, "file_ending": ".png"}'),
+        ("dataset.json", '{"labels": {"0": "background", "1": "cat", "2": "dog"}}'),
+        ("objectInfo150.txt", "Idx\tRatio\tTrain\tName\n1\t0.1\t5\tcat\n2\t0.1\t6\tdog\n"),
+    ],
+)
+def test_lists_of_known_sets_name_the_classes(tmp_path, file, text):
+    files = {f"set/{file}": text, "set/images/a.jpg": PHOTO, "set/annotations/a.png": encoded(square(2))}
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "cat", "dog") and same(
+        photos["set/images/a.jpg"], square(2)
+    )
+    assert imported.account.ignored == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"labels": ["a"]}', '{"labels": {"a": [1]}}', '{"labels": {"a": 300}}']
+)
+def test_a_document_of_that_name_that_names_no_classes_is_nobodys(tmp_path, text):
+    files = {"dataset.json": text, "images/a.jpg": PHOTO, "masks/a.png": MASK}
+    _, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "class 1") and imported.account.left_out == []
+    assert imported.account.ignored == ["dataset.json"]
+
+
+def test_colours_before_their_names(tmp_path):
+    colors = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colors[1:5, 2:6] = 64, 128, 64
+    files = {"train/a.jpg": PHOTO, "train_labels/a_L.png": encoded(colors)}
+    text = "0 0 0\t\tVoid\n192 0 128\t\tAnimal 1\n64 128 64\t\tArchway\n"
+    photos, imported = read(tmp_path, {**files, "label_colors.txt": text})
+    wanted = imported.label_set.classes.index("Archway")
+    ground = imported.label_set.classes.index("Void")
+    assert same(photos["train/a.jpg"], square(wanted, ground=ground))
+
+
+GREYS = np.repeat(square(2)[..., None], 3, 2)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        GREYS,
+        np.dstack([GREYS, np.full_like(square(), 255)]),
+        np.dstack([square(2), np.full_like(square(), 255)]),
+    ],
+    ids=["RGB", "RGBA", "LA"],
+)
+def test_ids_that_are_written_in_several_channels_are_ids(tmp_path, mask):
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(mask)}
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "class 1", "class 2") and same(
+        photos["images/a.jpg"], square(2)
+    )
+    photos, _ = read(tmp_path, {**files, "classes.txt": "background\ncat\ndog\n"})
+    assert same(photos["images/a.jpg"], square(2))
+
+
+def test_greys_are_no_ids_where_the_colours_of_classes_are_told(tmp_path):
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(GREYS)}
+    _, imported = read(
+        tmp_path, {**files, "class_dict.csv": "name,r,g,b\nbackground,0,0,0\ncat,9,9,9\ndog,1,2,3\n"}
+    )
+    assert "has the colour (2, 2, 2), which no class of" in imported.refused[0]
+
+
+def test_black_in_one_mask_of_three_channels_is_the_background_of_all(tmp_path):
+    colors = np.full((HEIGHT, WIDTH, 3), (9, 0, 0), np.uint8)
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(colors), "images/b.jpg": OTHER}
+    files |= {
+        "masks/b.png": encoded(np.zeros_like(colors)),
+        "class_dict.csv": "name,r,g,b\ncat,9,0,0\ndog,1,2,3\n",
+    }
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "cat", "dog")
+    assert same(photos["images/a.jpg"], np.ones_like(square())) and same(photos["images/b.jpg"], square(0))
+
+
+def test_a_few_high_ids_are_asked_about(tmp_path):
+    mask = square(255)
+    mask[0, 0] = 127
+    _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(mask)})
+    [note] = imported.account.notes
+    assert note.startswith("The masks in masks/ hold 0, 127, 255 alone") and "number them 0, 1, 2" in note

@@ -474,3 +474,71 @@ def test_documents_of_subsets_that_repeat_another_tell_the_subsets(tmp_path):
 def test_a_photo_that_is_there_with_another_ending_is_named(tmp_path, wanted):
     _, imported = read(tmp_path, {"c.json": coco(images=[image(file_name=wanted)]), "a.png": picture()})
     assert imported.refused == [f"c.json, {wanted}: the photo is missing, add it (a.png has another ending)."]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://host/bucket/my%20photo.png?X-Signature=1%2F2&b=c#d",
+        "s3://bucket/set/my photo.png",
+        "set/my%20photo.png",
+        "C:\\Users\\ann\\set\\my photo.png",
+        "http://[/my photo.png",
+        "images/9afb12ab-my photo.png",  # as Label Studio calls it
+    ],
+)
+def test_a_web_address_is_a_name(tmp_path, name):
+    photos, _ = read(tmp_path, {"i.json": coco([image(file_name=name)]), "x/my photo.png": picture()})
+    assert same(photos["x/my photo.png"], square())
+
+
+def test_a_photo_of_a_day_is_not_one_of_any(tmp_path):
+    document = coco([image(file_name="20240101-a.png")])
+    photos, imported = read(tmp_path, {"i.json": document, "a.png": picture()})
+    assert not photos and "missing" in imported.refused[0]
+
+
+def test_a_percent_sign_in_a_name_is_one(tmp_path):
+    files = {"a%20b.png": picture(1), "a b.png": picture(2)}
+    photos, _ = read(tmp_path, {"i.json": coco([image(file_name="a%20b.png")]), **files})
+    assert list(photos) == ["a%20b.png"]
+
+
+def test_names_that_no_file_can_have_take_no_time(tmp_path):
+    names = ["a/" * 300_000 + "a.png", "%25" * 300_000]
+    images = [image(i, name) for i, name in enumerate(names)]
+    _, imported = read(
+        tmp_path, {"i.json": coco(images, [annotation(i, i) for i in range(2)]), "a.png": picture()}
+    )
+    assert [entry.why for entry in imported.account.left_out] == ["the photo is missing, add it"] * 2
+
+
+def test_masks_called_like_their_photos_are_no_photos(tmp_path):
+    files = {"images/a.png": picture(), "PedMasks/a.png": picture(1), "annotations/i.json": coco()}
+    photos, imported = read(tmp_path, files)
+    assert same(photos["images/a.png"], square()) and imported.account.left_out == []
+
+
+def test_sides_of_nothing_say_nothing(tmp_path):
+    for sides in ({"width": 0, "height": 0}, {"width": None, "height": None}, {"width": "0", "height": ""}):
+        photos, _ = read(tmp_path, {"i.json": coco([image(**sides)]), "a.png": picture()})
+        assert same(photos["a.png"], square())
+
+
+def test_run_lengths_in_a_list(tmp_path):
+    left, right = np.zeros((HEIGHT, WIDTH), bool), np.zeros((HEIGHT, WIDTH), bool)
+    left[1:5, 2:4], right[1:5, 4:6] = True, True
+    entry = annotation(segmentation=[rle_encode(left), rle_encode(right, compress=False)])
+    photos, imported = read(tmp_path, {"i.json": coco(annotations=[entry]), "a.png": picture()})
+    assert same(photos["a.png"], square()) and imported.account.left_out == []
+
+
+def test_photos_without_annotations_are_said_to_be_background(tmp_path):
+    images = [image(i, f"{n}.png") for i, n in enumerate("abc", 1)]
+    files = {f"{n}.png": picture(ord(n)) for n in "abc"}
+    photos, imported = read(tmp_path, {"i.json": coco(images), **files})
+    assert same(photos["c.png"], square(0))
+    assert imported.account.notes == [
+        "b.png is listed without annotations (and 1 more like it): it is background all over; delete such masks where "
+        "nobody has looked for anything."
+    ]

@@ -156,3 +156,28 @@ def test_another_size_and_a_missing_photo(tmp_path):
     document = cvat(POLYGON.format(z=0), POLYGON.format(z=1), name="b.png")
     photos, imported = read(tmp_path, {"a.xml": document, "a.png": picture()})
     assert photos == {} and len(imported.account.left_out) == 2 and "missing" in imported.refused[0]
+
+
+def test_points_of_skeletons_are_no_classes(tmp_path):
+    labels = (
+        "<meta><task><labels><label><name>person</name><type>skeleton</type></label>"
+        "<label><name>nose</name><type>points</type><parent>person</parent></label>"
+        "<label><name>cat</name></label></labels></task></meta>"
+    )
+    skeleton = '<skeleton label="person"><points label="nose" points="1,2"/></skeleton>'
+    document = cvat(POLYGON.format(z=0), skeleton, labels=labels)
+    photos, imported = read(tmp_path, {"a.xml": document, "a.png": picture()})
+    assert imported.label_set.classes == ("background", "person", "cat")
+    assert same(photos["a.png"], square(2))
+    assert [entry.what for entry in imported.account.left_out] == ["skeleton 2 (person)"]
+
+
+def test_photos_without_shapes_are_said_to_be_background(tmp_path):
+    more = f'<image id="1" name="b.png" width="{WIDTH}" height="{HEIGHT}"></image>'
+    document = cvat(POLYGON.format(z=0), more=more)
+    photos, imported = read(tmp_path, {"a.xml": document, "a.png": picture(), "b.png": picture(1)})
+    assert same(photos["b.png"], square(0))
+    assert imported.account.notes == [
+        "b.png is listed without annotations: it is background all over; delete such masks where nobody has looked "
+        "for anything."
+    ]

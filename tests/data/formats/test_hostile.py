@@ -13,11 +13,26 @@ from formats.test_cvat import POLYGON, cvat
 from formats.test_datumaro import SQUARE, datumaro
 from formats.test_label_studio import region, stroke, task
 from formats.test_labelme import labelme, shape
+from formats.test_outlines import (
+    HOLE,
+    PAIRS,
+    POINTS,
+    RASTER,
+    corners,
+    darwin,
+    dataloop,
+    hasty,
+    isat,
+    labelbox,
+    png_url,
+    superannotate,
+)
 from formats.test_panoptic import IDS, colours, panoptic
 from formats.test_supervisely import META, bitmap, thing
 from formats.test_supervisely import document as supervisely
+from formats.test_via import POLYGON as VIA_POLYGON
+from formats.test_via import project, table, via
 from formats.test_via import region as via_region
-from formats.test_via import via
 from segdemo.core.labels import VOC
 from segdemo.data.formats import ExchangeError, import_zip
 
@@ -39,8 +54,38 @@ DOCUMENTS = {
     "via.json": json.dumps(via(via_region(), via_region({"name": "circle", "cx": 4, "cy": 3, "r": 2}))),
     "ann/a.png.json": supervisely(thing(), bitmap(square() > 0, (0, 0))),
     "meta.json": META,
+    "darwin.json": json.dumps(
+        darwin(
+            {"id": "m", "name": "cat", "mask": {}, "slot_names": ["0"]},
+            {"name": "dog", "polygon": {"paths": [POINTS, corners(HOLE)]}},
+            {"id": "r", "raster_layer": RASTER},
+        )
+    ),
+    "superannotate.json": json.dumps(
+        superannotate(
+            {"type": "polygon", "className": "cat", "points": [1, 1, 5, 1, 5, 5], "exclude": [[1, 2]]}
+        )
+    ),
+    "dataloop.json": json.dumps(
+        dataloop(
+            {"type": "segment", "label": "cat", "coordinates": [POINTS]},
+            {"type": "binary", "label": "dog", "coordinates": png_url(square() > 0)},
+        )
+    ),
+    "isat.json": json.dumps(isat({"category": "cat", "segmentation": PAIRS, "layer": 1.0})),
+    "hasty.json": json.dumps(
+        hasty({"class_name": "cat", "polygon": PAIRS}, {"class_name": "dog", "mask": [1]})
+    ),
+    "labelbox.ndjson": json.dumps(labelbox({"name": "cat", "polygon": POINTS}, more=[[{"name": "dog"}]])),
+    "project.json": project(([7, 2, 1, 6, 1, 6, 5], {"1": "0"}), ([2, 2, 1, 4, 4], {"1": "1"})),
+    "several.json": json.dumps(
+        [{**task(region() | {"source": "$b"}, BRUSH), "data": {"b": "a.png", "c": "x.png"}}]
+    ),
+    "pages.json": json.dumps([{**task(region() | {"item_index": 1}), "data": {"pages": ["a.png", "x.png"]}}]),
+    "dataset.json": json.dumps({"labels": {"background": 0, "cat": 1}}),
     "panoptic.json": panoptic({"id": 300, "category_id": 1}, {"id": 70000, "category_id": 7}),
 }
+NAMES = ("labelmap.txt", "class_dict.csv", "label_colors.txt", "objectInfo150.txt")
 PICTURES = {
     "panoptic/a.png": colours(IDS),
     "ann/a.png.json": supervisely(thing()),
@@ -52,6 +97,9 @@ TEXTS = {
     ),
     "data.yaml": "path: ..\ntrain: [images]\nval: x.txt\nnames: {0: cat, 1: dog}\n",
     "labelmap.txt": "background:0,0,0::\ncat:250,50,83:a:b\n",
+    "via.csv": table(("a.png", 1, VIA_POLYGON, {"class": "cat"}), ("b.png", 0, {}, {})),
+    "label_colors.txt": "0 0 0\t\tVoid\n64 128 64\t\tcat\n",
+    "objectInfo150.txt": "Idx\tRatio\tName\n1\t0.1\tcat\n",
     "class_dict.csv": 'name,r,g,b\nbackground,0,0,0\n"cat",1,2,3\n',
 }
 
@@ -98,7 +146,7 @@ def test_junk_in_texts(tmp_path, name):
             data[at : at + rng.choice((0, 1, 3))] = bytes(
                 rng.choices(b'<>"0 9:-{}[]\n&;,x\xff\x00.e', k=rng.choice((0, 1, 2)))
             )
-        files = {**PHOTOS, **(TREE if name in ("labelmap.txt", "class_dict.csv") else {})}
+        files = {**PHOTOS, **(TREE if name in NAMES else {})}
         go_through(make_zip(tmp_path / "x.zip", {**files, name: bytes(data)}))
 
 

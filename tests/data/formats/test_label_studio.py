@@ -1,10 +1,11 @@
 """Label Studio's JSON: brush strokes in its packing, outlines in percent, several annotations of a task."""
 
+import base64
 import json
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, WIDTH, picture, read, same, square
+from archive_files import HEIGHT, WIDTH, encoded, picture, read, same, square
 
 from segdemo.data.formats.label_studio import unpack
 
@@ -204,3 +205,67 @@ def test_a_task_without_its_photo_is_named(tmp_path):
     assert list(photos) == ["images/90fb12ab-a.png"]
     [entry] = imported.account.left_out
     assert (entry.photo, entry.why) == ("b.png", "the photo is missing, add it")
+
+
+def bitmask(inside):
+    rgba = np.zeros((*inside.shape, 4), np.uint8)
+    rgba[..., 3] = np.where(inside, 255, 0)
+    return f"data:image/png;base64,{base64.b64encode(encoded(rgba)).decode()}"
+
+
+def test_bitmasks_cover_where_they_are_opaque(tmp_path):
+    good = region("bitmasklabels", imageDataURL=bitmask(square() > 0))
+    photos, imported = read_task(tmp_path, task(good))
+    assert same(photos["images/90fb12ab-a.png"], square()) and imported.account.left_out == []
+    bad = region("bitmasklabels", label="dog", id="bad", imageDataURL=bitmask(np.ones((2, 3))))
+    worse = region("bitmasklabels", label="dog", id="worse", imageDataURL=None)
+    photos, imported = read_task(tmp_path, task(good, bad, worse))
+    assert same(photos["images/90fb12ab-a.png"], square())
+    assert ["3x2" in e.why or "cannot be read" in e.why for e in imported.account.left_out] == [True, True]
+
+
+def test_a_task_that_nobody_has_annotated_is_a_photo_without_a_mask(tmp_path):
+    waiting = {**task(image="b.png", id=2), "annotations": []}
+    looked_at = task(image="c.png", id=3)  # submitted, with nothing on it
+    files = {"b.png": picture(1), "c.png": picture(2)}
+    photos, imported = read_task(tmp_path, task(region()), waiting, looked_at, **files)
+    assert same(photos["b.png"], None) and same(photos["c.png"], square(0))
+    assert imported.account.photos == 3 and imported.account.labelled == 2
+    [note] = imported.account.notes
+    assert note.startswith("c.png is listed without annotations: it is background all over")
+
+
+TWO = {"img1": "/data/upload/1/aaaa1111-a.png", "img2": "/data/upload/1/aaaa1112-b.png"}
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (TWO, [{"to_name": "img1"}, {"to_name": "img2"}]),
+        (TWO, [{"to_name": "x", "source": "$img1"}, {"to_name": "y", "source": "$img2"}]),
+        ({"pages": [*TWO.values()]}, [{"item_index": 0}, {"item_index": 1}]),
+    ],
+)
+def test_regions_on_several_photos_of_a_task(tmp_path, data, where):
+    regions = [region(id="r1") | where[0], region(id="r2", label="dog") | where[1]]
+    entry = {**task(*regions), "data": data}
+    photos, imported = read_task(tmp_path, entry, photo="a.png", **{"b.png": picture(1)})
+    assert same(photos["a.png"], square(1)) and same(photos["b.png"], square(2))
+    assert imported.account.left_out == []
+
+
+def test_regions_that_may_be_on_any_photo_of_a_task_are_named(tmp_path):
+    regions = [region(id="r1") | {"to_name": "x"}, region(id="r2", label="dog") | {"to_name": "y"}]
+    photos, imported = read_task(
+        tmp_path, {**task(*regions), "data": TWO}, photo="a.png", **{"b.png": picture(1)}
+    )
+    assert same(photos["a.png"], None) and same(photos["b.png"], None)
+    assert all("nothing tells which" in entry.why for entry in imported.account.left_out)
+
+
+@pytest.mark.parametrize("more", [{}, {"to_name": "photograph"}, {"source": "$photograph"}])
+def test_the_small_picture_of_a_task_is_not_the_one_that_was_labelled(tmp_path, more):
+    key = "photograph" if more else "image"
+    entry = {**task(region() | more), "data": {"small": "t/s.png", key: "a.png"}}
+    photos, _ = read_task(tmp_path, entry, photo="a.png", **{"t/s.png": picture(1)})
+    assert list(photos) == ["a.png"] and same(photos["a.png"], square())

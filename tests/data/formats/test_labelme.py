@@ -65,6 +65,7 @@ def test_shapes_are_painted_later_ones_on_top(tmp_path):
         shape(shape_type="rectangle", points=[[2, 1], [6, 5]]),
         shape(shape_type="rectangle", points=[[6, 5], [2, 1]]),
         shape(shape_type="rectangle"),
+        shape(shape_type="rotation", points=[[2, 1], [6, 1], [6, 5], [2, 5]]),
         shape(shape_type=None),
         shape(shape_type="mask", points=[[2, 1], [5, 4]], mask=text(encoded(WHITE))),
         shape(shape_type="mask", points=[[2, 1], [5, 4]], mask=text(encoded(WHITE, mode="1"))),

@@ -27,6 +27,7 @@ def test_the_order_of_exports_and_of_imports():
     assert EXPORT_FORMATS == ("voc", "coco", "panoptic", "yolo", "labelme", "overlay")
     expected = (
         *("voc", "coco", "yolo", "labelme", "cvat", "label_studio", "datumaro", "via", "supervisely"),
+        "outlines",
         *("panoptic", "masks"),  # these yield to the others
     )
     assert expected == IMPORT_FORMATS

@@ -1,5 +1,7 @@
 """VIA: exports and projects, kinds of regions, and which attribute tells the class."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -108,3 +110,87 @@ def test_other_documents_are_none(tmp_path, data):
     files = {"x.json": json.dumps(data), "c.json": coco(), "a.png": picture()}
     _, imported = read(tmp_path, files)
     assert imported.formats == ["coco"] and imported.account.ignored == ["x.json"]
+
+
+def table(*rows):
+    """VIA's CSV: (file name, number of regions, shape, attributes) a row."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    columns = "filename,file_size,file_attributes,region_count,region_id"
+    writer.writerow([*columns.split(","), "region_shape_attributes", "region_attributes"])
+    for name, count, shape, attributes in rows:
+        writer.writerow([name, 9, "{}", count, 0, json.dumps(shape), json.dumps(attributes)])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("before", ["", "#"])
+def test_the_table_holds_the_same_regions(tmp_path, before):
+    rows = [
+        ("a.png", 1, POLYGON, {"class": "cat"}),
+        ("b.png", 0, {}, {}),
+        ("c.png", 1, {"name": "point"}, {}),
+    ]
+    files = {f"{name}.png": picture(i) for i, name in enumerate("abc")}
+    photos, imported = read(tmp_path, {"via.csv": before + table(*rows), **files})
+    assert imported.formats == ["via"] and imported.label_set.classes == ("background", "cat")
+    assert (
+        same(photos["a.png"], square()) and same(photos["b.png"], square(0)) and same(photos["c.png"], None)
+    )
+    assert [entry.photo for entry in imported.account.left_out] == ["c.png"]
+
+
+def test_a_table_with_cells_that_are_too_long_is_named(tmp_path):
+    text = table(("a.png", 1, {"name": "polygon", "all_points_x": [1] * 60_000}, {"class": "cat"}))
+    document = coco(annotations=[])
+    _, imported = read(tmp_path, {"via.csv": text, "c.json": document, "a.png": picture()})
+    [entry] = imported.account.left_out
+    assert entry.file == "via.csv" and "cannot be read, export it as JSON" in entry.why
+
+
+def project(*shapes, **changes):
+    """A project of version 3: a photo with these shapes, (numbers, attributes) each."""
+    attribute = {"1": {"aname": "class", "type": 3, "options": {"0": "cat", "1": "dog"}}}
+    regions = {f"1_{i}": {"vid": "1", "z": [], "xy": xy, "av": av} for i, (xy, av) in enumerate(shapes)}
+    files, views = {"1": {"fid": "1", "fname": "a.png", "type": 2}}, {"1": {"fid_list": ["1"]}}
+    data = {
+        "project": {},
+        "config": {},
+        "attribute": attribute,
+        "file": files,
+        "view": views,
+        "metadata": regions,
+    }
+    return json.dumps({**data, **changes})
+
+
+@pytest.mark.parametrize("shape", [[7, *SQUARE], [2, 2, 1, 4, 4]])
+def test_projects_of_version_3(tmp_path, shape):
+    whole = ([], {"1": "1"})  # of the photo as a whole
+    photos, imported = read(tmp_path, {"p.json": project((shape, {"1": "0"}), whole), "a.png": picture()})
+    assert imported.formats == ["via"] and imported.label_set.classes == ("background", "cat")
+    assert same(photos["a.png"], square()) and imported.account.left_out == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ([1, 2, 2], "is a point"),
+        ([6, *SQUARE], "is a polyline"),
+        ([7, 1, 2, 3], "has no polygon that can be read"),
+        ([2, "x"], "has no rect that can be read"),
+        (["x"], "is a shape of an unknown kind"),
+        ({"x": 1}, "is a shape of an unknown kind"),
+    ],
+)
+def test_what_version_3_cannot_have_meant_is_named(tmp_path, shape, words):
+    text = project((shape, {"1": "0"}), ([7, *SQUARE], {"1": "1"}))
+    photos, imported = read(tmp_path, {"p.json": text, "a.png": picture()})
+    assert same(photos["a.png"], square(imported.label_set.classes.index("dog")))
+    [entry] = imported.account.left_out
+    assert words in entry.why
+
+
+def test_a_shape_of_a_view_that_is_not_there_is_named(tmp_path):
+    text = project(([7, *SQUARE], {"1": "0"}), view={"2": {"fid_list": ["1"]}})
+    photos, imported = read(tmp_path, {"p.json": text, "a.png": picture()})
+    assert same(photos["a.png"], square(0)) and "view 1" in imported.refused[0]

@@ -4,11 +4,7 @@ import onnxruntime
 import pytest
 from numpy_layers import batch_norm, close, conv2d, randomise, relu
 
-from segdemo.training.architectures.segnet import (
-    PAPER_DECODER_STAGES,
-    bayesian_segnet,
-    segnet,
-)
+from segdemo.training.architectures.segnet import PAPER_DECODER_STAGES, bayesian_segnet, segnet
 from segdemo.training.export.exporter import to_onnx
 from segdemo.training.layers import MaxPoolWithIndices, MaxUnpool, MonteCarloDropout
 

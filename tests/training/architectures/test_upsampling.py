@@ -153,13 +153,7 @@ def test_its_diagram_is_one_box_that_takes_from_the_photo_to_the_logits(model):
     steps = facts.trace(model, 96, 128)
     graph = facts.blocks(steps)
     assert graph["guided"].shape == (24, 32, 3)
-    assert {key for key, _ in graph["guided"].sources} == {
-        "image",
-        "c2",
-        "c3",
-        "aspp_project",
-        "logits",
-    }
+    assert {key for key, _ in graph["guided"].sources} == {"image", "c2", "c3", "aspp_project", "logits"}
     assert ">up<" in facts.diagram(steps, "guided")
 
 

@@ -13,19 +13,15 @@ CLASSES = 4
 def photos():
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (6, 1, 4, 6, 3))
-    return list(
-        np.kron(coarse, np.ones((1, 1, 8, 8, 1))).astype(np.uint8)
-    )  # blocks: most pixels are clear cut
+    # Blocks: most pixels are clear cut
+    return list(np.kron(coarse, np.ones((1, 1, 8, 8, 1))).astype(np.uint8))
 
 
 @pytest.fixture
 def graph(tmp_path):
     """uint8 (1, H, W, 3) through two convolutions to logits (1, H, W, 4)."""
     rng = np.random.default_rng(3)
-    weights = {
-        "w1": rng.normal(0, 0.05, (8, 3, 3, 3)) / 10,
-        "w2": rng.normal(0, 1, (CLASSES, 8, 1, 1)),
-    }
+    weights = {"w1": rng.normal(0, 0.05, (8, 3, 3, 3)) / 10, "w2": rng.normal(0, 1, (CLASSES, 8, 1, 1))}
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),

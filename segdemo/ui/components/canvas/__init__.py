@@ -19,6 +19,7 @@ from PIL import Image
 from segdemo.core import label_maps
 from segdemo.core.display import display_colors
 from segdemo.core.labels import VOID_COLOR, LabelSet
+from segdemo.core.photos import encode_png
 from segdemo.errors import UserError
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.served import served, served_bytes
@@ -240,9 +241,7 @@ def _grey_file(data: Layer, kind: str) -> dict[str, Any] | None:
         return served(data)
     is_grey = data.dtype == np.uint8
     grey = data if is_grey else np.rint(np.clip(np.nan_to_num(data), 0, 1) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
-    return served_bytes(buffer.getvalue(), f"{kind}.png")
+    return served_bytes(encode_png(grey), f"{kind}.png")
 
 
 def _decode(text: str) -> bytes:

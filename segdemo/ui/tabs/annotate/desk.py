@@ -477,9 +477,8 @@ class Entropies:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._known: dict[
-            str, dict[str, float]
-        ] = {}  # model checksum -> {photo checksum: mean entropy over log K, 0..1}
+        # Model checksum -> {photo checksum: mean entropy over log K, 0..1}
+        self._known: dict[str, dict[str, float]] = {}
         self._lock = Lock()
 
     def get(self, entry: zoo.ModelEntry, photo: Photo) -> float | None:

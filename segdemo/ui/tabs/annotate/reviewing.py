@@ -58,12 +58,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """What is kept of it, as plain data."""
-        return {
-            "photo": self.photo,
-            "box": list(self.box),
-            "saved": self.saved,
-            "suggested": self.suggested,
-        }
+        return {"photo": self.photo, "box": list(self.box), "saved": self.saved, "suggested": self.suggested}
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from segdemo.ui.services import Services
 UNTRAINED = "untrained:"  # prefix of an architecture among the places to start from
 USEFUL_PHOTOS = 20  # annotated, from which on a model learns something of use
 PHOTOS_SEEN = 4000  # by a run with the suggested epochs, about
-FEW_PHOTOS = (
-    40  # to learn from, below which the encoder keeps what it knows and an epoch is a number of steps
-)
+# To learn from, below which the encoder keeps what it knows and an epoch is a number of steps
+FEW_PHOTOS = 40
 FEW_STEPS, FEW_EPOCHS = 30, 10  # of such a run: see docs/few_photos.md
 PRESETS = {"quick": 1 / 3, "good": 1, "best": 3}  # how many times as long as what is suggested
 LOSSES = [("CE + Dice", "cross_entropy_dice"), ("Cross-entropy", "cross_entropy"), ("Dice", "dice")]

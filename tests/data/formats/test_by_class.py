@@ -1,0 +1,55 @@
+"""A black and white mask for each class of a photo, in folders called like the classes."""
+
+import numpy as np
+import pytest
+from archive_files import HEIGHT, WIDTH, encoded, picture, read, same, square
+
+from segdemo.core.labels import PETS
+
+CAT = encoded(square(255))
+DOG = np.zeros((HEIGHT, WIDTH), np.uint8)
+DOG[2:4, 4:8] = 255
+NOTHING = encoded(np.zeros((HEIGHT, WIDTH), np.uint8))
+BOTH = np.where(DOG > 0, 2, square(1)).astype(np.uint8)
+FILES = {"images/a.png": picture(), "masks/cat/a.png": CAT, "masks/dog/a.png": encoded(DOG)}
+
+
+@pytest.mark.parametrize(
+    ("photo", "place"), [("images/a.png", "masks/"), ("set/images/a.png", "set/masks/x/")]
+)
+def test_they_become_one_mask(tmp_path, photo, place):
+    files = {photo: picture(), f"{place}cat/a.png": CAT, f"{place}dog/a.png": encoded(DOG)}
+    photos, imported = read(tmp_path, files)
+    assert imported.formats == ["masks"] and imported.label_set.classes == ("background", "cat", "dog")
+    assert same(photos[photo], BOTH) and imported.account.painted == 2
+    assert imported.account.left_out == [] and imported.account.ignored == []
+    assert imported.account.classes_source == f"the folders in {place}"
+
+
+def test_a_photo_with_one_of_them_is_read_alike(tmp_path):
+    more = {"images/b.png": picture(1), "masks/dog/b.png": encoded(DOG)}
+    more |= {"images/c.png": picture(2), "masks/cat/c.png": NOTHING}
+    photos, imported = read(tmp_path, {**FILES, **more})
+    assert same(photos["images/b.png"], np.where(DOG > 0, 2, 0)) and same(photos["images/c.png"], square(0))
+    assert imported.account.painted == 4
+
+
+def test_one_that_cannot_be_read_costs_itself(tmp_path):
+    photos, imported = read(tmp_path, {**FILES, "masks/dog/a.png": encoded(np.zeros((3, 3), np.uint8))})
+    assert same(photos["images/a.png"], square(1))
+    [entry] = imported.account.left_out
+    assert entry.file == "masks/dog/a.png" and "measures 3x3" in entry.why
+
+
+def test_a_class_that_has_no_place_is_named(tmp_path):
+    files = {**FILES, "masks/pet/a.png": CAT}
+    photos, imported = read(tmp_path, files, label_set=PETS)
+    assert same(photos["images/a.png"], np.where(square() > 0, PETS.classes.index("pet"), PETS.background))
+    assert {entry.file for entry in imported.account.left_out} == {"masks/cat/a.png", "masks/dog/a.png"}
+
+
+def test_masks_of_ids_are_not_put_together(tmp_path):
+    files = {**FILES, "masks/cat/a.png": encoded(square(3))}
+    photos, imported = read(tmp_path, {**files, "images/b.png": picture(1), "masks/b.png": CAT})
+    assert "images/a.png" not in photos
+    assert all("several masks fit the photo images/a.png" in sentence for sentence in imported.refused)
