@@ -54,9 +54,7 @@ def follow(tmp_path):
     """Function from a recipe's name to one that runs Python with the package that it leads to; one file, one row."""
 
     def followed(recipe):
-        shutil.copytree(
-            ROOT / "segdemo", tmp_path / "segdemo", ignore=shutil.ignore_patterns("__pycache__", "weights")
-        )
+        shutil.copytree(ROOT / "segdemo", tmp_path / "segdemo", ignore=shutil.ignore_patterns("weights"))
         (tmp_path / "weights").symlink_to(ROOT / "weights")
         blocks = BLOCK.findall(RECIPES[recipe])
         assert [kind for kind, *_ in blocks] == ["file", "row"]

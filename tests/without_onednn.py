@@ -17,7 +17,7 @@ from drawn import draw_pets
 from segdemo import zoo
 from segdemo.cli import main
 from segdemo.training import architectures
-from segdemo.training.architectures import encoders, fcn
+from segdemo.training.architectures import deeplab, encoders, fcn
 from segdemo.training.kernels import has_atrous_gradient
 
 # Decoders are narrow: what there is a kernel for does not depend on the number of filters.
@@ -25,7 +25,8 @@ SMALL = {"unet": {"decoder_filters": (8, 8, 8, 8)}, "unet_plain": {"filters": (4
 SMALL |= {f"fcn{stride}s": {"fc_filters": 8} for stride in (32, 16, 8)}
 SMALL |= {name: {"width": 1 / 16} for name in ("segnet", "bayesian_segnet")}
 SMALL |= {name: {"aspp_filters": 8} for name in zoo.SPECS if name.startswith("deeplabv3")}
-fcn.build_encoder = cache(encoders.build_encoder)  # the same for all three
+# The same for all three FCNs, and for a DeepLabv3 that is tried, trained and exported.
+deeplab.build_encoder = fcn.build_encoder = cache(encoders.build_encoder)
 
 
 def has_gradients(name):

@@ -8,18 +8,17 @@ SPLIT_SEED = 42  # shuffles VOC's val list and the Pets photos before they are d
 
 
 def stratified(
-    ids: Iterable[str], part: float, stratum: Callable[[str], str], seed: int = SPLIT_SEED
+    ids: Iterable[str], part: float, stratum: Callable[[str], str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Cut a part out of ``ids`` in which every stratum has its share; the same ids give the same part.
 
-    Every stratum large enough to give at least one (n * part >= 1) is shuffled by ``random.Random(seed)``
+    Every stratum large enough to give at least one (n * part >= 1) is shuffled by ``random.Random(SPLIT_SEED)``
     and gives its first ``round(n * part)``; the smaller ones are pooled and divided in the same way.
 
     Args:
         ids: names, in any order.
         part: the share to cut out, in 0..1.
         stratum: function from an id to the stratum it belongs to.
-        seed: of the shuffles.
 
     Returns:
         ``(rest, part)``, two sorted tuples.
@@ -32,7 +31,7 @@ def stratified(
     pooled = [id_ for _, group in sorted(groups.items()) if len(group) * part < 1 for id_ in group]
     cut = set()
     for group in [*large, pooled]:
-        random.Random(seed).shuffle(group)
+        random.Random(SPLIT_SEED).shuffle(group)
         cut.update(group[: round(len(group) * part)])
     return tuple(id_ for id_ in sorted(ids) if id_ not in cut), tuple(sorted(cut))
 

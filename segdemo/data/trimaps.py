@@ -13,6 +13,7 @@ from segdemo.data.datasets import Sample, read_label_map
 
 PETS = tuple(VOC.classes.index(name) for name in ("cat", "dog"))
 FOREGROUND, BACKGROUND, BORDER = 1, 2, 3
+SMALLEST = 0.05  # of a photo that its animals cover
 RADIUS = 5  # pixels; the median Pets trimap at 384 pixels has a band of ten to twelve
 
 
@@ -48,15 +49,13 @@ def _number(sample: Sample) -> str:
 def write_pets_folder(
     samples: Iterable[Sample],
     out: Path | str,
-    smallest: float = 0.05,
     progress: Callable[[Iterable[Sample]], Iterable[Sample]] = lambda items: items,
 ) -> int:
-    """Write the photos that hold a cat or a dog as a dataset in the layout of Oxford-IIIT Pet.
+    """Write the photos that show enough of a cat or a dog as a dataset in the layout of Oxford-IIIT Pet.
 
     Args:
         samples: ``datasets.Sample`` objects of VOC.
         out: the folder to write.
-        smallest: a photo whose animals cover less of it is left out.
 
     Returns:
         How many photos were written.
@@ -68,7 +67,7 @@ def write_pets_folder(
     for sample in progress(samples):
         label_map = read_label_map(sample)
         animal = np.isin(label_map, PETS)
-        if animal.mean() < smallest:
+        if animal.mean() < SMALLEST:
             continue
         name = "cat" if np.isin(label_map, PETS[:1]).sum() * 2 > animal.sum() else "dog"
         number = _number(sample)

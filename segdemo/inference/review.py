@@ -174,7 +174,7 @@ def _regions(
             yield Region(photo.key, (left, top, right, bottom), *names, score, cells)
 
 
-def duplicates(photos: Sequence[Reviewed], steps: Floats, least: float = ALIKE) -> list[Duplicate]:
+def duplicates(photos: Sequence[Reviewed], steps: Floats) -> list[Duplicate]:
     """Pairs of photos that look nearly the same, those in two subsets first, then the most alike.
 
     A photo is described by the mean features of ``TILES`` x ``TILES`` parts, less the mean of all photos.
@@ -182,7 +182,6 @@ def duplicates(photos: Sequence[Reviewed], steps: Floats, least: float = ALIKE) 
     Args:
         photos: at least three, since what all share tells nothing.
         steps: what a byte of each channel is worth.
-        least: cosine.
     """
     if len(photos) < 3:
         return []
@@ -191,7 +190,7 @@ def duplicates(photos: Sequence[Reviewed], steps: Floats, least: float = ALIKE) 
     described /= np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-12)
     cosines = described @ described.T
     found = []
-    for i, j in zip(*np.nonzero(np.triu(cosines >= least, 1)), strict=True):
+    for i, j in zip(*np.nonzero(np.triu(cosines >= ALIKE, 1)), strict=True):
         subsets = photos[i].subset, photos[j].subset
         across = all(subsets) and subsets[0] != subsets[1]
         found.append(Duplicate(photos[i].key, photos[j].key, float(cosines[i, j]), across))

@@ -20,11 +20,11 @@ _fetching: set[object] = set()
 
 
 async def fetch(url: str) -> httpx.Response:
-    """What an address answers, read to its end, whatever its status; redirections are followed, to public addresses.
+    """What an address answers, read to its end; redirections are followed, to public addresses.
 
     Raises:
-        gr.Error: it is larger than a photo may be, takes too long, or too many are being fetched. What Gradio's own
-            function raises: no public address, no answer.
+        gr.Error: no public address, or no answer with a file; it is larger than a photo may be, takes too long, or too
+            many are being fetched.
     """
     if len(_fetching) >= MOST_AT_ONCE:
         raise _refusal(
@@ -39,9 +39,15 @@ async def fetch(url: str) -> httpx.Response:
                 if further is None:
                     return answer
                 url = further
-            raise _refusal("This address leads from one to the next without end: upload the photo.")
+        raise _refusal("This address leads from one to the next without end: upload the photo.")
+    except gr.Error:  # a ValueError, too
+        raise
     except TimeoutError:
         raise _refusal(f"This address did not give its photo within {SECONDS} seconds: upload it.") from None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:  # also of ones own network
+        raise _refusal(
+            "This address gives no photo, or none to everybody: check it, or upload the photo."
+        ) from error
     finally:
         _fetching.discard(mark)
 
@@ -57,6 +63,8 @@ async def _one(url: str, most: int) -> tuple[httpx.Response, str | None]:
     ):
         if response.has_redirect_location:
             return response, urljoin(str(response.url), response.headers["Location"])
+        if response.status_code != httpx.codes.OK:
+            raise ValueError(f"it answers with {response.status_code}")
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk

@@ -4,14 +4,15 @@ import contextlib
 import time
 
 import gradio as gr
-from playwright.sync_api import expect
 
 from browser.conftest import CALM, DESKTOP
+from browser.patience import expect, wait_for
 
 # Unsaved work is written at once, not into the next test, and then taken away with all else that is stored.
 FORGET = """async () => {
   const root = document.querySelector("#canvas .sc");
-  if (root.dataset.ready) await root.maskCanvas.editor.writeDraft();
+  const { editor } = root.maskCanvas ?? {};
+  if (root.dataset.ready) await Promise.all([editor.writeDraft(), editor.teach.keep()]);
   root.dataset.old = "";
   document.activeElement?.blur();
   for (const { name } of await indexedDB.databases())
@@ -78,7 +79,7 @@ class Standing:
         boxes = page.locator("#case, #said").locator("textarea, input")
         for _ in range(3):  # an answer to the test before may come after the first
             page.locator("#renew").click()
-            page.locator("#canvas .sc:not([data-old])").wait_for()
+            wait_for(page.locator("#canvas .sc:not([data-old])"))
             self._quiet()
             if not any(box.input_value() for box in boxes.all()):
                 break
@@ -98,5 +99,5 @@ def standing_page(browser, url):
         page = context.new_page()
         standing = Standing(page)
         page.goto(url)
-        page.locator("#canvas .sc").wait_for()
+        wait_for(page.locator("#canvas .sc"))
         yield standing

@@ -6,6 +6,8 @@ import axe_playwright_python
 import pytest
 from serving import served_app
 
+from browser.patience import wait_for
+
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -30,7 +32,7 @@ def app(tmp_path_factory):
 def test_nothing_serious_on_any_tab(app, open_page, scheme):
     page = open_page(app, color_scheme=scheme)
     page.set_default_timeout(SECONDS)
-    page.wait_for_selector("#stage .sc[data-ready]")
+    wait_for(page.locator("#stage .sc[data-ready]").first)
     page.wait_for_function("document.querySelector('#stage .sc').maskCanvas.state.sweep === null")
     page.evaluate(f"{AXE}; 0")
     found = []
@@ -48,11 +50,11 @@ def test_nothing_serious_on_any_tab(app, open_page, scheme):
     for tab in ("Annotate", "Train", "Batch", "Zoo"):
         page.get_by_role("tab", name=tab).click()
         if tab == "Zoo":
-            page.wait_for_selector(".zoo-tile img")
+            wait_for(page.locator(".zoo-tile img").first)
             page.wait_for_function(SETTLED)  # until then it is faded
         look(tab)
     page.get_by_role("tab", name="Segment").click()
     page.locator("#correct").click()
-    page.wait_for_selector("#annotate-canvas .sc[data-ready]")
+    wait_for(page.locator("#annotate-canvas .sc[data-ready]").first)
     look("A photo in Annotate")
     assert found == []

@@ -8,13 +8,13 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 from serving import served_app
 from skimage import data
 from tiny import bright, write_model
 
 from browser.canvas_driver import CanvasDriver
 from browser.conftest import PHONE
+from browser.patience import expect, wait_for
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import LabelSet
 
@@ -72,10 +72,10 @@ class Tab(CanvasDriver):
             for i, name in enumerate(classes, 1):
                 self.page.locator("#new-table").get_by_label(f"Name of class {i}").fill(name)
         self.page.locator("#collection-create").click()
-        self.page.locator("#new-title").wait_for(state="hidden")
+        wait_for(self.page.locator("#new-title"), state="hidden")
         # Photos go into it from now on, and no photo of another collection is open.
         expect(self.page.locator("#collection input")).to_have_value(title, timeout=SECONDS)
-        self.page.locator("#annotate-hint li.now").wait_for()
+        wait_for(self.page.locator("#annotate-hint li.now"))
         return next(c for c in self.store.collections() if c.title == title)
 
     def add(self, *files):
@@ -209,9 +209,7 @@ def test_two_tabs_do_not_overwrite_each_other(served, tab, open_page, photos):
     id_ = tab.wait_for_photo("cat.png")
     other = Tab(open_page(served[0]), served[1])
     choose(other, "#collection", "Shared")
-    other.page.locator(
-        f"#photo-list [data-id='{id_}']"
-    ).wait_for()  # until then it lists another collection's
+    wait_for(other.page.locator(f"#photo-list [data-id='{id_}']"))  # until then it lists another collection's
     other.pick("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
     mine = tab.labels()
@@ -333,7 +331,7 @@ def test_what_is_wrong_is_said_and_nothing_is_lost(served, open_page):
     table.get_by_label("Colour of class 1").fill("#123456")
     assert len(tab.store.collections()) == before
     tab.page.locator("#collection-create").click()
-    table.wait_for(state="hidden")
+    wait_for(table, state="hidden")
     made = next(c for c in tab.store.collections() if c.title == "Wrong").label_set
     assert made.classes == ("background", "leaf", "stone", "soil")
     assert made.background is None
@@ -346,12 +344,12 @@ def test_correct_a_prediction_and_go_on_with_the_least_certain_photo(served, ope
     page.set_default_timeout(SECONDS)
     page.locator("#model").get_by_text("Light", exact=True).click()
     page.locator("#photo-input input[type=file]").set_input_files(photos["cat"])
-    page.wait_for_selector('#stage .sc[data-ready$="cat.png:light"]')
+    wait_for(page.locator('#stage .sc[data-ready$="cat.png:light"]').first)
     predicted = page.evaluate(
         "() => [...document.querySelector('#stage .sc').maskCanvas.state.maps.prediction]"
     )
     page.locator("#correct").click()
-    page.locator("#annotate-canvas").wait_for()
+    wait_for(page.locator("#annotate-canvas"))
     tab = Tab(page, store)
     id_ = tab.wait_for_photo("cat.png")
     collection = next(c for c in store.collections() if c.label_set.classes == LIGHT.classes)
@@ -503,7 +501,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(phone_tab, photos):
     tab.open_section("Name and classes")
     tab.page.locator("#collection-new").click()
     tab.page.locator("#new-labels").get_by_label("My own").check()
-    tab.page.locator("#new-table").get_by_label("Name of class 1").wait_for()
+    wait_for(tab.page.locator("#new-table").get_by_label("Name of class 1"))
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
     for selector in (
         "#collection-new",

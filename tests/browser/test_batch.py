@@ -7,11 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 from serving import served_app
 from skimage import data
 from tiny import bright, write_model
 
+from browser.patience import expect, wait_for
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS
 
@@ -44,7 +44,7 @@ def archive(tmp_path):
 def enter(page):
     page.set_default_timeout(SECONDS)
     page.get_by_role("tab", name="Batch").click()
-    page.locator("#batch-begin").wait_for()
+    wait_for(page.locator("#batch-begin"))
     return page
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from playwright.sync_api import expect
 from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
+from browser.patience import expect, wait_for
 from browser.standing import add_button, standing_page
 from segdemo.core.display import display_colors
 from segdemo.core.labels import VOC, VOID, LabelSet
@@ -186,7 +186,7 @@ class Canvas(CanvasDriver):
         self.store.revisions.pop(show_key(case), None)
         self.page.locator("#case textarea, #case input").fill(case)
         self.page.locator("#case textarea, #case input").press("Enter")
-        self.root.and_(self.page.locator(f'[data-ready="{show_key(case)}"]')).wait_for(timeout=timeout)
+        wait_for(self.root.and_(self.page.locator(f'[data-ready="{show_key(case)}"]')), timeout=timeout)
         self.stage.scroll_into_view_if_needed()
         return self
 
@@ -236,7 +236,7 @@ def canvas(app, standing):
 def test_an_unedited_map_returns_identical(canvas, name):
     canvas.show(name, timeout=60000)
     canvas.press("Control+s")
-    canvas.root.and_(canvas.page.locator("[data-saved]")).wait_for(timeout=60000)
+    wait_for(canvas.root.and_(canvas.page.locator("[data-saved]")), timeout=60000)
     mode, palette, labels = canvas.store.labels(name)
     assert mode == "P"
     assert palette == EVERY_ID.palette()
@@ -465,7 +465,7 @@ def test_a_new_model_keeps_photo_and_view(canvas):
 
 def test_synced_canvases_move_together(canvas):
     page = canvas.page
-    page.locator("#right .sc[data-ready]").wait_for()
+    wait_for(page.locator("#right .sc[data-ready]"))
     page.locator("#left").get_by_role("button", name="Zoom in").click()
     left, right = (
         page.evaluate(f"document.querySelector('#{n} .sc').maskCanvas.view.scale") for n in ("left", "right")
@@ -785,7 +785,7 @@ def test_unsaved_work_survives_a_reload_and_can_be_discarded(app, open_page):
     canvas = Canvas(open_page(url), store).show("edit")
     canvas.press("f", "4")
     canvas.click(200, 150)
-    canvas.root.and_(canvas.page.locator('[data-draft="photo"]')).wait_for()
+    wait_for(canvas.root.and_(canvas.page.locator('[data-draft="photo"]')))
     canvas.page.reload()
     canvas.show("edit")
     expect(canvas.root.locator(".sc-banner")).to_contain_text("Your unsaved work")

@@ -9,11 +9,12 @@ import pytest
 from drawn import draw_voc
 from gradio_client import Client, handle_file
 from PIL import Image
-from playwright.sync_api import expect
 from serving import served_app
 from skimage import data
 from tiny import bright, write_model
 
+from browser import patience
+from browser.patience import expect
 from segdemo import zoo
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
 from segdemo.core.photos import read_photo
@@ -85,7 +86,7 @@ def title(model):
 
 def wait_for(page, file, model, stage=STAGE):
     """Wait until the result of a model on a file is drawn."""
-    page.wait_for_selector(f'{stage}[data-ready$="{file}:{model}"]', timeout=SECONDS)
+    patience.wait_for(page.locator(f'{stage}[data-ready$="{file}:{model}"]').first)
 
 
 def choose(page, model):
@@ -326,7 +327,7 @@ def test_a_photo_can_be_looked_at_more_than_once(same_page):
     page = same_page
     open_more(page)
     page.locator("#passes").get_by_text("And mirrored", exact=True).click()
-    page.wait_for_selector(f'{STAGE}[data-ready$="collage.jpg:{FIRST}:mirrored"]', timeout=SECONDS)
+    patience.wait_for(page.locator(f'{STAGE}[data-ready$="collage.jpg:{FIRST}:mirrored"]').first)
     _, picture = downloaded(page)
     photo = read_photo(BUILT_IN["four"])
     expected = Predictor(SHIPPED[FIRST], flip=True)(photo).label_map
@@ -361,7 +362,7 @@ def test_a_dataset_photo_comes_with_its_true_mask(page):
     wait_for(page, "collage.jpg", "scenes")
     page.get_by_text("Dataset photos, with their true masks").click()
     page.locator("#dataset-random").click()
-    page.wait_for_selector(f'{STAGE}[data-ready*="2007_"][data-ready$=":scenes"]', timeout=SECONDS)
+    patience.wait_for(page.locator(f'{STAGE}[data-ready*="2007_"][data-ready$=":scenes"]').first)
     truth = page.evaluate(f"Array.from(document.querySelector('{STAGE}').maskCanvas.state.maps.truth)")
     assert len(truth) == 120 * 80
     assert 255 in truth  # void is shown as such

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from playwright.sync_api import expect
 from serving import free_port
 
 from browser.canvas_driver import CanvasDriver
+from browser.patience import expect, wait_for
 from browser.standing import add_button, standing_page
 from segdemo.core.labels import VOC
 from segdemo.ui.components.canvas import mask_canvas, payload
@@ -124,7 +124,7 @@ class Canvas(CanvasDriver):
     def show(self, case):
         self.page.locator("#case textarea, #case input").fill(case)
         self.page.locator("#case textarea, #case input").press("Enter")
-        self.root.and_(self.page.locator(f'[data-ready="{case}"]')).wait_for()
+        wait_for(self.root.and_(self.page.locator(f'[data-ready="{case}"]')))
         self.stage.scroll_into_view_if_needed()
         return self
 
@@ -300,7 +300,7 @@ def test_saving_accepts_first(canvas):
     canvas.click(100, 100)
     canvas.settled(1)
     canvas.press("Control+s")
-    canvas.root.and_(canvas.page.locator("[data-saved]")).wait_for()
+    wait_for(canvas.root.and_(canvas.page.locator("[data-saved]")))
     np.testing.assert_array_equal(canvas.selector.saved, painted(PREDICTION, disk(100, 100), BICYCLE))
 
 
@@ -417,7 +417,7 @@ def test_a_failure_amid_a_selection_costs_only_the_last_click(canvas):
 
 def test_without_a_model_colours_decide_and_the_page_says_so(app, open_page):
     canvas = CanvasDriver(page := open_page(app[0]), page.locator("#alike .sc"))
-    canvas.root.and_(page.locator("[data-ready]")).wait_for()
+    wait_for(canvas.root.and_(page.locator("[data-ready]")))
     canvas.press("2", "s")
     expect(canvas.root.locator(".sc-banner")).to_contain_text("There is no model here that selects things.")
     canvas.click(140, 100)

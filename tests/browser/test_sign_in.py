@@ -2,7 +2,8 @@
 
 import pytest
 from accounts import provider
-from playwright.sync_api import expect
+
+from browser.patience import expect, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 SECONDS = 60_000
@@ -25,10 +26,8 @@ def press(page, name):
         page.get_by_role("button", name=name).filter(visible=True).click()
 
 
-def signed_in(page, name):
-    """The page of somebody who has signed in on it."""
-    annotate(page)
-    press(page, "Sign in with Hugging Face")
+def is_signed_in(page, name):
+    """Check that somebody is signed in on a page, in its Annotate tab."""
     annotate(page)
     expect(page.get_by_role("button", name=f"Logout ({name})").filter(visible=True)).to_be_visible(
         timeout=SECONDS
@@ -40,29 +39,31 @@ def test_who_signs_in_brings_along_what_they_made_and_finds_it_in_every_browser(
 ):
     own = {"SYSTEM": "spaces", "SPACE_ID": "someone/segdemo", **accounts.variables()}
     with serve(tmp_path / "app", fresh=True, **own) as (url, _):
+        by_link = f"{url}login/huggingface"  # where the button leads
         ann = open_page(url)
         annotate(ann)
         ann.locator("#new-title").get_by_role("textbox").fill("Of Ann")
         ann.locator("#collection-create").click()
-        ann.locator("#new-title").wait_for(state="hidden", timeout=SECONDS)
-        signed_in(ann, "ann")
+        wait_for(ann.locator("#new-title"), state="hidden")
+        press(ann, "Sign in with Hugging Face")
+        is_signed_in(ann, "ann")
         expect(ann.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
 
-        elsewhere = open_page(url, viewport={"width": 1440, "height": 900})
-        signed_in(elsewhere, "ann")
+        elsewhere = open_page(by_link, viewport={"width": 1440, "height": 900})
+        is_signed_in(elsewhere, "ann")
         expect(elsewhere.locator("#collection input")).to_have_value("Of Ann", timeout=SECONDS)
 
         accounts.account = "bob"
-        bob = open_page(url, viewport={"width": 1440, "height": 900})
-        signed_in(bob, "bob")
-        bob.locator("#new-title").wait_for(timeout=SECONDS)  # he has none, and is asked to make one
+        bob = open_page(by_link, viewport={"width": 1440, "height": 900})
+        is_signed_in(bob, "bob")
+        wait_for(bob.locator("#new-title"))  # he has none, and is asked to make one
 
         press(ann, "Logout (ann)")
         annotate(ann)
         expect(
             ann.get_by_role("button", name="Sign in with Hugging Face").filter(visible=True)
         ).to_be_visible()
-        ann.locator("#new-title").wait_for(timeout=SECONDS)
+        wait_for(ann.locator("#new-title"))
     [kept] = (tmp_path / "app" / "home" / "workspaces").glob("hub-*")
     assert (kept / "annotations" / "of-ann" / "collection.json").is_file()
     assert not list((tmp_path / "app" / "home" / "workspaces").glob("visit-*/annotations/*/collection.json"))

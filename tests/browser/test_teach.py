@@ -6,11 +6,12 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 from serving import free_port
 from tiny import write_features
 
 from browser.canvas_driver import CanvasDriver
+from browser.patience import expect, wait_for
+from browser.standing import add_button, standing_page
 from segdemo.core.labels import VOC
 from segdemo.core.photos import Limits
 from segdemo.errors import UserError
@@ -54,9 +55,11 @@ def app(tmp_path_factory, event_loops_collected):
         with gr.Blocks() as demo:
             which = gr.Textbox(label="case", elem_id="case")
             on_features = Teaching(PhotoCache(Limits())).answering(photo_of)
-            canvas = mask_canvas(on_features=on_features, elem_id="canvas")
+            with gr.Column() as place:
+                canvas = mask_canvas(on_features=on_features, elem_id="canvas")
             mask_canvas(show("plain"), elem_id="plain")
             which.submit(show, which, canvas, show_progress="hidden")
+            add_button(place, canvas, which)
         _, url, _ = demo.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
         yield url
         demo.close()
@@ -69,7 +72,7 @@ class Canvas(CanvasDriver):
     def show(self, key):
         self.page.locator("#case textarea, #case input").fill(key)
         self.page.locator("#case textarea, #case input").press("Enter")
-        self.root.and_(self.page.locator(f'[data-ready="{key}"]')).wait_for()
+        wait_for(self.root.and_(self.page.locator(f'[data-ready="{key}"]')))
         return self
 
     def take_up(self):
@@ -102,9 +105,16 @@ class Canvas(CanvasDriver):
         return self.root.get_by_role("button", name=name, exact=True)
 
 
+@pytest.fixture(scope="module")
+def standing(app, browser):
+    with standing_page(browser, app) as standing:
+        yield standing
+
+
 @pytest.fixture
-def canvas(app, open_page):
-    return Canvas(open_page(app))
+def canvas(standing):
+    with standing.renewed() as page:
+        yield Canvas(page)
 
 
 def right(label_map):
@@ -147,7 +157,7 @@ def test_two_classes_are_taught_applied_undone_and_kept(canvas):
     canvas.press("Control+z")
     np.testing.assert_array_equal(canvas.labels(), MASK)
 
-    canvas.root.and_(canvas.page.locator("[data-strokes]")).wait_for()
+    wait_for(canvas.root.and_(canvas.page.locator("[data-strokes]")))
     canvas.page.reload()
     canvas.show("photo").take_up()
     np.testing.assert_array_equal(canvas.strokes(), both)
@@ -193,7 +203,7 @@ def test_another_photo_begins_with_what_was_painted_before(canvas):
     assert canvas.taught() is None
 
 
-def test_what_cannot_be_taught_is_said(app, open_page, canvas):
+def test_what_cannot_be_taught_is_said(canvas):
     canvas.show("gone").press("g")
     expect(canvas.root.locator(".sc-banner")).to_contain_text("There is no such photo: choose another.")
     expect(canvas.hint()).to_contain_text("There is no such photo")
@@ -214,7 +224,7 @@ def test_a_server_that_is_away_is_asked_again_with_the_next_stroke(canvas):
     canvas.press("g")
     expect(canvas.hint()).to_contain_text("The server does not answer: your strokes are kept")
     canvas.paint(BICYCLE, (80, 100), (120, 130))
-    canvas.root.and_(canvas.page.locator("[data-strokes]")).wait_for()
+    wait_for(canvas.root.and_(canvas.page.locator("[data-strokes]")))
     canvas.page.unroute(re.compile("component_server"))
     canvas.paint(0, (230, 60), (260, 200))
     assert right(canvas.taught()) > 0.99

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 from drawn import scene
-from playwright.sync_api import expect as expect_soon
 
 from browser import test_annotate, test_train
+from browser.patience import expect, wait_for
 from segdemo.annotations import drafts, strokes
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import VOID
@@ -18,26 +18,9 @@ pytestmark = [
     pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system"),
 ]
 
-SECONDS, MINUTES = (
-    60_000,
-    600_000,
-)  # how long anything, and a training, may take on a busy machine, in milliseconds
+MINUTES = 600_000  # how long a training may take on a busy machine, in milliseconds
 SIZE = (160, 120)
 COUNT = 10
-
-
-def expect(locator):
-    """Playwright's own, that waits as long as a busy machine may take."""
-    return _Patient(expect_soon(locator))
-
-
-class _Patient:
-    def __init__(self, assertions):
-        self._assertions = assertions
-
-    def __getattr__(self, name):
-        check = getattr(self._assertions, name)
-        return lambda *arguments, timeout=SECONDS: check(*arguments, timeout=timeout)
 
 
 class Tab(test_annotate.Tab):
@@ -184,10 +167,10 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
         page.locator("#model").get_by_text("Discs", exact=True).click()
         fresh = list(discs)[COUNT]
         page.locator("#photo-input input[type=file]").first.set_input_files(str(discs[fresh][0]))
-        page.wait_for_selector(f'#stage .sc[data-ready*="{fresh}"]', timeout=SECONDS)
+        wait_for(page.locator(f'#stage .sc[data-ready*="{fresh}"]').first)
         # So does the taught classifier, by the same menu.
         page.locator("#model").get_by_text("Taught: Discs", exact=True).click()
-        page.wait_for_selector(f'#stage .sc[data-ready*="{fresh}:taught:discs"]', timeout=SECONDS)
+        wait_for(page.locator(f'#stage .sc[data-ready*="{fresh}:taught:discs"]').first)
         width, height, flat = page.locator("#stage .sc").evaluate(
             "({ maskCanvas: { state } }) => [state.width, state.height, [...state.maps.prediction]]"
         )

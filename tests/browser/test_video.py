@@ -6,11 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
 from serving import served_app
 from tiny import bright, write_model
 from video_files import draw_clip
 
+from browser.patience import expect
 from segdemo.core.labels import PETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -26,14 +26,27 @@ def app(tmp_path_factory):
         yield url
 
 
-@pytest.fixture
-def page(app, open_page):
-    page = open_page(app, permissions=["camera"])
+@pytest.fixture(scope="module")
+def lasting(app, lasting_page):
+    page, errors = lasting_page(app, permissions=["camera"])
     page.set_default_timeout(SECONDS)
     page.get_by_role("tab", name="Video").click()
     page.locator("#video-model input").click()
     page.get_by_role("option", name="Colours").click()
-    return page
+    return page, errors
+
+
+@pytest.fixture
+def page(lasting):
+    """The tab without a clip, on a page that these tests share."""
+    page, errors = lasting
+    page.get_by_role("tab", name="Video").click()
+    clear = page.locator("#video-clip").get_by_role("button", name="Clear", exact=True)
+    if clear.count():
+        clear.click()
+        expect(clear).to_have_count(0)
+    yield page
+    assert errors == []
 
 
 def square(frames):
@@ -86,7 +99,20 @@ def test_a_clip_is_given_up(page, tmp_path):
     expect(page.locator("#video-begin")).to_be_enabled()
 
 
-def test_the_webcam_is_segmented_live(page):
+def test_frames_of_a_clip_go_into_a_collection_and_on_to_annotate(page, tmp_path):
+    page.locator("#video-clip input[type=file]").set_input_files(
+        draw_clip(tmp_path / "street.mp4", square(20))
+    )
+    expect(page.locator("#video-clip")).to_contain_text("street", timeout=SECONDS)
+    page.locator("#video-frames button").first.click()
+    page.locator("#video-take").click()
+    expect(page.locator("#video-notice")).to_contain_text("2 frames are in street", timeout=SECONDS)
+    expect(page.locator("#video-cancel")).to_be_hidden()
+    page.get_by_role("tab", name="Annotate").click()
+    expect(page.locator("#photo-list .pl-photo, #photo-list [data-id]").first).to_be_visible(timeout=SECONDS)
+
+
+def test_the_webcam_is_segmented_live(page):  # at the end, for it goes on
     page.locator("#video-live button").first.click()
     page.get_by_role("button", name="Click to Access Webcam").click()
     page.locator("#video-webcam").get_by_role(
@@ -101,16 +127,3 @@ def test_the_webcam_is_segmented_live(page):
         if len(seen) > 3:
             break
     assert len(seen) > 3
-
-
-def test_frames_of_a_clip_go_into_a_collection_and_on_to_annotate(page, tmp_path):
-    page.locator("#video-clip input[type=file]").set_input_files(
-        draw_clip(tmp_path / "street.mp4", square(20))
-    )
-    expect(page.locator("#video-clip")).to_contain_text("street", timeout=SECONDS)
-    page.locator("#video-frames button").first.click()
-    page.locator("#video-take").click()
-    expect(page.locator("#video-notice")).to_contain_text("2 frames are in street", timeout=SECONDS)
-    expect(page.locator("#video-cancel")).to_be_hidden()
-    page.get_by_role("tab", name="Annotate").click()
-    expect(page.locator("#photo-list .pl-photo, #photo-list [data-id]").first).to_be_visible(timeout=SECONDS)

@@ -5,7 +5,8 @@ import urllib.request
 
 import pytest
 from gradio_client import Client
-from playwright.sync_api import expect
+
+from browser.patience import expect, wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 SECONDS = 60_000
@@ -22,10 +23,10 @@ def test_each_has_collections_of_their_own_and_finds_them_again(serve, open_page
         ann = annotate(open_page(url))
         ann.locator("#new-title").get_by_role("textbox").fill("Of Ann")
         ann.locator("#collection-create").click()
-        ann.locator("#new-title").wait_for(state="hidden", timeout=SECONDS)
+        wait_for(ann.locator("#new-title"), state="hidden")
         ann.locator("#add-shown").click()
         canvas = ann.locator('#annotate-canvas .sc[data-ready*="/"]:not([aria-busy])')
-        canvas.wait_for(timeout=SECONDS)
+        wait_for(canvas)
         ann.keyboard.press("Control+s")
         expect(canvas).to_have_attribute("data-saved", "1", timeout=SECONDS)
         thumbnail = ann.locator("#photo-list img").first
@@ -43,7 +44,7 @@ def test_each_has_collections_of_their_own_and_finds_them_again(serve, open_page
         assert hers["title"] == "Of Ann"
 
         bob = annotate(open_page(url))
-        bob.locator("#new-title").wait_for(timeout=SECONDS)  # he has none, and is asked to make one
+        wait_for(bob.locator("#new-title"))  # he has none, and is asked to make one
         assert bob.request.get(address).status == 403
         assert ann.request.get(address).status == 200
 

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
 from serving import served_app
 
+from browser.patience import expect, wait_for
 from segdemo import zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -36,7 +36,7 @@ def zoo_tab(lasting):
 def enter(page):
     page.set_default_timeout(SECONDS)
     page.get_by_role("tab", name="Zoo").click()
-    page.locator(".zoo-card").first.wait_for()
+    wait_for(page.locator(".zoo-card").first)
     return page
 
 
@@ -62,7 +62,7 @@ def all_on_one_photo(page, photo=0):
     """Click a built-in photo and wait for the grid: its tiles."""
     page.locator("#zoo-photos button").nth(photo).click()
     tiles = page.locator("#zoo-grid .zoo-tile")
-    tiles.first.wait_for()
+    wait_for(tiles.first)
     return tiles
 
 

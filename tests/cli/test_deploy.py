@@ -40,10 +40,8 @@ def test_a_dry_run_of_this_repository_needs_neither_token_nor_network(tmp_path):
     """In a fresh process, where the Hub is a port that nobody listens at."""
     environment = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HOME": str(tmp_path)}
     environment.pop("HF_TOKEN", None)
-    command = [
-        sys.executable,
-        *["-m", "segdemo", "deploy", "ann/x", "--dry-run", "--json", "--train", "--storage"],
-    ]
+    command = [sys.executable, "-m", "segdemo", "deploy", "ann/x", "--dry-run"]
+    command += ["--json", "--train", "--storage"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

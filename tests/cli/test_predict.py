@@ -106,11 +106,8 @@ def test_resume_after_kill_9(photos, tmp_path):
     for number in range(6, 400):
         (photos / f"{number}.jpg").write_bytes((photos / f"{number % 6}.jpg").read_bytes())
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        *["-m", "segdemo", "predict", "--model", "colours", "--formats", "label_map", "--out"],
-        out,
-    ]
+    command = [sys.executable, "-m", "segdemo", "predict", "--model", "colours"]
+    command += ["--out", out, "--formats", "label_map"]
     killed = subprocess.Popen([*command, photos])
     while not out.is_dir() or len(names(out)) < 20:
         assert killed.poll() is None

@@ -132,12 +132,8 @@ def test_runs_compute_in_bfloat16_only_where_that_is_faster(monkeypatch, caplog,
 
 def test_the_command_asks_for_onednn_unless_told_otherwise(monkeypatch, tmp_path, capsys):
     data = draw_pets(tmp_path, {"pug": 10, "birman": 10})
-    command = [
-        "train",
-        "--data",
-        str(data),
-        *["--model", "unet_plain", "--dataset", "pets", "--estimate", "--json"],
-    ]
+    command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data", str(data)]
+    command += ["--estimate", "--json"]
     seen = []
     monkeypatch.setattr(
         estimate, "estimate", lambda config: seen.append(os.environ["TF_ENABLE_ONEDNN_OPTS"]) or {}

@@ -15,7 +15,7 @@ from segdemo.ui import fetching
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         kind, _, number = self.path.strip("/").partition("-")
-        self.send_response(302 if kind in ("next", "round") else 200)
+        self.send_response(302 if kind in ("next", "round") else int(number) if kind == "status" else 200)
         if kind in ("next", "round"):
             self.send_header("Location", "/bytes-7" if kind == "next" else "/round")
         self.end_headers()
@@ -52,7 +52,8 @@ def test_a_photo_is_fetched_also_from_where_it_leads(address):
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("bytes-100001", "more than the 0.1 MB"), ("round", "without end")]
+    ("path", "words"),
+    [("bytes-100001", "more than the 0.1 MB"), ("round", "without end"), ("status-404", "gives no photo")],
 )
 def test_what_is_no_photo_is_not_held(address, path, words):
     with pytest.raises(gr.Error, match=words):
@@ -77,8 +78,9 @@ def test_addresses_of_ones_own_network_are_refused(monkeypatch):
         return []
 
     monkeypatch.setattr("safehttpx.async_resolve_hostname_google", nowhere)
-    with pytest.raises(ValueError, match="failed validation"):
-        asyncio.run(fetching.fetch("http://127.0.0.1:1/x"))
+    for url in ("http://127.0.0.1:1/x", "http://localhost/x", "http://[::1]/x", "http:///x", "http://[/x"):
+        with pytest.raises(gr.Error, match="gives no photo, or none to everybody"):
+            asyncio.run(fetching.fetch(url))
 
 
 def test_gradio_fetches_so(address, tmp_path, monkeypatch):

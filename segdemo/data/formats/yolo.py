@@ -304,6 +304,10 @@ def _outline(words):
         index, *numbers = map(float, words)
     if len(numbers) == 4:
         raise ExchangeError("is a box, not an outline: only YOLO-seg labels can be imported")
+    if len(numbers) > 6 and len(numbers) % 2:
+        raise ExchangeError(
+            "has an odd number of coordinates: if the last says how sure a model was, save it without"
+        )
     if not all(-_SLACK <= v <= 1 + _SLACK for v in numbers):
         raise ExchangeError("has a coordinate outside 0..1")
     return index, numbers

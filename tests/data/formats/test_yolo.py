@@ -118,6 +118,7 @@ def test_one_folder_for_two_subsets_tells_none(tmp_path):
         ("nan 0 0 1 0 1 1", "has the class nan"),
         ("dog 0 0 1 0 1 1", "is not numbers"),
         ("1 0 0 1", "at least three pairs"),
+        ("1 0 0 0 1 1 1 .93", "how sure a model was"),
         ("0 0 0 1 0 1", "has a polygon that is not at least three pairs"),
         ("1 .5 .5 .5 .5 .5 .5", "covers no pixel"),
     ],

@@ -151,7 +151,7 @@ def test_centred_cells_look_at_the_middle_of_the_pixels_they_stand_for(name, out
         for layer in encoder.layers:  # every path from a pixel to a cell counts, and none is cut by a ReLU
             if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
                 layer.kernel.assign(np.ones(layer.kernel.shape) / layer.kernel.shape[-2])
-        images = tf.Variable(np.full((1, 1024, 32, 3), 1e-3, np.float32))
+        images = tf.Variable(np.full((1, 1024, output_stride, 3), 1e-3, np.float32))
         row = 512 // output_stride
         with tf.GradientTape() as tape:
             cell = tf.reduce_sum(encoder(images, training=False)["c5"][:, row])
