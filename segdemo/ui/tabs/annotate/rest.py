@@ -72,7 +72,9 @@ class Rest:
         if job is not None:
             facts.append(job.sentence())
         elif not painted:
-            facts.append("Paint a little of each class on a photo first.")
+            facts.append(
+                "It learns from strokes, not from masks: paint a little of each class on a photo first."
+            )
         bar = ""
         if job is not None and running:
             label = '<progress value="{}" max="{}" aria-label="Labelled so far"></progress>'
