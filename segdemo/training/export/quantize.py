@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -35,7 +36,7 @@ def quantise(source: Path, target: Path, inputs: Iterable[np.ndarray], float_con
     """Write the int8 version of a serving graph. Guided upsampling stays in float, since it decides on outlines.
 
     ONNX Runtime computes transposed convolutions in float only: they become convolutions, but for those that only make
-    logits larger.
+    logits larger, whose kernels are kept as float16.
 
     Args:
         source: the float ``.onnx`` file. target: the file to write.
@@ -72,6 +73,23 @@ def quantise(source: Path, target: Path, inputs: Iterable[np.ndarray], float_con
             nodes_to_exclude=[*(node.name for node in nodes[:end]), *upsampling],
             extra_options={"CalibMovingAverage": True},
         )
+    rounded = onnx.load(target)
+    halve(rounded.graph)
+    onnx.save(rounded, target)
+
+
+def halve(graph: onnx.GraphProto) -> None:
+    """Keep the kernels of a graph's transposed convolutions as float16; the runtime widens them when it loads them."""
+    kernels = {node.input[1] for node in graph.node if node.op_type == "ConvTranspose"}
+    for weights in [
+        w for w in graph.initializer if w.name in kernels and w.data_type == onnx.TensorProto.FLOAT
+    ]:
+        half = numpy_helper.from_array(
+            numpy_helper.to_array(weights).astype(np.float16), f"{weights.name}_half"
+        )
+        graph.node.insert(0, helper.make_node("Cast", [half.name], [weights.name], to=onnx.TensorProto.FLOAT))
+        graph.initializer.remove(weights)
+        graph.initializer.append(half)
 
 
 def _is_upsampling(node):

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from segdemo.training.export.quantize import _is_upsampling, milliseconds, quantise
+from segdemo.training.export.quantize import _is_upsampling, halve, milliseconds, quantise
 
 CLASSES = 4
 
@@ -90,3 +90,25 @@ def test_milliseconds_are_positive(graph, photos):
 )
 def test_nodes_of_guided_upsampling_are_told_by_all_their_names(node, inputs, guided):
     assert _is_upsampling(helper.make_node("Conv", inputs, ["c"], name=node)) == guided
+
+
+def test_kernels_of_transposed_convolutions_are_kept_in_half_the_bytes():
+    rng = np.random.default_rng(1)
+    kernel = numpy_helper.from_array(rng.normal(0, 0.1, (3, 2, 4, 4)).astype(np.float32), "kernel")
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("ConvTranspose", ["scores", "kernel"], ["logits"], strides=[2, 2])],
+            "tiny",
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 3, 5, 6])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2, 12, 14])],
+            [kernel],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=10,
+    )
+    scores = {"scores": rng.normal(size=(1, 3, 5, 6)).astype(np.float32)}
+    (before,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, scores)
+    halve(model.graph)
+    (after,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, scores)
+    np.testing.assert_allclose(after, before, atol=2e-3)
+    assert [w.data_type for w in model.graph.initializer] == [TensorProto.FLOAT16]
