@@ -81,7 +81,7 @@ def test_models_as_json(capsys):
     architectures = {spec["name"]: spec for spec in listed["architectures"]}
     assert architectures.keys() == zoo.SPECS.keys()
     assert architectures["unet"]["trained"]
-    assert not architectures["fcn16s"]["trained"]
+    assert not architectures["deeplabv3_resnet50"]["trained"]
 
 
 def test_models_for_people(capsys):
@@ -89,7 +89,7 @@ def test_models_for_people(capsys):
     assert code == 0
     line = next(line for line in out.splitlines() if line.startswith("colours"))
     assert "50.0 mean IoU" in line
-    assert "fcn16s" in out.splitlines()[-1]
+    assert "deeplabv3_resnet50" in out.splitlines()[-1]
 
 
 # --- predict ---------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_broken_files_give_a_sentence_and_the_application_goes_on(client, tmp_pa
     [
         ("colors", "There is no trained model 'colors'."),
         ("", "There is no trained model ''."),
-        ("fcn16s", "not trained yet"),
+        ("deeplabv3_resnet50", "not trained yet"),
         ("broken", "broken.onnx is damaged"),
     ],
 )

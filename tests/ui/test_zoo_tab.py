@@ -80,13 +80,13 @@ def test_a_trained_architecture_shows_its_score_and_size_and_an_untrained_one_ho
     assert "<b>65.4</b> mean IoU on pets test" in trained
     assert f"{entry.path.stat().st_size / 1e6:.1f} MB" in trained
     assert "segdemo train" not in trained
-    untrained = card(page, "fcn16s")
+    untrained = card(page, "deeplabv3_resnet50")
     assert "not trained yet" in untrained
-    assert "train <span>--recipe fcn16s</span>" in untrained
-    assert 'data-architecture="fcn16s"' in untrained
+    assert "train <span>--recipe book-deeplabv3-resnet50</span>" in untrained
+    assert 'data-architecture="deeplabv3_resnet50"' in untrained
     assert "<button" not in page  # where there is nothing to lead to
     page = zoo_tab.cards(Services.start(), startable=True)
-    assert '<button type="button" data-architecture="fcn16s">' in card(page, "fcn16s")
+    assert '<button type="button" data-architecture="deeplabv3_resnet50">' in card(page, "fcn16s")
     assert "<button" not in card(page, "segnet")
 
 

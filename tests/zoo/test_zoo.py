@@ -207,7 +207,7 @@ def test_an_unknown_model_gives_the_list(home):
 
 def test_an_architecture_that_is_not_trained_is_called_that():
     with pytest.raises(zoo.UnknownModelError, match="architecture of the zoo that is not trained yet"):
-        zoo.served_model("fcn16s")
+        zoo.served_model("deeplabv3_resnet50")
 
 
 def test_sha256_of_a_known_text(tmp_path):
