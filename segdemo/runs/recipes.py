@@ -160,7 +160,7 @@ RECIPES = {
         frozen="c1", precision="mixed_bfloat16",
     ),
     "fcn8s-voc": _recipe(
-        "FCN-8s on the encoder of the shipped DeepLabv3, on VOC with a teacher; the shipped `fcn8s`",
+        "FCN-8s on the encoder of the shipped DeepLabv3, on VOC with a teacher; cards say how the shipped ones differ",
         _DISTIL, model="fcn8s", start_from="deeplabv3", epochs=7, size=256, scale=(0.5, 1.4),
         learning_rate=5e-4, ema=0.99,
     ),

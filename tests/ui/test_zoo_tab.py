@@ -86,7 +86,7 @@ def test_a_trained_architecture_shows_its_score_and_size_and_an_untrained_one_ho
     assert 'data-architecture="deeplabv3_resnet50"' in untrained
     assert "<button" not in page  # where there is nothing to lead to
     page = zoo_tab.cards(Services.start(), startable=True)
-    assert '<button type="button" data-architecture="deeplabv3_resnet50">' in card(page, "fcn16s")
+    assert '<button type="button" data-architecture="deeplabv3_resnet50">' in card(page, "deeplabv3_resnet50")
     assert "<button" not in card(page, "segnet")
 
 
