@@ -1,6 +1,5 @@
 """Photos given by an address: what is fetched, and where it ends."""
 
-import asyncio
 import http.server
 import threading
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio import processing_utils
+from running import run_apart
 
 from segdemo.ui import fetching
 
@@ -47,7 +47,7 @@ def address(monkeypatch):
 
 def test_a_photo_is_fetched_also_from_where_it_leads(address):
     for path in ("bytes-7", "next"):
-        answer = asyncio.run(fetching.fetch(f"{address}/{path}"))
+        answer = run_apart(fetching.fetch(f"{address}/{path}"))
         assert (answer.status_code, answer.content) == (200, b"xxxxxxx")
 
 
@@ -57,20 +57,20 @@ def test_a_photo_is_fetched_also_from_where_it_leads(address):
 )
 def test_what_is_no_photo_is_not_held(address, path, words):
     with pytest.raises(gr.Error, match=words):
-        asyncio.run(fetching.fetch(f"{address}/{path}"))
+        run_apart(fetching.fetch(f"{address}/{path}"))
     assert not fetching._fetching
 
 
 def test_it_does_not_wait_for_ever(address, monkeypatch):
     monkeypatch.setattr(fetching, "SECONDS", 0.2)
     with pytest.raises(gr.Error, match=r"within 0\.2 seconds"):
-        asyncio.run(fetching.fetch(f"{address}/slow"))
+        run_apart(fetching.fetch(f"{address}/slow"))
 
 
 def test_few_are_fetched_at_a_time(address, monkeypatch):
     monkeypatch.setattr(fetching, "MOST_AT_ONCE", 0)
     with pytest.raises(gr.Error, match="Too many photos"):
-        asyncio.run(fetching.fetch(f"{address}/bytes-7"))
+        run_apart(fetching.fetch(f"{address}/bytes-7"))
 
 
 def test_addresses_of_ones_own_network_are_refused(monkeypatch):
@@ -80,7 +80,7 @@ def test_addresses_of_ones_own_network_are_refused(monkeypatch):
     monkeypatch.setattr("safehttpx.async_resolve_hostname_google", nowhere)
     for url in ("http://127.0.0.1:1/x", "http://localhost/x", "http://[::1]/x", "http:///x", "http://[/x"):
         with pytest.raises(gr.Error, match="gives no photo, or none to everybody"):
-            asyncio.run(fetching.fetch(url))
+            run_apart(fetching.fetch(url))
 
 
 def test_gradio_fetches_so(address, tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_gradio_fetches_so(address, tmp_path, monkeypatch):
         processing_utils, "async_ssrf_protected_get", processing_utils.async_ssrf_protected_get
     )
     fetching.limit()
-    path = asyncio.run(processing_utils.async_ssrf_protected_download(f"{address}/bytes-7", str(tmp_path)))
+    path = run_apart(processing_utils.async_ssrf_protected_download(f"{address}/bytes-7", str(tmp_path)))
     assert Path(path).read_bytes() == b"xxxxxxx"
     with pytest.raises(gr.Error, match="upload it"):
-        asyncio.run(processing_utils.async_ssrf_protected_download(f"{address}/bytes-100001", str(tmp_path)))
+        run_apart(processing_utils.async_ssrf_protected_download(f"{address}/bytes-100001", str(tmp_path)))

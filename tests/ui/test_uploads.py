@@ -1,6 +1,5 @@
 """What uploads leave behind that did not come whole, and what they may not be."""
 
-import asyncio
 import http.client
 import json
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import HTTPException
+from running import run_apart
 from serving import served_app
 
 from segdemo.ui import guard
@@ -133,7 +133,7 @@ def ask(path, length=None, room=(), most=guard.MOST_BODY):
         patch.setattr(guard, "_room", lambda: next(left))
         patch.setattr(guard, "MOST_BODY", most)
         try:
-            asyncio.run(guard.Guard(app)(scope, receive, send))
+            run_apart(guard.Guard(app)(scope, receive, send))
         except HTTPException as error:  # which Gradio answers with
             return error.status_code
     return answers[0]

@@ -193,7 +193,7 @@ def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path):
 SHIPPED = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [name for name, entry in SHIPPED.items() if entry.weights])
 def test_a_shipped_graph_agrees_with_the_shipped_weights(name):
     entry = SHIPPED[name]
     model = architectures.build(entry.architecture, len(entry.label_set), **entry.options)
