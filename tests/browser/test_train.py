@@ -101,15 +101,15 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         tab = Tab(page)
         expect(page.locator("#train-hint")).to_be_visible()
         expect(page.locator("#train-source input")).to_have_value("My pets · 20 labelled")
-        tab.choose("start", r"^Plain U-Net · Oxford")  # the quickest to trace
-        expect(tab.field("title")).to_have_value("Plain U-Net on Oxford-IIIT Pet")
+        tab.choose("start", r"^U-Net · Oxford")
+        expect(tab.field("title")).to_have_value("U-Net on Oxford-IIIT Pet")
         expect(page.locator("#train-summary")).to_contain_text(re.compile(r"Learns from 1\d photos"))
         expect(page.get_by_role("radio", name="Good")).to_be_checked()
         tab.open_more()
         suggested = int(tab.field("epochs").input_value())
         page.get_by_role("radio", name="Quick").check()
         expect(tab.field("epochs")).to_have_value(str(round(suggested / 3)))
-        tab.fill(epochs=3, size=64, rate=0.002, steps=5, batch=2, title="Drawn pets")
+        tab.fill(epochs=4, size=64, rate=0.002, steps=8, title="Drawn pets")
         expect(page.locator("#train-preset :checked")).to_have_count(0)  # none of the presets
         tab.fill(watched=4)
         tab.click("begin")
@@ -130,10 +130,10 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         result = page.locator("#train-result")
         expect(result).to_contain_text("Mean IoU", timeout=SECONDS)
         expect(result).to_contain_text("background")
-        expect(result).to_contain_text("Before is unet_plain")
-        expect(page.locator("#train-samples .ts")).to_have_attribute("data-epoch", "3")
+        expect(result).to_contain_text("Before is unet")
+        expect(page.locator("#train-samples .ts")).to_have_attribute("data-epoch", "4")
         page.get_by_role("button", name="Epoch before").click()
-        expect(page.locator("#train-samples output")).to_contain_text("after epoch 2")
+        expect(page.locator("#train-samples output")).to_contain_text("after epoch 3")
         expect(tab.rows.first).to_contain_text("drawn-pets@1")
         # An image has no width while it loads.
         page.wait_for_function(
@@ -141,7 +141,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         )
         page.locator("#train-origin-box button").first.click()
         expect(page.locator(".tr-origin")).to_contain_text("learning rate")
-        expect(page.locator(".tr-origin")).to_contain_text("unet_plain")
+        expect(page.locator(".tr-origin")).to_contain_text("unet")
 
         tab.click("promote")
         expect(tab.notice).to_contain_text("drawn-pets stands for version 1 now")
@@ -171,7 +171,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         served = json.loads((home / "models" / "drawn-pets" / "manifest.json").read_text())
         assert list(served["models"]) == ["drawn-pets@1"]
         lineage = served["models"]["drawn-pets@1"]["lineage"]
-        assert lineage["parent"] == "unet_plain"
+        assert lineage["parent"] == "unet"
         assert len(lineage["dataset_hash"]) == 64
 
 
