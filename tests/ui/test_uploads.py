@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import time
 import urllib.parse
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from fastapi import HTTPException
 from running import run_apart
 from serving import served_app
+from waiting import once
 
 from segdemo.ui import guard
 
@@ -47,13 +47,6 @@ def parts(folder):
     return [path for path in folder.glob("*") if path.is_file()]
 
 
-def wait_for(what):
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_what_comes_whole_is_there(app):
     url, folder = app
     status, text = post(url, "/gradio_api/upload", form("files", b"x" * 3_000_000, "a.bin"))
@@ -69,9 +62,9 @@ def test_who_closes_the_page_while_a_clip_comes_leaves_nothing_behind(app):
     for name, value in {**KIND, "Content-Length": "9000000"}.items():
         connection.putheader(name, value)
     connection.endheaders(form("files", b"x" * 3_000_000, "clip.mp4")[:2_000_000])
-    wait_for(lambda: parts(folder))
+    once(lambda: parts(folder))
     connection.close()
-    wait_for(lambda: not parts(folder))
+    once(lambda: not parts(folder))
 
 
 def test_files_that_nobody_asked_for_are_not_kept(app):

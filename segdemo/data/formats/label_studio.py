@@ -9,7 +9,6 @@ Format: https://labelstud.io/guide/export and https://labelstud.io/guide/task_fo
 https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 """
 
-import base64
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from segdemo.core import names
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Patch, box, ellipse, ring
-from segdemo.data.formats.values import small_mask
+from segdemo.data.formats.values import data_url_mask
 
 _KINDS = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 _UPLOADED = re.compile(r"[0-9a-f]{4,8}-(.+)")  # what Label Studio puts before the name of an uploaded file
@@ -285,7 +284,7 @@ def _brush(value, stated, height, width):
 def _bitmask(value, height, width, max_pixels):
     """A bitmask, a PNG in a data URL, opaque where it covers: bool (height, width). Raises ExchangeError."""
     packed = value.get("imageDataURL")
-    inside = small_mask(lambda: base64.b64decode(packed.rpartition(",")[2]), max_pixels, alpha=True)
+    inside = data_url_mask(packed, max_pixels)
     if inside.shape != (height, width):
         raise ExchangeError(_of_another_size(inside.shape, height, width))
     return inside

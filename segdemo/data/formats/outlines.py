@@ -15,7 +15,6 @@ https://developers.dataloop.ai, https://github.com/yatengLG/ISAT_with_segment_an
 https://docs.hasty.ai, https://docs.labelbox.com/reference/label-export
 """
 
-import base64
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from segdemo.core.shapes import fill
 from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Form, Patch, ring
-from segdemo.data.formats.values import as_number, check_size, small_mask
+from segdemo.data.formats.values import as_number, check_size, data_url_mask
 
 NO_OUTLINE = "is {}, which is no outline"
 
@@ -236,7 +235,7 @@ def _dataloop(data):
 def _inside(told, height, width, max_pixels):
     """A mask as a PNG of the whole photo, in a data URL."""
     data = told.get("data") if isinstance(told, dict) else told
-    inside = small_mask(lambda: base64.b64decode(data.rpartition(",")[2]), max_pixels, alpha=True)
+    inside = data_url_mask(data, max_pixels)
     if inside.shape != (height, width):
         raise ExchangeError("has a mask of another size than its photo")
     return Patch(0, 0, inside)

@@ -1,5 +1,6 @@
 """Plain data that strangers wrote, as what it stands for: ids, numbers, colours, sizes, run lengths and small masks."""
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,11 @@ def run_lengths(data: dict, size: tuple[int, int]) -> dict:
     if not isinstance(counts, (list, str)):
         raise ExchangeError("has a mask without run lengths")
     return {"size": numbers, "counts": counts}
+
+
+def data_url_mask(url: Any, max_pixels: int) -> np.ndarray:
+    """The mask of a PNG in a data URL, covered where it is opaque: bool (h, w). Raises ExchangeError."""
+    return small_mask(lambda: base64.b64decode(url.rpartition(",")[2]), max_pixels, alpha=True)
 
 
 def small_mask(read: Callable[[], bytes], max_pixels: int, alpha: bool = False) -> np.ndarray:
