@@ -8,6 +8,7 @@ import logging
 import statistics
 import time
 from functools import cache
+from typing import Any
 
 FASTER = 1.15  # times; less is within the noise of so short a measurement
 
@@ -51,7 +52,101 @@ def bfloat16_is_faster() -> bool:
     return slow > FASTER * fast
 
 
-def _convolution_seconds(dtype, repeats=5):
+@cache
+def depthwise_tiles_are_faster(dtype: str) -> bool:
+    """Whether ``depthwise_gradient_by_tiles`` is clearly faster here than TensorFlow's own gradient: timed."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        images, kernel = tf.ones((4, 32, 32, 96), dtype), tf.ones((5, 5, 96, 1), dtype)
+
+        def seconds(gradient):
+            step = tf.function(lambda: gradient(images, kernel, images, 1, "SAME"), autograph=False)
+            return _median_seconds(step)
+
+        try:
+            slow, fast = seconds(_as_tensorflow), seconds(depthwise_gradient_by_tiles)
+        except tf.errors.OpError as error:
+            _log.info("No gradients of depthwise convolutions in tiles here: %s", error.message)
+            return False
+    return slow > FASTER * fast
+
+
+def depthwise_gradient_by_tiles(
+    inputs: Any, kernel: Any, upstream: Any, stride: int, padding: str
+) -> tuple[Any, Any]:
+    """The gradient of ``tf.nn.depthwise_conv2d``, where kernels larger than 3x3 are put together from tiles of 3x3.
+
+    The gradient of a tile of the kernel is that of a smaller kernel on a shifted part of the padded inputs. With a
+    stride, the gradient with respect to the inputs is computed in float32, since oneDNN's in bfloat16 takes ten times
+    as long.
+
+    Args:
+        inputs: (B, H, W, C), H and W known or not. kernel: (k, k, C, m). upstream: (B, h, w, C * m), the gradient with
+            respect to the convolution's result. All of one dtype. stride: of rows and columns. padding: SAME, VALID.
+
+    Returns:
+        The gradients with respect to ``inputs`` and ``kernel``, of their shapes and dtype.
+    """
+    import tensorflow as tf
+
+    size = kernel.shape[0]
+    precise = inputs.dtype if stride == 1 else tf.float32
+    exact, weights, gradient = (tf.cast(tensor, precise) for tensor in (inputs, kernel, upstream))
+    by_inputs = tf.cast(_by_inputs(exact, weights, gradient, stride, padding), inputs.dtype)
+    if size <= 3:
+        return by_inputs, _by_kernel(inputs, kernel, upstream, stride, padding)
+
+    height, width = (tf.shape(upstream)[axis] for axis in (1, 2))
+    if padding == "SAME":
+        sides = []
+        for axis, result in ((1, height), (2, width)):
+            missing = tf.maximum((result - 1) * stride + size - tf.shape(inputs)[axis], 0)
+            sides.append([missing // 2, missing - missing // 2])
+        inputs = tf.pad(inputs, [[0, 0], *sides, [0, 0]])
+
+    def tile(top, left):
+        part = inputs[:, top : top + (height - 1) * stride + 3, left : left + (width - 1) * stride + 3]
+        return _by_kernel(part, kernel[:3, :3], upstream, stride, "VALID")
+
+    starts = [*range(0, size - 3, 3), size - 3]
+    news = [3] * (len(starts) - 1) + [(size - 1) % 3 + 1]  # the last tile may lie on the one before
+    rows = [
+        tf.concat([tile(top, left)[3 - new :, 3 - n :] for left, n in zip(starts, news, strict=True)], 1)
+        for top, new in zip(starts, news, strict=True)
+    ]
+    return by_inputs, tf.concat(rows, 0)
+
+
+def _by_inputs(inputs, kernel, upstream, stride, padding):
+    import tensorflow as tf
+
+    return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+        input_sizes=tf.shape(inputs),
+        filter=kernel,
+        out_backprop=upstream,
+        strides=[1, stride, stride, 1],
+        padding=padding,
+    )
+
+
+def _by_kernel(inputs, kernel, upstream, stride, padding):
+    import tensorflow as tf
+
+    return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=inputs,
+        filter_sizes=kernel.shape,
+        out_backprop=upstream,
+        strides=[1, stride, stride, 1],
+        padding=padding,
+    )
+
+
+def _as_tensorflow(*arguments):
+    return _by_inputs(*arguments), _by_kernel(*arguments)
+
+
+def _convolution_seconds(dtype):
     # The median time of a 3x3 convolution of 64 channels on eight pictures of 32x32 pixels, with its gradient.
     import tensorflow as tf
 
@@ -65,9 +160,14 @@ def _convolution_seconds(dtype, repeats=5):
         by_kernel = tf.raw_ops.Conv2DBackpropFilter(input=images, filter_sizes=tf.shape(kernel), **shared)
         return tf.reduce_sum(by_input) + tf.reduce_sum(by_kernel)
 
+    return _median_seconds(lambda: step(images, kernel).numpy())
+
+
+def _median_seconds(work, repeats=5):
+    # Of some repeats after a first one, which may compile.
     times = []
     for _ in range(1 + repeats):
         before = time.perf_counter()
-        step(images, kernel).numpy()
+        work()
         times.append(time.perf_counter() - before)
     return statistics.median(times[1:])

@@ -8,7 +8,11 @@ import tensorflow as tf
 from keras import ops
 
 from segdemo.errors import UserError
-from segdemo.training.kernels import has_atrous_gradient
+from segdemo.training.kernels import (
+    depthwise_gradient_by_tiles,
+    depthwise_tiles_are_faster,
+    has_atrous_gradient,
+)
 
 SERIAL = "segdemo"
 Tensor = Any  # of TensorFlow, of Keras or an array
@@ -53,7 +57,51 @@ class AtrousConv2D(keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(SERIAL)
-class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """DepthwiseConv2D whose gradient is fast for kernels of 5x5, and in bfloat16 for strides.
+
+    oneDNN has a fast gradient of 3x3 depthwise kernels, and one that takes up to forty times as long of larger ones,
+    so that of a larger kernel is put together from 3x3 tiles where that is measured to be faster. Arguments, weights
+    and results are those of ``keras.layers.DepthwiseConv2D``, as is the name, which files of weights have.
+    """
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        inputs = tf.convert_to_tensor(inputs)
+        kernel = tf.convert_to_tensor(self.kernel)
+        plain = kernel.shape[0] == kernel.shape[1] and self.strides[0] == self.strides[1]
+        if not (training and plain and depthwise_tiles_are_faster(inputs.dtype.name)):
+            return super().call(inputs)
+        outputs = self._convolved(inputs, kernel)
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return self.activation(outputs) if self.activation is not None else outputs
+
+    def _convolved(self, inputs, kernel):
+        if self.dilation_rate == (1, 1):
+            return _depthwise(inputs, kernel, self.strides[0], self.padding.upper())
+        return tf.compat.v1.nn.with_space_to_batch(
+            inputs,
+            list(self.dilation_rate),
+            self.padding.upper(),
+            lambda batch, _, padding: _depthwise(batch, kernel, 1, padding),
+            filter_shape=kernel.shape[:2],
+        )
+
+
+def _depthwise(inputs, kernel, stride, padding):
+    # tf.nn.depthwise_conv2d with a gradient of our own.
+    @tf.custom_gradient
+    def convolved(inputs, kernel):
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, [1, stride, stride, 1], padding)
+        return outputs, lambda upstream: depthwise_gradient_by_tiles(
+            inputs, kernel, upstream, stride, padding
+        )
+
+    return convolved(inputs, kernel)
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class AtrousDepthwiseConv2D(DepthwiseConv2D):
     """DepthwiseConv2D with stride 1 and an atrous rate, without SpaceToBatchND on the CPU.
 
     TensorFlow has no atrous depthwise kernel for the CPU. To predict, the holes are written into the kernel as
@@ -63,7 +111,7 @@ class AtrousDepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if self.dilation_rate == (1, 1) or training:
-            return super().call(inputs)
+            return super().call(inputs, training=training)
         rate = self.dilation_rate[0]
         height, width, channels, multiplier = self.kernel.shape
         holes = ops.reshape(self.kernel, (height, 1, width, 1, channels, multiplier))

@@ -15,6 +15,7 @@ from segdemo import zoo
 from segdemo.cli import main
 from segdemo.runs.config import TrainConfig
 from segdemo.training import estimate, kernels, layers, learning
+from segdemo.training.architectures.efficientnet_lite import efficientnet_lite
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -86,6 +87,84 @@ def test_depthwise_convolutions_train_as_they_predict(shape, size, rate):
         results.append([outputs, *tape.gradient(loss, [inputs, *layer.trainable_variables])])
     for predicting, training in zip(*results, strict=True):
         np.testing.assert_allclose(predicting, training, rtol=1e-5, atol=1e-4)
+
+
+def differentiated(layer, inputs):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        loss = tf.reduce_sum(tf.sin(outputs))
+    return outputs, *tape.gradient(loss, [inputs, *layer.trainable_variables])
+
+
+DEPTHWISE = [(layers.DepthwiseConv2D, n, {"strides": s}) for n in (1, 3, 4, 5, 7, 9) for s in (1, 2)]
+DEPTHWISE += [(layers.AtrousDepthwiseConv2D, n, {"dilation_rate": 2}) for n in (3, 5)]
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("kind", "size", "config"), DEPTHWISE)
+def test_gradients_of_depthwise_convolutions_by_tiles_are_those_of_keras(
+    monkeypatch, kind, size, config, padding
+):
+    monkeypatch.setattr(layers, "depthwise_tiles_are_faster", lambda dtype: True)
+    inputs = tf.random.stateless_normal((2, 20, 21, 3), (3, size))
+    config = {"kernel_size": size, "padding": padding, "activation": "tanh", **config}
+    ours, keras_own = kind(**config), keras.layers.DepthwiseConv2D(**config)
+    for layer in (ours, keras_own):
+        layer.build(inputs.shape)
+    ours.set_weights(keras_own.get_weights())
+    for got, expected in zip(differentiated(ours, inputs), differentiated(keras_own, inputs), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_depthwise_convolutions_by_tiles_of_photos_of_any_size(monkeypatch):
+    monkeypatch.setattr(layers, "depthwise_tiles_are_faster", lambda dtype: True)
+    layer = layers.DepthwiseConv2D(5, 2, padding="same")
+    layer.build((None, None, None, 3))
+    any_size = tf.function(differentiated, reduce_retracing=True)
+    for height, width in ((16, 17), (15, 20), (9, 8)):
+        inputs = tf.random.stateless_normal((2, height, width, 3), (height, width))
+        expected = differentiated(layer, inputs)
+        for got, one in zip(any_size(layer, inputs), expected, strict=True):
+            np.testing.assert_allclose(got, one, rtol=1e-4, atol=1e-4)
+    assert any_size.experimental_get_tracing_count() == 2
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_of_depthwise_convolutions_by_tiles_in_bfloat16(stride):
+    inputs = tf.random.stateless_normal((2, 16, 16, 8), (4, 1))
+    kernel = tf.random.stateless_normal((5, 5, 8, 1), (4, 2))
+    upstream = tf.nn.depthwise_conv2d(inputs, kernel, [1, stride, stride, 1], "SAME")
+    expected = kernels.depthwise_gradient_by_tiles(inputs, kernel, upstream, stride, "SAME")
+    halves = (tf.cast(tensor, tf.bfloat16) for tensor in (inputs, kernel, upstream))
+    for got, exact in zip(
+        kernels.depthwise_gradient_by_tiles(*halves, stride, "SAME"), expected, strict=True
+    ):
+        assert got.dtype == tf.bfloat16
+        np.testing.assert_allclose(
+            tf.cast(got, tf.float32), exact, rtol=0.03, atol=0.03 * np.abs(exact).max()
+        )
+
+
+@pytest.mark.parametrize(("seconds", "faster"), [((2.0, 1.0), True), ((1.0, 0.95), False)])
+def test_gradients_by_tiles_are_judged_by_their_time(monkeypatch, seconds, faster):
+    times = iter(seconds)
+    monkeypatch.setattr(kernels, "_median_seconds", lambda work: (work(), next(times))[1])
+    assert kernels.depthwise_tiles_are_faster.__wrapped__("float32") is faster
+
+
+def test_gradients_by_tiles_without_kernels_are_no_faster(monkeypatch):
+    def missing(work):
+        raise tf.errors.UnimplementedError(None, None, "no depthwise gradient of this dtype")
+
+    monkeypatch.setattr(kernels, "_median_seconds", missing)
+    assert not kernels.depthwise_tiles_are_faster.__wrapped__("bfloat16")
+
+
+def test_depthwise_layers_of_efficientnet_lite_have_the_fast_gradient():
+    model = efficientnet_lite(0)
+    depthwise = [layer for layer in model.layers if isinstance(layer, keras.layers.DepthwiseConv2D)]
+    assert len(depthwise) == 16 and all(isinstance(layer, layers.DepthwiseConv2D) for layer in depthwise)
 
 
 def test_a_gradient_that_is_missing_is_found_out_and_told_once(monkeypatch, caplog):

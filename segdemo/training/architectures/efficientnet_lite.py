@@ -14,7 +14,7 @@ import keras
 
 from segdemo.errors import UserError
 from segdemo.training.architectures.torch_files import read_state_dict
-from segdemo.training.layers import Tensor
+from segdemo.training.layers import DepthwiseConv2D, Tensor
 
 # Repeats, kernel size, stride, expansion, channels of each stage of EfficientNet-B0 (table 1).
 STAGES = (
@@ -141,9 +141,7 @@ def _block(x, kernel_size, stride, expansion, channels, name):
     padding = "same"
     if stride > 1:
         x, padding = _strided(x, kernel_size, name), "valid"
-    x = keras.layers.DepthwiseConv2D(
-        kernel_size, stride, padding=padding, use_bias=False, name=f"{name}_dwconv"
-    )(x)
+    x = DepthwiseConv2D(kernel_size, stride, padding=padding, use_bias=False, name=f"{name}_dwconv")(x)
     x = _activated(x, name)
     x = keras.layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_project_conv")(x)
     x = _norm(x, f"{name}_project")
