@@ -26,23 +26,28 @@ _MASK_TAIL = re.compile(
 # Only in a folder of masks: too short to tell by itself.
 _INNER_TAIL = re.compile(r"(.+?)[-_. ](?:l|lab|manual\d?)")
 _PHOTO_TAIL = re.compile(r"(.+?)[-_. ](?:leftimg8bit|sat|image|img|rgb|photo|training|test|0000)")
+_BREAK, _NUMBER = re.compile(r"[-_. ]"), re.compile(r"[-_. ]?\d+$")
 _OTHER_TAIL = re.compile(
     r"(.+?)[-_. ](?:gtfine|gtcoarse)_(?:instanceids|color|labeltrainids|instancetrainids)"
 )
 _TRAIN_IDS = re.compile(r"(.+?)[-_. ](?:gtfine|gtcoarse)_labeltrainids")
 _MOST_ALIKE = 200  # photos of one name that are told apart by their folders
+_MOST_WORDS = 8  # of the name of a class behind that of a photo
 _PHOTO_STEMS, _MASK_STEMS = ("img", "image", "photo"), ("label", "mask", "labels", "gt")
 
 
 def find(reader: Reader) -> Found | None:
     """The pairs of photos and masks of an archive that no other format has told of, or None."""
     masks = [name for name in reader.names if _may_be_mask(name) and not reader.is_used(name)]
-    pairs, lost = _paired(masks, _Photos(reader, masks))
-    if not pairs:
+    photos = _Photos(reader, masks)
+    pairs, lost = _paired(masks, photos)
+    ready = by_class.take_named(reader, _named(lost, photos, pairs))
+    lost = [(mask, why) for mask, why in lost if not reader.is_used(mask)]
+    if not pairs and not ready:
         reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
         return None
     folders = {names.folder(mask) for found in pairs.values() for mask in found}
-    ready = by_class.take(reader, pairs)
+    ready += by_class.take(reader, pairs)
     trees: dict[str, voc.Tree] = {}
     items: list[tuple[str | None, str, str]] = []
     for photo, found in pairs.items():
@@ -150,6 +155,25 @@ def _paired(masks, photos):
         else:
             lost.append((mask, why))
     return pairs, lost
+
+
+def _named(lost, photos, pairs):
+    """{photo: {mask: class}} of masks whose names are those of photos without a mask, with a class behind."""
+    named = {}
+    for mask, _ in lost:
+        stem = names.stem(mask)
+        if not _in_mask_folder(mask):
+            continue
+        if tail := _MASK_TAIL.fullmatch(stem.lower()):
+            stem = stem[: tail.end(1)]
+        stem = _NUMBER.sub("", stem)  # of a thing
+        for cut in [match.start() for match in _BREAK.finditer(stem)][: -_MOST_WORDS - 1 : -1]:
+            photo, _ = _nearest(mask, photos.like(mask, names.key(stem[:cut])))
+            called = names.clean_class(stem[cut + 1 :])
+            if photo and photo not in pairs and any(map(str.isalpha, called)):
+                named.setdefault(photo, {})[mask] = called
+                break
+    return named
 
 
 def _nearest(mask, found):

@@ -1,9 +1,11 @@
-"""A black and white mask for each class of a photo, in a folder that is called like the class.
+"""A black and white mask for each class of a photo, in a folder that is called like the class, or with it in its name.
 
     images/ID.jpg       masks/cat/ID.png, masks/dog/ID.png
+    images/ID.jpg       masks/ID_cat.png, masks/ID_dog_1.png, masks/ID_dog_2.png
 
-Which folders are classes is told by the photos that have several masks; the others beside them are read alike. Where
-masks of a photo overlap, the smaller one lies on top.
+Which folders are classes is told by the photos that have several masks; the others beside them are read alike. Names
+are told by what follows that of the photo, if there are two of them or two photos. Where masks of a photo overlap, the
+smaller one lies on top.
 """
 
 from collections.abc import Iterable
@@ -27,15 +29,30 @@ def take(reader: Reader, pairs: dict[str, list[str]]) -> list[Item]:
     free = {photo: found for photo, found in pairs.items() if not reader.is_used(photo)}
     for place in sorted({place for found in free.values() if (place := _place(found))}):
         taken = {p: called for p, found in free.items() if p in pairs and (called := _called(found, place))}
-        masks = [mask for called in taken.values() for mask in called]
-        if not pictures.look(reader, masks, lambda look: True).black_and_white:
-            continue
-        classes = {name for called in taken.values() for name in called.values()}
-        reader.add_classes(place, sorted(classes, key=names.key), f"the folders in {place}")
-        for photo, called in taken.items():
-            del pairs[photo]
-            items.append(_item(reader, photo, called))
+        if ready := _put_together(reader, taken, place, f"the folders in {place}"):
+            items += ready
+            for photo in taken:
+                del pairs[photo]
     return items
+
+
+def take_named(reader: Reader, named: dict[str, Called]) -> list[Item]:
+    """Items of photos whose masks are one a class, as the names of the masks tell; none if they are something else."""
+    free = {photo: called for photo, called in named.items() if not reader.is_used(photo)}
+    if len(free) < 2 and len({name for called in free.values() for name in called.values()}) < 2:
+        return []
+    first = next(iter(next(iter(free.values()))))
+    return _put_together(reader, free, names.folder(first), "the names of the masks")
+
+
+def _put_together(reader, taken, place, source):
+    # Items of photos with their masks, if these are black and white.
+    masks = [mask for called in taken.values() for mask in called]
+    if not pictures.look(reader, masks, lambda look: True).black_and_white:
+        return []
+    classes = {name for called in taken.values() for name in called.values()}
+    reader.add_classes(place, sorted(classes, key=names.key), source)
+    return [_item(reader, photo, called) for photo, called in taken.items()]
 
 
 def _place(found: list[str]) -> str:

@@ -1,10 +1,11 @@
-"""A black and white mask for each class of a photo, in folders called like the classes."""
+"""A black and white mask for each class of a photo, in folders called like the classes, or named after them."""
 
 import numpy as np
 import pytest
 from archive_files import HEIGHT, WIDTH, encoded, picture, read, same, square
 
 from segdemo.core.labels import PETS
+from segdemo.data.formats import ExchangeError
 
 CAT = encoded(square(255))
 DOG = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -53,3 +54,48 @@ def test_masks_of_ids_are_not_put_together(tmp_path):
     photos, imported = read(tmp_path, {**files, "images/b.png": picture(1), "masks/b.png": CAT})
     assert "images/a.png" not in photos
     assert all("several masks fit the photo images/a.png" in sentence for sentence in imported.refused)
+
+
+@pytest.mark.parametrize(
+    ("photo", "masks"),
+    [
+        ("images/a.png", ("masks/a_cat.png", "masks/a_dog.png")),
+        ("images/a_1.png", ("masks/a_1-cat.png", "masks/a_1-dog_0.png")),
+        ("set/images/Ä b.jpg.png", ("set/labels/Ä b.jpg_cat_mask.png", "set/labels/Ä b.jpg_dog_mask.png")),
+    ],
+)
+def test_names_of_masks_tell_classes(tmp_path, photo, masks):
+    files = {photo: picture(), masks[0]: CAT, masks[1]: encoded(DOG)}
+    photos, imported = read(tmp_path, files)
+    assert imported.formats == ["masks"] and imported.label_set.classes == ("background", "cat", "dog")
+    assert same(photos[photo], BOTH) and imported.account.painted == 2
+    assert imported.account.left_out == [] and imported.account.ignored == []
+    assert imported.account.classes_source == "the names of the masks"
+
+
+def test_things_of_a_class_are_put_together(tmp_path):
+    other = np.roll(DOG, 4, axis=1)
+    files = {
+        "images/a.png": picture(),
+        "masks/a_dog_1.png": encoded(DOG),
+        "masks/a_dog_2.png": encoded(other),
+    }
+    files |= {"images/b.png": picture(1), "masks/b_cat.png": CAT, "images/c.png": picture(2)}
+    photos, imported = read(tmp_path, {**files, "masks/c.png": CAT})
+    classes = imported.label_set.classes
+    assert same(photos["images/a.png"], np.where(DOG | other, classes.index("dog"), 0).astype(np.uint8))
+    assert same(photos["images/b.png"], square(classes.index("cat")))
+    assert imported.account.painted == 4
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"masks/a_1.png": CAT, "masks/a_2.png": encoded(DOG)},  # whatever the numbers mean
+        {"masks/a_left.png": encoded(square(3)), "masks/a_right.png": CAT},  # not black and white
+        {"masks/a_cat.png": CAT},  # alone
+    ],
+)
+def test_what_names_do_not_tell_is_not_guessed(tmp_path, masks):
+    with pytest.raises(ExchangeError, match=f"its masks, such as {next(iter(masks))}, are called like none"):
+        read(tmp_path, {"images/a.png": picture(), "images/b.png": picture(1), **masks})
