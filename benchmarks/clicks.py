@@ -6,6 +6,9 @@
 - correcting: the mask of each class in a photo, from what ``deeplabv3`` says of it; 0 clicks where that is at the goal.
 - correcting_things: likewise each of those components, from the regions of its class that reach into it.
 
+``clicks_if_perfect`` is what the same two take where every click puts all pixels right that are wrong and hang together
+there: what no model that changes only these can do better.
+
 By the protocol of ``segdemo clicks``, which measures folders of photos and masks likewise.
 """
 
@@ -13,6 +16,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from scipy import ndimage
@@ -54,6 +58,18 @@ def reaching_into(mask, thing):
     return np.isin(numbers, np.setdiff1d(numbers[thing], 0))
 
 
+class Perfect:
+    """A clicker that knows the truth: the error that the last click lies in is put right, and nothing else."""
+
+    def __init__(self, case):
+        self.case = case
+
+    def select(self, photo, clicks, mask):
+        wrong, _ = ndimage.label((mask ^ self.case.truth) & self.case.counts)
+        there = wrong[int(clicks[-1].y), int(clicks[-1].x)]
+        return SimpleNamespace(mask=np.where(wrong == there, self.case.truth, mask) if there else mask)
+
+
 def correcting(clicker, wanted, part=lambda mask, truth: mask, goal=0.9):
     """Mean clicks that take a semantic model's masks to the goal, and how many need more than twenty.
 
@@ -66,7 +82,7 @@ def correcting(clicker, wanted, part=lambda mask, truth: mask, goal=0.9):
     from segdemo.inference.predict import Predictor
 
     predictor = Predictor(zoo.served_model("deeplabv3"))
-    found, needed, before = {}, [], []
+    found, needed, perfect, before = {}, [], [], []
     for id_, case in wanted:
         if case.name not in found:
             found = {case.name: predictor(case.photo).label_map}
@@ -74,9 +90,11 @@ def correcting(clicker, wanted, part=lambda mask, truth: mask, goal=0.9):
         before.append(iou(case.truth, start, case.counts))
         if before[-1] >= goal:
             needed.append(0)
+            perfect.append(0)
             continue
-        ious, _ = click_through(clicker, replace(case, start=start))
-        needed.append(next((n for n, value in enumerate(ious, 1) if value >= goal), MOST))
+        for model, counted in ((clicker, needed), (Perfect(case), perfect)):
+            ious, _ = click_through(model, replace(case, start=start))
+            counted.append(next((n for n, value in enumerate(ious, 1) if value >= goal), MOST))
     return {
         "things": len(needed),
         "iou_before": float(np.mean(before)),
@@ -84,6 +102,7 @@ def correcting(clicker, wanted, part=lambda mask, truth: mask, goal=0.9):
         "clicks": float(np.mean(needed)),
         "clicks_where_any": float(np.mean([n for n in needed if n] or [0])),
         "failures": sum(n == MOST for n in needed),
+        "clicks_if_perfect": float(np.mean(perfect)),
     }
 
 
