@@ -7,9 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from serving import served_app
 from skimage import data
-from tiny import bright, write_model
 
 from browser.patience import expect, wait_for
 from segdemo.core import label_maps
@@ -17,14 +15,6 @@ from segdemo.core.labels import PETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 SECONDS = 60_000  # how long anything may take on a busy machine, in milliseconds
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("batch")
-    write_model(folder / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
-    with served_app(folder) as (url, _):
-        yield url
 
 
 @pytest.fixture
@@ -57,8 +47,8 @@ def begin(page, path):
     page.locator("#batch-begin").click()
 
 
-def test_a_zip_becomes_a_zip_that_only_its_owner_finds_after_a_reload(app, open_page, archive, phone):
-    page = enter(open_page(app))
+def test_a_zip_becomes_a_zip_that_only_its_owner_finds_after_a_reload(plain_app, open_page, archive, phone):
+    page = enter(open_page(plain_app))
     expect(page.locator("#batch-hint")).to_be_visible()
     begin(page, archive)
     expect(page.locator("#batch-head")).to_contain_text("7 photos with Colours", timeout=SECONDS)
@@ -77,7 +67,7 @@ def test_a_zip_becomes_a_zip_that_only_its_owner_finds_after_a_reload(app, open_
         assert label_map.shape == (300, 400)
         assert set(np.unique(label_map)) <= {0, 1, 2}
         assert "overlays/0.png" in results.namelist()
-    stranger = enter(open_page(app, **phone))
+    stranger = enter(open_page(plain_app, **phone))
     expect(stranger.locator("#batch-hint")).to_be_visible()
     expect(stranger.locator("#batch-job")).to_be_hidden()
     assert stranger.evaluate("document.documentElement.scrollWidth") <= 390
@@ -85,8 +75,8 @@ def test_a_zip_becomes_a_zip_that_only_its_owner_finds_after_a_reload(app, open_
     expect(page.locator("#batch-hint")).to_be_visible(timeout=SECONDS)
 
 
-def test_what_cannot_be_used_is_said(app, open_page, tmp_path):
-    page = enter(open_page(app))
+def test_what_cannot_be_used_is_said(plain_app, open_page, tmp_path):
+    page = enter(open_page(plain_app))
     page.locator("#batch-begin").click()
     expect(page.locator("#batch-notice")).to_contain_text("There are no photos: choose some", timeout=SECONDS)
     (tmp_path / "no.zip").write_bytes(b"words")

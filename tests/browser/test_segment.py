@@ -48,17 +48,15 @@ def client(app, tmp_path_factory):
     client.close()
 
 
-@pytest.fixture
-def page(app, open_page):
-    page = open_page(app)
-    page.set_default_timeout(SECONDS)
-    wait_for(page, "collage.jpg", FIRST)
-    return page
+@pytest.fixture(scope="module")
+def asked():
+    """Addresses of whatever the page that tests share has asked for."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def lasting(app, lasting_page):
-    page, errors = lasting_page(app)
+def lasting(app, lasting_page, asked):
+    page, errors = lasting_page(app, asked=asked)
     page.set_default_timeout(SECONDS)
     wait_for(page, "collage.jpg", FIRST)
     return page, errors
@@ -68,13 +66,40 @@ def lasting(app, lasting_page):
 def same_page(lasting):
     """One page for tests that only choose from what is there: it shows again what it opened with."""
     page, errors = lasting
-    choose(page, FIRST)
-    pictures = page.locator("#photos .gallery-item")
-    expect(pictures).to_have_count(len(offered(VOC)), timeout=SECONDS)
-    pictures.first.click()
-    wait_for(page, "collage.jpg", FIRST)
-    yield page
+    yield opened_anew(page)
     assert errors == []
+
+
+@pytest.fixture(scope="module")
+def lasting_of_uploads(app, lasting_page):
+    page, errors = lasting_page(app)
+    page.set_default_timeout(SECONDS)
+    wait_for(page, "collage.jpg", FIRST)
+    return page, errors
+
+
+@pytest.fixture
+def page(lasting_of_uploads):
+    """As ``same_page``, for tests that upload photos: these stay in the strip, which shows ten at a time."""
+    page, errors = lasting_of_uploads
+    yield opened_anew(page)
+    assert errors == []
+
+
+def opened_anew(page):
+    choose(page, FIRST)
+    expect(built_in(page)).to_have_count(len(offered(VOC)), timeout=SECONDS)
+    built_in(page).first.click()
+    wait_for(page, "collage.jpg", FIRST)
+    return page
+
+
+OWN = "img[src*='/yours-']"
+
+
+def built_in(page):
+    """The photos of the strip that are not one's own."""
+    return page.locator(f"#photos .gallery-item:not(:has({OWN}))")
 
 
 FIRST = "deeplabv3"  # the model the page opens with
@@ -184,7 +209,7 @@ def offered(label_set):
 
 def test_every_photo_that_suits_a_model_can_be_picked(same_page, client):
     page = same_page
-    pictures = page.locator("#photos .gallery-item")
+    pictures = built_in(page)
     assert 1 == len(offered(PETS)) < len(offered(VOC)) < len(BUILT_IN)
     for model, label_set in (("unet", PETS), (FIRST, VOC)):
         choose(page, model)
@@ -197,7 +222,7 @@ def test_every_photo_that_suits_a_model_can_be_picked(same_page, client):
 
 def test_the_last_choice_wins_however_quickly_it_was_made(same_page, client):
     page = same_page
-    pictures, paths = page.locator("#photos .gallery-item"), offered(VOC)
+    pictures, paths = built_in(page), offered(VOC)
     for index in (1, 2, 3, 0, 1, 2):
         pictures.nth(index).click()
     wait_for(page, paths[2].name, FIRST)
@@ -234,7 +259,7 @@ def test_two_models_side_by_side(same_page):
     wait_for(page, "collage.jpg", "colours", SECOND)
     assert {name for name, _ in legend(page, SECOND).values()} <= set(PETS.classes)
     assert {name for name, _ in legend(page).values()} <= set(VOC.classes)
-    page.locator("#photos .gallery-item").nth(1).click()  # both follow the photo
+    built_in(page).nth(1).click()  # both follow the photo
     wait_for(page, "chelsea.png", FIRST)
     wait_for(page, "chelsea.png", "colours", SECOND)
     open_more(page)
@@ -267,7 +292,7 @@ def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page):
         expect(notice).to_contain_text(sentence, timeout=SECONDS)
         assert notice.locator("b").count() == 0  # a file name is no HTML
         assert legend(page)[8][0] == "cat"  # what was there before stays
-        page.locator("#photos .gallery-item").nth(int(photo == "chelsea.png")).click()
+        built_in(page).nth(int(photo == "chelsea.png")).click()
         wait_for(page, photo, FIRST)
         expect(page.locator("#notice")).to_be_hidden()
     upload(page, "good.jpg", jpeg(data.coffee()))
@@ -287,18 +312,21 @@ HAND_OVER = """([kind, base64, name]) => {
 
 
 def test_photos_are_dropped_or_pasted_anywhere_and_stay_in_the_strip(page):
-    pictures = page.locator("#photos .gallery-item")
+    own = page.locator(f"#photos .gallery-item:has({OWN})")
+    before = own.count()
     for n, kind in enumerate(("drop", "paste"), 1):
         content = base64.b64encode(jpeg(data.coffee()[: 100 * n])).decode()
         # The browser is told that somebody took it, or it would open the file instead of the page.
         assert page.evaluate(HAND_OVER, [kind, content, f"{kind}.jpg"]) is False
         wait_for(page, f"{kind}.jpg", FIRST)
-        expect(pictures).to_have_count(len(offered(VOC)) + n)
-    pictures.nth(1).click()  # the newest comes first
+        expect(own).to_have_count(before + n)
+        expect(built_in(page)).to_have_count(len(offered(VOC)))
+    own.nth(1).click()  # the newest comes first
     wait_for(page, "drop.jpg", FIRST)
     choose(page, "unet")
-    expect(pictures).to_have_count(len(offered(PETS)) + 2)
-    pictures.nth(2).click()
+    expect(built_in(page)).to_have_count(len(offered(PETS)))
+    expect(own).to_have_count(before + 2)
+    built_in(page).first.click()
     wait_for(page, "chelsea.png", "unet")
 
 
@@ -357,7 +385,8 @@ def test_hovering_tells_class_and_confidence(same_page):
     expect(chip).to_have_text(re.compile(r"(cat|person|motorbike|background).*\d+ ?%", re.S))
 
 
-def test_a_dataset_photo_comes_with_its_true_mask(page):
+def test_a_dataset_photo_comes_with_its_true_mask(same_page):
+    page = same_page
     choose(page, "scenes")
     wait_for(page, "collage.jpg", "scenes")
     page.get_by_text("Dataset photos, with their true masks").click()
@@ -413,16 +442,10 @@ def fits_a_phone(page):
     assert wide == []
 
 
-def test_nothing_is_fetched_from_elsewhere(app, browser):
-    context = browser.new_context()
-    addresses = []
-    page = context.new_page()
-    page.on("request", lambda request: addresses.append(request.url))
-    page.goto(app)
-    wait_for(page, "collage.jpg", FIRST)
-    context.close()
-    assert addresses
-    assert [a for a in addresses if not a.startswith((app, "data:", "blob:"))] == []
+def test_nothing_is_fetched_from_elsewhere(app, same_page, asked):
+    assert app in asked  # from its opening on
+    assert any(a.startswith(f"{app}gradio_api/queue/join") for a in asked)
+    assert [a for a in asked if not a.startswith((app, "data:", "blob:"))] == []
 
 
 def test_the_three_steps_can_be_closed_for_good_and_the_theme_stays(app, open_page):

@@ -10,7 +10,9 @@ import time
 import numpy as np
 import pytest
 from drawn import scene
+from serving import served_app
 
+from browser import test_annotate
 from browser.patience import expect, wait_for
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS
@@ -178,106 +180,125 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
 # --- every button, with a trainer that only pretends -----------------------------------------------------------
 
 
-@pytest.fixture
-def pretending(serve):
+@contextlib.contextmanager
+def pretending(folder, serve=served_app, **environment):
     """The application with the trainer of tests, and a collection of five labelled photos."""
-
-    @contextlib.contextmanager
-    def pretending(folder, **environment):
-        if not (folder / "home" / "annotations").exists():
-            annotate(folder / "home", folder / "photos", 5)
-        try:
-            with serve(folder, script="tests/fake_app.py", **environment) as served:
-                yield served
-        finally:
-            for path in (folder / "home" / "runs").glob("*/run.json"):
-                for launch in json.loads(path.read_text()).get("launches", []):
-                    if processes.lives(launch["pid"], launch["started"]):
-                        os.killpg(launch["pid"], signal.SIGKILL)
-
-    return pretending
+    if not (folder / "home" / "annotations").exists():
+        annotate(folder / "home", folder / "photos", 5)
+    try:
+        with serve(folder, script="tests/fake_app.py", **environment) as served:
+            yield served
+    finally:
+        for path in (folder / "home" / "runs").glob("*/run.json"):
+            for launch in json.loads(path.read_text()).get("launches", []):
+                if processes.lives(launch["pid"], launch["started"]):
+                    os.killpg(launch["pid"], signal.SIGKILL)
 
 
 SLOW = {"FAKE_STEPS": "2000", "FAKE_DELAY": "0.05"}
 
 
-def test_runs_queue_and_are_cancelled_resumed_renamed_cloned_and_deleted(tmp_path, open_page, pretending):
-    with pretending(tmp_path, **SLOW) as (url, _):
-        page = open_page(url)
-        tab = Tab(page)
-        expect(page.locator("#train-estimate")).to_contain_text("About", timeout=SECONDS)
-        tab.fill(title="First", epochs=3)
-        page.locator("#train-begin").dblclick()
-        tab.wait("running")
-        first = tab.run_id()
-        expect(tab.head).to_contain_text("Photos a second")
-        expect(page.locator("#train-estimate")).to_contain_text("About")  # known already
-
-        # The same wish in another tab is the same run; another wish has to wait.
-        other = open_page(url, context=page.context)
-        second = Tab(other)
-        expect(second.rows).to_have_count(1)
-        second.fill(title="First", epochs=3)
-        second.click("begin")
-        expect(second.notice).to_contain_text("in progress already")
-        expect(second.rows).to_have_count(1)
-        second.fill(title="Second", epochs=5)
-        second.click("begin")
-        second.wait("queued")
-        expect(second.head).to_contain_text("1st in the queue")
-        expect(tab.rows).to_have_count(2, timeout=SECONDS)  # the first tab shows it by itself
-        other.close()
-
-        tab.click("cancel")
-        tab.wait("cancelled")
-        expect(page.locator("#train-cancel")).to_be_hidden()
-        expect(tab.rows.first.locator(".tr-badge")).to_have_text("running", timeout=SECONDS)
-        tab.click("resume")
-        tab.wait("queued")
-
-        tab.click("rename")
-        expect(tab.field("new-title")).to_have_value("First")
-        tab.fill(**{"new-title": "Renamed <b>"})
-        tab.click("save-title")
-        expect(tab.head.locator("h2")).to_have_text("Renamed <b>")
-        expect(page.locator("#train-new-title")).to_be_hidden()
-
-        tab.click("clone")
-        if not tab.field("epochs").is_visible():
-            tab.open_more()
-        expect(tab.field("epochs")).to_have_value("3")
-        expect(tab.field("title")).to_have_value("Renamed <b>")
-
-        tab.click("delete")
-        tab.click("keep")
-        expect(page.locator("#train-really")).to_be_hidden()
-        tab.click("delete")
-        tab.click("really")
-        expect(tab.notice).to_contain_text("is deleted")
-        expect(tab.rows).to_have_count(1)
-        assert not (tmp_path / "home" / "runs" / first).exists()
+@pytest.fixture(scope="module")
+def long_runs(tmp_path_factory):
+    """(folder, url, process) of an application whose runs last for minutes."""
+    folder = tmp_path_factory.mktemp("long")
+    with pretending(folder, **SLOW) as (url, process):
+        yield folder, url, process
 
 
-def test_a_run_and_its_page_outlive_the_server(tmp_path, open_page, pretending, serve):
-    with pretending(tmp_path, **SLOW) as (url, server):
-        tab = Tab(open_page(url))
+@pytest.fixture(scope="module")
+def lasting(long_runs, lasting_page):
+    return lasting_page(long_runs[1])
+
+
+@pytest.fixture
+def long_tab(lasting):
+    """The Train tab of that application, on a page that tests share."""
+    page, errors = lasting
+    yield Tab(page)
+    assert errors == []
+
+
+def test_runs_queue_and_are_cancelled_resumed_renamed_cloned_and_deleted(long_runs, long_tab, open_page):
+    folder, url, _ = long_runs
+    tab, page = long_tab, long_tab.page
+    expect(page.locator("#train-estimate")).to_contain_text("About", timeout=SECONDS)
+    tab.fill(title="First", epochs=3)
+    page.locator("#train-begin").dblclick()
+    tab.wait("running")
+    first = tab.run_id()
+    expect(tab.head).to_contain_text("Photos a second")
+    expect(page.locator("#train-estimate")).to_contain_text("About")  # known already
+
+    # The same wish in another tab is the same run; another wish has to wait.
+    other = open_page(url, context=page.context)
+    second = Tab(other)
+    expect(second.rows).to_have_count(1)
+    second.fill(title="First", epochs=3)
+    second.click("begin")
+    expect(second.notice).to_contain_text("in progress already")
+    expect(second.rows).to_have_count(1)
+    second.fill(title="Second", epochs=5)
+    second.click("begin")
+    second.wait("queued")
+    expect(second.head).to_contain_text("1st in the queue")
+    expect(tab.rows).to_have_count(2, timeout=SECONDS)  # the first tab shows it by itself
+    other.close()
+
+    tab.click("cancel")
+    tab.wait("cancelled")
+    expect(page.locator("#train-cancel")).to_be_hidden()
+    expect(tab.rows.first.locator(".tr-badge")).to_have_text("running", timeout=SECONDS)
+    tab.click("resume")
+    tab.wait("queued")
+
+    tab.click("rename")
+    expect(tab.field("new-title")).to_have_value("First")
+    tab.fill(**{"new-title": "Renamed <b>"})
+    tab.click("save-title")
+    expect(tab.head.locator("h2")).to_have_text("Renamed <b>")
+    expect(page.locator("#train-new-title")).to_be_hidden()
+
+    tab.click("clone")
+    if not tab.field("epochs").is_visible():
+        tab.open_more()
+    expect(tab.field("epochs")).to_have_value("3")
+    expect(tab.field("title")).to_have_value("Renamed <b>")
+
+    tab.click("delete")
+    tab.click("keep")
+    expect(page.locator("#train-really")).to_be_hidden()
+    tab.click("delete")
+    tab.click("really")
+    expect(tab.notice).to_contain_text("is deleted")
+    expect(tab.rows).to_have_count(1)
+    assert not (folder / "home" / "runs" / first).exists()
+
+
+def test_a_run_and_its_page_outlive_the_server(long_runs, long_tab, open_page, serve):
+    folder, _, server = long_runs
+    tab = long_tab
+    if tab.rows.count():  # the second of the test before
+        tab.rows.first.click()
+    else:
         tab.click("begin")
+    tab.wait("running")
+    run_id = tab.run_id()
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    tab.page.close()
+    trainer = json.loads((folder / "home" / "runs" / run_id / "run.json").read_text())["launches"][-1]
+    assert processes.lives(trainer["pid"], trainer["started"])
+    with serve(folder, script="tests/fake_app.py", **SLOW) as (again, _):
+        tab = Tab(open_page(again))
         tab.wait("running")
-        run_id = tab.run_id()
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-        trainer = json.loads((tmp_path / "home" / "runs" / run_id / "run.json").read_text())["launches"][0]
-        assert processes.lives(trainer["pid"], trainer["started"])
-        with serve(tmp_path, script="tests/fake_app.py", **SLOW) as (again, _):
-            tab = Tab(open_page(again))
-            tab.wait("running")
-            assert tab.run_id() == run_id
-            os.kill(trainer["pid"], signal.SIGKILL)
-            tab.wait("failed")
-            expect(tab.head.get_by_role("alert")).to_contain_text("resume it")
-            tab.click("resume")
-            tab.wait("running")
-            os.killpg(trainer_of(tmp_path, run_id), signal.SIGKILL)
+        assert tab.run_id() == run_id
+        os.kill(trainer["pid"], signal.SIGKILL)
+        tab.wait("failed")
+        expect(tab.head.get_by_role("alert")).to_contain_text("resume it")
+        tab.click("resume")
+        tab.wait("running")
+        os.killpg(trainer_of(folder, run_id), signal.SIGKILL)
 
 
 def trainer_of(folder, run_id):
@@ -290,79 +311,89 @@ def trainer_of(folder, run_id):
     raise AssertionError("no trainer")
 
 
-def test_a_worse_model_is_promoted_only_by_force_and_taken_back_with_one_click(
-    tmp_path, open_page, pretending
-):
-    with pretending(tmp_path, FAKE_SCORE="0.5") as (url, _):
+@pytest.fixture(scope="module")
+def short_runs(tmp_path_factory):
+    """The address of an application whose runs are done at once, with worse models, and two collections."""
+    folder = tmp_path_factory.mktemp("short")
+    annotate(folder / "home", folder / "few", 2, "Few")
+    annotate(folder / "home", folder / "photos", 5)
+    with pretending(folder, FAKE_SCORE="0.5") as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def lasting_short(short_runs, lasting_page):
+    return lasting_page(short_runs)
+
+
+@pytest.fixture
+def short_tab(lasting_short):
+    """The Train tab of that application, on a page that tests share."""
+    page, errors = lasting_short
+    yield Tab(page)
+    assert errors == []
+
+
+def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(short_tab):
+    tab, page = short_tab, short_tab.page
+    tab.choose("source", "^Few")
+    expect(page.locator("#train-summary")).to_contain_text(
+        "Label at least 3 photos first (2 labelled so far)"
+    )
+    expect(page.locator("#train-begin")).to_be_disabled()
+    expect(page.locator("#train-hint li.now")).to_contain_text("1. Label a few photos")
+    expect(page.locator("#train-estimate")).to_have_text("")  # which would say the same
+    page.locator("#train-source input").focus()
+    for _ in range(3):  # opens the menu, stands at "Few", goes on to "My pets"
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#train-begin")).to_be_enabled()
+    expect(page.locator("#train-source input")).to_have_value("My pets · 5 labelled")
+    tab.fill(size=100)
+    tab.click("begin")
+    expect(tab.notice.get_by_role("alert")).to_have_text("Crop is a multiple of 32 pixels, not 100.")
+    tab.fill(size=64, epochs=0)
+    tab.click("begin")
+    expect(tab.notice.get_by_role("alert")).to_contain_text("Epochs is a number from 1")
+    expect(tab.rows).to_have_count(0)
+
+
+def test_a_worse_model_is_promoted_only_by_force_and_taken_back_with_one_click(short_tab):
+    tab, page = short_tab, short_tab.page
+    expect(page.locator("#train-source input")).to_have_value("My pets · 5 labelled")
+    tab.fill(size=64, epochs=2, title="Worse")
+    tab.click("begin")
+    tab.wait("done")
+    expect(page.locator(".tr-objection")).to_contain_text("worse than the 60.0")
+    tab.click("promote")
+    expect(tab.notice.get_by_role("alert")).to_contain_text("Not promoted: Version 1 of worse scores 50.0")
+    tab.click("force")
+    expect(tab.notice).to_contain_text("worse stands for version 1 now")
+    expect(page.locator(".tr-versions")).to_contain_text("in use")
+    tab.choose("start", "^Worse · ")
+    expect(tab.field("title")).to_have_value("Worse")
+    tab.click("rollback")
+    expect(tab.notice).to_contain_text("no version trained here again")
+    expect(page.locator("#train-rollback")).to_be_hidden()
+
+
+def test_a_shared_page_says_so_and_where_training_is_not_allowed_nothing_starts(tmp_path, open_page, serve):
+    shared = {"SPACE_ID": "someone/segdemo", "SEGDEMO_WORKSPACES": "shared"}
+    with pretending(tmp_path, serve, **shared) as (url, _):
         page = open_page(url)
         tab = Tab(page)
-        tab.fill(title="Worse")
+        expect(page.locator("#train-policy")).to_contain_text("Training is switched off here")
         tab.click("begin")
-        tab.wait("done")
-        expect(page.locator(".tr-objection")).to_contain_text("worse than the 60.0")
-        tab.click("promote")
-        expect(tab.notice.get_by_role("alert")).to_contain_text(
-            "Not promoted: Version 1 of worse scores 50.0"
-        )
-        tab.click("force")
-        expect(tab.notice).to_contain_text("worse stands for version 1 now")
-        expect(page.locator(".tr-versions")).to_contain_text("in use")
-        tab.choose("start", "^Worse · ")
-        expect(tab.field("title")).to_have_value("Worse")
-        tab.click("rollback")
-        expect(tab.notice).to_contain_text("no version trained here again")
-        expect(page.locator("#train-rollback")).to_be_hidden()
-
-
-def test_too_few_labelled_photos_are_explained_and_wrong_numbers_named(tmp_path, open_page, pretending):
-    annotate(tmp_path / "home", tmp_path / "few", 2, "Few")
-    annotate(tmp_path / "home", tmp_path / "photos", 5)
-    with pretending(tmp_path) as (url, _):
-        page = open_page(url)
-        tab = Tab(page)
-        tab.choose("source", "^Few")
-        expect(page.locator("#train-summary")).to_contain_text(
-            "Label at least 3 photos first (2 labelled so far)"
-        )
-        expect(page.locator("#train-begin")).to_be_disabled()
-        expect(page.locator("#train-hint li.now")).to_contain_text("1. Label a few photos")
-        expect(page.locator("#train-estimate")).to_have_text("")  # which would say the same
-        page.locator("#train-source input").focus()
-        for _ in range(3):  # opens the menu, stands at "Few", goes on to "My pets"
-            page.keyboard.press("ArrowDown")
-        page.keyboard.press("Enter")
-        expect(page.locator("#train-begin")).to_be_enabled()
-        expect(page.locator("#train-source input")).to_have_value("My pets · 5 labelled")
-        tab.fill(size=100)
-        tab.click("begin")
-        expect(tab.notice.get_by_role("alert")).to_have_text("Crop is a multiple of 32 pixels, not 100.")
-        tab.fill(size=64, epochs=0)
-        tab.click("begin")
-        expect(tab.notice.get_by_role("alert")).to_contain_text("Epochs is a number from 1")
-        expect(tab.rows).to_have_count(0)
-
-
-@pytest.mark.parametrize(
-    ("environment", "says"),
-    [
-        ({"SPACE_ID": "a/b", "SEGDEMO_WORKSPACES": "shared"}, "Training is switched off here"),
-        ({"SEGDEMO_TRAINING": "users"}, "Sign in first"),
-    ],
-)
-def test_where_training_is_not_allowed_nothing_starts(tmp_path, open_page, environment, says, pretending):
-    with pretending(tmp_path, **environment) as (url, _):
-        page = open_page(url)
-        tab = Tab(page)
-        expect(page.locator("#train-policy")).to_contain_text(says)
-        tab.click("begin")
-        expect(tab.notice.get_by_role("alert")).to_contain_text(says)
+        expect(tab.notice.get_by_role("alert")).to_contain_text("Training is switched off here")
         expect(tab.rows).to_have_count(0)
         assert not (tmp_path / "home" / "runs" / ".estimates").exists()
+        page.get_by_role("tab", name="Annotate").click()
+        expect(page.get_by_text(test_annotate.SHARED)).to_be_visible(timeout=SECONDS)
 
 
-def test_a_token_opens_training_and_the_page_fits_a_phone(tmp_path, open_page, phone, pretending):
+def test_a_token_opens_training_and_the_page_fits_a_phone(tmp_path, open_page, phone, serve):
     environment = {"SEGDEMO_TRAINING": "token", "SEGDEMO_TRAINING_TOKEN": "sesame"}
-    with pretending(tmp_path, **environment, **SLOW) as (url, _):
+    with pretending(tmp_path, serve, **environment, **SLOW) as (url, _):
         page = open_page(url, **phone)
         tab = Tab(page)
         tab.fill(token="wrong")

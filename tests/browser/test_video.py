@@ -6,12 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from serving import served_app
-from tiny import bright, write_model
 from video_files import draw_clip
 
 from browser.patience import expect
-from segdemo.core.labels import PETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
@@ -19,16 +16,8 @@ SECONDS = 60_000  # how long anything may take on a busy machine, in millisecond
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("video")
-    write_model(folder / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
-    with served_app(folder) as (url, _):
-        yield url
-
-
-@pytest.fixture(scope="module")
-def lasting(app, lasting_page):
-    page, errors = lasting_page(app, permissions=["camera"])
+def lasting(plain_app, lasting_page):
+    page, errors = lasting_page(plain_app, permissions=["camera"])
     page.set_default_timeout(SECONDS)
     page.get_by_role("tab", name="Video").click()
     page.locator("#video-model input").click()

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from serving import served_app
 
 from browser.patience import expect, wait_for
 from segdemo import zoo
@@ -15,14 +14,8 @@ SHIPPED = zoo.read_manifest(zoo.WEIGHTS / "manifest.json")
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with served_app(tmp_path_factory.mktemp("zoo")) as (url, _):
-        yield url
-
-
-@pytest.fixture(scope="module")
-def lasting(app, lasting_page):
-    return lasting_page(app)
+def lasting(plain_app, lasting_page):
+    return lasting_page(plain_app)
 
 
 @pytest.fixture
@@ -130,8 +123,8 @@ def test_all_shipped_models_on_one_photo_with_where_they_agree(zoo_tab):
     expect(tiles.first.locator("img")).not_to_have_attribute("src", first, timeout=SECONDS)
 
 
-def test_everything_fits_a_phone(app, open_page, phone):
-    page = enter(open_page(app, **phone))
+def test_everything_fits_a_phone(plain_app, open_page, phone):
+    page = enter(open_page(plain_app, **phone))
     tiles = all_on_one_photo(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for element in (tiles.first, tiles.last, page.locator(".zoo-card").first, page.locator(".zoo-card").last):

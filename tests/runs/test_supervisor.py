@@ -705,28 +705,28 @@ def test_training_is_installed_if_its_code_and_packages_are(monkeypatch, missing
 
 
 @pytest.mark.parametrize(
-    ("environment", "token", "user", "allowed"),
+    ("environment", "token", "user", "refused"),
     [
-        ({}, "", "", True),
-        ({"SPACE_ID": "x/y"}, "", "ann", False),
-        ({"SPACE_ID": "x/y", "SEGDEMO_TRAINING": "on"}, "", "", True),
-        ({"SEGDEMO_TRAINING": "off"}, "t", "ann", False),
-        ({"SEGDEMO_TRAINING": "users"}, "", "", False),
-        ({"SEGDEMO_TRAINING": "users"}, "", "ann", True),
-        ({"SEGDEMO_TRAINING": "token", "SEGDEMO_TRAINING_TOKEN": "ü"}, "ü", "", True),
-        ({"SEGDEMO_TRAINING": "token", "SEGDEMO_TRAINING_TOKEN": "ü"}, "", "ann", False),
+        ({}, "", "", ""),
+        ({"SPACE_ID": "x/y"}, "", "ann", "Training is switched off here"),
+        ({"SPACE_ID": "x/y", "SEGDEMO_TRAINING": "on"}, "", "", ""),
+        ({"SEGDEMO_TRAINING": "off"}, "t", "ann", "Training is switched off here"),
+        ({"SEGDEMO_TRAINING": "users"}, "", "", "Sign in first"),
+        ({"SEGDEMO_TRAINING": "users"}, "", "ann", ""),
+        ({"SEGDEMO_TRAINING": "token", "SEGDEMO_TRAINING_TOKEN": "ü"}, "ü", "", ""),
+        ({"SEGDEMO_TRAINING": "token", "SEGDEMO_TRAINING_TOKEN": "ü"}, "", "ann", "Give the training token"),
     ],
 )
-def test_the_policy_comes_from_the_environment(monkeypatch, environment, token, user, allowed):
+def test_the_policy_comes_from_the_environment(monkeypatch, environment, token, user, refused):
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.delenv("SEGDEMO_TRAINING", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     policy = Policy.from_env()
-    if allowed:
+    if not refused:
         policy.permit(token, user)
     else:
-        with pytest.raises(PolicyError):
+        with pytest.raises(PolicyError, match=refused):
             policy.permit(token, user)
 
 

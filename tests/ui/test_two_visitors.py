@@ -200,6 +200,7 @@ def test_who_has_things_reaches_them(ann, config):
     assert "event: complete" in ann.call("segment", upload, MODEL)
 
 
+@pytest.mark.slow
 def test_no_event_gives_away_what_is_anothers_or_changes_it(ann, page, config, folder):
     bob = new_browser(page)
     assert workspace_of(bob) != workspace_of(ann)
