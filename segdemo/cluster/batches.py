@@ -60,7 +60,9 @@ class Batches:
             except (OSError, UserError) as error:  # one bad batch must not stop the others
                 _log.warning("%s: %s", job.id, error)
         waiting = [job for job, _ in at_cluster if job.progress.state == "queued" or job.progress.waits]
+        turn = {job.id: n for n, job in enumerate(jobs.line([job for job, _ in every]))}
         following = [pair for pair in every if not pair[0].ended and pair not in at_cluster]
+        following.sort(key=lambda pair: turn[pair[0].id])
         for job, handed in following[: max(0, MOST_WAITING - len(waiting))]:
             self._hand_over(jobs, job, handed)
 

@@ -5,7 +5,7 @@ import ctypes
 import os
 import threading
 
-_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+_ARENA_MAX, _TRIM_THRESHOLD, _MMAP_THRESHOLD = -8, -1, -3  # M_ARENA_MAX and so on of malloc.h
 ARENAS = 2
 NICE = 10  # of threads that work in the background
 
@@ -21,6 +21,22 @@ def be_frugal() -> None:
     if "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems have other libraries
             ctypes.CDLL(None).mallopt(_ARENA_MAX, ARENAS)
+
+
+def keep_freed(block: int = 4 * 2**20, most: int = 32 * 2**20) -> None:
+    """For work on one photo after the other: what one has freed stays in the process for the next.
+
+    Else the system takes the arrays of each photo back and hands them out again zeroed, page by page: 625 times for a
+    photo of 500 pixels, against 47 where they are kept. ``give_back`` works all the same.
+
+    Args:
+        block: bytes of the largest array of which this is so.
+        most: bytes that are kept, of each heap.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems have other libraries
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, block)
+        library.mallopt(_TRIM_THRESHOLD, most)
 
 
 def give_back() -> None:

@@ -67,6 +67,9 @@ def bundle(train: bool = False, root: Path | None = None) -> Bundle:
     front = front_matter.read(root / "README.md")
     front_matter.check(front, root, _pinned_gradio(root / requirements))
     front["hf_oauth"] = True  # by it a visitor's workspace lasts, and SEGDEMO_TRAINING=users needs it
+    front["hf_oauth_expiration_minutes"] = (
+        14 * 24 * 60
+    )  # as long as Gradio's cookie; the Hub's default is eight hours
     readme = front_matter.written(front) + _README.format(
         **front, training="; who may train in it, its settings say" if train else ", and training is off"
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from segdemo.core.arrays import UInt8
 from segdemo.core.files import disk_errors, write_atomic
+from segdemo.core.frugal import keep_freed
 from segdemo.core.photos import IntakeError, Limits, Source, read_photo
 from segdemo.data.formats import ExchangeError
 from segdemo.errors import UserError
@@ -167,6 +168,7 @@ class Batch:
             BatchError: the earlier run was another one, or the results are too large. DiskError.
             DamagedModelError: the network cannot be run.
         """
+        keep_freed()
         tally, left = self._begin(resume)
         waiting = iter(left)
         ended = threading.Event()

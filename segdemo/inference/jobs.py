@@ -22,9 +22,11 @@ import shutil
 import threading
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +61,7 @@ from segdemo.inference.predictors import open_predictor
 from segdemo.inference.previews import Previews
 
 KEEP_SECONDS = 86_400
-MOST_WAITING = 20  # jobs of all people
+MOST_WAITING = 20  # jobs of all people; who has none yet finds as many places again
 NAMED = 200  # photos that failed whose reasons are in the status; all are in the ZIP
 TELL_SECONDS = 0.5  # between two writings of the status
 ENDED = ("done", "cancelled", "failed")
@@ -73,6 +75,7 @@ class Wish(Document):
     Attributes:
         owner: who may see it; "" for whoever knows its id.
         workspace: id of the one whose models are meant, where visitors have their own; else "".
+        asker: who shares the places with others: a name or a network address.
         model: name of a served model. formats: names of ``batch_formats.FORMATS``.
         created: seconds since 1970.
         photos: how many. left_out: files that are no photos.
@@ -85,6 +88,7 @@ class Wish(Document):
     photos: int
     left_out: int = 0
     workspace: str = ""
+    asker: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +173,17 @@ class Jobs:
         self._elsewhere = elsewhere
         self._stop, self._wake = threading.Event(), threading.Event()
 
-    def submit(self, owner: str, files: Sequence[str | Path], model: str, formats: Sequence[str]) -> Job:
-        """Put a job in line.
+    def submit(
+        self, owner: str, files: Sequence[str | Path], model: str, formats: Sequence[str], asker: str = ""
+    ) -> Job:
+        """Put a job in line. Whoever was served longest ago comes first, however many jobs others have there.
 
         Args:
             owner: who asks, see ``Wish``. One who has a job already that has not ended gets no second one.
             files: photos and ZIP files of photos; they may go afterwards.
             model: name of a served model.
             formats: names of ``batch_formats.FORMATS``.
+            asker: see ``Wish``; "" for the owner.
 
         Raises:
             BatchError: no photos, too many, or too large ones; or there is no room. ExchangeError: a ZIP that cannot
@@ -190,8 +197,7 @@ class Jobs:
             jobs = self.every()
             if owner and any(job.wish.owner == owner and not job.ended for job in jobs):
                 raise BatchError("Your last batch has not ended yet: wait for it, or cancel it first.")
-            if sum(not job.ended for job in jobs) >= MOST_WAITING:
-                raise BatchError(f"{MOST_WAITING} batches are waiting already: try again later.")
+            _require_place(jobs, asker or owner)
             most = settings.read("SEGDEMO_MAX_BATCHES_GB")
             if most and disk_usage(self.root) > most * 1e9:
                 raise BatchError(
@@ -211,6 +217,7 @@ class Jobs:
                         photos=len(sources.items(build / "out", formats)),
                         left_out=sources.left_out,
                         workspace=getattr(current(), "id", ""),
+                        asker=asker or owner,
                     )
                 write_json(build / "job.json", wish.to_json())
                 write_json(build / "status.json", Progress.of(state="queued").to_json())
@@ -223,10 +230,10 @@ class Jobs:
         if job is None or job.wish.owner != owner:
             raise NotFoundError("There is no such batch: it may have been cleared away.")
         if job.progress.state == "queued":
-            first = [other for other in self.every() if other.wish.created < job.wish.created]
+            first = list(takewhile(lambda other: other.id != id_, self.line(self.every())))
             if self._elsewhere is not None:  # where those at work are in nobody's way
                 first = [other for other in first if other.progress.state == "queued" or other.progress.waits]
-            return replace(job, before=sum(not other.ended for other in first))
+            return replace(job, before=len(first))
         return job
 
     def of(self, owner: str) -> Job | None:
@@ -244,10 +251,15 @@ class Jobs:
                 self._tell(job, replace(job.progress, state="cancelled"))
 
     def resume(self, id_: str, owner: str) -> None:
-        """Put a job that was cancelled or failed in line again; photos that are done are not done again."""
+        """Put a job that was cancelled or failed in line again; photos that are done are not done again.
+
+        Raises:
+            BatchError: too many are waiting.
+        """
         with self._lock():
             job = self.get(id_, owner)
             if job.progress.state in ("cancelled", "failed"):
+                _require_place(self.every(), job.wish.asker)
                 (job.folder / "cancel").unlink(missing_ok=True)
                 self._tell(job, replace(job.progress, state="queued", message="", seconds_left=None))
         self._wake.set()
@@ -309,7 +321,7 @@ class Jobs:
         """
         if not self.root.is_dir():
             return False
-        waiting = [job for job in self.every() if not job.ended]
+        waiting = self.line(self.every())
         if not waiting and self._elsewhere is None:
             return False
         try:
@@ -339,6 +351,33 @@ class Jobs:
         """Every job there is, the oldest first."""
         found = (self._job(folder.name) for folder in self.root.glob("[!.]*") if folder.is_dir())
         return sorted((job for job in found if job is not None), key=lambda job: job.wish.created)
+
+    @staticmethod
+    def line(jobs: Sequence[Job]) -> list[Job]:
+        """Those of all jobs that have not ended, in their turn.
+
+        What is at work goes on. Of the others one of each asker comes before anybody's second, and of these first that
+        of whoever was served longest ago.
+        """
+        served: dict[str, float] = {}
+        for job in jobs:
+            if job.progress.state != "queued":
+                with contextlib.suppress(OSError):
+                    changed = (job.folder / "status.json").stat().st_mtime
+                    served[job.wish.asker] = max(changed, served.get(job.wish.asker, 0))
+        turns, earlier = [], Counter[str]()
+        for job in sorted(jobs, key=lambda job: job.wish.created):
+            asker = job.wish.asker
+            if not job.ended:
+                place = (
+                    job.progress.state != "running",
+                    earlier[asker],
+                    served.get(asker, 0),
+                    job.wish.created,
+                )
+                turns.append((place, job))
+                earlier[asker] += 1
+        return [job for _, job in sorted(turns, key=lambda turn: turn[0])]
 
     def end(self, id_: str, state: str, message: str = "") -> None:
         """Write down how a job ended that could not do so itself; nothing if it has, or is gone."""
@@ -450,6 +489,13 @@ class Jobs:
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.root / ".jobs.lock")
+
+
+def _require_place(jobs: Sequence[Job], asker: str) -> None:
+    """Raise BatchError if one more job of an asker would be too many."""
+    waiting = [job.wish.asker for job in jobs if not job.ended]
+    if len(waiting) >= MOST_WAITING * (1 if asker in waiting else 2):
+        raise BatchError(f"{len(waiting)} batches are waiting already: try again later.")
 
 
 def _workspace(wish: Wish) -> Workspace | None:

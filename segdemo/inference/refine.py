@@ -5,6 +5,8 @@ coarse grid as in He and Sun, "Fast Guided Filter", arXiv:1505.00996 (2015). Wit
 class is a linear function of colour, so that it changes where the colours do.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -12,8 +14,9 @@ from segdemo.core.arrays import Bools, Floats, Ints, UInt8
 from segdemo.core.resample import lerp, resize_bilinear
 
 STEP = 4  # pixels of the network's input to a cell of the grid that the filter is solved on
-BLOCK = 2**16  # pixels that are evaluated at a time
-ROWS = 6  # of the grid, at most: of fewer rows, more columns hold one class
+BLOCK = 2**18  # pixels of the photo that are looked at at a time
+OPEN = 255  # in place of a class where more than one may win; void, which never wins
+MARGIN = 1e-4  # by more than this a class has to win, whatever rounding does
 _ROW, _COLUMN = np.triu_indices(3)  # of the entries of a symmetric matrix of colours
 LEAST = 0.1  # a class that is nowhere likelier than this, and nowhere the likeliest, is left out
 
@@ -37,18 +40,25 @@ def coefficients(probabilities: Floats, guide: Floats, radius: int, epsilon: flo
         that hold the cell.
     """
     height, width, classes = probabilities.shape
-    colours, wanted = np.moveaxis(guide, -1, 0), np.moveaxis(probabilities, -1, 0)  # planes (h, w)
     planes = np.empty((9 + 4 * classes, height, width), np.float32)
-    planes[:3], planes[3:9], planes[9 : 9 + classes] = colours, colours[_ROW] * colours[_COLUMN], wanted
-    planes[9 + classes :] = (colours[:, None] * wanted).reshape(-1, height, width)
+    colours, wanted = planes[:3], planes[9 : 9 + classes]
+    colours[:], wanted[:] = np.moveaxis(guide, -1, 0), np.moveaxis(probabilities, -1, 0)
+    for n, (row, column) in enumerate(zip(_ROW, _COLUMN, strict=True), 3):
+        np.multiply(colours[row], colours[column], out=planes[n])
+    for n, colour in enumerate(colours):
+        np.multiply(colour, wanted, out=planes[9 + (n + 1) * classes :][:classes])
     planes = _of_planes(planes, radius)
     means, mean = planes[:3], planes[9 : 9 + classes]
-    variance = planes[3:9].astype(np.float64) - means[_ROW] * means[_COLUMN]
+    variance = planes[3:9].astype(np.float64)
+    for n, (row, column) in enumerate(zip(_ROW, _COLUMN, strict=True)):
+        variance[n] -= means[row] * means[column]
     variance[_ROW == _COLUMN] += epsilon
-    covariance = planes[9 + classes :].reshape(3, classes, height, width) - means[:, None] * mean
+    covariance = planes[9 + classes :].reshape(3, classes, height, width)
+    for n, colour in enumerate(means):
+        covariance[n] -= colour * mean
     found = np.empty((4, classes, height, width), np.float32)
-    found[:3] = _solve(variance, covariance)
-    found[3] = mean - (means[:, None] * found[:3]).sum(0)
+    _solve(variance, covariance, out=found[:3])
+    found[3] = mean - _dot(means, found)
     found = _of_planes(found.reshape(-1, height, width), radius).reshape(found.shape)
     return found.transpose(2, 3, 1, 0)
 
@@ -80,31 +90,36 @@ def _of_planes(planes: Floats, radius: int) -> Floats:
     return means
 
 
-def _solve(symmetric: Floats, right: Floats) -> Floats:
+def _solve(symmetric: Floats, right: Floats, out: Floats) -> None:
     """Solve many systems of three equations by Cramer's rule.
 
     Args:
         symmetric: float64 (6, h, w), the rows and columns of a 3 x 3 matrix that ``_ROW`` and ``_COLUMN`` name.
         right: float32 (3, K, h, w).
-
-    Returns:
-        float32 (3, K, h, w).
+        out: float32 (3, K, h, w), for what they are solved by.
     """
     a, b, c, d, e, f = symmetric
     adjugate = (d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b)
     determinant = a * adjugate[0] + b * adjugate[1] + c * adjugate[2]
-    inverse = (np.stack(adjugate) / determinant).astype(np.float32)
-    solved: Floats = np.stack(
-        [(inverse[[*row], None] * right).sum(0) for row in ((0, 1, 2), (1, 3, 4), (2, 4, 5))]
-    )
-    return solved
+    inverse = [(entry / determinant).astype(np.float32) for entry in adjugate]
+    for n, row in enumerate(((0, 1, 2), (1, 3, 4), (2, 4, 5))):
+        out[n] = _dot([inverse[entry] for entry in row], right)
+
+
+def _dot(three: Floats | Sequence[Floats], others: Floats) -> Floats:
+    """The products of three planes with the first three of (K, h, w), added up in their order: (K, h, w)."""
+    total: Floats = three[0] * others[0]
+    total += three[1] * others[1]
+    total += three[2] * others[2]
+    return total
 
 
 def argmax_of(leads: Floats, image: UInt8) -> UInt8:
     """Argmax of ``coefficients``, resized bilinearly to a photo, at the photo's colours.
 
-    Where one class wins by more than any colour could change at all four cells around a pixel, it wins there:
-    of a few rows at a time, only the other columns are evaluated. The result is that of evaluating all of them.
+    The pixels between four cells have these cells' functions, mixed. A class that another one beats at all four, in
+    whatever colours there are between them, is beaten at each pixel: only where more than one is left are those
+    evaluated, pixel by pixel. The result is that of evaluating all of them everywhere.
 
     Args:
         leads: float32 (h, w, K - 1, 4), of what the classes lead over class 0 by.
@@ -113,55 +128,152 @@ def argmax_of(leads: Floats, image: UInt8) -> UInt8:
     Returns:
         uint8 (H, W), 0..K-1.
     """
-    lead = np.ascontiguousarray(leads.transpose(3, 2, 0, 1))
-    height, width = image.shape[:2]
-    sure = _sure(lead)
-    left, right, across = lerp(lead.shape[3], width)
-    above, below, down = lerp(lead.shape[2], height)
-    label_map = np.empty((height, width), np.uint8)
-    step = max(1, min(BLOCK // width, ROWS * height // lead.shape[2]))
-    for rows in (slice(start, start + step) for start in range(0, height, step)):
-        top, bottom, share = above[rows], below[rows], down[rows, None]
-        label_map[rows] = sure[top][:, left]
-        cells = slice(top[0], bottom[-1] + 1)
-        known = sure[cells]
-        settled = np.all((known == known[0]) & (known >= 0), 0)
-        columns = np.flatnonzero(~(settled[left] & settled[right] & (known[0, left] == known[0, right])))
-        if not columns.size:
-            continue
-        w = across[columns]
-        here = lead[:, :, cells]
-        ends = here.take(left[columns], 3) * (1 - w)  # (4, K - 1, cells, n)
-        ends += here.take(right[columns], 3) * w
-        values = ends.take(top - top[0], 2)
-        values += (ends.take(bottom - top[0], 2) - values) * share  # (4, K - 1, m, n)
-        values[:3] *= image[rows].take(columns, 1).transpose(2, 0, 1)[:, None] / np.float32(255)
-        values = ((values[0] + values[1]) + values[2]) + values[3]
-        label_map[rows, columns] = _first_best(values)
+    lead, image = np.ascontiguousarray(leads.transpose(3, 2, 0, 1)), np.ascontiguousarray(image)
+    above, left = (lerp(n, m)[0] for n, m in zip(lead.shape[2:], image.shape[:2], strict=True))
+    winner = _between(_sure(lead))
+    contenders = _contenders(winner, lead, image, above, left)
+    label_map: UInt8 = winner[:, left][above]
+    if contenders.any():
+        label_map[label_map == OPEN] = 0
+        _evaluate(label_map, contenders, lead, image)
     return label_map
 
 
-def _first_best(values: Floats) -> UInt8:
-    """Argmax over the first axis of (K - 1, m, n) values and zeros before them: uint8 (m, n)."""
-    best, found = np.zeros(values.shape[1:], np.float32), np.zeros(values.shape[1:], np.uint8)
-    for k, value in enumerate(values, 1):
-        found[value > best] = k
-        np.maximum(best, value, out=best)
-    return found
+def _evaluate(label_map: UInt8, contenders: Bools, lead: Floats, image: UInt8) -> None:
+    """Write the classes that beat 0 into a label map uint8 (H, W), where they are contenders, bool (K - 1, h, w)."""
+    height, width = label_map.shape
+    h, w = lead.shape[2:]
+    above, _, down = lerp(h, height)
+    left, right, across = lerp(w, width)
+    found = [np.nonzero(where[:, left]) for where in contenders]  # rows of cells, columns of pixels
+    counts = [np.bincount(rows, minlength=h) for rows, _ in found]
+    step = max(1, BLOCK // width)
+    for some in (slice(start, min(start + step, height)) for start in range(0, height, step)):
+        best = np.zeros((some.stop - some.start) * width, np.float32)
+        labels, colours = label_map[some].reshape(-1), image[some].reshape(-1, 3)  # views
+        upper, offset = above[some], np.arange(some.stop - some.start) * width
+        for k, ((rows, columns), count) in enumerate(zip(found, counts, strict=True), 1):
+            starts = np.cumsum(count) - count
+            here = slice(starts[upper[0]], starts[upper[-1]] + count[upper[-1]])
+            cells, seen, mine = rows[here], columns[here], count[upper]
+            if not cells.size:
+                continue
+            functions, weight = lead[:, k - 1].reshape(4, -1), across[seen]
+            ends = []
+            for at in (cells * w, np.minimum(cells + 1, h - 1) * w):
+                ends.append(functions.take(at + left[seen], 1))  # (4, n)
+                ends[-1] *= 1 - weight
+                ends[-1] += functions.take(at + right[seen], 1) * weight
+            ends[1] -= ends[0]
+            # Each row of pixels goes through the columns of its row of cells.
+            place = np.repeat(starts[upper] - here.start - (np.cumsum(mine) - mine), mine)
+            place += np.arange(len(place))
+            pixels = seen[place] + np.repeat(offset, mine)
+            values = ends[1].take(place, 1)  # (4, m)
+            values *= np.repeat(down[some], mine)
+            values += ends[0].take(place, 1)
+            total = _dot(values, np.divide(colours.take(pixels, 0).T, np.float32(255), order="C")) + values[3]
+            better = total > best[pixels]
+            pixels = pixels[better]
+            best[pixels], labels[pixels] = total[better], k
 
 
-def _sure(lead: Floats) -> Ints:
-    """The class that wins at a cell whatever the colour, or -1: int16 (h, w)."""
+def _contenders(winner: UInt8, lead: Floats, image: UInt8, above: Ints, left: Ints) -> Bools:
+    """Which classes from 1 on may win between four cells, bool (K - 1, h, w); where one is alone it gets its place.
+
+    Args:
+        winner: uint8 (h, w), as of ``_between``. It is changed.
+        lead: float32 (4, K - 1, h, w).
+        image: uint8 (H, W, 3).
+        above, left: of each row and column of pixels, the cell before it.
+    """
+    h, w = winner.shape
+    contenders = np.zeros(lead.shape[1:], bool)
+    rows, columns = np.nonzero(winner == OPEN)
+    if not rows.size:
+        return contenders
+    low, high = _colours_between(image, rows, columns, above, left)
+    middle, half = (low + high) / 2, (high - low) / 2
+    flat, beside = lead.reshape(-1, h * w), np.minimum(columns + 1, w - 1)
+    corners = [
+        flat.take(at + row * w, 1).reshape(4, -1, len(rows))
+        for row in (rows, np.minimum(rows + 1, h - 1))
+        for at in (columns, beside)
+    ]
+    scores = sum(_dot(middle, corner) + corner[3] for corner in corners)  # (K - 1, n)
+    first = np.where(scores.max(0) > 0, scores.argmax(0) + 1, 0)
+    beaten = np.ones((1 + len(scores), len(rows)), bool)
+    for corner in corners:
+        for k, over in _over(corner, first):
+            beaten[k] &= _dot(middle, over) + over[3] - _dot(half, np.abs(over)) > MARGIN
+    beaten[first, np.arange(len(rows))] = False
+    alone = beaten.sum(0) == len(scores)
+    winner[rows[alone], columns[alone]] = first[alone]
+    contenders[:, rows, columns] = ~(beaten[1:] | alone)
+    return contenders
+
+
+def _colours_between(
+    image: UInt8, rows: Ints, columns: Ints, above: Ints, left: Ints
+) -> tuple[Floats, Floats]:
+    """The least and greatest of each colour, 0..1, of the pixels between some cells and the next: float32 (3, n)."""
+
+    def runs(before: Ints, cells: Ints) -> list[Ints]:
+        """Positions that together are those of the pixels behind each cell; of a cell without any, some other."""
+        first, stop = (np.searchsorted(before, cells, side) for side in ("left", "right"))
+        count = max(1, int((stop - first).max()))
+        return [np.clip(np.minimum(first + n, stop - 1), 0, len(before) - 1) for n in range(count)]
+
+    def extremes(parts: Iterator[UInt8]) -> tuple[UInt8, UInt8]:
+        low = next(parts)
+        high = low.copy()
+        for part in parts:
+            np.minimum(low, part, out=low)
+            np.maximum(high, part, out=high)
+        return low, high
+
+    first, last = int(rows.min()), int(rows.max())
+    ends = extremes(image[at] for at in runs(above, np.arange(first, last + 1)))  # (cells, W, 3)
+    across, line = runs(left, columns), (rows - first) * image.shape[1]
+    low, high = (
+        extremes(end.reshape(-1, 3).take(line + at, 0) for at in across)[which]
+        for which, end in enumerate(ends)
+    )
+    return tuple(np.divide(end.T, np.float32(255), order="C") for end in (low, high))  # type: ignore[return-value]
+
+
+def _over(lead: Floats, winner: Ints) -> Iterator[tuple[int, Floats]]:
+    """(class, by which function the winners lead over it, float32 (4, ...)) for each class, from 0.
+
+    Args:
+        lead: float32 (4, K - 1, ...). winner: (...), 0..K-1.
+    """
+    own = np.zeros((4, *winner.shape), np.float32)
+    for k in range(1, lead.shape[1] + 1):
+        np.copyto(own, lead[:, k - 1], where=winner == k)
+    for k in range(lead.shape[1] + 1):
+        yield k, own - lead[:, k - 1] if k else own
+
+
+def _between(sure: UInt8) -> UInt8:
+    """The class that is sure at a cell and at the next ones below, beside and both, or OPEN: uint8 (h, w)."""
+    below = np.concatenate([sure[1:], sure[-1:]])
+    same = sure == below
+    for one in (sure, below):
+        same[:, :-1] &= sure[:, :-1] == one[:, 1:]
+    return np.where(same, sure, np.uint8(OPEN))
+
+
+def _sure(lead: Floats) -> UInt8:
+    """The class that wins at a cell whatever the colour, or OPEN: uint8 (h, w)."""
     middle = lead[3] + lead[:3].sum(0) / 2
     winner = np.where(middle.max(0) > 0, middle.argmax(0) + 1, 0)  # (h, w)
-    rows, columns = np.ogrid[: winner.shape[0], : winner.shape[1]]
-    own = lead[:, winner - 1, rows, columns] * (winner > 0)  # (4, h, w)
     least = np.full(winner.shape, np.inf, np.float32)
-    for k in range(lead.shape[1] + 1):
-        over = own - lead[:, k - 1] if k else own
+    for k, over in _over(lead, winner):
         margin = over[3] + np.minimum(over[:3], 0).sum(0)
-        np.minimum(least, np.where(winner == k, np.inf, margin), out=least)
-    return np.where(least > 1e-5, winner, -1).astype(np.int16)
+        np.copyto(margin, np.inf, where=winner == k)
+        np.minimum(least, margin, out=least)
+    return np.where(least > MARGIN, winner, OPEN).astype(np.uint8)
 
 
 def refine(
@@ -184,15 +296,17 @@ def refine(
     Returns:
         uint8 (H, W).
     """
-    likely: Bools = np.any(probabilities >= LEAST, (0, 1))
-    likely[np.unique(probabilities.argmax(-1))] = True
+    planes = np.ascontiguousarray(np.moveaxis(probabilities, -1, 0))  # (K, h, w)
+    likely: Bools = planes.max((1, 2)) >= LEAST
+    if planes.max(0).min() < LEAST:
+        likely[np.unique(planes.argmax(0))] = True
     classes = np.flatnonzero(likely).astype(np.uint8)
     if len(classes) == 1:
         return np.full(image.shape[:2], classes[0])
     height, width = grid_size(*size)
     picture = picture or Image.fromarray(image)
     guide = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    likely_ones = resize_bilinear(probabilities[..., classes], height, width)
+    likely_ones = resize_bilinear(np.moveaxis(planes[classes], 0, -1), height, width)
     leads = coefficients(
         likely_ones[..., 1:] - likely_ones[..., :1],  # all that counts, and a class less
         np.asarray(guide, np.float32) / 255,

@@ -9,6 +9,7 @@ from segdemo import zoo
 from segdemo.core import label_maps, settings
 from segdemo.core.clicks import extent, read_box, read_clicks
 from segdemo.core.photos import IntakeError, encode_png
+from segdemo.ui.arguments import json_text
 from segdemo.ui.endpoints import batches, collections, runs, tokens, videos
 from segdemo.ui.events import endpoint
 from segdemo.ui.inputs import photo_input
@@ -21,7 +22,7 @@ def build(services: Services) -> None:
     """Add the endpoints to the Blocks being built; their components are not shown."""
     image = photo_input(visible=False)
     model = gr.Textbox(visible=False)
-    clicks, mask, box = gr.Textbox(visible=False), photo_input(visible=False), gr.Textbox(visible=False)
+    clicks, mask, box = json_text(visible=False), photo_input(visible=False), json_text(visible=False)
     call = gr.Button(visible=False)  # an endpoint hangs on an event
     label_map, facts, models = gr.File(visible=False), gr.JSON(visible=False), gr.JSON(visible=False)
     selected, told = gr.File(visible=False), gr.JSON(visible=False)

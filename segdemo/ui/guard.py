@@ -248,6 +248,16 @@ def certain_person(request: Request | None) -> str:
     return "" if request is None or (found.startswith("visit-") and VISIT not in request.cookies) else found
 
 
+def asker(request: Request | None) -> str:
+    """With whom the places in a line are shared: the name of somebody who is signed in, else the network's address.
+
+    A cookie is anybody's to leave out, and a new one to be had for the asking.
+    """
+    if request is None:
+        return ""
+    return visitors.user_name(request) or visitors.hub_account(request) or getattr(request.client, "host", "")
+
+
 def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool]:
     """The function by which Gradio signs people in: (name, password) to whether they are right.
 

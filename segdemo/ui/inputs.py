@@ -15,6 +15,7 @@ from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
 from segdemo.ui.served import cached
 
 Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
+NOT_UPLOADED = "This file was not uploaded here: choose it again."
 
 
 def notice(*sentences: object, alert: bool = False) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _refuse_unless_uploaded(file: Any, component: gr.File | gr.Image) -> None:
     except (OSError, RuntimeError, ValueError):  # too long a name, a circle of links, a zero character
         uploaded = False
     if not uploaded or not visitors.is_mine(file.path):
-        raise gr.Error("This file was not uploaded here: choose it again.", print_exception=False)
+        raise gr.Error(NOT_UPLOADED, print_exception=False)
 
 
 def photo_input(**kwargs: Any) -> gr.Image:

@@ -12,7 +12,7 @@ from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.core.signing import Signer
 from segdemo.errors import UserError
-from segdemo.ui import api, fetching, guard, queueing, temporary, uploads
+from segdemo.ui import api, arguments, fetching, guard, queueing, temporary, uploads
 from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
@@ -96,6 +96,7 @@ def build() -> gr.Blocks:
                     owner.build(services, demo, tab)
         api.build(services)
         demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
+    arguments.look_at(demo)
     queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
     uploads.keep_tidy()
     fetching.limit()

@@ -6,12 +6,14 @@ event, and messages to everybody in line whenever somebody's turn came.
 """
 
 import math
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import BlocksConfig
 from gradio.queueing import Event, Queue
+from gradio.state_holder import StateHolder
 
 PREDICT = "predict"  # `concurrency_id` of the events that run a model
 TELL_SECONDS = 2  # between two messages to those in line on their place
@@ -27,6 +29,11 @@ class BoundedQueue(Queue):
 
     limit = math.inf
 
+    def set_server_app(self, app: Any) -> None:
+        """As Gradio's."""
+        super().set_server_app(app)
+        app.state_holder.__class__ = FairStates
+
     async def push(self, body: Any, request: Any, username: str | None) -> tuple[bool, Any, Any]:
         """As Gradio's."""
         fn = self.blocks.fns.get(body.fn_index)
@@ -39,6 +46,8 @@ class BoundedQueue(Queue):
                 del self.pending_event_ids_session[
                     session
                 ]  # Gradio forgets what they were to be told, and not them
+        if self.server_app is not None and body.session_hash:
+            self.server_app.state_holder.note(body.session_hash, getattr(request.client, "host", ""))
         return await super().push(body, request, username)
 
     def _busy(self, fn: Any, waiting: Any) -> str:
@@ -83,6 +92,36 @@ class BoundedQueue(Queue):
     def compute_analytics_summary(self, records: list[dict[str, Any]]) -> Any:
         """Nothing: it is for a dashboard that is not offered."""
         return self.cached_event_analytics_summary
+
+
+class FairStates(StateHolder):
+    """What is remembered of open pages; where there are too many, of those who have most of them the oldest goes.
+
+    Gradio forgets the oldest of all, so that one who opens hundreds has the pages of everybody else forgotten.
+    """
+
+    def note(self, session: str, address: str) -> None:
+        """Say from which network's address a page comes."""
+        addresses: dict[str, str] = self.__dict__.setdefault("addresses", {})
+        with self.lock:
+            addresses[session] = address
+            if len(addresses) > 2 * self.capacity + 100:
+                for gone in addresses.keys() - self.session_data.keys() - {session}:
+                    del addresses[gone]
+
+    def update(self, session_id: str) -> None:
+        """As Gradio's: the page is in use."""
+        addresses: dict[str, str] = self.__dict__.setdefault("addresses", {})
+        with self.lock:
+            if session_id in self.session_data:
+                self.session_data.move_to_end(session_id)
+            while len(self.session_data) > self.capacity:
+                whose = {session: addresses.get(session, "") for session in self.session_data}
+                pages = Counter(whose.values())
+                most = max(pages.values())
+                oldest = next(session for session, address in whose.items() if pages[address] == most)
+                del self.session_data[oldest]
+                self.time_last_used.pop(oldest, None)
 
 
 class SharedConfig(BlocksConfig):

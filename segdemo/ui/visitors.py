@@ -7,6 +7,7 @@ another way is in none, and gets nothing of anybody's.
 
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -314,9 +315,20 @@ def user_name(request: Any) -> str:
     return str(next(filter(None, signed_in), ""))
 
 
+def hub_info(request: Any) -> dict[str, Any]:
+    """What the Hub told of the account that somebody signed in with; {} for nobody, and when that has expired.
+
+    Gradio takes it for nobody's then, too, and shows the button to sign in.
+    """
+    found = (request.scope.get("session") or {}).get("oauth_info") or {}
+    if found.get("expires_at", math.inf) < time.time():
+        return {}
+    return found.get("userinfo") or {}
+
+
 def hub_account(request: Any) -> str:
     """What the Hub calls the account that somebody signed in with, whatever its name is by now; or ""."""
-    info = ((request.scope.get("session") or {}).get("oauth_info") or {}).get("userinfo") or {}
+    info = hub_info(request)
     return str(info.get("sub") or info.get("preferred_username") or "")
 
 

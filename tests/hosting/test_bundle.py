@@ -26,7 +26,8 @@ def test_one_that_trains_gets_code_and_weights_besides(tmp_path):
     assert made.files.keys() == TRAINING
     made.write_to(tmp_path / "space")
     assert "keras==" in (tmp_path / "space/requirements.txt").read_text()
-    assert front_matter.read(tmp_path / "space/README.md")["hf_oauth"] is True
+    front = front_matter.read(tmp_path / "space/README.md")
+    assert (front["hf_oauth"], front["hf_oauth_expiration_minutes"]) == (True, 20_160)
 
 
 def test_what_is_written_is_what_is_told(tmp_path):

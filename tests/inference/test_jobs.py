@@ -255,13 +255,35 @@ def test_none_of_the_photos_can_be_used(jobs, tmp_path):
 
 def test_room_is_limited(jobs, photos, monkeypatch):
     monkeypatch.setattr(module, "MOST_WAITING", 1)
-    job = jobs.submit("ann", photos, "colours", ["csv"])
+    job = jobs.submit("ann", photos, "colours", ["csv"], "address")
     with pytest.raises(BatchError, match="waiting already"):
-        jobs.submit("bob", photos, "colours", ["csv"])
+        jobs.submit("bob", photos, "colours", ["csv"], "address")
     jobs.cancel(job.id, "ann")
     monkeypatch.setenv("SEGDEMO_MAX_BATCHES_GB", "0.000001")
     with pytest.raises(BatchError, match="cleared away"):
         jobs.submit("bob", photos, "colours", ["csv"])
+
+
+def test_one_who_asks_for_much_keeps_nobody_waiting(jobs, photos, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    many = [jobs.submit("", photos[:1], "colours", ["csv"], "address") for _ in range(3)]
+    with pytest.raises(BatchError, match="3 batches are waiting already"):
+        jobs.submit("", photos[:1], "colours", ["csv"], "address")
+    bob = jobs.submit("bob", photos[:1], "colours", ["csv"], "bob's")
+    ann = jobs.submit("", photos[:1], "colours", ["csv"], "ann's")
+    assert [jobs.get(job.id, job.wish.owner).before for job in (*many, bob, ann)] == [0, 3, 4, 1, 2]
+    jobs.work()  # and now who has been served is not before who has not been
+    assert [jobs.get(job.id, job.wish.owner).before for job in (*many[1:], bob, ann)] == [2, 3, 0, 1]
+    for done in (bob, ann, *many[1:]):
+        jobs.work()
+        assert jobs.get(done.id, done.wish.owner).progress.state == "done"
+    full = [jobs.submit("", photos[:1], "colours", ["csv"], f"address {n}") for n in range(6)]
+    with pytest.raises(BatchError, match="6 batches are waiting already"):
+        jobs.submit("", photos[:1], "colours", ["csv"], "another")
+    jobs.cancel(full[0].id, "")
+    jobs.submit("", photos[:1], "colours", ["csv"], "another")
+    with pytest.raises(BatchError, match="6 batches are waiting already"):
+        jobs.resume(full[0].id, "")
 
 
 def test_a_damaged_job_is_no_job(jobs, photos):

@@ -2,10 +2,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 from skimage.filters import gaussian
 
-from segdemo.core.resample import argmax_at, resize_bilinear
+from segdemo.core.resample import argmax_at, lerp, resize_bilinear
 from segdemo.inference.refine import argmax_of, box_mean, coefficients, grid_size, refine
 
 RNG = np.random.default_rng(0)
@@ -70,6 +71,30 @@ def test_argmax_of_is_that_of_functions_at_every_pixel(grid, size):
     assert label_map.dtype == np.uint8
     chosen = np.take_along_axis(values, label_map[..., None].astype(int), -1)[..., 0]
     assert np.all(chosen >= values.max(-1) - 1e-5)
+
+
+def everywhere(leads, image):
+    """What ``argmax_of`` promises, evaluated at every pixel."""
+    (above, below, down), (left, right, across) = map(lerp, leads.shape[:2], image.shape[:2])
+    ends = leads[:, left] * (1 - across)[:, None, None] + leads[:, right] * across[:, None, None]
+    values = ends[above] + (ends[below] - ends[above]) * down[:, None, None, None]
+    values[..., :3] *= (image / np.float32(255))[:, :, None]
+    total = ((values[..., 0] + values[..., 1]) + values[..., 2]) + values[..., 3]
+    return np.concatenate([np.zeros_like(total[..., :1]), total], -1).argmax(-1)
+
+
+@pytest.mark.parametrize(("classes", "zoom"), [(2, 1), (5, 1), (5, 3), (3, 0.2)])
+def test_no_pixel_is_left_out_that_its_colour_decides(classes, zoom):
+    photo = Image.fromarray(data.chelsea())
+    image = np.asarray(photo.resize((round(zoom * photo.width), round(zoom * photo.height))))
+    guide = np.asarray(photo.resize((96, 64)), np.float32) / 255
+    blobs = gaussian(RNG.normal(size=(64, 96, classes)), (6, 6, 0)) * 60
+    probabilities = np.exp(blobs) / np.exp(blobs).sum(-1, keepdims=True)
+    leads = (probabilities[..., 1:] - probabilities[..., :1]).astype(np.float32)
+    functions = coefficients(leads, guide, 2, 1e-3)
+    label_map = argmax_of(functions, image)
+    assert len(np.unique(label_map)) == classes
+    np.testing.assert_array_equal(label_map, everywhere(functions, image))
 
 
 def coarse_disc(height, width, cell):

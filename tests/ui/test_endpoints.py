@@ -116,6 +116,8 @@ def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, 
             told = (message.get("output") or {}).get("error")
             shown = json.dumps(message)
             assert told is None or SENTENCE.match(told), (event, value, told)
+            unsaid = "refused" in message or value == hostile[-1]  # half a surrogate pair, see ``ask``
+            assert told or message["success"] or unsaid, (event, value)
             assert "Traceback" not in shown, (event, value)
             assert 'File "/' not in shown, (event, value)
         taken_over = {p for p in (home / "gradio").rglob("*") if p.is_file()}

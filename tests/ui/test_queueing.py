@@ -147,6 +147,38 @@ def test_a_plain_call_leaves_nothing_behind_and_a_page_keeps_its_state_until_lon
 
 
 @pytest.mark.usefixtures("loops_closed")
+def test_one_who_opens_many_pages_has_none_of_others_forgotten():
+    demo, _, _ = page()
+    queueing.bound(demo, 3)
+    demo._queue.set_server_app(demo.app)
+    holder = demo.app.state_holder
+    holder.set_blocks(demo)
+    holder.capacity = 4
+
+    def opened(session, address):
+        holder.note(session, address)
+        holder[session]
+
+    opened("ann's", "1.1.1.1")
+    opened("bob's", "2.2.2.2")
+    for n in range(40):
+        opened(f"many-{n}", "3.3.3.3")
+        holder[f"unnoted-{n}"]  # as where a page's first call is of a component's function
+    assert {"ann's", "bob's"} <= holder.session_data.keys()
+    assert len(holder.session_data) == len(holder.time_last_used) == 4
+    assert len(holder.addresses) <= 2 * holder.capacity + 100
+    for n in range(200):
+        holder.note(f"never-opened-{n}", "3.3.3.3")
+    assert {"ann's", "bob's"} <= holder.addresses.keys()
+    assert len(holder.addresses) <= 2 * holder.capacity + 101
+    for n in range(4):
+        opened(f"one-{n}", f"4.4.4.{n}")
+    assert list(holder.session_data) == [
+        f"one-{n}" for n in range(4)
+    ]  # nobody has more than others: the oldest
+
+
+@pytest.mark.usefixtures("loops_closed")
 def test_the_sentence_tells_the_place_and_the_time():
     demo, _, _ = page()
     queueing.bound(demo, 3)

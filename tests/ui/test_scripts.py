@@ -1,10 +1,13 @@
 """Batches, collections and runs by the HTTP API of the running application, and the examples of docs/api.md."""
 
+import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from serving import ROOT, served_app
 from skimage import data
 from tiny import bright, write_model
 from video_files import colours, draw_clip
+from visiting import Browser
 from waiting import once
 
 from segdemo.core import label_maps
@@ -208,6 +212,52 @@ def test_the_examples_of_the_document_run(url, photo, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "event: complete" in done.stdout
     assert '"model": "deeplabv3"' in done.stdout
+
+
+UNLIKE = {  # of each kind of parameter, what is none
+    "integer": ["x", 1.5, math.nan, 10**400, True, [1]],
+    "number": ["x", math.inf, {"a": 1}],
+    "boolean": ["yes", 1],
+    "string": [["x"], {"a": [1]}, True, "\ud800"],
+    "filepath": [7, "x.png", {"path": 7}, [[]]],
+}
+
+
+def test_an_argument_of_another_kind_gives_a_sentence_that_names_it(url, folder):
+    browser = Browser(url)
+    asked = []
+    for name, endpoint in json.loads(browser.get("/gradio_api/info")[1])["named_endpoints"].items():
+        parameters = endpoint["parameters"]
+        for n, parameter in enumerate(parameters):
+            [kind] = [kind for kind in UNLIKE if kind in {parameter["type"].get("type"), "filepath"}][:1]
+            as_it_is = parameter["parameter_name"] in ("clicks", "box", "settings")  # JSON
+            for value in UNLIKE[kind] if not as_it_is else ["\ud800"]:
+                values = [p["parameter_default"] if p["parameter_has_default"] else "x" for p in parameters]
+                files = [p["type"].get("type") not in UNLIKE for p in parameters]
+                values = [None if file else given for given, file in zip(values, files, strict=True)]
+                values[n] = value
+                asked.append((name.strip("/"), parameter["parameter_name"], values))
+    assert len({(name, parameter) for name, parameter, _ in asked}) > 40
+    with ThreadPoolExecutor(8) as pool:
+        told = pool.map(lambda one: browser.call(one[0], *one[2]), asked)
+        for (name, parameter, values), answer in zip(asked, told, strict=True):
+            sentence = f'"error": "The parameter {parameter} is '
+            assert "event: error" in answer, (name, values, answer)
+            assert sentence in answer, (name, values, answer)
+    for name, values, sentence in (
+        (
+            "collection_photos",
+            [],
+            "Send collection, too: the parameters are, in this order, collection, page.",
+        ),
+        ("collection_create", [None, "voc"], "Send title, too"),
+        ("run_start", ["deeplabv3", None], "Send collection, too"),
+        ("segment", [{"path": "/etc/passwd"}, "colours"], "was not uploaded here"),
+        ("collection_photos", ["nobody-s"], "There is no collection"),  # what has a default may be left out
+        ("click", [None, [[1, 1, 1]]], "There is no photo"),  # a list is as good as its JSON
+    ):
+        assert sentence in browser.call(name, *values)
+    assert "Traceback" not in (folder / "app.log").read_text()
 
 
 def test_the_document_names_every_endpoint(client):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
@@ -493,6 +494,8 @@ def test_who_is_signed_in():
     session = {"oauth_info": {"userinfo": {"preferred_username": "bob"}}}
     assert user_of(request(session=session)) == "bob"
     assert user_of(request(session={})) == ""
+    session["oauth_info"]["expires_at"] = time.time() - 1
+    assert user_of(request(session=session)) == ""
 
 
 def test_accounts_come_from_the_environment():

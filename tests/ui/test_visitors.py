@@ -76,6 +76,10 @@ def test_names_count_before_cookies(visitors):
     renamed = {"oauth_info": {"userinfo": {"sub": "77", "preferred_username": "anna"}}}
     assert visitors.visitor(HTTPConnection(scope(session=renamed))).id == hub.id
     assert hub.id != ann.id
+    for seconds, known in ((60, True), (-60, False)):  # until what the Hub gave expires
+        account["oauth_info"]["expires_at"] = time.time() + seconds
+        found = visitors.visitor(HTTPConnection(scope(session=account, segdemo_visit=cookie)))
+        assert found == (hub if known else Visitor(before))
 
 
 def with_token(token, **cookies):

@@ -7,7 +7,7 @@ import gradio as gr
 from segdemo.inference.batch import BatchError
 from segdemo.inference.jobs import Job
 from segdemo.ui.endpoints import add, listed, text
-from segdemo.ui.guard import certain_person
+from segdemo.ui.guard import asker, certain_person
 from segdemo.ui.inputs import upload
 from segdemo.ui.served import linked
 from segdemo.ui.services import Services
@@ -35,8 +35,9 @@ def build(services: Services, call: gr.Button) -> None:
         Returns:
             As /batch_status. Who has no cookie of the page gets at the batch by its id alone: keep it to yourself.
         """
+        who = request.request
         return _told(
-            services.jobs.submit(certain_person(request.request), files or [], model, listed(formats))
+            services.jobs.submit(certain_person(who), files or [], model, listed(formats), asker(who))
         )
 
     def batch_status(job: str, request: gr.Request = None) -> dict[str, Any]:  # type: ignore[assignment]

@@ -8,6 +8,7 @@ import gradio as gr
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.runs.policy import RunError
 from segdemo.runs.snapshot import Snapshot
+from segdemo.ui.arguments import json_text
 from segdemo.ui.endpoints import add, text
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.train import form
@@ -19,7 +20,7 @@ MOST_SETTINGS = 4096  # characters of the settings' JSON
 def build(services: Services, call: gr.Button) -> None:
     """Add the endpoints to the Blocks being built."""
     run, start, source = text(), text(), text()
-    title, settings, token = text(""), text("{}"), text("")
+    title, settings, token = text(""), json_text(value="{}", visible=False), text("")
     since = gr.Number(value=0, precision=0, visible=False)
     force = gr.Checkbox(value=False, visible=False)
     told = gr.JSON(visible=False)

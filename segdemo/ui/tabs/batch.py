@@ -18,7 +18,7 @@ from segdemo.inference.jobs import Job
 from segdemo.runs.estimates import duration
 from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.events import Event, Events, Updates, components
-from segdemo.ui.guard import certain_person
+from segdemo.ui.guard import asker, certain_person
 from segdemo.ui.inputs import button, notice, unchecked, upload
 from segdemo.ui.markup import definitions, html, join, numbered_steps, panel
 from segdemo.ui.served import linked
@@ -147,7 +147,8 @@ class BatchTab:
 
     def _begin(self, event: Event) -> Updates:
         owner, files = _owner(event), event[self.files] or []
-        job = self.services.jobs.submit(owner, files, event[self.model] or "", event[self.formats] or [])
+        model, formats = event[self.model] or "", event[self.formats] or []
+        job = self.services.jobs.submit(owner, files, model, formats, asker(event.request.request))
         event.form[self.shown] = 0
         return {self.files: None, **self._look(event, job)}
 

@@ -32,6 +32,7 @@ from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.layout import Layout, steps
+from segdemo.ui.visitors import hub_info
 from segdemo.zoo.versions import Version
 
 TAB = "train"  # id of the tab
@@ -487,6 +488,5 @@ def user_of(request: gr.Request | None) -> str:
     """Who is signed in: by Gradio's own login or with a Hugging Face account; "" for nobody."""
     if name := getattr(request, "username", None):
         return str(name)
-    session = getattr(getattr(request, "request", None), "scope", {}).get("session") or {}
-    info = (session.get("oauth_info") or {}).get("userinfo") or {}
-    return str(info.get("preferred_username") or "")
+    bare = getattr(request, "request", None)
+    return str(hub_info(bare).get("preferred_username") or "") if bare is not None else ""
