@@ -115,7 +115,8 @@ class BatchTab:
         """Listen to every component, to the tab, and to leaving it."""
         on = Events(self.notice, self.inputs, self.outputs, "batch").on
         on(tab.select, self._enter, quiet=True)
-        on(tabs.select, self._leave, quiet=True, inputs=set(), queue=False)
+        left = [self.notice, self.timer]
+        on(tabs.select, self._leave, quiet=True, inputs=set(), outputs=left, queue=False)
         on(self.timer.tick, self._tick, quiet=True)
         on(self.begin.click, self._begin, progress_on=self.begin).then(**_SEE_JOB)
         on(self.cancel.click, lambda event: self._change(event, "cancel"))
