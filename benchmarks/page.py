@@ -11,8 +11,8 @@ Times of tabs and of photos to label are taken in the page, since to ask a brows
 happened takes a good part of them: they begin at the time stamp of the click or key. A tab is there at the second frame
 in which something of its own is in sight and all of the tab is where it was in the frame before; it is settled when
 nothing in it moves any more, which for some is when the server has answered. Its work is the processor time that the
-page's main thread takes until it is there, which says more than the time where other things run beside. A photo to label
-is there when the canvas has drawn it, and saved when the server has said so.
+page's main thread takes until it is there, which says more than the time where other things run beside. A photo to
+label is there when the canvas has drawn it, and saved when the server has said so.
 """
 
 import argparse

@@ -73,8 +73,17 @@ function nameThumbnails(document) {
   name();
 }
 
+// A notice that was closed stays so; another one is another element.
+function closeNotices(document) {
+  document.addEventListener("click", ({ target }) => {
+    const notice = target.closest?.(".segdemo-close")?.closest(".segdemo-notice");
+    if (notice) notice.hidden = true;
+  });
+}
+
 export function run() {
   nameThumbnails(document);
+  closeNotices(document);
   const byId = (id) => document.getElementById(id);
   themeSwitch(byId("segdemo-theme"));
   welcome(byId("segdemo-welcome"), byId("segdemo-help"));

@@ -65,7 +65,7 @@ def test_what_a_visitor_can_mend_is_told_and_not_logged(tab, caplog, error, quie
     updates = answer(tab, handler, quiet=quiet)
     text = str(error).replace("<", "&lt;").replace(">", "&gt;")
     assert updates.keys() == {tab.notice}
-    assert updates[tab.notice]["value"] == f'<p role="alert">{text}</p>'
+    assert f'<p role="alert">{text}</p>' in updates[tab.notice]["value"]
     assert updates[tab.notice]["visible"] is True
     assert caplog.records == []
 
