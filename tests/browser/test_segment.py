@@ -306,6 +306,10 @@ def test_photos_are_dropped_or_pasted_anywhere_and_stay_in_the_strip(page):
     expect(pictures).to_have_count(len(offered(PETS)) + 2)
     pictures.nth(2).click()
     wait_for(page, "chelsea.png", "unet")
+    page.locator(f"{STAGE} .sc-stage").focus()
+    for key, photo in (("p", "drop.jpg"), ("p", "paste.jpg"), ("n", "drop.jpg"), ("n", "chelsea.png")):
+        page.keyboard.press(key)
+        wait_for(page, photo, "unet")
 
 
 def test_a_photo_without_anything_known_is_answered_in_a_sentence(page):

@@ -153,12 +153,23 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         own = [[cached(small, f"yours-{n}.jpg")] for n, (_, small) in enumerate(mine)]
         return gr.update(samples=own + samples(offered_by(name)))
 
+    def row(event: Event) -> list[Choice]:
+        """What the thumbnails stand for."""
+        offered = offered_by(event[model]).items()
+        return [
+            *(one for one, _ in event[yours]),
+            *(Choice(str(path), photo.name) for photo, path in offered),
+        ]
+
     def pick(event: Event) -> Updates:
-        mine, index = event[yours], event[photos]
-        if index < len(mine):
-            return {choice: mine[index][0]}
-        photo, path = list(offered_by(event[model]).items())[index - len(mine)]
-        return {choice: Choice(str(path), photo.name)}
+        return {choice: row(event)[event[photos]]}
+
+    def step(event: Event, by: int) -> Updates:
+        """The thumbnail after or before the photo that is shown; the first if that is none of them."""
+        paths = [one.path for one in row(event)]
+        shown = event[choice].path
+        at = paths.index(shown) + by if shown in paths else 0
+        return {choice: row(event)[at % len(paths)]}
 
     def suited(event: Event) -> Updates:
         return {photos: strip(event[model], event[yours])}
@@ -181,6 +192,9 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
     choices.on(photos.click, pick, trigger_mode="always_last", inputs={photos, model, yours})
+    neighbours: dict[str, Any] = {"trigger_mode": "always_last", "inputs": {choice, model, yours}}
+    choices.on(stage.next, lambda event: step(event, 1), **neighbours)
+    choices.on(stage.previous, lambda event: step(event, -1), **neighbours)
     choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
     choices.on(
         own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo, model, yours}
@@ -225,6 +239,7 @@ def _payload(
         message=nothing_found(prediction.label_map, entry),
         warning=unfamiliar(prediction, entry),
         correctable=correctable,
+        next_photo=correctable,
     )
 
 

@@ -52,7 +52,8 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab, train: TrainTab) -> 
     with gr.Row(elem_classes="segdemo-strip"):
         photos, own_photo = photo_picker(built_in, "zoo-")
     said = notice_board("zoo-notice")
-    grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
+    first = _waiting(services) if built_in else html('<div class="zoo">{}</div>', _HINT)
+    grid = panel(first, elem_id="zoo-grid", padding=False)
     begun = gr.State(False)
     listing = zoo_cards(elem_id="zoo-cards")
     train.start_from(listing.start)
@@ -223,6 +224,13 @@ def all_models(services: Services, path: str | Path) -> Markup:
             tiles.append(_uncertainty_tile(small, entry, prediction))
     tiles += _agreement_tiles(small, label_maps)
     return html('<div class="zoo"><div class="zoo-tiles">{}</div></div>', join(tiles))
+
+
+def _waiting(services: Services) -> Markup:
+    """The room that the tiles will take, until the first photo was looked at."""
+    tile = '<figure class="zoo-waiting" aria-hidden="true"><div></div><h3>{}</h3></figure>'
+    tiles = join(html(tile, entry.title) for entry in services.models().values())
+    return html('<div class="zoo"><div class="zoo-tiles">{}</div></div>', tiles)
 
 
 def _alert(error: Exception) -> Markup:
