@@ -285,7 +285,7 @@ def screenshots(browser, url, home, folder):
                     page.locator(f"#photo-list [data-id='{ids[-1]}']").click()
                     page.locator(f"#annotate-canvas .sc[data-ready$='{ids[-1]}']").wait_for()
                 elif name == "Zoo":
-                    page.locator("#zoo-grid .zoo-tile").first.wait_for()
+                    page.locator("#zoo-grid .zoo-tile img").first.wait_for()
                 page.wait_for_timeout(2000)
                 path = folder / f"{name.lower()}-{width}-{scheme}.png"
                 page.screenshot(path=path)

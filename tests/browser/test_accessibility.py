@@ -34,6 +34,10 @@ def test_nothing_serious_on_any_tab(app, open_page, scheme):
     page.set_default_timeout(SECONDS)
     wait_for(page.locator("#stage .sc[data-ready]").first)
     page.wait_for_function("document.querySelector('#stage .sc').maskCanvas.state.sweep === null")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "segdemo-skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.matches('#stage .sc-stage')")
     page.evaluate(f"{AXE}; 0")
     found = []
 

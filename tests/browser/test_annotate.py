@@ -361,24 +361,23 @@ def test_correct_a_prediction_and_go_on_with_the_least_certain_photo(served, ope
     id_ = tab.wait_for_photo("cat.png")
     collection = next(c for c in store.collections() if c.label_set.classes == LIGHT.classes)
     np.testing.assert_array_equal(tab.labels().ravel(), predicted)
-    black = tmp_path / "a.png"
-    Image.new("RGB", (200, 120)).save(black)
-    tab.add(photos["dark"], photos["bright"], black)
-    tab.wait_for_photo("a.png")  # the first by name
+    unsure = tmp_path / "unsure.png"
+    Image.new("RGB", (200, 120), (139, 0, 0)).save(unsure)  # light and dark are told apart at 140
+    tab.add(photos["dark"], photos["bright"], unsure)
+    tab.wait_for_photo("bright.png")  # the first by name
     tab.pick("cat.png")
     tab.rectangle(1, (20, 30), (90, 80))
     tab.pick("cat.png")  # which is open
     tab.save(1)
     expect(tab.title).to_contain_text("revision 1")
     assert collection.photo(id_).model == "light"
-    # The dark photo is darker than the threshold by more than the bright one is brighter.
     tab.press("n")
-    tab.wait_for_photo("bright.png")
+    tab.wait_for_photo("unsure.png")
     tab.press("n")
     tab.wait_for_photo("dark.png")
-    tab.press("n")
-    tab.wait_for_photo("bright.png")
-    for name in ("bright.png", "dark.png", "a.png"):
+    tab.press("n")  # all had their turn
+    tab.wait_for_photo("unsure.png")
+    for name in ("bright.png", "dark.png", "unsure.png"):
         tab.pick(name)
         tab.save(1)
     tab.press("n")

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from segdemo import zoo
 from segdemo.annotations import drafts
 from segdemo.annotations.records import Photo, Revision
 from segdemo.core.files import StoreError
@@ -19,10 +20,10 @@ from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
 from segdemo.ui.services import Services
-from segdemo.ui.tabs.annotate.desk import Desk
+from segdemo.ui.tabs.annotate.desk import Desk, knows
 from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo, steps
 from segdemo.ui.tabs.segment import SegmentTab
-from segdemo.zoo.taught import is_taught, name_of
+from segdemo.zoo.taught import is_taught
 
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
@@ -135,7 +136,8 @@ class AnnotateTab(Layout):
         models = self.models(name)
         chosen, offered = event[self.model], [model for _, model in models]
         stays = chosen in offered and (chosen != NOTHING or event[self.opened])
-        if not stays or (is_taught(chosen) and chosen != name_of(name)):
+        # What another collection was taught stays where it is at home, as when its prediction is to be corrected.
+        if not stays or (is_taught(chosen) and not knows(zoo.served_model(chosen), label_set)):
             event.form[self.model] = self.desk.first_model(name) or NOTHING
         return {
             **self._collections(name),
