@@ -10,8 +10,9 @@ photo to label, loaded ahead, in 300 ms; 1.2 MB beyond what Gradio itself sends;
 Times of tabs and of photos to label are taken in the page, since to ask a browser from outside whether something has
 happened takes a good part of them: they begin at the time stamp of the click or key. A tab is there at the second frame
 in which something of its own is in sight and all of the tab is where it was in the frame before; it is settled when
-nothing in it moves any more, which for some is when the server has answered. A photo to label is there when the canvas
-has drawn it, and saved when the server has said so.
+nothing in it moves any more, which for some is when the server has answered. Its work is the processor time that the
+page's main thread takes until it is there, which says more than the time where other things run beside. A photo to
+label is there when the canvas has drawn it, and saved when the server has said so.
 """
 
 import argparse
@@ -48,6 +49,8 @@ _OPENED = """([own, longest]) => {
     const panel = node.closest("[role=tabpanel]"), box = node.getBoundingClientRect();
     return [box.x, box.y, box.width, box.height, panel.scrollHeight, panel.querySelectorAll("*").length].join();
   };
+  let arrived;
+  window.arrived = new Promise((done) => (arrived = done));
   window.measured = new Promise((done) => addEventListener("click", ({ timeStamp }) => {
     let before = "", there = null, settled = 0;
     const frame = () => {
@@ -55,6 +58,7 @@ _OPENED = """([own, longest]) => {
       if (seen !== before) settled = now;
       else if (seen) there ??= now;
       before = seen;
+      if (there !== null || now >= longest) arrived();
       now < longest ? requestAnimationFrame(frame) : done({ there, settled });
     };
     requestAnimationFrame(frame);
@@ -127,9 +131,11 @@ def changes(browser, url, rounds):
         page.wait_for_timeout(300)
     names = list(TABS)
     first, again = [], []
+    thread = context.new_cdp_session(page)
+    thread.send("Performance.enable", {"timeDomain": "threadTicks"})
     for turn in range(1 + max(1, rounds // 3)):
         for name in [*names[1:], names[0]]:
-            (again if turn or name == names[0] else first).append(opened(page, name))
+            (again if turn or name == names[0] else first).append(opened(page, thread, name))
     context.close()
     tabs = [took["there"] for took in (*first, *again)]
     return {
@@ -140,15 +146,27 @@ def changes(browser, url, rounds):
         "tab_again_ms": statistics.median(took["there"] for took in again),
         "tab_slowest_ms": max(tabs),
         "tab_settled_ms": statistics.median(took["settled"] for took in (*first, *again)),
+        "tab_work_ms": statistics.median(took["work"] for took in (*first, *again)),
     }
 
 
-def opened(page, name, longest=1500):
-    """Milliseconds from a click on a tab until it is there and settled, looked at for so long."""
+def opened(page, thread, name, longest=1500):
+    """Milliseconds from a click on a tab until it is there and settled, looked at for so long, and of work until there.
+
+    ``thread`` is a session of the DevTools that tells the processor time of the page's main thread.
+    """
+
+    def worked():
+        metrics = thread.send("Performance.getMetrics")["metrics"]
+        return next(1000 * metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
     page.evaluate(_OPENED, [TABS[name], longest])
     box = page.get_by_role("tab", name=name, exact=True).bounding_box()
+    before = worked()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    took = page.evaluate("window.measured")
+    page.evaluate("window.arrived")
+    work = worked() - before
+    took = {**page.evaluate("window.measured"), "work": work}
     if took["there"] is None:
         raise SystemExit(f"The {name} tab was not there after {longest} ms.")
     return took
@@ -267,7 +285,7 @@ def screenshots(browser, url, home, folder):
                     page.locator(f"#photo-list [data-id='{ids[-1]}']").click()
                     page.locator(f"#annotate-canvas .sc[data-ready$='{ids[-1]}']").wait_for()
                 elif name == "Zoo":
-                    page.locator("#zoo-grid .zoo-tile").first.wait_for()
+                    page.locator("#zoo-grid .zoo-tile img").first.wait_for()
                 page.wait_for_timeout(2000)
                 path = folder / f"{name.lower()}-{width}-{scheme}.png"
                 page.screenshot(path=path)

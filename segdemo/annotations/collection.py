@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from segdemo.annotations.records import CollectionFiles, Photo, Revision, in_palette
-from segdemo.core import faithful, label_maps
+from segdemo.core import faithful, label_maps, names
 from segdemo.core.arrays import UInt8, digest_of
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, one_line, slug
 from segdemo.core.files import StoreError, sweep, write_atomic, write_json
@@ -152,8 +152,13 @@ class Collection(CollectionFiles):
         """
         return self.admit(source, name, limits).id
 
-    def admit(self, source: Source | UInt8, name: str, limits: Limits | None = None) -> Taken:
-        """As ``add_photo``, and tells whether the photo was there already."""
+    def admit(
+        self, source: Source | UInt8, name: str, limits: Limits | None = None, when: str | None = None
+    ) -> Taken:
+        """As ``add_photo``, and tells whether the photo was there already.
+
+        ``when`` is the time it is kept with, as ``conventions.now`` gives it: that of all photos that came together.
+        """
         name = one_line(name)[:200] or "photo"
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
@@ -176,7 +181,7 @@ class Collection(CollectionFiles):
                 return Taken(known.id, "trash" if known.deleted else "there")
             self.store.require_room(len(data))
             id_ = f"{slug(Path(name).stem, 'photo')}-{digest[:12]}"
-            time_ = now()
+            time_ = when or now()
             self._mark(id_)
             write_atomic(self.folder / "JPEGImages" / f"{id_}{suffix}", data)
             file, label_set = f"{id_}{suffix}", self.label_set.name
@@ -215,7 +220,7 @@ class Collection(CollectionFiles):
                 ``"2025"`` or as long as the times in the side-cars.
             annotated: True for those with a mask, False for those without, None for both.
             deleted: those in the trash instead of the others.
-            sort: ``"updated"`` or ``"created"``, newest first, or ``"source"``.
+            sort: ``"updated"`` or ``"created"``, newest first, or ``"source"``, by name; those of one time are by name.
             page, per_page: which part of the result; a page beyond the last gives the last.
             among: only those with these ids; None for all.
             ranks: number of photos, by id: those come first, the highest in front, before the others in their order.
@@ -237,8 +242,9 @@ class Collection(CollectionFiles):
         ]
         if sort not in ("updated", "created", "source"):
             raise StoreError(f"Sort by updated, created or source, not by {sort!r}.")
-        key = (lambda p: p.source.casefold()) if sort == "source" else (lambda p: getattr(p, sort))
-        found.sort(key=key, reverse=sort != "source")
+        found.sort(key=lambda photo: names.counted(photo.source))
+        if sort != "source":
+            found.sort(key=lambda photo: getattr(photo, sort), reverse=True)
         if ranks is not None:
             found.sort(key=lambda photo: -ranks.get(photo.id, -math.inf))
         pages = max(1, -(-len(found) // per_page))

@@ -118,6 +118,12 @@ def key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def counted(name: str) -> list[tuple[bool, int, str]]:
+    """What names are ordered by as people count: photo 2 before photo 10, in any case of letters."""
+    parts = filter(None, re.split(r"([0-9]+)", name.casefold()))
+    return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
+
+
 def base(name: str) -> str:
     """The last part of a name."""
     return name.rsplit("/", 1)[-1]

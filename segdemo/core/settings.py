@@ -312,6 +312,11 @@ def on_spaces() -> bool:
     return bool(os.environ.get("SPACE_ID"))
 
 
+def hosted() -> bool:
+    """Whether those who open the page are others than those who set it up. Raises SettingError."""
+    return on_spaces() or for_visitors() or bool(read("SEGDEMO_USERS"))
+
+
 def spaces_sign_in() -> bool:
     """Whether a Space offers to sign in with an account of the Hub, and the package for that is there."""
     return bool(os.environ.get("OAUTH_CLIENT_ID")) and importlib.util.find_spec("authlib") is not None

@@ -99,7 +99,8 @@ class Policy:
         if not processes.CAN_LOCK:
             raise PolicyError("Training from the page needs Linux or macOS: use the command line here.")
         if self.training == "off":
-            raise PolicyError("Training is switched off here: set SEGDEMO_TRAINING to allow it.")
+            todo = "start SegDemo on a machine of your own" if settings.hosted() else "set SEGDEMO_TRAINING"
+            raise PolicyError(f"Training is switched off here: {todo} to train.")
         if self.training == "users" and not user:
             raise PolicyError("Sign in first: only those who are signed in may train here.")
         if self.training == "token":

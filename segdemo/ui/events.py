@@ -104,7 +104,9 @@ class Events:
             "concurrency_limit": self.limit,
             "concurrency_id": self.group,
             "show_progress": "minimal" if progress_on else "hidden",
-            "show_progress_on": progress_on,
+            # One of them even if nothing is shown: the browser copies all that a component holds for each that it
+            # tells of an event's progress, which without this are all outputs, of every event since the page is open.
+            "show_progress_on": progress_on or self.notice,
             **options,
         }
         bind: Callable[..., Dependency] = (

@@ -1,32 +1,51 @@
 """What the tabs share: inputs that hand over what the visitor gave, untouched, and answers in a sentence."""
 
 import base64
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
 from gradio import processing_utils
+from markupsafe import Markup
 
 from segdemo.ui import visitors
-from segdemo.ui.markup import html, join
+from segdemo.ui.markup import html, join, panel
 from segdemo.ui.overriding import overriding
 from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
 from segdemo.ui.served import cached
 
 Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
 NOT_UPLOADED = "This file was not uploaded here: choose it again."
+_numbers = itertools.count(1)
+_CLOSE = Markup('<button type="button" class="segdemo-close" aria-label="Close" title="Close"></button>')
 
 
 def notice(*sentences: object, alert: bool = False) -> dict[str, Any]:
-    """The update of a ``gr.HTML`` that shows it with plain sentences, one a line.
+    """The update of a ``gr.HTML`` that shows it with plain sentences, one a line, and a button that closes it.
+
+    In a ``notice_board`` one sentence that is no alert leaves by itself.
 
     Args:
         *sentences: as text; they are escaped here.
         alert: whether a screen reader interrupts to read them.
     """
-    role = "alert" if alert else "status"
-    return gr.update(value=html('<p role="{}">{}</p>', role, join(sentences, "<br>")), visible=True)
+    told = html('<p role="{}">{}</p>', "alert" if alert else "status", join(sentences, "<br>"))
+    passing = " segdemo-passing" if len(sentences) == 1 and not alert else ""
+    # The number makes a sentence that is told once more another one, which is shown though the first was closed.
+    template = '<div class="segdemo-notice{}" data-number="{}">{}{}</div>'
+    return gr.update(value=html(template, passing, next(_numbers), told, _CLOSE), visible=True)
+
+
+def notice_board(elem_id: str, **kwargs: Any) -> gr.HTML:
+    """Where a ``notice`` is shown, over the page. Hidden at first.
+
+    Args:
+        elem_id: of the component.
+        **kwargs: of ``gr.HTML``.
+    """
+    return panel(visible=False, elem_classes="segdemo-said segdemo-toast", elem_id=elem_id, **kwargs)
 
 
 def button(text: str, elem_id: str | None = None, **kwargs: Any) -> gr.Button:

@@ -73,9 +73,29 @@ function nameThumbnails(document) {
   name();
 }
 
+// A notice that was closed stays so; another one is another element.
+function closeNotices(document) {
+  document.addEventListener("click", ({ target }) => {
+    const notice = target.closest?.(".segdemo-close")?.closest(".segdemo-notice");
+    if (notice) notice.hidden = true;
+  });
+}
+
+// Past tabs and models to the canvas of the open tab, or to the first thing in it that takes the keyboard.
+function skip(link) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const seen = (selector) =>
+      [...document.querySelectorAll(`[role=tabpanel] ${selector}`)].find((node) => node.checkVisibility());
+    (seen(".sc-stage") ?? seen(":is(input, button, select, textarea)"))?.focus();
+  });
+}
+
 export function run() {
   nameThumbnails(document);
+  closeNotices(document);
   const byId = (id) => document.getElementById(id);
+  skip(byId("segdemo-skip"));
   themeSwitch(byId("segdemo-theme"));
   welcome(byId("segdemo-welcome"), byId("segdemo-help"));
   const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");

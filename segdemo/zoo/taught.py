@@ -32,6 +32,11 @@ def name_of(collection: str) -> str:
     return f"{ARCHITECTURE}:{collection}"
 
 
+def is_taught(name: str) -> bool:
+    """Whether a name is that of a served model that a collection was taught."""
+    return name.startswith(f"{ARCHITECTURE}:")
+
+
 def versions(folder: Path) -> list[Path]:
     """The files of the classifiers that the collection in a folder has learned, newest first."""
     found = [path for path in (folder / FOLDER).glob("*.json") if _FILE.fullmatch(path.name)]

@@ -33,6 +33,10 @@ def test_nothing_serious_on_any_tab_dark_and_light(plain_app, open_page):
     page.set_default_timeout(SECONDS)
     wait_for(page.locator("#stage .sc[data-ready]").first)
     page.wait_for_function("document.querySelector('#stage .sc').maskCanvas.state.sweep === null")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "segdemo-skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.matches('#stage .sc-stage')")
     page.evaluate(f"{AXE}; 0")
     dark, found = re.compile(r"\bdark\b"), []
     expect(page.locator("body")).to_have_class(dark)

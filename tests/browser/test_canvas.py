@@ -510,6 +510,8 @@ def test_paint_undo_redo(canvas):
     np.testing.assert_array_equal(before, PREDICTION)
     brush(canvas, 5)
     canvas.press("1", "5")  # person
+    list_, row = (canvas.root.locator(part).bounding_box() for part in (".sc-legend", ".sc-chosen"))
+    assert list_["y"] - 1 <= row["y"] and row["y"] + row["height"] <= list_["y"] + list_["height"] + 1
     canvas.drag((350, 100), (420, 100))
     after = canvas.labels()
     changed = after != before
@@ -935,15 +937,21 @@ def test_a_phone_shows_everything_without_sideways_scrolling(app, open_page, pho
     for menu in canvas.root.locator("summary").all():
         menu.click()
         canvas.frame()
-        edges = canvas.js(
-            """[...node.querySelectorAll("button, select, input, .sc-pop")].filter((n) => n.checkVisibility())
+        edges = canvas.js(  # tools are a row that scrolls
+            """[...node.querySelectorAll(
+                 ":is(button, select, input):not(.sc-tools > *), .sc-primary, .sc-next, .sc-pop")]
+                 .filter((n) => n.checkVisibility())
                  .map((n) => n.getBoundingClientRect()).map(({ left, right }) => [left, right])"""
         )
         assert min(left for left, _ in edges) >= 0
         assert max(right for _, right in edges) <= 390
         menu.click()
     assert canvas.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert canvas.stage.bounding_box()["width"] > 300
+    stage, tools = canvas.stage.bounding_box(), canvas.root.locator(".sc-toolbar").bounding_box()
+    assert stage["width"] > 300
+    if case == "next":
+        assert stage["y"] < tools["y"]  # the photo first
+        assert tools["height"] < 160  # two rows
 
 
 def test_a_tap_is_read_and_the_reading_stays(app, open_page, phone):

@@ -292,9 +292,15 @@ def test_a_broken_file_gives_a_sentence_and_the_page_goes_on(page):
         expect(notice).to_contain_text(sentence, timeout=SECONDS)
         assert notice.locator("b").count() == 0  # a file name is no HTML
         assert legend(page)[8][0] == "cat"  # what was there before stays
+        expect(page.locator("#photo-input img")).to_have_count(0)  # and the field is free again
         built_in(page).nth(int(photo == "chelsea.png")).click()
         wait_for(page, photo, FIRST)
         expect(page.locator("#notice")).to_be_hidden()
+    for _ in range(2):  # what was closed is told once more when it happens once more
+        upload(page, "words.jpg", b"these are words and no photo")
+        expect(notice).to_be_visible()
+        page.locator("#notice .segdemo-close").click()
+        expect(notice).to_be_hidden()
     upload(page, "good.jpg", jpeg(data.coffee()))
     wait_for(page, "good.jpg", FIRST)
 
@@ -328,6 +334,10 @@ def test_photos_are_dropped_or_pasted_anywhere_and_stay_in_the_strip(page):
     expect(own).to_have_count(before + 2)
     built_in(page).first.click()
     wait_for(page, "chelsea.png", "unet")
+    page.locator(f"{STAGE} .sc-stage").focus()
+    for key, photo in (("p", "drop.jpg"), ("p", "paste.jpg"), ("n", "drop.jpg"), ("n", "chelsea.png")):
+        page.keyboard.press(key)
+        wait_for(page, photo, "unet")
 
 
 def test_a_photo_without_anything_known_is_answered_in_a_sentence(page):
@@ -428,10 +438,10 @@ def fits_a_phone(page):
     assert stage["height"] > 150
     tops = [
         page.locator(part).bounding_box()["y"]
-        for part in ("#model", "#stage", "#photos", ".block.segdemo-card")
+        for part in ("#model", "#photo-input", "#stage", ".block.segdemo-card")
     ]
-    assert tops[0] < tops[1] < min(tops[2:])  # a row of models, and the result
-    assert tops[1] - tops[0] < 140  # two rows where there are titles, as in a comparison
+    assert tops == sorted(tops)  # models, one's own photo and the others, and the result
+    assert tops[2] - tops[0] < 232  # three rows where there are titles, as in a comparison
     # Nothing reaches beyond the right edge unless it can be scrolled in its own box.
     wide = page.evaluate(
         """() => [...document.querySelectorAll("button, input, label, select, p, h1, li")]

@@ -104,7 +104,7 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
         # Label the rest: drafts, which nobody's mask is.
         tab.open_section("Label the rest")
         expect(page.locator("#rest-about")).to_contain_text(
-            "Teach (G) is used on 3 photos. 10 photos without a mask"
+            "Learns from the strokes of Teach (G) on 3 photos, not from finished masks. 10 photos without a mask"
         )
         tab.click("#rest-start")
         expect(tab.notice).to_contain_text(f"Done: {COUNT} of {COUNT} photos have a draft.", timeout=MINUTES)

@@ -20,6 +20,13 @@ def test_names_are_made_alike(name, expected):
     assert names.tidy(name) == expected
 
 
+def test_names_are_counted_as_people_do():
+    names_ = ["b", "photo 10", "Photo 9", "photo", "photo 010a", "7", "\u0664 x", "12 a", "x\u00b2"]
+    assert sorted(names_, key=names.counted) == [
+        *("7", "12 a", "b", "photo", "Photo 9", "photo 10", "photo 010a", "x\u00b2", "\u0664 x")
+    ]
+
+
 @pytest.mark.parametrize(
     "name", ["../a", "a/../../b", "/a", "C:/a", "c:a", "a\nb", "", "a" * 3000, "a/\x7f.png"]
 )

@@ -2,6 +2,7 @@
 
 import time
 import zipfile
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -154,7 +155,44 @@ def test_photos_are_taken_in_and_the_others_named(desk, tmp_path):
     ids, sentences = desk.add_photos(name, [bad, good])
     assert [desk.store.open(name).photo(id_).source for id_ in ids] == ["good.png"]
     assert len(sentences) == 1
-    assert sentences[0].startswith("bad.jpg: ")
+    assert sentences[0].startswith("bad.jpg") and sentences[0].count("bad.jpg") == 1
+
+
+def test_photos_that_come_together_are_listed_by_name_and_those_that_come_later_before_them(desk, tmp_path):
+    name = desk.create("Shades", "voc")
+    collection = desk.store.open(name)
+    drops = ["photo 10.png", "Photo 2.png", "photo 1.png"], ["b.png", "a.png"]
+    for n, drop in enumerate(drops):
+        paths = [photo_file(tmp_path, file, grey(10 * n + i)) for i, file in enumerate(drop)]
+        ids, _ = desk.add_photos(name, paths)
+        by_name = ["photo 1.png", "Photo 2.png", "photo 10.png"] if n == 0 else ["a.png", "b.png"]
+        assert [collection.photo(id_).source for id_ in ids] == by_name
+        time.sleep(0.002)  # the clock of the collection has milliseconds
+    listed = ["a.png", "b.png", "photo 1.png", "Photo 2.png", "photo 10.png"]
+    for order in ("created", "source"):
+        assert [photo.source for photo in desk.photos(collection, order).photos] == listed
+    ids = [photo.id for photo in desk.photos(collection, "created").photos]
+    assert [desk.next_photo(name, None, (), id_) for id_ in ids[:-1]] == ids[1:]
+
+
+def test_a_collection_starts_with_what_it_was_taught_or_with_what_knows_its_classes(desk, monkeypatch):
+    name = desk.store.create("Shades", SHADES).name
+    assert desk.first_model(name) == "light"
+    offered = [("Taught: other", "taught:other"), ("Part", "part"), ("Light", "light")]
+    monkeypatch.setattr(desk, "models", lambda name: offered)
+    served = zoo.served_model
+    part = replace(
+        served("light"), label_set=LabelSet("part", "Part", ("dark", "light"), ((0, 0, 0), (9, 9, 9)))
+    )
+    monkeypatch.setattr(zoo, "served_model", lambda name: part if name == "part" else served(name))
+    three = LabelSet("three", "Three", ("dark", "light", "other"), ((0, 0, 0), (9, 9, 9), (8, 8, 8)))
+    assert desk.first_model(desk.store.create("Three", three).name) == "light"
+    offered[2:] = []
+    assert desk.first_model(name) == "part"
+    offered[1:] = []
+    assert desk.first_model(name) is None
+    offered.append(("Taught: Shades", f"taught:{name}"))
+    assert desk.first_model(name) == f"taught:{name}"
 
 
 def test_a_photo_added_three_times_is_one_photo_and_that_is_said(desk, tmp_path):
@@ -321,7 +359,8 @@ def three(desk, tmp_path):
     collection = desk.store.create("Shades", SHADES)
     values = {"sure.png": 20, "unsure.png": 139, "rather.png": 150}
     paths = [photo_file(tmp_path, name, grey(value)) for name, value in values.items()]
-    return collection.name, dict(zip(values, desk.add_photos(collection.name, paths)[0], strict=True))
+    desk.add_photos(collection.name, paths)
+    return collection.name, {photo.source: photo.id for photo in collection.photos().photos}
 
 
 def test_the_least_certain_photo_is_next(desk, three, monkeypatch):

@@ -21,7 +21,7 @@ from segdemo.core.photos import Limits
 from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.runs.config import TrainConfig
-from segdemo.runs.policy import RunError
+from segdemo.runs.policy import Policy, PolicyError, RunError
 from segdemo.runs.queue import Runs
 from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.run_chart import chart
@@ -114,6 +114,29 @@ def test_drafts_are_learned_from_only_if_they_are_chosen(services):
     for wrong in ("drafts:none", "drafts:../mine", "drafts:"):
         with pytest.raises(ValueError, match=r"There is no collection"):
             train_form.open_source(services, wrong)
+
+
+@pytest.mark.parametrize(
+    ("environment", "hosted"),
+    [
+        ({}, False),
+        ({"SPACE_ID": "a/b"}, True),
+        ({"SEGDEMO_WORKSPACES": "visitors"}, True),
+        ({"SEGDEMO_USERS": "ann:secret"}, True),
+    ],
+)
+def test_what_is_for_those_who_run_the_page_is_not_told_to_visitors(
+    services, monkeypatch, environment, hosted
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SEGDEMO_TRAINING", "off")
+    with pytest.raises(DatasetError) as nothing:
+        train_form.open_source(services, None)
+    with pytest.raises(PolicyError) as off:
+        Policy.from_env().permit()
+    for told in (str(nothing.value), str(off.value)):
+        assert ("SEGDEMO_" in told) is not hosted
 
 
 def test_what_tensorflow_datasets_has_prepared_is_learned_from_by_its_name(services, tmp_path):

@@ -23,7 +23,7 @@ export function mount(element, { trigger, props, watch }) {
       thumbnail && el("img", { loading: "lazy", src: thumbnail.url, alt: "" }),
       labelled && el("i", {}, "✓"),
       draft && el("b", { title: "A draft that nobody has looked at, and how sure it is" }, `draft ${draft}`),
-      el("span", {}, name),
+      el("span", { dir: "auto" }, name),
     );
     return button;
   }

@@ -19,7 +19,7 @@ from segdemo.runs.estimates import duration
 from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.events import Event, Events, Updates, components
 from segdemo.ui.guard import asker, certain_person
-from segdemo.ui.inputs import button, notice, unchecked, upload
+from segdemo.ui.inputs import button, notice, notice_board, unchecked, upload
 from segdemo.ui.markup import definitions, html, join, numbered_steps, panel
 from segdemo.ui.served import linked
 from segdemo.ui.services import Services
@@ -96,7 +96,7 @@ class BatchTab:
         panel(limits, padding=False, elem_classes="tr-summary")
 
     def _stage(self) -> None:
-        self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="batch-notice")
+        self.notice = notice_board("batch-notice")
         self.hint = panel(numbered_steps(_STEPS, 0), elem_id="batch-hint")
         with gr.Column(visible=False, elem_classes="ba-job", elem_id="batch-job") as self.body:
             self.head = panel(padding=False, elem_id="batch-head")
@@ -115,7 +115,8 @@ class BatchTab:
         """Listen to every component, to the tab, and to leaving it."""
         on = Events(self.notice, self.inputs, self.outputs, "batch").on
         on(tab.select, self._enter, quiet=True)
-        on(tabs.select, self._leave, quiet=True, inputs=set(), queue=False)
+        left = [self.notice, self.timer]
+        on(tabs.select, self._leave, quiet=True, inputs=set(), outputs=left, queue=False)
         on(self.timer.tick, self._tick, quiet=True)
         on(self.begin.click, self._begin, progress_on=self.begin).then(**_SEE_JOB)
         on(self.cancel.click, lambda event: self._change(event, "cancel"))

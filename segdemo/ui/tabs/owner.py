@@ -14,7 +14,7 @@ from segdemo.core.files import disk_usage
 from segdemo.errors import UserError
 from segdemo.runs.estimates import duration
 from segdemo.ui.events import Event, Events, Updates
-from segdemo.ui.inputs import button, notice, unchecked
+from segdemo.ui.inputs import button, notice, notice_board, unchecked
 from segdemo.ui.markup import html, join, panel
 from segdemo.ui.services import Services
 from segdemo.ui.visitors import user_name
@@ -26,7 +26,7 @@ MOST_ROWS = 200
 
 def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> None:
     """Add what is in the tab, which is hidden until one of ``SEGDEMO_ADMINS`` opens the page."""
-    said = panel(visible=False, elem_classes="segdemo-said", elem_id="owner-notice")
+    said = notice_board("owner-notice")
     numbers = panel(elem_id="owner-numbers")
     with gr.Row(visible=services.keeper is not None):
         which = unchecked(gr.Dropdown([], value=None, label="Workspace", elem_id="owner-workspace"))

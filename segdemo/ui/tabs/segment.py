@@ -21,7 +21,7 @@ from segdemo.data.pets import breed
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
 from segdemo.ui.events import Event, Events, Updates
-from segdemo.ui.inputs import button, photo_picker, samples, unchecked
+from segdemo.ui.inputs import button, notice, notice_board, photo_picker, samples, unchecked
 from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import BuiltInPhoto, shown_as_it_is, suiting, thumbnail
 from segdemo.ui.queueing import PREDICT
@@ -85,7 +85,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
             gr.Radio(models, value=start, label="Model", show_label=False, container=False, elem_id="model")
         )
         card = panel(services.card(start), elem_classes="segdemo-card")
-    notice = panel(visible=False, elem_id="notice")
+    said = notice_board("notice")
     with gr.Row(elem_classes="segdemo-stage"):
         with gr.Column(min_width=300):
             title = panel(visible=False, elem_classes="segdemo-title")
@@ -118,11 +118,12 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     browser = _Browser(services) if services.datasets else None
 
     segment = SegmentTab(choice, model, other, stage)
-    outputs = [stage, title, second_column, second_title, second, card, notice]
+    outputs = [stage, title, second_column, second_title, second, card, said]
     looks = Events(
-        notice, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
+        said, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
     )
-    choices = Events(notice, {model, other, yours}, [choice, model, other, photos, yours, notice], "segment")
+    chosen = [choice, model, other, photos, own_photo, yours, said]
+    choices = Events(said, {model, other, yours}, chosen, "segment")
 
     def show(event: Event) -> Updates:
         """The canvases for a photo; if there is an error they stay."""
@@ -152,12 +153,23 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         own = [[cached(small, f"yours-{n}.jpg")] for n, (_, small) in enumerate(mine)]
         return gr.update(samples=own + samples(offered_by(name)))
 
+    def row(event: Event) -> list[Choice]:
+        """What the thumbnails stand for."""
+        offered = offered_by(event[model]).items()
+        return [
+            *(one for one, _ in event[yours]),
+            *(Choice(str(path), photo.name) for photo, path in offered),
+        ]
+
     def pick(event: Event) -> Updates:
-        mine, index = event[yours], event[photos]
-        if index < len(mine):
-            return {choice: mine[index][0]}
-        photo, path = list(offered_by(event[model]).items())[index - len(mine)]
-        return {choice: Choice(str(path), photo.name)}
+        return {choice: row(event)[event[photos]]}
+
+    def step(event: Event, by: int) -> Updates:
+        """The thumbnail after or before the photo that is shown; the first if that is none of them."""
+        paths = [one.path for one in row(event)]
+        shown = event[choice].path
+        at = paths.index(shown) + by if shown in paths else 0
+        return {choice: row(event)[at % len(paths)]}
 
     def suited(event: Event) -> Updates:
         return {photos: strip(event[model], event[yours])}
@@ -166,27 +178,29 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         path = event[own_photo]
         if not path:
             return {}
-        new = Choice(path, Path(path).name)
-        updates: Updates = {choice: new}
         try:
             small = thumbnail(services.photos.read(path))
-        except IntakeError:  # the event that shows the choice will say it
-            return updates
+        except IntakeError as error:  # what was shown before stays, and the field is free again
+            return {own_photo: None, said: notice(error, alert=True)}
+        new = Choice(path, Path(path).name)
         mine = ((new, small), *(one for one in event[yours] if one[0].path != path))[:MOST_YOURS]
-        return {**updates, yours: mine, photos: strip(event[model], mine)}
+        return {choice: new, yours: mine, photos: strip(event[model], mine)}
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
     # so the last choice wins and no answer overtakes a newer one.
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
     looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
-    choices.on(photos.click, pick, quiet=True, trigger_mode="always_last", inputs={photos, model, yours})
+    choices.on(photos.click, pick, trigger_mode="always_last", inputs={photos, model, yours})
+    neighbours: dict[str, Any] = {"trigger_mode": "always_last", "inputs": {choice, model, yours}}
+    choices.on(stage.next, lambda event: step(event, 1), **neighbours)
+    choices.on(stage.previous, lambda event: step(event, -1), **neighbours)
     choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
     choices.on(
         own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo, model, yours}
     )
     if browser:
-        browser.connect(choice, notice)
+        browser.connect(choice, said)
     choices.on(  # there may be new models since the page was made
         [demo.load, tab.select],
         lambda event: segment.menus(services, event[model], event[other]),
@@ -225,6 +239,7 @@ def _payload(
         message=nothing_found(prediction.label_map, entry),
         warning=unfamiliar(prediction, entry),
         correctable=correctable,
+        next_photo=correctable,
     )
 
 

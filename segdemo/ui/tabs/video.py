@@ -23,7 +23,7 @@ from segdemo.errors import UserError
 from segdemo.inference.video import JPEG_QUALITY, MOST_RATE, SMOOTHING, SMOOTHING_MOST, steady
 from segdemo.ui import clips
 from segdemo.ui.events import Event, Events, Updates, components, sentence
-from segdemo.ui.inputs import button, frame_input, notice, unchecked, upload
+from segdemo.ui.inputs import button, frame_input, notice, notice_board, unchecked, upload
 from segdemo.ui.markup import definitions, html, numbered_steps, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
@@ -114,7 +114,7 @@ class VideoTab:
             self.take = gr.Button("Add the frames", elem_id="video-take")
 
     def _stage(self) -> None:
-        self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="video-notice")
+        self.notice = notice_board("video-notice")
         self.hint = panel(numbered_steps(_STEPS, 0), elem_id="video-hint")
         with gr.Column(visible=False, elem_id="video-result") as self.result:
             self.shown = gr.Video(

@@ -24,7 +24,7 @@ from segdemo.inference.predict import Prediction
 from segdemo.runs import recipes
 from segdemo.ui.components.zoo_cards import zoo_cards
 from segdemo.ui.events import Event, Events, Updates
-from segdemo.ui.inputs import photo_picker
+from segdemo.ui.inputs import notice, notice_board, photo_picker
 from segdemo.ui.markup import definitions, html, join, panel
 from segdemo.ui.photos import built_in_paths
 from segdemo.ui.queueing import PREDICT
@@ -51,7 +51,9 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab, train: TrainTab) -> 
     built_in = dict(sorted(built_in_paths().items(), key=lambda item: -len(item[0].suits)))
     with gr.Row(elem_classes="segdemo-strip"):
         photos, own_photo = photo_picker(built_in, "zoo-")
-    grid = panel(html('<div class="zoo">{}</div>', _HINT), elem_id="zoo-grid", padding=False)
+    said = notice_board("zoo-notice")
+    first = _waiting(services) if built_in else html('<div class="zoo">{}</div>', _HINT)
+    grid = panel(first, elem_id="zoo-grid", padding=False)
     begun = gr.State(False)
     listing = zoo_cards(elem_id="zoo-cards")
     train.start_from(listing.start)
@@ -61,7 +63,13 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab, train: TrainTab) -> 
         return {grid: all_models(services, path)}
 
     def segment_upload(event: Event) -> Updates:
-        return {grid: all_models(services, event[own_photo])} if event[own_photo] else {}
+        if not event[own_photo]:
+            return {}
+        try:
+            services.photos.read(event[own_photo])
+        except UserError as error:  # what was shown before stays, and the field is free again
+            return {own_photo: None, said: notice(error, alert=True)}
+        return {grid: all_models(services, event[own_photo])}
 
     def begin(event: Event) -> Updates:
         if event[begun] or not built_in:
@@ -69,12 +77,20 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab, train: TrainTab) -> 
         return {begun: True, grid: all_models(services, next(iter(built_in.values())))}
 
     limit = settings.read("SEGDEMO_PREDICTIONS")
-    on = functools.partial(Events(grid, (), [grid, listing, begun], PREDICT, limit=limit).on, quiet=True)
+    outputs = [grid, own_photo, listing, begun, said]
+    on = functools.partial(Events(said, (), outputs, PREDICT, limit=limit).on, quiet=True)
     # On load, so that each visit shows the models there are by then.
     on(demo.load, lambda event: {listing: cards(services, startable=True)}, concurrency_id="zoo")
     on(tab.select, begin, inputs={begun}, progress_on=grid, trigger_mode="once")
     on(photos.click, segment, inputs={photos}, progress_on=grid, trigger_mode="always_last")
-    on(own_photo.input, segment_upload, inputs={own_photo}, progress_on=grid, trigger_mode="always_last")
+    on(
+        own_photo.input,
+        segment_upload,
+        quiet=False,
+        inputs={own_photo},
+        progress_on=grid,
+        trigger_mode="always_last",
+    )
 
 
 # --- cards -----------------------------------------------------------------------------------------------
@@ -208,6 +224,13 @@ def all_models(services: Services, path: str | Path) -> Markup:
             tiles.append(_uncertainty_tile(small, entry, prediction))
     tiles += _agreement_tiles(small, label_maps)
     return html('<div class="zoo"><div class="zoo-tiles">{}</div></div>', join(tiles))
+
+
+def _waiting(services: Services) -> Markup:
+    """The room that the tiles will take, until the first photo was looked at."""
+    tile = '<figure class="zoo-waiting" aria-hidden="true"><div></div><h3>{}</h3></figure>'
+    tiles = join(html(tile, entry.title) for entry in services.models().values())
+    return html('<div class="zoo"><div class="zoo-tiles">{}</div></div>', tiles)
 
 
 def _alert(error: Exception) -> Markup:

@@ -159,7 +159,7 @@ def payload(
         revision: of ``yours``, handed back to ``on_save``; any JSON value.
         name: stem of downloaded files.
         sync: canvases with the same name show the same part of the photo; None for an independent one.
-        next_photo: whether to offer the buttons for the next and the previous photo.
+        next_photo: whether to offer the buttons for the next and the previous photo; where none is edited, their keys.
         autosave: whether the page saves by itself, when nothing is changed for a while and when the photo is left.
         correctable: whether to offer a button whose press is the event ``correct``.
         look_at: the part of the photo that comes into sight, left, top, right, bottom in pixels; None for all of it.

@@ -13,7 +13,7 @@ export function makeChip(canvas) {
     return map.data[hy * map.width + hx] / 255;
   }
 
-  // What is at an image pixel, { entry, text, where }; null outside the photo.
+  // What is at an image pixel, { entry, parts, text, where }; null outside the photo.
   function describe(x, y) {
     x = Math.floor(x);
     y = Math.floor(y);
@@ -28,7 +28,7 @@ export function makeChip(canvas) {
     const confidence = state.layer === "prediction" ? heatAt("confidence", x, y) : null;
     if (confidence !== null) parts.push(`${Math.round(confidence * 100)} % sure`);
     if (state.show === "uncertainty") parts.push(`uncertainty ${heatAt("uncertainty", x, y).toFixed(2)}`);
-    return { entry, text: parts.join(" · "), where: `${x}, ${y}` };
+    return { entry, parts, text: parts.join(" · "), where: `${x}, ${y}` };
   }
 
   // Shows it beside a point in device pixels; while editing in a corner, where it covers nothing.
@@ -40,7 +40,7 @@ export function makeChip(canvas) {
     const color = info.entry ? `rgb(${info.entry.color.join(",")})` : "transparent";
     chip.replaceChildren(
       el("i", { style: `background:${color}` }),
-      el("b", {}, info.text),
+      el("b", {}, ...info.parts.flatMap((part, n) => [n ? " · " : "", el("bdi", {}, part)])),
       el("span", { class: "sc-where" }, info.where),
     );
     chip.classList.toggle("sc-docked", state.editing);

@@ -69,8 +69,14 @@ export function makeKeys(canvas) {
     N: ["Names on or off", () => nodes.namesToggle?.click()],
     a: ["Show all classes", side.showAllClasses],
     u: ["Jump to the most uncertain region", stage.jumpToUncertain],
+    v: ["Side panel on or off", stage.toggleSide],
     "?": ["This list", showHelp],
   };
+  // Where photos follow one another and are only looked at.
+  const to = (which) => () => canvas.trigger(which, { key: state.payload.key });
+  const ROW_KEYS = { n: ["Next photo", to("next")], p: ["The photo before", to("previous")] };
+  const keysNow = () =>
+    state.payload.next_photo && !state.editing ? { ...ROW_KEYS, ...VIEW_KEYS } : VIEW_KEYS;
 
   // The component listens while the focus is in it, or while the pointer is over it and the focus is nowhere.
   function isOurs(event) {
@@ -89,7 +95,7 @@ export function makeKeys(canvas) {
     const onStage = event.target === nodes.stage || event.target === document.body;
     const arrow = onStage && !event.ctrlKey && STAGE_KEYS[event.key];
     const plainKey = !event.ctrlKey && !event.metaKey && !event.altKey;
-    const action = plainKey && VIEW_KEYS[event.key === "=" ? "+" : event.key];
+    const action = plainKey && keysNow()[event.key === "=" ? "+" : event.key];
     if (arrow) cursor.move(...arrow.map((d) => d * (event.shiftKey ? 10 : 1)));
     else if (onStage && event.key === " ") {
       pointer.spaceDown = true;
@@ -112,7 +118,7 @@ export function makeKeys(canvas) {
     const named = (key) => (key !== key.toLowerCase() ? `Shift ${key}` : key.toUpperCase());
     const keys = [
       ...(state.editing ? canvas.editor.help() : []),
-      ...Object.entries(VIEW_KEYS).map(([key, [what]]) => [named(key), what]),
+      ...Object.entries(keysNow()).map(([key, [what]]) => [named(key), what]),
       ["Wheel, pinch", "Zoom to the cursor"],
       ["Space or middle drag", "Pan"],
       ["Arrow keys", "Move a cursor over the photo; Shift moves ten pixels"],

@@ -35,7 +35,7 @@ function legendRow({ id, name, color, pattern }, { share, iou, key, fixed }, sta
   drawSwatch(swatch, color, pattern);
   const hidden = state.hidden.has(id),
     chosen = state.editing && state.paintClass === id;
-  const nameText = el("span", { class: "sc-nametext" }, name);
+  const nameText = el("span", { class: "sc-nametext", dir: "auto" }, name);
   const chooser = {
     type: "button",
     class: "sc-name",
@@ -92,6 +92,13 @@ function legendRows(state, counts, ious) {
   return rows.sort((a, b) => last(a) - last(b) || b.share - a.share);
 }
 
+// Within the list only: the page stays where it is.
+function toSight(list, row) {
+  const box = row.getBoundingClientRect(),
+    frame = list.getBoundingClientRect();
+  list.scrollTop += Math.min(0, box.top - frame.top) + Math.max(0, box.bottom - frame.bottom);
+}
+
 export function buildLegend(list, state, actions, counts, ious) {
   const focused = list.contains(document.activeElement) && document.activeElement;
   const again = focused && [focused.closest("li")?.dataset.id, focused.className.split(" ").at(-1)];
@@ -105,5 +112,8 @@ export function buildLegend(list, state, actions, counts, ious) {
   } else rows = legendRows(state, counts, ious).map((line) => legendRow(line.entry, line, state, actions));
   list.replaceChildren(...rows);
   list.scrollTop = top;
+  const chosen = list.querySelector(".sc-chosen");
+  if (chosen && chosen.dataset.id !== list.dataset.chosen) toSight(list, chosen); // by its number, say
+  list.dataset.chosen = chosen?.dataset.id ?? "";
   if (again) list.querySelector(`li[data-id="${again[0]}"] .${again[1]}`)?.focus();
 }

@@ -36,10 +36,12 @@ export function makeMenus({ state, nodes, server }, editor) {
     return node;
   }
 
-  // Keeps an open menu inside the component, however narrow it is.
+  // Keeps an open menu inside the component; in a narrow one it lies at the foot of the window.
   function placePop(node) {
-    const pop = node.lastChild,
-      box = nodes.root.getBoundingClientRect(),
+    const pop = node.lastChild;
+    pop.removeAttribute("style");
+    if (nodes.root.classList.contains("sc-narrow")) return;
+    const box = nodes.root.getBoundingClientRect(),
       at = node.getBoundingClientRect();
     pop.style.left = "0px";
     pop.style.left = `${Math.min(0, box.right - at.left - pop.offsetWidth - 8)}px`;

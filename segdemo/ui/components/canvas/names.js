@@ -110,7 +110,7 @@ export function makeNames({ state, view, nodes }) {
         "span",
         { class: "sc-tag" },
         el("i", { style: `background:rgb(${color.join(",")})` }),
-        name,
+        el("bdi", {}, name),
       );
       tag.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px) translate(-50%, -50%)`;
       tags.push(tag);

@@ -49,6 +49,11 @@ export function makePage(canvas) {
     "aria-label": "Actual size",
     onclick: () => canvas.stage.actualSize(),
   };
+  nodes.fold = iconButton("panel", "Side panel", () => canvas.stage.toggleSide(), {
+    key: "V",
+    class: "sc-button sc-fold",
+    "aria-pressed": "true",
+  });
   const zoomBar = el(
     "div",
     { class: "sc-zoombar", role: "group", "aria-label": "Zoom" },
@@ -59,6 +64,7 @@ export function makePage(canvas) {
     el("button", actualSize, el("span", { class: "sc-text" }, "1:1")),
     nodes.uncertain,
     iconButton("expand", "Full screen", () => canvas.stage.toggleFullScreen()),
+    nodes.fold,
     iconButton("help", "Keyboard shortcuts", () => canvas.keys.showHelp(), { key: "?" }),
   );
   nodes.stage = el(

@@ -1,5 +1,8 @@
 // The part of the photo that the stage shows.
+import { remember } from "../dom.js";
 import { mostUncertain, surroundings } from "./statistics.js";
+
+const SIDE = "segdemo-side"; // whether the side panel is folded, between visits
 
 export function makeStage(canvas) {
   const { element, state, view, nodes } = canvas;
@@ -111,7 +114,24 @@ export function makeStage(canvas) {
   }
 
   document.addEventListener("sc-view", follow);
+  // The panel beside the photo folds for a larger photo; below it, in a narrow window, there is nothing to gain.
+  function showSide(shown) {
+    nodes.root.classList.toggle("sc-folded", !shown);
+    nodes.fold.setAttribute("aria-pressed", String(shown));
+  }
+
+  function toggleSide() {
+    const shown = nodes.root.classList.contains("sc-folded");
+    remember(SIDE, shown ? "" : "folded");
+    showSide(shown);
+    fitStage();
+  }
+
+  showSide(remember(SIDE) !== "folded");
   new ResizeObserver(fitStage).observe(nodes.stage.parentElement);
   addEventListener("resize", () => element.isConnected && fitStage());
-  return { fitStage, moved, zoomBy, fit, actualSize, showRegion, toggleFullScreen, jumpToUncertain };
+  return {
+    ...{ fitStage, moved, zoomBy, fit, actualSize, showRegion, toggleFullScreen, jumpToUncertain },
+    toggleSide,
+  };
 }

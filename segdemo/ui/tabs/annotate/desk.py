@@ -24,8 +24,8 @@ from segdemo.annotations.collection import Collection, ConflictError, Page
 from segdemo.annotations.records import Photo
 from segdemo.annotations.store import AnnotationStore
 from segdemo.annotations.transfer import import_annotations
-from segdemo.core import label_maps, settings
-from segdemo.core.conventions import slug
+from segdemo.core import label_maps, names, settings
+from segdemo.core.conventions import now, slug
 from segdemo.core.files import DiskError, StoreError, read_json, write_json
 from segdemo.core.label_maps import MaskError
 from segdemo.core.labels import LABEL_SETS, VOID, LabelSet
@@ -41,6 +41,7 @@ from segdemo.ui.photos import shown_as_it_is
 from segdemo.ui.served import cached
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.prelabel import Prelabelling
+from segdemo.zoo import taught
 
 _log = logging.getLogger(__name__)
 RANKING_SECONDS = 10  # after each photo that is opened, for looking at those nobody has looked at yet
@@ -103,19 +104,19 @@ class Desk:
 
         Returns:
             (ids, sentences): of the photos that are there now, each once, and one for each file that is no photo
-            and on those that were there already.
+            and on those that were there already; by name.
         """
-        collection = self.store.open(name)
+        collection, together = self.store.open(name), now()
         ids: dict[str, None] = {}
         sentences, there = [], []
-        for path in map(Path, paths):
+        for path in sorted(map(Path, paths), key=lambda path: names.counted(path.name)):
             try:
-                admitted = collection.admit(path, path.name, self.services.limits)
+                admitted = collection.admit(path, path.name, self.services.limits, together)
                 if admitted.photo == "there":
                     there.append(path.name)
                 ids[admitted.id] = None
             except IntakeError as error:
-                sentences.append(f"{path.name}: {error}")
+                sentences.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
         if there:
             sentences.append(f"There already, and not added again: {some(there)}.")
         return list(ids), sentences
@@ -132,10 +133,10 @@ class Desk:
             preferred: name of the collection to take if there are several, or None. None at all: it is made.
         """
         label_set = zoo.served_model(model).label_set
-        names = [c.name for c in self.store.collections() if c.label_set.classes == label_set.classes]
-        if preferred is not None and preferred in names:
+        fitting = [c.name for c in self.store.collections() if c.label_set.classes == label_set.classes]
+        if preferred is not None and preferred in fitting:
             return preferred
-        return names[0] if names else self.store.create(f"{label_set.title} corrections", label_set).name
+        return fitting[0] if fitting else self.store.create(f"{label_set.title} corrections", label_set).name
 
     # --- the canvas ---
 
@@ -144,6 +145,20 @@ class Desk:
         label_set = self.store.open(name).label_set
         served = self.services.models().items()
         return [(e.title, model) for model, e in served if lookup(e.label_set, label_set) is not None]
+
+    def first_model(self, name: str) -> str | None:
+        """The model of ``models`` that photos of a collection are shown with as long as nobody chooses another.
+
+        What the collection was taught; else the first one that knows all its classes; else the first one. None that
+        another collection was taught.
+        """
+        label_set, own = self.store.open(name).label_set, taught.name_of(name)
+        offered = [model for _, model in self.models(name)]
+        if own in offered:
+            return own
+        others = [model for model in offered if not taught.is_taught(model)]
+        knowing = (model for model in others if knows(zoo.served_model(model), label_set))
+        return next(knowing, others[0] if others else None)
 
     def payload(
         self, name: str, id_: str, model: str | None = None, revision: int | None = None

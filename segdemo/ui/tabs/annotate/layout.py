@@ -219,6 +219,7 @@ class Layout:
         with gr.Row(visible=False, elem_classes="segdemo-slim", elem_id="undo-bar") as self.undo_bar:
             self.undo_text = panel(elem_classes="segdemo-said")
             self.undo = button("Undo", "undo", min_width=80, scale=0)
+            self.forget = button("Close", "undo-close", min_width=60, scale=0)
 
     def _stage(self) -> None:
         with gr.Accordion(

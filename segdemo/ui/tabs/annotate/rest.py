@@ -64,7 +64,7 @@ class Rest:
         painted, made = len(strokes.painted(collection)), drafts.found(collection)
         open_ = collection.photos(annotated=False, per_page=1).total
         facts = [
-            f"Teach (G) is used on {_photos(painted)}.",
+            f"Learns from the strokes of Teach (G) on {_photos(painted)}, not from finished masks.",
             f"{_photos(open_)} without a mask, {len(made)} of them with a draft.",
         ]
         job = self.desk.prelabelling.job(name)
@@ -72,9 +72,7 @@ class Rest:
         if job is not None:
             facts.append(job.sentence())
         elif not painted:
-            facts.append(
-                "It learns from strokes, not from masks: paint a little of each class on a photo first."
-            )
+            facts.append("Paint a little of each class on a photo first.")
         bar = ""
         if job is not None and running:
             label = '<progress value="{}" max="{}" aria-label="Labelled so far"></progress>'

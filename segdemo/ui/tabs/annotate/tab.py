@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from segdemo import zoo
 from segdemo.annotations import drafts
 from segdemo.annotations.records import Photo, Revision
 from segdemo.core.files import StoreError
@@ -19,10 +20,10 @@ from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
 from segdemo.ui.services import Services
-from segdemo.ui.tabs.annotate.desk import Desk
+from segdemo.ui.tabs.annotate.desk import Desk, knows
 from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo, steps
 from segdemo.ui.tabs.segment import SegmentTab
-from segdemo.zoo.taught import name_of
+from segdemo.zoo.taught import is_taught
 
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
@@ -89,6 +90,8 @@ class AnnotateTab(Layout):
         )
         on(self.delete.click, self._delete)
         on(self.undo.click, self._undo)
+        bar = {self.undo_bar: gr.update(visible=False)}
+        on(self.forget.click, lambda event: bar, quiet=True, inputs=set(), outputs=[self.notice, *bar])
         on(self.revisions.input, self._look_at_revision)
         on(self.restore.click, self._restore)
         on(self.export.click, self._export, progress_on=self.export)
@@ -131,10 +134,11 @@ class AnnotateTab(Layout):
         label_set = collection.label_set
         event.form.update({self.search: "", self.which: "all", self.class_: ANY_CLASS, self.seen: ()})
         models = self.models(name)
-        chosen, own = event[self.model], name_of(name)
-        offered = [model for _, model in models]
-        if chosen not in offered or (chosen == NOTHING and not event[self.opened]):
-            event.form[self.model] = own if own in offered else offered[min(1, len(offered) - 1)]
+        chosen, offered = event[self.model], [model for _, model in models]
+        stays = chosen in offered and (chosen != NOTHING or event[self.opened])
+        # What another collection was taught stays where it is at home, as when its prediction is to be corrected.
+        if not stays or (is_taught(chosen) and not knows(zoo.served_model(chosen), label_set)):
+            event.form[self.model] = self.desk.first_model(name) or NOTHING
         return {
             **self._collections(name),
             self.creator: gr.update(visible=False),
@@ -346,7 +350,7 @@ class AnnotateTab(Layout):
         listed = photo.revisions[::-1][:NEWEST_REVISIONS]
         choices = [(_describe(revision, photo, label_set), revision.number) for revision in listed]
         return {
-            self.photo_title: html("<b>{}</b> <span>{}</span>", photo.source, facts),
+            self.photo_title: html('<b title="{0}"><bdi>{0}</bdi></b> <span>{1}</span>', photo.source, facts),
             self.history: gr.update(visible=bool(choices)),
             self.revisions: gr.update(choices=choices, value=photo.revision or None),
             self.restore: gr.update(interactive=False),

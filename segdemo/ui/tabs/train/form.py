@@ -10,6 +10,7 @@ from markupsafe import Markup
 from segdemo import zoo
 from segdemo.annotations import drafts, with_drafts
 from segdemo.core.labels import LABEL_SETS
+from segdemo.core.settings import hosted
 from segdemo.data import tfds
 from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.sources import outline
@@ -127,9 +128,8 @@ def open_source(services: Services, value: str | None) -> Dataset:
         return services.datasets[name]
     if kind == "tfds" and name in tfds.NAMES:
         return outline(tfds.NAMES[name], f"{kind}:{name}")
-    raise DatasetError(
-        "Choose what to learn from: label photos in Annotate, or set SEGDEMO_DATA to a folder with VOC or Pets."
-    )
+    more = "" if hosted() else ", or set SEGDEMO_DATA to a folder with VOC or Pets"
+    raise DatasetError(f"Choose what to learn from: label photos in Annotate{more}.")
 
 
 def first_source(services: Services, start: str) -> str | None:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from segdemo.core.settings import spaces_sign_in
 from segdemo.ui.components import run_chart, run_list, run_log, run_samples
 from segdemo.ui.events import components
-from segdemo.ui.inputs import button, unchecked
+from segdemo.ui.inputs import button, notice_board, unchecked
 from segdemo.ui.markup import html, numbered_steps, panel
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.segment import SegmentTab
@@ -136,7 +136,7 @@ class Layout:
         return gr.Dropdown(choices, value=choices[0][1], label=label, elem_id=elem_id, **kwargs)
 
     def _stage(self) -> None:
-        self.notice = panel(visible=False, elem_classes="segdemo-said", elem_id="train-notice")
+        self.notice = notice_board("train-notice")
         self.hint = panel(steps(False), elem_id="train-hint")
         self.runs = run_list.run_list(elem_id="train-runs")
         with gr.Column(visible=False, elem_id="train-run") as self.body:

@@ -90,7 +90,8 @@ class TrainTab(Layout):
         """Listen to every component, and to the tab itself."""
         on = self._on
         on(tab.select, self._enter, quiet=True)
-        on(self.tabs.select, self._leave, quiet=True, inputs=set(), queue=False)
+        left = [self.notice, self.timer, self.seen]
+        on(self.tabs.select, self._leave, quiet=True, inputs=set(), outputs=left, queue=False)
         on(self.timer.tick, self._look, quiet=True)
         # Not select: it does not come from the keyboard.
         on([self.start.input, self.source.input], self._choose, trigger_mode="always_last")
