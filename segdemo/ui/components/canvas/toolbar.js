@@ -31,7 +31,11 @@ export function makeToolbar(canvas, editor) {
     });
     ui.state = el("span", { class: "sc-state", role: "status" });
     ui.previous = iconButton("previous", "The photo before", editor.previous, { key: "Shift+Enter" });
-    ui.next = iconButton("next", "Next photo to label", () => editor.next(), { key: "N", text: "Next", class: "sc-button sc-next" });
+    ui.next = iconButton("next", "Next photo to label", () => editor.next(), {
+      key: "N",
+      text: "Next",
+      class: "sc-button sc-next",
+    });
     ui.save.hidden = !server.save_mask;
     ui.next.hidden = ui.previous.hidden = !state.payload.next_photo;
     ui.size = slider(
