@@ -1,0 +1,54 @@
+"""Work in a process of its own: what it yields comes back, and however it ends is said."""
+
+import os
+import time
+from functools import partial
+
+import psutil
+import pytest
+from waiting import once
+
+from segdemo.cluster.connection import EndedError
+from segdemo.cluster.driver import driven
+from segdemo.core import settings
+from segdemo.errors import UserError
+
+
+def done(function, *arguments):
+    return list(driven(partial(function, *arguments), "work", "begin again"))
+
+
+def test_what_it_yields_comes_back():
+    assert done(map, str, range(3)) == ["0", "1", "2"]
+    assert done(map, print, ["what Ray says"]) == [None]
+
+
+def test_one_that_is_ended_from_outside_is_lost():
+    with pytest.raises(EndedError, match="lost in the middle of the work: see ray status, then begin again"):
+        done(map, os._exit, [1])
+
+
+def test_its_errors_are_told(monkeypatch):
+    monkeypatch.setenv("SEGDEMO_EXECUTOR", "slurm")
+    with pytest.raises(UserError, match="local or ray"):
+        done(settings.read, "SEGDEMO_EXECUTOR")
+    with pytest.raises(RuntimeError, match="ValueError: invalid literal for int"):
+        done(map, int, ["one"])
+
+
+def test_it_ends_with_whoever_asked():
+    def children():
+        return [p for p in psutil.Process().children() if "driver.serve()" in " ".join(p.cmdline())]
+
+    work = driven(partial(map, time.sleep, [0, 600]), "work", "begin again")
+    next(work)
+    (process,) = children()
+    work.close()
+    once(lambda: not process.is_running())
+
+    work = driven(partial(map, time.sleep, [0, 600]), "work", "begin again")
+    next(work)
+    (process,) = children()
+    work.gi_frame.f_locals["process"].stdin.close()  # as the system does when the one who asked is gone
+    once(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    work.close()
