@@ -28,8 +28,11 @@ class Nodes:
         command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus", 1]
         command += ["--object-store-memory", 100_000_000, *options]
         environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+        environment["RAY_raylet_start_wait_time_s"] = str(
+            PATIENCE
+        )  # a busy machine is too slow for its own 30
         environment.pop("RAY_ADDRESS", None)
-        for _attempt in range(3):  # a busy machine is too slow for it now and then
+        for _attempt in range(2):
             log = self._folder / f"node{len(self._nodes)}.log"
             with log.open("wb") as out:
                 node = psutil.Popen(

@@ -1,63 +1,54 @@
 """Work for a cluster, given to it by a process of its own.
 
-Where the head, or the node beneath, is lost, Ray ends the process that uses it without a word, or lets it wait for
-ever. So it is another process that uses Ray, and that this one outlives. What the work yields comes back as JSON.
+Where the head, or the node beneath, is lost, Ray ends the process that uses it without a word. So it is another process
+that uses Ray, and that this one outlives. What the work yields comes back as JSON.
 """
 
 import contextlib
 import json
+import multiprocessing
 import os
-import pickle
 import signal
-import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any
 
 from segdemo.cluster.connection import EndedError
-from segdemo.core import settings
 from segdemo.errors import UserError
 
 SECONDS = 20.0  # that the other process may take to end
-_START = "import sys; sys.path.insert(0, {!r}); from segdemo.cluster import driver; driver.serve()"
 
 
 def driven(work: Callable[[], Iterable[Any]], what: str, then: str) -> Iterator[Any]:
     """What some work yields that is done in a process which may use Ray; it ends with the iterator.
 
     Args:
-        work: picklable; what it yields has to be plain data.
+        work: what Python can hand to a new process; what it yields has to be plain data.
         what: is done in it, for the error. then: what to do where the cluster is lost, a clause.
 
     Raises:
         UserError: the work raised one. EndedError: it raised that, or the cluster was lost. RuntimeError: the work
             raised something else, which is its text.
     """
-    command = [sys.executable, "-c", _START.format(str(settings.PACKAGE.parent))]
-    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(work, theirs))
+    process.start()
+    theirs.close()
     lost = {"ended": f"The cluster was lost in the middle of the {what}: see ray status, then {then}."}
-    data = pickle.dumps(work)
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere) as process:
-        assert process.stdin and process.stdout
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it has ended, which is seen below
-                process.stdin.write(len(data).to_bytes(8, "big") + data)
-                process.stdin.flush()
-            told: dict[str, Any] = lost
-            for line in process.stdout:
-                told = json.loads(line) if line.endswith(b"\n") else lost
-                if "is" not in told:
-                    break
+    told: dict[str, Any] = lost
+    try:
+        with contextlib.suppress(EOFError, OSError):  # it was ended in the middle
+            while "is" in (told := json.loads(ours.recv_bytes())):
                 yield told["is"]
                 told = lost
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(SECONDS)
-        finally:
-            process.kill()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+        process.join(SECONDS)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
     if "ended" in told:
         raise EndedError(told["ended"])
     if "refused" in told:
@@ -66,19 +57,17 @@ def driven(work: Callable[[], Iterable[Any]], what: str, then: str) -> Iterator[
         raise RuntimeError(told["unknown"])
 
 
-def serve() -> None:
-    """Do the work that stdin describes, tell of it on stdout, and end with whoever asked for it."""
+def _serve(work: Callable[[], Iterable[Any]], theirs: Connection) -> None:
+    """Do some work, tell of it, and end with whoever asked for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asked
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # Ray writes there
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):  # Ray writes there, below Python, too
+        os.dup2(nowhere, number)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(what: dict[str, Any]) -> None:
-        out.write(f"{json.dumps(what)}\n")
-        out.flush()
+        theirs.send_bytes(json.dumps(what).encode())
 
-    length = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    work = pickle.loads(sys.stdin.buffer.read(length))  # of our own parent
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for found in work():
             tell({"is": found})
@@ -93,6 +82,6 @@ def serve() -> None:
 
 
 def _end_with_parent() -> None:
-    while os.read(0, 1024):
-        pass
-    os._exit(1)
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -28,6 +28,7 @@ from segdemo.runs.queue import Runs
 ROOT = Path(__file__).parents[2]
 TRAINER = [sys.executable, str(ROOT / "tests" / "fake_trainer.py")]
 PHOTOS = 500
+BATCH = 200
 RNG = np.random.default_rng(0)
 pytestmark = [
     pytest.mark.cluster,
@@ -103,7 +104,7 @@ def test_photos_are_all_there_though_an_actor_is_killed(nodes, tmp_path, capsys)
 
 def test_batches_of_the_page_work_side_by_side_with_the_results_of_here(nodes, tmp_path):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
-        for number in range(PHOTOS):
+        for number in range(BATCH):
             archive.writestr(f"{number:03}.jpg", jpeg())
         archive.writestr("bad.jpg", b"words")
     here, there = Batch(), Batch(elsewhere=Batches(nodes.jobs))
@@ -128,7 +129,7 @@ def test_batches_of_the_page_work_side_by_side_with_the_results_of_here(nodes, t
     nodes.workers("ray::MapWorker")[0].kill()
     there.cancel(*two)
     until_it(lambda progress: progress.state == "cancelled", two)
-    assert 0 < there.get(*two).progress.done < PHOTOS
+    assert 0 < there.get(*two).progress.done < BATCH
     there.resume(*two)
     until_it(lambda progress: progress.state == "done", one, two)
     results = [zipped(job.result) for job in (here.get(twin, "zoe"), there.get(*one), there.get(*two))]
