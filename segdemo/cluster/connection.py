@@ -12,7 +12,7 @@ from segdemo.core import settings
 from segdemo.errors import UserError
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a variable that Ray sets where it executes a job
-SECONDS = 5.0  # that a head may take to answer; Ray itself would try for a quarter of an hour
+SECONDS = 5.0  # that a head may take to answer; Ray itself tries twenty times, 41 seconds each
 
 
 class ClusterError(UserError):
