@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from serving import free_port
 
-PATIENCE = 120  # seconds for a node to start; Ray itself gives up on one after half a minute
+PATIENCE = 180  # seconds for a node to start
 
 
 class Nodes:
@@ -21,8 +21,12 @@ class Nodes:
         port, dashboard = free_port(), free_port()
         self.address, self.jobs = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         head = ["--head", "--port", port, "--dashboard-port", dashboard, "--disable-usage-stats"]
-        self._start(*head, "--temp-dir", folder / "ray")
-        self._start("--address", self.address)
+        try:
+            self._start(*head, "--temp-dir", folder / "ray")
+            self._start("--address", self.address)
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self, *options):
         command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus", 1]
