@@ -12,7 +12,7 @@ from tiny import bright, write_model
 from without_ray import in_one_worker
 
 from segdemo.cluster import photos
-from segdemo.cluster.connection import connect
+from segdemo.cluster.connection import EndedError, connect
 from segdemo.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -69,7 +69,9 @@ def test_a_model_that_is_another_one_ends_it_in_a_sentence(capsys, folder, tmp_p
         photos.Model.of(home, (1.0,), False)
 
 
-def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(capsys, tmp_path, home):
+def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(
+    capsys, tmp_path, home, monkeypatch
+):
     root = draw_annotations(tmp_path / "data", ["a", "b", "c", "d"])
     common = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", root, "--json"]
     common += ["--subset", "all"]
@@ -87,6 +89,13 @@ def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(c
     assert code == 2
     assert err.count("\n") == 1 and "b.png" in err
     assert json.loads(there)["images"] == 3
+
+    def lost(load, things, workers=0, share=1.0, then="go on with --resume"):
+        raise EndedError(f"The cluster was lost: {then}.")
+
+    monkeypatch.setattr(photos, "spread", lost)
+    said = "segdemo: The cluster was lost: give the same command again.\n"  # it has no --resume
+    assert call(capsys, *common, "--on", "ray") == (2, "", said)
 
 
 def test_what_does_not_go_together_is_said_in_a_line(capsys, tmp_path):
