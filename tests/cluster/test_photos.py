@@ -1,7 +1,10 @@
 """Photos on a cluster, without one: the work goes through the same worker, as the data that would travel."""
 
 import json
+import os
+import socket
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from PIL import Image
 from tiny import bright, write_model
 from without_ray import in_one_worker
 
-from segdemo.cluster import photos
+from segdemo.cluster import connection, photos
 from segdemo.cluster.connection import EndedError, connect
 from segdemo.errors import UserError
 
@@ -112,7 +115,32 @@ def test_without_ray_or_with_an_address_for_jobs_it_says_what_to_do(monkeypatch)
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
     with pytest.raises(UserError, match="takes jobs only"):
         connect()
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UserError, match="is for Ray's client only"):
+        connect()
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"requirements-cluster\.txt"):
         connect()
+
+
+def test_an_address_of_nobody_and_another_version_are_said_within_seconds(monkeypatch):
+    def init(address, **options):
+        raise RuntimeError("Version mismatch: The cluster was started with: Ray: 1.0")
+
+    services = SimpleNamespace(canonicalize_bootstrap_address=lambda address: address)
+    ray = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=init,
+        exceptions=SimpleNamespace(RayError=KeyError),
+        _private=SimpleNamespace(services=services),
+    )
+    monkeypatch.setattr(connection, "imported", lambda: ray)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
+        with pytest.raises(UserError, match="has another version of Ray or of Python"):
+            connect()
+    for address in (os.environ["RAY_ADDRESS"], "127.0.0.1:99999", "[head:1"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match="There is no Ray cluster at"):
+            connect()
