@@ -30,11 +30,11 @@ class Nodes:
 
     def _start(self, *options):
         command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus", 1]
+        # Its own port is the same for all of Ray on a machine: without it the head takes no jobs.
+        command += ["--dashboard-agent-listen-port", free_port()]
         command += ["--object-store-memory", 100_000_000, *options]
         environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-        environment["RAY_raylet_start_wait_time_s"] = str(
-            PATIENCE
-        )  # a busy machine is too slow for its own 30
+        environment["RAY_raylet_start_wait_time_s"] = str(PATIENCE)  # its own 30 are few on a busy machine
         environment.pop("RAY_ADDRESS", None)
         for _attempt in range(2):
             log = self._folder / f"node{len(self._nodes)}.log"
