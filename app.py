@@ -1,12 +1,20 @@
 """SegDemo: the entry point, on a desk (``python app.py``) and on Hugging Face Spaces."""
 
+import sys
+
 from segdemo.core.frugal import be_frugal
 
 be_frugal()
 
+from segdemo.errors import UserError  # noqa: E402
 from segdemo.ui.page import build, launch_options  # noqa: E402
 
-demo = build()
+try:
+    demo = build()
+    options = launch_options() if __name__ == "__main__" else {}
+except UserError as error:  # a setting that cannot be
+    print(f"segdemo: {error}", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
-    demo.launch(**launch_options())
+    demo.launch(**options)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from serving import free_port
 
-PATIENCE = 120  # seconds for a node to start; Ray itself gives up on one after half a minute
+PATIENCE = 180  # seconds for a node to start
 
 
 class Nodes:
@@ -21,15 +21,22 @@ class Nodes:
         port, dashboard = free_port(), free_port()
         self.address, self.jobs = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         head = ["--head", "--port", port, "--dashboard-port", dashboard, "--disable-usage-stats"]
-        self._start(*head, "--temp-dir", folder / "ray")
-        self._start("--address", self.address)
+        try:
+            self._start(*head, "--temp-dir", folder / "ray")
+            self._start("--address", self.address)
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self, *options):
         command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus", 1]
+        # Its own port is the same for all of Ray on a machine: without it the head takes no jobs.
+        command += ["--dashboard-agent-listen-port", free_port()]
         command += ["--object-store-memory", 100_000_000, *options]
         environment = {**os.environ, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+        environment["RAY_raylet_start_wait_time_s"] = str(PATIENCE)  # its own 30 are few on a busy machine
         environment.pop("RAY_ADDRESS", None)
-        for _attempt in range(3):  # a busy machine is too slow for it now and then
+        for _attempt in range(2):
             log = self._folder / f"node{len(self._nodes)}.log"
             with log.open("wb") as out:
                 node = psutil.Popen(

@@ -26,7 +26,7 @@ def python_in(folder, seconds=0.0):
     return str(path)
 
 
-def in_one_worker(load, things, workers=0, share=1.0, seconds=0.0, flag=None):
+def in_one_worker(load, things, workers=0, share=1.0, then="", seconds=0.0, flag=None):
     """``spread`` in this process."""
     worker = Worker(pickle.loads(pickle.dumps(load)))
     for thing in reversed(things):

@@ -3,13 +3,16 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from segdemo.core import settings
 from segdemo.errors import UserError
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a variable that Ray sets where it executes a job
+SECONDS = 5.0  # that a head may take to answer; Ray itself tries twenty times, 41 seconds each
 
 
 class ClusterError(UserError):
@@ -27,9 +30,10 @@ def connect() -> Any:
         ClusterError: Ray is not installed, or there is no such cluster.
     """
     address = os.environ.get("RAY_ADDRESS", "").strip() or "auto"
-    if address.startswith(("http://", "https://")):
+    if "://" in address:
+        what = "takes jobs only" if address.startswith("http") else "is for Ray's client only"
         raise ClusterError(
-            f"RAY_ADDRESS={address} takes jobs only: on a machine of the cluster set it to HOST:6379, or leave it out."
+            f"RAY_ADDRESS={address} {what}: on a machine of the cluster set it to HOST:6379, or leave it out."
         )
     ray = imported()
     if ray.is_initialized():
@@ -38,12 +42,30 @@ def connect() -> Any:
     path = os.pathsep.join(filter(None, (str(settings.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     told = {} if IN_A_JOB in os.environ else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     try:
+        _require_answer(ray, address)
         ray.init(address, **told, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        where = "on this machine" if address == "auto" else f"at {address}"
+        if "Version mismatch" in str(error):
+            raise ClusterError(
+                f"The cluster {where} has another version of Ray or of Python: use here what it runs there."
+            ) from error
         raise ClusterError(
-            f"There is no Ray cluster at {address}: start one with ray start --head, or correct RAY_ADDRESS."
+            f"There is no Ray cluster {where}: start one with ray start --head, or correct RAY_ADDRESS."
         ) from error
     return ray
+
+
+def _require_answer(ray: Any, address: str) -> None:
+    """See that somebody listens at an address as Ray takes it. Raises ConnectionError, ValueError."""
+    if found := ray._private.services.canonicalize_bootstrap_address(
+        address
+    ):  # else it begins a cluster here
+        place = urlsplit(f"//{found}")
+        try:
+            socket.create_connection((place.hostname, place.port), SECONDS).close()
+        except OSError as error:
+            raise ConnectionError(f"Nobody listens at {found}.") from error
 
 
 @contextlib.contextmanager
@@ -71,6 +93,8 @@ def connected(what: str, then: str) -> Iterator[Any]:
 def imported() -> Any:
     """The module ``ray``, with ``ray.data`` and ``ray.tune``. Raises ClusterError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What listens and is no head is asked once.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     try:
         import ray
         import ray.data

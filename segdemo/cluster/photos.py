@@ -172,7 +172,7 @@ def evaluate_on_cluster(
     confusion = np.zeros((len(dataset.label_set),) * 2, np.int64)
     times: list[float] = []
     wrong: list[str] = []
-    for done, told in enumerate(spread(load, things, workers), 1):
+    for done, told in enumerate(spread(load, things, workers, then="give the same command again"), 1):
         if "why" in told:
             wrong.append(told["why"])
         else:

@@ -3,6 +3,7 @@
 It is asked over HTTP, which it documents, and always within seconds: nothing here imports Ray, and the page needs none.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import shlex
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,11 +224,13 @@ def chosen() -> str | None:
     if settings.read("SEGDEMO_EXECUTOR") == "local":
         return None
     address = os.environ.get("RAY_ADDRESS", "").strip()
-    if not address.startswith(("http://", "https://")):
-        raise JobServerError(
-            "SEGDEMO_EXECUTOR=ray needs RAY_ADDRESS, the job server's, such as http://head:8265."
-        )
-    return address
+    with contextlib.suppress(ValueError):  # of brackets and ports
+        parts = urllib.parse.urlsplit(address)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return address
+    raise JobServerError(
+        "SEGDEMO_EXECUTOR=ray needs RAY_ADDRESS, the job server's, such as http://head:8265."
+    )
 
 
 def _handed_on(environment: Mapping[str, str], room: Room) -> dict[str, str]:

@@ -7,9 +7,11 @@ node is lost, and no more of them wait than the actors can take.
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from segdemo.cluster.connection import connected, imported
+from segdemo.cluster.driver import driven
 from segdemo.errors import UserError
 
 BLOCK = 16  # things that come back together, and that are done again if their actor is lost
@@ -55,7 +57,13 @@ class _Kept:
         return work
 
 
-def spread(load: Load, things: Sequence[Any], workers: int = 0, share: float = 1.0) -> Iterator[Any]:
+def spread(
+    load: Load,
+    things: Sequence[Any],
+    workers: int = 0,
+    share: float = 1.0,
+    then: str = "give the same command again with --resume",
+) -> Iterator[Any]:
     """What a function makes of each of many things, in any order.
 
     Args:
@@ -63,14 +71,20 @@ def spread(load: Load, things: Sequence[Any], workers: int = 0, share: float = 1
         things: plain data, as JSON has it.
         workers: actors, of one CPU each; 0 for as many as the cluster has CPUs.
         share: of the cluster's CPUs, 0..1, where ``workers`` is 0.
+        then: what to do where the cluster is lost, a clause.
 
-    Yields:
-        What the function returned, which has to be plain data.
+    Returns:
+        What the function returned, which has to be plain data, as it comes back.
 
     Raises:
         ClusterError: there is no cluster, or it was lost. UserError: the function raised one, told by its sentence.
     """
-    with connected("work", "give the same command again with --resume") as ray:
+    return driven(partial(_spread, load, things, workers, share, then), "work", then)
+
+
+def _spread(load: Load, things: Sequence[Any], workers: int, share: float, then: str) -> Iterator[Any]:
+    """As ``spread``, in the process that uses Ray."""
+    with connected("work", then) as ray:
         blocks = max(1, min(MOST_BLOCKS, -(-len(things) // BLOCK)))
         workers = workers or max(1, math.ceil(share * ray.cluster_resources().get("CPU", 1)))
         context = ray.data.DataContext.get_current()

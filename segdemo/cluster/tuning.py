@@ -10,13 +10,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segdemo.cluster import reach
 from segdemo.cluster.connection import connected
+from segdemo.cluster.driver import driven
 from segdemo.cluster.server import Room
 from segdemo.core.conventions import now, slug
 from segdemo.core.files import write_json
@@ -27,6 +29,7 @@ from segdemo.runs.record import Record, Run, Status, events_since
 SECONDS = 0.5  # between two looks at a trial
 PATIENCE = 60.0  # seconds that a trial may take to end when it is asked to
 FIRST_SHARE = 4  # a trial is judged first after this part of its epochs
+AGAIN = "give the same command again"
 DEFAULT_SEARCH = ("learning_rate=1e-5..1e-2", "loss=cross_entropy,dice,cross_entropy_dice")
 
 
@@ -180,10 +183,26 @@ def tune(
     name = f"tune-{time.strftime('%Y%m%d-%H%M%S')}"
     command = [python or sys.executable, "-m", "segdemo", "train"]
     common = {"settings": dict(settings), "folder": str(out / name), "command": command}
-    with connected("search", "give the same command again") as ray:
-        _tuner(ray, search, common, epochs, trials, room, out / ".tune", name).fit()
+    fit = partial(_fit, search, common, epochs, trials, room, out / ".tune", name)
+    for _ in driven(fit, "search", AGAIN):
+        pass
     runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
     return sorted(runs, key=lambda run: -(run.status().best or 0))
+
+
+def _fit(
+    search: Search,
+    common: Mapping[str, Any],
+    epochs: int,
+    trials: int,
+    room: Room,
+    storage: Path,
+    name: str,
+) -> Iterator[None]:
+    """The search, in the process that uses Ray. It yields nothing: what comes of it is in the folders of the runs."""
+    with connected("search", AGAIN) as ray:
+        _tuner(ray, search, common, epochs, trials, room, storage, name).fit()
+    yield from ()
 
 
 def _tuner(

@@ -1,10 +1,12 @@
 """Batches of the page as jobs: several at once, with the results of here, and a clear end whatever is lost."""
 
 import os
+import runpy
 import sys
 import time
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,9 +250,16 @@ def test_the_page_hands_its_batches_over_and_needs_no_ray(cluster, tmp_path, pho
     assert "ray" not in sys.modules
 
 
-def test_the_environment_chooses(monkeypatch):
+def test_the_environment_chooses(monkeypatch, capsys):
     assert batches() is None
     monkeypatch.setenv("SEGDEMO_EXECUTOR", "ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("segdemo.core.frugal.be_frugal", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(Path(__file__).parents[2] / "app.py"), run_name="__main__")
+    said = capsys.readouterr().err
+    assert (ended.value.code, said.count("\n")) == (2, 1)
+    assert said.startswith("segdemo: SEGDEMO_EXECUTOR=ray needs RAY_ADDRESS")
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265/")
     monkeypatch.setenv("SEGDEMO_RAY_PYTHON", "/opt/python")
     chosen = batches()

@@ -266,6 +266,10 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(JobServerError, match="such as http://head:8265"):
         executor()
+    for wrong in ("head:6379", "http://", "http://head:99999", "http://[head"):
+        monkeypatch.setenv("RAY_ADDRESS", wrong)
+        with pytest.raises(JobServerError, match="such as http://head:8265"):
+            executor()
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265/")
     monkeypatch.setenv("SEGDEMO_RUN_THREADS", "4")
     monkeypatch.setenv("SEGDEMO_RUN_GPUS", "1")

@@ -1,7 +1,10 @@
 """Photos on a cluster, without one: the work goes through the same worker, as the data that would travel."""
 
 import json
+import os
+import socket
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +14,8 @@ from PIL import Image
 from tiny import bright, write_model
 from without_ray import in_one_worker
 
-from segdemo.cluster import photos
-from segdemo.cluster.connection import connect
+from segdemo.cluster import connection, photos
+from segdemo.cluster.connection import EndedError, connect
 from segdemo.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -69,7 +72,9 @@ def test_a_model_that_is_another_one_ends_it_in_a_sentence(capsys, folder, tmp_p
         photos.Model.of(home, (1.0,), False)
 
 
-def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(capsys, tmp_path, home):
+def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(
+    capsys, tmp_path, home, monkeypatch
+):
     root = draw_annotations(tmp_path / "data", ["a", "b", "c", "d"])
     common = ["evaluate", "--model", "colours", "--dataset", "annotations", "--data", root, "--json"]
     common += ["--subset", "all"]
@@ -88,6 +93,13 @@ def test_evaluate_counts_what_it_counts_here_and_lists_what_cannot_be_measured(c
     assert err.count("\n") == 1 and "b.png" in err
     assert json.loads(there)["images"] == 3
 
+    def lost(load, things, workers=0, share=1.0, then="go on with --resume"):
+        raise EndedError(f"The cluster was lost: {then}.")
+
+    monkeypatch.setattr(photos, "spread", lost)
+    said = "segdemo: The cluster was lost: give the same command again.\n"  # it has no --resume
+    assert call(capsys, *common, "--on", "ray") == (2, "", said)
+
 
 def test_what_does_not_go_together_is_said_in_a_line(capsys, tmp_path):
     root = draw_annotations(tmp_path / "data", ["a", "b", "c"])
@@ -103,7 +115,32 @@ def test_without_ray_or_with_an_address_for_jobs_it_says_what_to_do(monkeypatch)
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
     with pytest.raises(UserError, match="takes jobs only"):
         connect()
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UserError, match="is for Ray's client only"):
+        connect()
     monkeypatch.delenv("RAY_ADDRESS")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"requirements-cluster\.txt"):
         connect()
+
+
+def test_an_address_of_nobody_and_another_version_are_said_within_seconds(monkeypatch):
+    def init(address, **options):
+        raise RuntimeError("Version mismatch: The cluster was started with: Ray: 1.0")
+
+    services = SimpleNamespace(canonicalize_bootstrap_address=lambda address: address)
+    ray = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=init,
+        exceptions=SimpleNamespace(RayError=KeyError),
+        _private=SimpleNamespace(services=services),
+    )
+    monkeypatch.setattr(connection, "imported", lambda: ray)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
+        with pytest.raises(UserError, match="has another version of Ray or of Python"):
+            connect()
+    for address in (os.environ["RAY_ADDRESS"], "127.0.0.1:99999", "[head:1"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match="There is no Ray cluster at"):
+            connect()
