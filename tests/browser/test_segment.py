@@ -334,8 +334,10 @@ def test_photos_are_dropped_or_pasted_anywhere_and_stay_in_the_strip(page):
     expect(own).to_have_count(before + 2)
     built_in(page).first.click()
     wait_for(page, "chelsea.png", "unet")
+    own.first.click()
+    wait_for(page, "paste.jpg", "unet")
     page.locator(f"{STAGE} .sc-stage").focus()
-    for key, photo in (("p", "drop.jpg"), ("p", "paste.jpg"), ("n", "drop.jpg"), ("n", "chelsea.png")):
+    for key, photo in (("n", "drop.jpg"), ("p", "paste.jpg")):
         page.keyboard.press(key)
         wait_for(page, photo, "unet")
 

@@ -82,7 +82,8 @@ def test_what_is_no_clip_is_told_in_a_sentence(page, tmp_path):
 
 
 def test_a_clip_is_given_up(page, tmp_path):
-    give(page, draw_clip(tmp_path / "long.mp4", square(1) * 900, rate=30))
+    large = np.kron(square(1)[0], np.ones((8, 8, 1), np.uint8))  # or it is done before Cancel is found
+    give(page, draw_clip(tmp_path / "long.mp4", [large] * 900, rate=30))
     page.locator("#video-cancel").click()
     expect(page.locator("#video-notice")).to_contain_text("was cancelled", timeout=SECONDS)
     expect(page.locator("#video-begin")).to_be_enabled()
