@@ -191,8 +191,9 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
     looks.on(reasons, show, trigger_mode="always_last")
     # Not with queue=False: only the queue tells the page that a state has changed.
-    choices.on(photos.click, pick, trigger_mode="always_last", inputs={photos, model, yours})
-    neighbours: dict[str, Any] = {"trigger_mode": "always_last", "inputs": {choice, model, yours}}
+    picks: dict[str, Any] = {"trigger_mode": "always_last", "outputs": [choice, said]}
+    choices.on(photos.click, pick, inputs={photos, model, yours}, **picks)
+    neighbours: dict[str, Any] = {**picks, "inputs": {choice, model, yours}}
     choices.on(stage.next, lambda event: step(event, 1), **neighbours)
     choices.on(stage.previous, lambda event: step(event, -1), **neighbours)
     choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
