@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,25 +183,26 @@ def tune(
     name = f"tune-{time.strftime('%Y%m%d-%H%M%S')}"
     command = [python or sys.executable, "-m", "segdemo", "train"]
     common = {"settings": dict(settings), "folder": str(out / name), "command": command}
-    fit = partial(_fit, search, common, epochs, trials, room, out / ".tune", name)
-    for _ in driven(fit, "search", AGAIN):
+    tuner = partial(
+        _tuner,
+        search=search,
+        common=common,
+        epochs=epochs,
+        trials=trials,
+        room=room,
+        storage=out / ".tune",
+        name=name,
+    )
+    for _ in driven(partial(_fit, tuner), "search", AGAIN):
         pass
     runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
     return sorted(runs, key=lambda run: -(run.status().best or 0))
 
 
-def _fit(
-    search: Search,
-    common: Mapping[str, Any],
-    epochs: int,
-    trials: int,
-    room: Room,
-    storage: Path,
-    name: str,
-) -> Iterator[None]:
+def _fit(tuner: Callable[[Any], Any]) -> Iterator[None]:
     """The search, in the process that uses Ray. It yields nothing: what comes of it is in the folders of the runs."""
     with connected("search", AGAIN) as ray:
-        _tuner(ray, search, common, epochs, trials, room, storage, name).fit()
+        tuner(ray).fit()
     yield from ()
 
 

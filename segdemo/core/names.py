@@ -121,7 +121,9 @@ def key(name: str) -> str:
 def counted(name: str) -> list[tuple[bool, int, str]]:
     """What names are ordered by as people count: photo 2 before photo 10, in any case of letters."""
     parts = filter(None, re.split(r"([0-9]+)", name.casefold()))
-    return [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts]
+    # A number by its digits: of very long ones Python makes none.
+    numbers = ((part.lstrip("0") if part.isdecimal() else None, part) for part in parts)
+    return [(True, 0, part) if number is None else (False, len(number), number) for number, part in numbers]
 
 
 def base(name: str) -> str:

@@ -25,6 +25,10 @@ def test_names_are_counted_as_people_do():
     assert sorted(names_, key=names.counted) == [
         *("7", "12 a", "b", "photo", "Photo 9", "photo 10", "photo 010a", "x\u00b2", "\u0664 x")
     ]
+    assert sorted(["9" * 5000, "1" + "0" * 5000, "0", "00"], key=names.counted)[2:] == [
+        "9" * 5000,
+        "1" + "0" * 5000,
+    ]
 
 
 @pytest.mark.parametrize(
