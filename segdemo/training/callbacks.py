@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -222,18 +223,38 @@ class Samples(keras.callbacks.Callback):
 
     def _draw(self, epoch):
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.picture = pictures.stack([self._row(sample) for sample in self._shown])
+        predicted = self._predicted([image for image, _ in self._pairs])
+        self.picture = pictures.stack(
+            [
+                pictures.triptych(
+                    image, truth, np.where(truth == VOID, truth, mask), self._label_set, titles=None
+                )
+                for (image, truth), mask in zip(self._pairs, predicted, strict=True)
+            ]
+        )
         self.picture.save(self._folder / f"epoch_{epoch:02d}.png")
 
-    def _row(self, sample):
+    @cached_property
+    def _pairs(self):
+        """The photos and their masks, at the size at which they are drawn."""
+        return [self._pair(sample) for sample in self._shown]
+
+    def _pair(self, sample):
         image, truth = read_photo(sample.image_path), read_label_map(sample)
         scale = SAMPLE_SIDE / max(truth.shape)
         size = tuple(max(32, round(side * scale / 32) * 32) for side in truth.shape[::-1])
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-        truth = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
-        logits = keras.ops.convert_to_numpy(self._network(image[None].astype(np.float32), training=False))[0]
-        predicted = np.where(truth == VOID, np.uint8(VOID), pictures.create_mask(logits))
-        return pictures.triptych(image, truth, predicted, self._label_set, titles=None)
+        return image, np.asarray(Image.fromarray(truth).resize(size, Image.Resampling.NEAREST))
+
+    def _predicted(self, images):
+        """Their masks, of all photos of a size at once: Keras's own work takes longer than that of so small a photo."""
+        masks = {}
+        for shape in {image.shape for image in images}:
+            alike = [n for n, image in enumerate(images) if image.shape == shape]
+            photos = np.stack([images[n] for n in alike]).astype(np.float32)
+            logits = keras.ops.convert_to_numpy(self._network(photos, training=False))
+            masks |= dict(zip(alike, pictures.create_mask(logits), strict=True))
+        return [masks[n] for n in range(len(images))]
 
 
 class Curves(keras.callbacks.Callback):

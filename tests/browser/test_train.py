@@ -111,7 +111,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         suggested = int(tab.field("epochs").input_value())
         page.get_by_role("radio", name="Quick").check()
         expect(tab.field("epochs")).to_have_value(str(round(suggested / 3)))
-        tab.fill(epochs=4, size=64, rate=0.002, steps=8, title="Drawn pets")
+        tab.fill(epochs=2, size=64, rate=0.002, steps=8, title="Drawn pets")
         expect(page.locator("#train-preset :checked")).to_have_count(0)  # none of the presets
         tab.fill(watched=4)
         tab.click("begin")
@@ -133,9 +133,9 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         expect(result).to_contain_text("Mean IoU", timeout=SECONDS)
         expect(result).to_contain_text("background")
         expect(result).to_contain_text("Before is unet")
-        expect(page.locator("#train-samples .ts")).to_have_attribute("data-epoch", "4")
+        expect(page.locator("#train-samples .ts")).to_have_attribute("data-epoch", "2")
         page.get_by_role("button", name="Epoch before").click()
-        expect(page.locator("#train-samples output")).to_contain_text("after epoch 3")
+        expect(page.locator("#train-samples output")).to_contain_text("after epoch 1")
         expect(tab.rows.first).to_contain_text("drawn-pets@1")
         # An image has no width while it loads.
         page.wait_for_function(
