@@ -10,7 +10,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from segdemo.cluster import reach
+from segdemo.cluster.reach import Place
 from segdemo.cluster.server import JobServer, JobServerError, Room, chosen
 from segdemo.core import settings
 from segdemo.core.documents import Document
@@ -71,7 +71,7 @@ class Batches:
             handed = Handed.of(number=handed.number + 1, state="asked")
             _note(job, handed)
         name = _name(job, handed)
-        reach.leave(job.folder, name)
+        Place(job.folder, name).leave()
         root = str(jobs.root.resolve())
         command = [self.server.python, "-m", "segdemo.cluster.batch_job", root, job.id, name]
         try:
@@ -107,7 +107,7 @@ class Batches:
         """What ended a batch that did not say so itself, and what to do, one sentence."""
         why = self.server.cause(name)
         if not self.server.known(name).over:
-            return f"{why}: start it again, then resume the batch."
+            return f"{why}: {self.server.mend()}, then resume the batch."
         if not why and (job.progress.state == "queued" or self.server.last_words(name)):
             return self.server.refusal(name)
         return f"{why or 'What worked on it was lost'}: resume it to go on with the photos left."

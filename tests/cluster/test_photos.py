@@ -14,8 +14,9 @@ from PIL import Image
 from tiny import bright, write_model
 from without_ray import in_one_worker
 
-from segdemo.cluster import connection, photos
+from segdemo.cluster import connection, photos, reach
 from segdemo.cluster.connection import EndedError, connect
+from segdemo.cluster.reach import Place
 from segdemo.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -50,6 +51,17 @@ def test_predict_writes_what_it_writes_here(capsys, folder, tmp_path, monkeypatc
     assert here == there
     assert here[0] == 2 and "bad.jpg" in here[2]
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
+    assert not (tmp_path / "there" / ".handed").exists()
+
+    # A node with a folder of its own at that path would keep what it writes there to itself.
+    monkeypatch.setattr(Place, "leave", lambda place: None)
+    monkeypatch.setattr(reach, "SECONDS", 0.1)
+    code, _, err = call(capsys, *common, "--out", "elsewhere", "--on", "ray")
+    assert (code, err.count("\n")) == (2, 1)
+    assert (
+        f"does not share {tmp_path / 'elsewhere'} with the others" in err
+        and "let --out name one folder" in err
+    )
 
 
 def test_what_is_there_already_is_not_done_again(capsys, folder, tmp_path):
