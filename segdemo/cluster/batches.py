@@ -7,7 +7,6 @@ cancels it and goes on with it as if it worked here.
 
 import logging
 import os
-import time
 from dataclasses import dataclass
 
 from segdemo.cluster.reach import Place
@@ -18,7 +17,6 @@ from segdemo.core.files import write_json
 from segdemo.errors import UserError
 from segdemo.inference.jobs import Elsewhere, Job, Jobs
 
-LAST_WORDS = 30.0  # seconds until a network's file system shows here what a job wrote before it ended
 MOST_WAITING = 2  # batches that wait for room on the cluster; the others wait here in their turn
 NO_ROOM = Room(0, 0, 0)  # the actors that segment photos ask for theirs
 _log = logging.getLogger(__name__)
@@ -48,8 +46,6 @@ class Batches:
 
     def __init__(self, address: str, python: str = "") -> None:
         self.server = JobServer(address, python, "the batch")
-        # Job that has not said how it ended -> when it was seen that it had.
-        self._over: dict[str, float] = {}
 
     def look_after(self, jobs: Jobs) -> None:
         every = [(job, _handed(job)) for job in jobs.every()]
@@ -96,11 +92,9 @@ class Batches:
         elif handed.state == "stopped" or (known.status, job.progress.state) == ("SUCCEEDED", "queued"):
             pass  # it was cancelled and resumed meanwhile: it is in the queue again
         else:
-            since = self._over.setdefault(name, time.monotonic())
-            if known.status == "SUCCEEDED" and not job.ended and time.monotonic() - since < LAST_WORDS:
+            if self.server.lately(name) and not job.ended:
                 return
             jobs.end(job.id, "failed", self._why(job, name))
-        self._over.pop(name, None)
         _note(job, handed.with_more(state="over"))
 
     def _why(self, job: Job, name: str) -> str:

@@ -45,7 +45,9 @@ class Jobs:
         job = _job_of(run)
         if not job:
             return self._here.alive(run)
-        return self.server.alive(job, lambda: (seen := _seen(run, job)) and seen.time)
+        if self.server.alive(job, lambda: (seen := _seen(run, job)) and seen.time):
+            return True
+        return self.server.lately(job) and ((seen := _seen(run, job)) is None or seen.exit_code is None)
 
     def waits(self, run: Run) -> bool:
         return self.server.known(_job_of(run)).status == "PENDING"

@@ -12,7 +12,9 @@ from pathlib import Path
 from segdemo.core.files import write_atomic
 from segdemo.errors import UserError
 
-SECONDS = 10.0  # until a network's file system shows a node what was just written
+SECONDS = (
+    30.0  # until a network's file system, or what keeps folders the same, shows a node what was just written
+)
 
 
 class UnreachableError(UserError):

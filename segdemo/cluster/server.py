@@ -30,6 +30,9 @@ SECONDS = 5.0  # that the job server may take to answer
 TAKING = 12.0  # seconds that it may take to take a job: for 10 it looks for a node that takes jobs, and then says so
 PAUSE = 10.0  # seconds until one with which something is wrong is asked again: others wait for the lock of the runs
 PATIENCE = 120.0  # seconds without an answer until a job that shows no sign of life counts as lost
+LAST_WORDS = (
+    30.0  # seconds until what a job wrote before it ended is seen here, where disks are shared over a network
+)
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 LOST = "LOST"  # the cluster does not know the job
 ALREADY = "already exists"  # it has a job of that id
@@ -179,6 +182,11 @@ class JobServer:
             self._signs[job] = now, time.monotonic()
             return now is not None
         return time.monotonic() - since < PATIENCE
+
+    def lately(self, job: str) -> bool:
+        """Whether a job has done its work so lately that what it wrote may not be seen here yet."""
+        known = self.known(job)
+        return known.status == "SUCCEEDED" and time.monotonic() - known.answered < LAST_WORDS
 
     def stop(self, job: str) -> bool:
         """Have a job ended; whether the job server has taken that down."""

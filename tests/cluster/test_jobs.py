@@ -67,7 +67,7 @@ def job_of(runs, run_id):
     return find_run(runs.root, run_id).record.launches[-1].job
 
 
-def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster):
+def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster, monkeypatch):
     here = runs()
     one, two = (start(here, tmp_path, steps=100 + n) for n in range(2))
     until(here, two, lambda s: working(s) and working(here.follow(one)))
@@ -75,6 +75,15 @@ def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster)
         snapshot = until(here, run_id, lambda s: s.model)
         assert (snapshot.state, snapshot.report.after.mean_iou) == ("done", 0.7)
     assert here.follow(one).log.count("=== trainer started") == 1
+
+    # Of one that has done its work the last words are waited for: a network may show them late.
+    there, run = Jobs(cluster.address, ONE_CPU), find_run(here.root, one)
+    assert not there.alive(run)
+    seen = run.folder / "worker.json"
+    seen.write_text(seen.read_text().replace('"exit_code": 0', '"exit_code": null'))
+    assert there.alive(run)
+    monkeypatch.setattr(server_module, "LAST_WORDS", 0)
+    assert not there.alive(run)
 
 
 def test_a_job_asks_for_what_the_settings_say_and_hands_on_no_secret(runs, tmp_path, cluster, monkeypatch):
