@@ -320,6 +320,7 @@ def _handed_on(environment: Mapping[str, str], room: Room) -> dict[str, str]:
         },
         "SEGDEMO_HOME": str(settings.home().resolve()),
         "PYTHONPATH": os.pathsep.join([package, *(part for part in path if part and part != package)]),
+        "PYTHONSAFEPATH": "1",  # the package of the page, not one that lies where a node was started
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,

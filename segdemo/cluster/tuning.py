@@ -18,10 +18,11 @@ from typing import Any
 
 from segdemo.cluster.connection import connected
 from segdemo.cluster.driver import driven
-from segdemo.cluster.reach import Place
+from segdemo.cluster.reach import Place, UnreachableError
 from segdemo.cluster.server import Room
 from segdemo.core.conventions import now, slug
 from segdemo.core.files import write_json
+from segdemo.errors import UserError
 from segdemo.runs.config import TrainConfig, TrainingError, setting
 from segdemo.runs.executor import begin
 from segdemo.runs.failures import own_line
@@ -177,7 +178,7 @@ def tune(
         (the runs, the best first; a sentence on each trial that did not begin, or was lost)
 
     Raises:
-        ClusterError: there is no cluster. TrainingError: the settings cannot work.
+        ClusterError: there is no cluster. TrainingError: the settings cannot work. UserError: a node lacks ``out``.
     """
     first = {name: v[0] if isinstance(v, list) else v.low for name, v in search.items()}
     epochs = int(settings_of(settings, first)["epochs"])
@@ -197,7 +198,7 @@ def tune(
     )
     place.leave()
     try:
-        wrong = list(driven(partial(_fit, tuner), "search", AGAIN))
+        wrong = list(driven(partial(_fit, tuner, place), "search", AGAIN))
     finally:
         place.clear()
     runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
@@ -209,11 +210,30 @@ def _place(folder: Path) -> Place:
     return Place(folder.parent, folder.name, "--out or SEGDEMO_HOME", f".{folder.name}")
 
 
-def _fit(tuner: Callable[[Any], Any]) -> Iterator[str]:
+def _fit(tuner: Callable[[Any], Any], place: Place) -> Iterator[str]:
     """The search, in the process that uses Ray: what went wrong. What comes of it is in the folders of the runs."""
     with connected("search", AGAIN) as ray:
+        _require_everywhere(ray, place)
         for error in tuner(ray).fit().errors:
             yield re.sub(r"^[\w.]+(Error|Exception): ", "", own_line(str(error)))
+
+
+def _require_everywhere(ray: Any, place: Place) -> None:
+    """Find a place on all nodes that work: each trial would take its time to miss it. Raises UserError."""
+    at = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    missing = ray.remote(num_cpus=0)(_missing)
+    asked = [missing.options(scheduling_strategy=at(node, soft=False)).remote(place) for node in nodes]
+    if why := next(filter(None, ray.get(asked)), ""):
+        raise UserError(why)
+
+
+def _missing(place: Place) -> str:
+    try:
+        place.require()
+    except UnreachableError as error:
+        return str(error)
+    return ""
 
 
 def _tuner(

@@ -136,15 +136,25 @@ def test_without_ray_or_with_an_address_for_jobs_it_says_what_to_do(monkeypatch)
         connect()
 
 
-def test_an_address_of_nobody_and_another_version_are_said_within_seconds(monkeypatch):
+class Refused(KeyError):
+    """As Ray's ``AuthenticationError``, one of its ``RayError``."""
+
+
+def test_an_address_of_nobody_another_version_and_a_wrong_token_are_said_within_seconds(monkeypatch):
+    wrong = [
+        RuntimeError("Version mismatch: The cluster was started with: Ray: 1.0"),
+        ConnectionError("Failed to connect to Ray cluster"),
+        Refused("Token authentication is enabled but no authentication token was found"),
+    ]
+
     def init(address, **options):
-        raise RuntimeError("Version mismatch: The cluster was started with: Ray: 1.0")
+        raise wrong.pop(0)
 
     services = SimpleNamespace(canonicalize_bootstrap_address=lambda address: address)
     ray = SimpleNamespace(
         is_initialized=lambda: False,
         init=init,
-        exceptions=SimpleNamespace(RayError=KeyError),
+        exceptions=SimpleNamespace(RayError=KeyError, AuthenticationError=Refused),
         _private=SimpleNamespace(services=services),
     )
     monkeypatch.setattr(connection, "imported", lambda: ray)
@@ -152,6 +162,11 @@ def test_an_address_of_nobody_and_another_version_are_said_within_seconds(monkey
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
         with pytest.raises(UserError, match="has another version of Ray or of Python"):
             connect()
+        while wrong:
+            with pytest.raises(
+                UserError, match="does not let this in: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            ):
+                connect()
     for address in (os.environ["RAY_ADDRESS"], "127.0.0.1:99999", "[head:1"):
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(UserError, match="There is no Ray cluster at"):
