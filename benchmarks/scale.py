@@ -42,10 +42,10 @@ class Costs:
         step: seconds of a training step. launch: seconds from handing over a run until its first step.
     """
 
-    photo: float = 0.0188
-    note: float = 0.00054
+    photo: float = 0.0361
+    note: float = 0.00228
     block: float = 0.0  # measured with the notes
-    start: float = 4.1
+    start: float = 4.9
     moved: float = 65_000
     disk: float = 1e9
     memory: float = 2_000
