@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import secrets
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segdemo.cli.common import Commands, add_cluster, add_model, add_passes, asked_model, positive, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from segdemo.inference.batch import Batch, Item, Outcome
 
@@ -86,7 +86,7 @@ def _predict(options: argparse.Namespace) -> int:
 
         if options.on == "ray":
             with contextlib.redirect_stdout(sys.stderr):  # where Ray tells of lost actors and nodes
-                tally = batch.run_by(_on_ray(options, formats), options.resume, progress)
+                tally = batch.run_by(_on_ray(options, formats, part), options.resume, progress)
         else:
             tally = batch.run(workers, options.resume, progress=progress)
     for item in items:
@@ -102,12 +102,24 @@ def _predict(options: argparse.Namespace) -> int:
     return 2 if tally.failed else 0
 
 
-def _on_ray(options: argparse.Namespace, formats: list[str]) -> Callable[[Sequence[Item]], Iterable[Outcome]]:
+def _on_ray(
+    options: argparse.Namespace, formats: list[str], part: str
+) -> Callable[[Sequence[Item]], Iterable[Outcome]]:
     """Who segments photos on a cluster. Raises ClusterError."""
     from segdemo.cluster.photos import Model, outcomes
+    from segdemo.cluster.reach import Place
 
     model = Model.of(asked_model(options), options.scales, options.flip)
-    return partial(outcomes, model, formats, options.workers or 0)
+    place = Place(options.out.resolve(), secrets.token_hex(8), "--out", f".handed{part}")
+
+    def done(items: Sequence[Item]) -> Iterator[Outcome]:
+        place.leave()
+        try:
+            yield from outcomes(model, formats, options.workers or 0, items, place=place)
+        finally:
+            place.clear()
+
+    return done
 
 
 def _items(options: argparse.Namespace, formats: list[str], part: str) -> list[Item]:

@@ -28,7 +28,7 @@ def add_to(commands: Commands) -> None:
     command.set_defaults(run=_tune)
 
 
-def _tune(options: argparse.Namespace) -> None:
+def _tune(options: argparse.Namespace) -> int:
     from segdemo.cluster.jobs import room
     from segdemo.cluster.tuning import DEFAULT_SEARCH, search_of, tune
     from segdemo.core import settings as places
@@ -37,7 +37,9 @@ def _tune(options: argparse.Namespace) -> None:
     search = search_of(options.search or DEFAULT_SEARCH)
     out = (options.out or places.home() / "runs").resolve()
     with contextlib.redirect_stdout(sys.stderr):  # Ray Tune says what it does on stdout
-        runs = tune(settings, search, out, options.trials, room(), places.read("SEGDEMO_RAY_PYTHON"))
+        runs, wrong = tune(settings, search, out, options.trials, room(), places.read("SEGDEMO_RAY_PYTHON"))
+    for why in wrong:
+        print(f"segdemo: {why}", file=sys.stderr)
     rows = [(run, run.status()) for run in runs]
     if options.json:
         print_json(
@@ -46,9 +48,10 @@ def _tune(options: argparse.Namespace) -> None:
                 for run, status in rows
             ]
         )
-        return
+        return 2 if wrong else 0
     for run, status in rows:
         best = "   -" if status.best is None else f"{100 * status.best:5.1f}"
         print(f"{best} %  {status.state:9} {run.title}  {run.folder}")
         if status.state == "failed":
             print(f"segdemo: {run.id}: {status.message}", file=sys.stderr)
+    return 2 if wrong else 0

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from segdemo.cluster import reach
 from segdemo.cluster.connection import EndedError
-from segdemo.cluster.photos import Look, Model, Place, outcomes
+from segdemo.cluster.photos import Look, Model, outcomes
+from segdemo.cluster.reach import Place, UnreachableError
 from segdemo.core import settings
 from segdemo.inference.batch import BatchError, Item, Outcome
 from segdemo.inference.jobs import Jobs
@@ -23,12 +23,13 @@ SHARE = 0.5  # of the cluster's CPUs, unless a setting says how many: so the nex
 
 def work(root: Path, id_: str, job: str) -> int:
     """Do a batch; the exit code: 0 once its files say how it ended, else 2."""
+    place = Place(root / id_, job)
     try:
-        reach.require(root / id_, job)
-    except reach.UnreachableError as error:
+        place.require()
+    except UnreachableError as error:
         print(f"segdemo: {error}", file=sys.stderr)
         return 2
-    if Jobs(root).do(id_, partial(_segmented, Place(root / id_, job))):
+    if Jobs(root).do(id_, partial(_segmented, place)):
         return 0
     print("segdemo: Somebody works on this batch already: resume it when that has ended.", file=sys.stderr)
     return 2

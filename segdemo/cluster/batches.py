@@ -7,10 +7,9 @@ cancels it and goes on with it as if it worked here.
 
 import logging
 import os
-import time
 from dataclasses import dataclass
 
-from segdemo.cluster import reach
+from segdemo.cluster.reach import Place
 from segdemo.cluster.server import JobServer, JobServerError, Room, chosen
 from segdemo.core import settings
 from segdemo.core.documents import Document
@@ -18,7 +17,6 @@ from segdemo.core.files import write_json
 from segdemo.errors import UserError
 from segdemo.inference.jobs import Elsewhere, Job, Jobs
 
-LAST_WORDS = 30.0  # seconds until a network's file system shows here what a job wrote before it ended
 MOST_WAITING = 2  # batches that wait for room on the cluster; the others wait here in their turn
 NO_ROOM = Room(0, 0, 0)  # the actors that segment photos ask for theirs
 _log = logging.getLogger(__name__)
@@ -48,8 +46,6 @@ class Batches:
 
     def __init__(self, address: str, python: str = "") -> None:
         self.server = JobServer(address, python, "the batch")
-        # Job that has not said how it ended -> when it was seen that it had.
-        self._over: dict[str, float] = {}
 
     def look_after(self, jobs: Jobs) -> None:
         every = [(job, _handed(job)) for job in jobs.every()]
@@ -71,7 +67,7 @@ class Batches:
             handed = Handed.of(number=handed.number + 1, state="asked")
             _note(job, handed)
         name = _name(job, handed)
-        reach.leave(job.folder, name)
+        Place(job.folder, name).leave()
         root = str(jobs.root.resolve())
         command = [self.server.python, "-m", "segdemo.cluster.batch_job", root, job.id, name]
         try:
@@ -96,18 +92,16 @@ class Batches:
         elif handed.state == "stopped" or (known.status, job.progress.state) == ("SUCCEEDED", "queued"):
             pass  # it was cancelled and resumed meanwhile: it is in the queue again
         else:
-            since = self._over.setdefault(name, time.monotonic())
-            if known.status == "SUCCEEDED" and not job.ended and time.monotonic() - since < LAST_WORDS:
+            if self.server.lately(name) and not job.ended:
                 return
             jobs.end(job.id, "failed", self._why(job, name))
-        self._over.pop(name, None)
         _note(job, handed.with_more(state="over"))
 
     def _why(self, job: Job, name: str) -> str:
         """What ended a batch that did not say so itself, and what to do, one sentence."""
         why = self.server.cause(name)
         if not self.server.known(name).over:
-            return f"{why}: start it again, then resume the batch."
+            return f"{why}: {self.server.mend()}, then resume the batch."
         if not why and (job.progress.state == "queued" or self.server.last_words(name)):
             return self.server.refusal(name)
         return f"{why or 'What worked on it was lost'}: resume it to go on with the photos left."

@@ -9,8 +9,6 @@ from pathlib import Path
 from segdemo.cluster.server import JobServer, JobServerError, Room
 from segdemo.runs.bench import Current
 
-LAST_WORDS = 20.0  # seconds until a network's file system shows here what a job wrote before it ended
-
 
 class ClusterBench:
     """A ``Bench``, see there.
@@ -26,7 +24,6 @@ class ClusterBench:
     def __init__(self, server: JobServer, room: Room) -> None:
         self._server, self._room = server, room
         self._began: dict[str, float] = {}  # job -> when it was first seen at work (monotonic)
-        self._over: dict[str, float] = {}  # job -> when it was first seen to be over
 
     def look(self, current: Current) -> None:
         if current.job and self._server.look(current.job).status == "RUNNING":
@@ -37,10 +34,8 @@ class ClusterBench:
             return False
         if self._server.alive(current.job, lambda: None):
             return True
-        if self._server.known(current.job).status != "SUCCEEDED":
-            return False
-        out, since = folder / "out", self._over.setdefault(current.job, time.monotonic())
-        return not (out.is_file() and out.stat().st_size) and time.monotonic() - since < LAST_WORDS
+        out = folder / "out"
+        return self._server.lately(current.job) and not (out.is_file() and out.stat().st_size)
 
     def start(
         self, folder: Path, key: str, command: Sequence[str], environment: Mapping[str, str]
@@ -52,7 +47,6 @@ class ClusterBench:
             f"{sign}{shlex.quote(str(folder / name))}" for sign, name in ((">", "out"), ("2>", "log"))
         )
         self._began.clear()
-        self._over.clear()
         try:
             self._server.start(job, command, self._room, environment, {"segdemo_estimate": key}, redirected)
         except JobServerError as error:

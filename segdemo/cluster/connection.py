@@ -41,11 +41,17 @@ def connect() -> Any:
     # Nodes import this package from where it lies here, unless it is installed there; a job has been told already.
     path = os.pathsep.join(filter(None, (str(settings.PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     told = {} if IN_A_JOB in os.environ else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
+    answers = False
     try:
-        _require_answer(ray, address)
+        answers = _require_answer(ray, address)
         ray.init(address, **told, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         where = "on this machine" if address == "auto" else f"at {address}"
+        if answers and isinstance(error, (ConnectionError, ray.exceptions.AuthenticationError)):
+            raise ClusterError(
+                f"The cluster {where} does not let this in: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to its own, if "
+                "it has one, or correct RAY_ADDRESS."
+            ) from error
         if "Version mismatch" in str(error):
             raise ClusterError(
                 f"The cluster {where} has another version of Ray or of Python: use here what it runs there."
@@ -56,16 +62,16 @@ def connect() -> Any:
     return ray
 
 
-def _require_answer(ray: Any, address: str) -> None:
-    """See that somebody listens at an address as Ray takes it. Raises ConnectionError, ValueError."""
-    if found := ray._private.services.canonicalize_bootstrap_address(
-        address
-    ):  # else it begins a cluster here
+def _require_answer(ray: Any, address: str) -> bool:
+    """Whether an address as Ray takes it is somebody's, who listens there. Raises ConnectionError, ValueError."""
+    found = ray._private.services.canonicalize_bootstrap_address(address)
+    if found:  # else it begins a cluster here
         place = urlsplit(f"//{found}")
         try:
             socket.create_connection((place.hostname, place.port), SECONDS).close()
         except OSError as error:
             raise ConnectionError(f"Nobody listens at {found}.") from error
+    return bool(found)
 
 
 @contextlib.contextmanager

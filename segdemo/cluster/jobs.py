@@ -6,8 +6,8 @@ The folder of the runs, the data and this package lie at the same paths on every
 import time
 from collections.abc import Mapping, Sequence
 
-from segdemo.cluster import reach
 from segdemo.cluster.bench import ClusterBench
+from segdemo.cluster.reach import Place
 from segdemo.cluster.server import JobServer, JobServerError, Room, chosen
 from segdemo.cluster.worker import Seen
 from segdemo.core import settings
@@ -45,7 +45,9 @@ class Jobs:
         job = _job_of(run)
         if not job:
             return self._here.alive(run)
-        return self.server.alive(job, lambda: (seen := _seen(run, job)) and seen.time)
+        if self.server.alive(job, lambda: (seen := _seen(run, job)) and seen.time):
+            return True
+        return self.server.lately(job) and ((seen := _seen(run, job)) is None or seen.exit_code is None)
 
     def waits(self, run: Run) -> bool:
         return self.server.known(_job_of(run)).status == "PENDING"
@@ -60,7 +62,7 @@ class Jobs:
         job = f"{run.id}-{len(run.record.launches) + 1}"  # the same again where nobody knows whether it was taken
         python = self.server.python
         parts = [python, "-m", "segdemo.cluster.worker", job, str(run.folder), *command]
-        reach.leave(run.folder, job)
+        Place(run.folder, job).leave()
         try:
             self.server.start(job, parts, self.room, environment, {"segdemo_run": run.id})
         except JobServerError as error:
@@ -92,14 +94,12 @@ class Jobs:
         seen, known = _seen(run, job), self.server.known(job)
         if seen and seen.exit_code is not None:
             return died(seen.exit_code)
-        why = self.server.cause(job)
+        why = self.server.cause(job, seen.host if seen else "")
         if not known.over:
-            return f"{why}: start it again, then resume the run."
-        if known.status == "LOST":
-            return f"{why}: {RESUME}."
-        if seen:
-            return f"The node it worked on, {seen.host}, was lost: {RESUME}."
-        return f"{why}: resume it." if why else self.server.refusal(job)
+            return f"{why}: {self.server.mend()}, then resume the run."
+        if seen and not why:  # the trainer is watched to its end
+            why = f"The process that watched it on {seen.host} was ended"
+        return f"{why}: {RESUME if seen else 'resume it'}." if why else self.server.refusal(job)
 
 
 def executor() -> Executor:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from segdemo.cluster import reach
+from segdemo.cluster.reach import Place
 from segdemo.cluster.spread import Work, spread
 from segdemo.core import label_maps
 from segdemo.core.arrays import UInt8
@@ -67,14 +67,6 @@ class Model:
             return open_predictor(replace(self.entry, folder=Path(folder)), self.scales, self.flip, threads=1)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A folder that a page has named to a job, and that each node of it has to have, see ``reach``."""
-
-    folder: Path
-    job: str
-
-
 def outcomes(
     model: Model,
     formats: Sequence[str],
@@ -123,7 +115,7 @@ def _segmenting(
     place: Place | None,
 ) -> Work:
     if place is not None:
-        reach.require(place.folder, place.job)
+        place.require()
     predictor, wanted, opened = model.opened(), chosen(formats), Archives(*archives)
 
     def segment(thing: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a folder is the same one on a node as on the page: told within seconds, by a word left in it.
+"""Whether a folder is the same one on a node as here: told within seconds, by a word left in it.
 
 What is not shared fails late or not at all: a node would work for hours on a copy that nobody looks at.
 """
@@ -6,36 +6,58 @@ What is not shared fails late or not at all: a node would work for hours on a co
 import contextlib
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from segdemo.core.files import write_atomic
 from segdemo.errors import UserError
 
-SECONDS = 10.0  # until a network's file system shows a node what was just written
-_NAME = "handed"  # of the file
+SECONDS = (
+    30.0  # until a network's file system, or what keeps folders the same, shows a node what was just written
+)
 
 
 class UnreachableError(UserError):
     """A node has no such folder, or another one; the message is one sentence that says what to do."""
 
 
-def leave(folder: Path, job: str) -> None:
-    """Leave word in a folder that a job is to work on it. Raises DiskError."""
-    write_atomic(folder / _NAME, job.encode())
+@dataclass(frozen=True)
+class Place:
+    """A folder that each node of a job has to have.
 
+    Attributes:
+        folder: its path, not relative.
+        job: the word that is left in it, another one for each job.
+        setting: that names the folder, or one above it.
+        name: of the file with the word.
+    """
 
-def require(folder: Path, job: str) -> None:
-    """Find the word that was left for a job in a folder. Raises UnreachableError."""
-    end = time.monotonic() + SECONDS
-    while True:
+    folder: Path
+    job: str
+    setting: str = "SEGDEMO_HOME"
+    name: str = ".handed"
+
+    def leave(self) -> None:
+        """Leave word that the job is to work in it. Raises DiskError."""
+        write_atomic(self.folder / self.name, self.job.encode())
+
+    def clear(self) -> None:
+        """Take the word away."""
         with contextlib.suppress(OSError):
-            next(folder.iterdir(), None)  # which has some file systems look anew
-            if (folder / _NAME).read_bytes() == job.encode():
-                return
-        if time.monotonic() > end:
-            break
-        time.sleep(0.2)
-    raise UnreachableError(
-        f"The node {socket.gethostname()} does not have {folder} as the page has it: let SEGDEMO_HOME name one "
-        "folder that all of them share, at the same path."
-    )
+            (self.folder / self.name).unlink()
+
+    def require(self) -> None:
+        """Find the word, on a node. Raises UnreachableError."""
+        end = time.monotonic() + SECONDS
+        while True:
+            with contextlib.suppress(OSError):
+                next(self.folder.iterdir(), None)  # which has some file systems look anew
+                if (self.folder / self.name).read_bytes() == self.job.encode():
+                    return
+            if time.monotonic() > end:
+                break
+            time.sleep(0.2)
+        raise UnreachableError(
+            f"The node {socket.gethostname()} does not share {self.folder} with the others: let {self.setting} name "
+            "one folder that all of them have at the same path."
+        )

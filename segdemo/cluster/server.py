@@ -4,6 +4,7 @@ It is asked over HTTP, which it documents, and always within seconds: nothing he
 """
 
 import contextlib
+import http.client
 import json
 import math
 import os
@@ -15,8 +16,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from segdemo.core import settings
@@ -25,10 +27,15 @@ from segdemo.runs.failures import own_line
 from segdemo.runs.record import last_words
 
 SECONDS = 5.0  # that the job server may take to answer
-PAUSE = 10.0  # seconds until one that did not is asked again: others wait for the lock of the runs
+TAKING = 12.0  # seconds that it may take to take a job: for 10 it looks for a node that takes jobs, and then says so
+PAUSE = 10.0  # seconds until one with which something is wrong is asked again: others wait for the lock of the runs
 PATIENCE = 120.0  # seconds without an answer until a job that shows no sign of life counts as lost
+LAST_WORDS = (
+    30.0  # seconds until what a job wrote before it ended is seen here, where disks are shared over a network
+)
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 LOST = "LOST"  # the cluster does not know the job
+ALREADY = "already exists"  # it has a job of that id
 # What a job needs to know; no more, since whoever sees the cluster sees it.
 HANDED_ON = ("SEGDEMO_DATA", "SEGDEMO_PRETRAINED", settings.OWN_MODELS)
 HANDED_ON_BEGINNINGS = (
@@ -37,8 +44,22 @@ HANDED_ON_BEGINNINGS = (
 )
 
 
+# What Ray says of a job that was lost with the node it worked on, and of one whose watching process was ended.
+_NODE_LOST = re.compile(r"\bnode (has died|died|was (lost|terminated|removed))|\bnode is dead", re.IGNORECASE)
+_WATCH_LOST = re.compile(r"supervisor actor died|failed to get job supervisor", re.IGNORECASE)
+
+
 class JobServerError(UserError):
     """The job server does not answer, or refuses; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with the job server, a clause; how to mend it, another; and when that was seen (monotonic)."""
+
+    what: str
+    mend: str
+    seen: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,9 @@ class JobServer:
         self.address, self.python, self._what = address.rstrip("/"), python or sys.executable, what
         self._jobs: dict[str, Job] = {}
         self._signs: dict[str, tuple[Any, float]] = {}  # job -> (its sign of life, when that changed)
-        self._silent = -math.inf  # when the job server last failed to answer
+        self._trouble = self._silence = Trouble(
+            f"The cluster at {self.address} does not answer", "see that it works"
+        )
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def start(
@@ -118,9 +141,9 @@ class JobServer:
             **({"entrypoint_memory": room.memory} if room.memory else {}),
         }
         try:
-            self._request("POST", "", asked)
+            self._request("POST", "", asked, TAKING)
         except JobServerError as error:
-            if "already exists" not in str(error):
+            if ALREADY not in str(error):
                 raise
         self._jobs[job] = Job("PENDING", answered=time.monotonic())
 
@@ -160,6 +183,11 @@ class JobServer:
             return now is not None
         return time.monotonic() - since < PATIENCE
 
+    def lately(self, job: str) -> bool:
+        """Whether a job has done its work so lately that what it wrote may not be seen here yet."""
+        known = self.known(job)
+        return known.status == "SUCCEEDED" and time.monotonic() - known.answered < LAST_WORDS
+
     def stop(self, job: str) -> bool:
         """Have a job ended; whether the job server has taken that down."""
         try:
@@ -168,14 +196,29 @@ class JobServer:
             return False
         return True
 
-    def cause(self, job: str) -> str:
-        """What ended a job that did not say so itself, a clause to which what to do can be added."""
+    def cause(self, job: str, host: str = "") -> str:
+        """What ended a job that did not say so itself, a clause to which what to do can be added; "" if it may have.
+
+        Args:
+            job: its id.
+            host: of the node it worked on, if that is known.
+        """
         known = self.known(job)
         if known.status == LOST:
             return "The cluster was restarted and has lost it"
         if not known.over:
-            return f"The cluster at {self.address} does not answer"
-        return "It was stopped on the cluster" if known.status == "STOPPED" else ""
+            return self._trouble.what
+        if known.status == "STOPPED":
+            return "It was stopped on the cluster"
+        if _NODE_LOST.search(known.message):
+            return f"The node it worked on{f', {host},' if host else ''} was lost"
+        if _WATCH_LOST.search(known.message):
+            return f"The process that watched it on {host or 'the cluster'} was ended"
+        return ""
+
+    def mend(self) -> str:
+        """What to do about a job server that does not say how a job is doing, a clause."""
+        return self._trouble.mend
 
     def last_words(self, job: str) -> str:
         """The sentence of this package that a job ended with; "" without one."""
@@ -191,28 +234,60 @@ class JobServer:
             said = f"{code[0]}: {said}"
         return f"The cluster could not start it ({said}): see that SegDemo and its folders lie there at the same paths."
 
-    def _request(self, method: str, what: str, data: Any = None) -> dict[str, Any]:
+    def _request(self, method: str, what: str, data: Any = None, seconds: float = 0) -> dict[str, Any]:
         """What the job server answers; {} if there is no such job. Raises JobServerError."""
-        silence = f"The cluster at {self.address} does not answer: {self._what} waits for it."
-        if time.monotonic() - self._silent < PAUSE:
-            raise JobServerError(silence)
+        if time.monotonic() - self._trouble.seen < PAUSE:
+            raise self._error(self._trouble)
         headers = {"Content-Type": "application/json"}
-        if token := os.environ.get("RAY_AUTH_TOKEN"):
+        if token := _token():
             headers["Authorization"] = f"Bearer {token}"
         body = json.dumps(data).encode() if data is not None else None
         request = urllib.request.Request(f"{self.address}/api/jobs/{what}", body, headers, method=method)
         try:
-            with self._open(request, timeout=SECONDS) as answer:
+            with self._open(request, timeout=seconds or SECONDS) as answer:
                 said = json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
-            if error.code == HTTPStatus.NOT_FOUND and method == "GET":
+            if error.code == HTTPStatus.NOT_FOUND and what:  # there is no such job
                 return {}
-            told = own_line(error.read(100_000).decode("utf-8", "replace"))
-            raise JobServerError(f"The cluster at {self.address} refuses {self._what}: {told}") from error
-        except (OSError, ValueError) as error:
-            self._silent = time.monotonic()
-            raise JobServerError(silence) from error
-        return said if isinstance(said, dict) else {}
+            trouble = self._refused(error)
+        except OSError:
+            trouble = self._silence
+        except (ValueError, http.client.HTTPException):
+            trouble = Trouble(f"What answers at {self.address} is no job server", "correct RAY_ADDRESS")
+        else:
+            return said if isinstance(said, dict) else {}
+        if ALREADY not in trouble.what:
+            self._trouble = replace(trouble, seen=time.monotonic())
+        raise self._error(trouble)
+
+    def _refused(self, error: urllib.error.HTTPError) -> Trouble:
+        at = f"The cluster at {self.address}"
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return Trouble(f"{at} asks for its token", "set RAY_AUTH_TOKEN")
+        if error.code == HTTPStatus.FORBIDDEN:
+            return Trouble(f"{at} refuses this token", "set RAY_AUTH_TOKEN to its own")
+        told = ""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            told = own_line(error.read(100_000).decode("utf-8", "replace")).rstrip(".")
+        return Trouble(
+            f"{at} answers with error {error.code}{f' ({told})' if told else ''}", "see ray status"
+        )
+
+    def _error(self, trouble: Trouble) -> JobServerError:
+        return JobServerError(f"{trouble.what}: {trouble.mend}, {self._what} waits for that.")
+
+
+def _token() -> str:
+    """The token that Ray would use here; "" without one."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return ""
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    if not token:
+        path = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+        with contextlib.suppress(OSError, RuntimeError, UnicodeDecodeError):
+            token = Path(path).expanduser().read_text("utf-8")
+    token = token.strip()
+    return token if token.isascii() and token.isprintable() else ""
 
 
 def chosen() -> str | None:
@@ -245,6 +320,7 @@ def _handed_on(environment: Mapping[str, str], room: Room) -> dict[str, str]:
         },
         "SEGDEMO_HOME": str(settings.home().resolve()),
         "PYTHONPATH": os.pathsep.join([package, *(part for part in path if part and part != package)]),
+        "PYTHONSAFEPATH": "1",  # the package of the page, not one that lies where a node was started
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,

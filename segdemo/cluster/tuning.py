@@ -16,14 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segdemo.cluster import reach
 from segdemo.cluster.connection import connected
 from segdemo.cluster.driver import driven
+from segdemo.cluster.reach import Place, UnreachableError
 from segdemo.cluster.server import Room
 from segdemo.core.conventions import now, slug
 from segdemo.core.files import write_json
+from segdemo.errors import UserError
 from segdemo.runs.config import TrainConfig, TrainingError, setting
 from segdemo.runs.executor import begin
+from segdemo.runs.failures import own_line
 from segdemo.runs.record import Record, Run, Status, events_since
 
 SECONDS = 0.5  # between two looks at a trial
@@ -114,7 +116,7 @@ class TrialRun:
             write_json(folder / "run.json", record.to_json())
             write_json(folder / "status.json", Status(state="queued").to_json())
         begin(Run.read(folder), "Starting.")
-        reach.leave(folder, folder.name)
+        Place(folder, folder.name).leave()
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "segdemo.cluster.worker", folder.name, str(folder)),
@@ -161,7 +163,7 @@ class TrialRun:
 
 def tune(
     settings: Mapping[str, Any], search: Search, out: Path, trials: int, room: Room, python: str = ""
-) -> list[Run]:
+) -> tuple[list[Run], list[str]]:
     """Try settings on a cluster.
 
     Args:
@@ -173,16 +175,17 @@ def tune(
         python: of the nodes; "" for this one.
 
     Returns:
-        The runs, the best first.
+        (the runs, the best first; a sentence on each trial that did not begin, or was lost)
 
     Raises:
-        ClusterError: there is no cluster. TrainingError: the settings cannot work.
+        ClusterError: there is no cluster. TrainingError: the settings cannot work. UserError: a node lacks ``out``.
     """
     first = {name: v[0] if isinstance(v, list) else v.low for name, v in search.items()}
     epochs = int(settings_of(settings, first)["epochs"])
     name = f"tune-{time.strftime('%Y%m%d-%H%M%S')}"
     command = [python or sys.executable, "-m", "segdemo", "train"]
     common = {"settings": dict(settings), "folder": str(out / name), "command": command}
+    place = _place(out / name)
     tuner = partial(
         _tuner,
         search=search,
@@ -193,17 +196,44 @@ def tune(
         storage=out / ".tune",
         name=name,
     )
-    for _ in driven(partial(_fit, tuner), "search", AGAIN):
-        pass
+    place.leave()
+    try:
+        wrong = list(driven(partial(_fit, tuner, place), "search", AGAIN))
+    finally:
+        place.clear()
     runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
-    return sorted(runs, key=lambda run: -(run.status().best or 0))
+    return sorted(runs, key=lambda run: -(run.status().best or 0)), wrong
 
 
-def _fit(tuner: Callable[[Any], Any]) -> Iterator[None]:
-    """The search, in the process that uses Ray. It yields nothing: what comes of it is in the folders of the runs."""
+def _place(folder: Path) -> Place:
+    """Where the runs of a search are; names of their folders begin with that of ``folder``."""
+    return Place(folder.parent, folder.name, "--out or SEGDEMO_HOME", f".{folder.name}")
+
+
+def _fit(tuner: Callable[[Any], Any], place: Place) -> Iterator[str]:
+    """The search, in the process that uses Ray: what went wrong. What comes of it is in the folders of the runs."""
     with connected("search", AGAIN) as ray:
-        tuner(ray).fit()
-    yield from ()
+        _require_everywhere(ray, place)
+        for error in tuner(ray).fit().errors:
+            yield re.sub(r"^[\w.]+(Error|Exception): ", "", own_line(str(error)))
+
+
+def _require_everywhere(ray: Any, place: Place) -> None:
+    """Find a place on all nodes that work: each trial would take its time to miss it. Raises UserError."""
+    at = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    missing = ray.remote(num_cpus=0)(_missing)
+    asked = [missing.options(scheduling_strategy=at(node, soft=False)).remote(place) for node in nodes]
+    if why := next(filter(None, ray.get(asked)), ""):
+        raise UserError(why)
+
+
+def _missing(place: Place) -> str:
+    try:
+        place.require()
+    except UnreachableError as error:
+        return str(error)
+    return ""
 
 
 def _tuner(
@@ -252,6 +282,7 @@ def _trainable(base: Any) -> Any:
                 f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
                 for key, value in tried.items()
             )
+            _place(Path(config["folder"])).require()
             folder = Path(f"{config['folder']}-{self.trial_id}")
             self._run = TrialRun(folder, settings_of(config["settings"], tried), title, config["command"])
 

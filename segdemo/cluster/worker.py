@@ -4,26 +4,29 @@
 
 ``worker.json`` in the run directory says how the trainer is doing, and at last its exit code; ``alive`` is locked, as
 by a trainer of this machine, where the file system knows locks. The trainer stays in the process group of the job,
-so that whatever ends the job ends it, too; it also ends when the one who started this here is gone.
+so that whatever ends the job ends it, too; it also ends when the one who started this here is gone, or this itself.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from segdemo.cluster import reach
+from segdemo.cluster.reach import Place, UnreachableError
 from segdemo.core.documents import Document
 from segdemo.core.files import DiskError, write_json
 from segdemo.runs import processes
 
 SECONDS = 2.0  # between two looks at the trainer
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,12 @@ def work(folder: Path, command: Sequence[str], job: str) -> int:
             return 2
         since = time.time()
         trainer = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(handle,)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(handle,),
+            preexec_fn=_ending_with_parent(),
         )
         os.close(handle)
         signal.signal(signal.SIGTERM, lambda *_: trainer.terminate())
@@ -85,11 +93,18 @@ def work(folder: Path, command: Sequence[str], job: str) -> int:
                 trainer.wait(SECONDS)
 
 
+def _ending_with_parent() -> Callable[[], object] | None:
+    """What a child calls first so that Linux kills it as soon as this process has ended, however it did."""
+    if sys.platform != "linux":
+        return None
+    return partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
 def main(job: str, folder: Path, command: Sequence[str]) -> int:
     """Execute the trainer of a run, if this node has the folder; the exit code as a shell has it."""
     try:
-        reach.require(folder, job)
-    except reach.UnreachableError as error:
+        Place(folder, job).require()
+    except UnreachableError as error:
         print(f"segdemo: {error}", file=sys.stderr)
         return 2
     code = work(folder, command, job)

@@ -17,9 +17,9 @@ from tiny import bright, write_model
 from waiting import once
 from without_ray import python_in
 
-from segdemo.cluster import reach
 from segdemo.cluster import server as server_module
 from segdemo.cluster.batches import Batches, batches
+from segdemo.cluster.reach import Place
 from segdemo.core.labels import PETS
 from segdemo.core.workspace import Workspace, entered
 from segdemo.inference.batch import BatchError
@@ -205,10 +205,13 @@ def test_a_cluster_that_does_not_answer_is_waited_for(there, tmp_path, cluster, 
     until(jobs, job.id, lambda job: job.progress.done > done)  # it shows life
     cluster.end_all()
     job = until(jobs, job.id, lambda job: job.ended)
-    assert "does not answer: start it again, then resume the batch" in job.progress.message
+    assert "does not answer: see that it works, then resume the batch" in job.progress.message
     jobs.resume(job.id, "ann")
     jobs.work()
-    assert "does not answer: the batch waits for it" in jobs.get(job.id, "ann").progress.message
+    assert (
+        "does not answer: see that it works, the batch waits for that"
+        in jobs.get(job.id, "ann").progress.message
+    )
 
 
 def test_what_cannot_be_executed_there_is_said(cluster, tmp_path, photos, monkeypatch):
@@ -223,10 +226,10 @@ def test_a_node_without_the_folder_says_so_at_once(there, tmp_path, photos, monk
     job = jobs.submit("ann", photos, "colours", ["csv"])
     # A node with a copy of its own sees nothing of what the page has written since.
     monkeypatch.setattr(
-        reach, "leave", lambda folder, job: (folder / "handed").write_text("batch-of-before-1")
+        Place, "leave", lambda place: (place.folder / place.name).write_text("batch-of-before-1")
     )
     job = until(jobs, job.id, lambda job: job.ended)
-    assert "does not have" in job.progress.message and "SEGDEMO_HOME" in job.progress.message
+    assert "does not share" in job.progress.message and "SEGDEMO_HOME" in job.progress.message
 
 
 def test_two_never_work_on_the_same_batch(there, tmp_path, photos):

@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+from answering import Handler, answering
 from drawn import draw_annotations
 from job_server import JobServer
 from running import until
 from waiting import once
 from without_ray import python_in
 
-from segdemo.cluster import reach, worker
 from segdemo.cluster import server as server_module
+from segdemo.cluster import worker
 from segdemo.cluster.bench import ClusterBench
 from segdemo.cluster.jobs import Jobs, executor
+from segdemo.cluster.reach import Place
 from segdemo.cluster.server import JobServerError, Room
 from segdemo.core.settings import SettingError
 from segdemo.runs import estimates, processes
@@ -63,7 +67,7 @@ def job_of(runs, run_id):
     return find_run(runs.root, run_id).record.launches[-1].job
 
 
-def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster):
+def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster, monkeypatch):
     here = runs()
     one, two = (start(here, tmp_path, steps=100 + n) for n in range(2))
     until(here, two, lambda s: working(s) and working(here.follow(one)))
@@ -71,6 +75,15 @@ def test_two_runs_work_at_once_and_each_becomes_a_model(runs, tmp_path, cluster)
         snapshot = until(here, run_id, lambda s: s.model)
         assert (snapshot.state, snapshot.report.after.mean_iou) == ("done", 0.7)
     assert here.follow(one).log.count("=== trainer started") == 1
+
+    # Of one that has done its work the last words are waited for: a network may show them late.
+    there, run = Jobs(cluster.address, ONE_CPU), find_run(here.root, one)
+    assert not there.alive(run)
+    seen = run.folder / "worker.json"
+    seen.write_text(seen.read_text().replace('"exit_code": 0', '"exit_code": null'))
+    assert there.alive(run)
+    monkeypatch.setattr(server_module, "LAST_WORDS", 0)
+    assert not there.alive(run)
 
 
 def test_a_job_asks_for_what_the_settings_say_and_hands_on_no_secret(runs, tmp_path, cluster, monkeypatch):
@@ -132,6 +145,15 @@ def test_a_lost_node_is_said_and_the_run_goes_on_from_its_last_step(runs, tmp_pa
     step = snapshot.step
     here.resume(run_id)
     assert until(here, run_id, working).step >= step
+
+    # Of what watches it the same is said, and a trainer that nobody watches does not go on.
+    trainer = psutil.Process(once(lambda: find_run(here.root, run_id).status().pid))
+    trainer.parent().kill()
+    snapshot = until(here, run_id, lambda s: s.ended)
+    assert (snapshot.state, "The process that watched it on" in snapshot.message) == ("failed", True)
+    if sys.platform == "linux":
+        once(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE)
+    here.resume(run_id)
     assert until(here, run_id, lambda s: s.model).state == "done"
 
 
@@ -158,10 +180,74 @@ def test_a_cluster_that_does_not_answer_is_waited_for_while_the_run_shows_life(
     assert working(here.follow(run_id))
     cluster.end_all()
     snapshot = until(here, run_id, lambda s: s.ended)
-    assert (snapshot.state, "does not answer: start it again" in snapshot.message) == ("failed", True)
+    assert (
+        snapshot.state,
+        "does not answer: see that it works, then resume the run" in snapshot.message,
+    ) == ("failed", True)
     here.resume(run_id)
     assert here.follow(run_id).state == "queued"
-    assert "does not answer: the run waits" in here.follow(run_id).message
+    assert "does not answer: see that it works, the run waits" in here.follow(run_id).message
+
+
+ANSWERS = {
+    (500, "Trace\nNo available agent to submit job, please try again later."): (
+        "answers with error 500 (No available agent to submit job, please try again later): see ray status"
+    ),
+    (401, "Unauthorized: Missing authentication token"): "asks for its token: set RAY_AUTH_TOKEN",
+    (403, "Forbidden: Invalid authentication token"): "refuses this token: set RAY_AUTH_TOKEN to its own",
+    (200, "<html>"): "is no job server: correct RAY_ADDRESS",
+    (None, "\0\0 no HTTP"): "is no job server: correct RAY_ADDRESS",
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS.items())
+def test_what_a_job_server_answers_is_said(answer, said, monkeypatch):
+    code, text = answer
+    asked = []
+
+    class Answering(Handler):
+        def do_GET(self):
+            self.body()
+            asked.append(self.headers["Authorization"])
+            if code:
+                self.send_response(code)
+                self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_POST = do_GET
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "word")
+    monkeypatch.setattr(server_module, "PATIENCE", 0.0)
+    with answering(Answering) as (address, _):
+        server = server_module.JobServer(address)
+        for _ in range(2):
+            with pytest.raises(JobServerError, match=re.escape(f"{said}, the run waits for that.")):
+                server.start("one", ["true"], ONE_CPU, {}, {})
+        assert asked == ["Bearer word"]  # it is asked again after a pause
+        server = server_module.JobServer(address)
+        server.look("one")
+        assert not server.alive("one", lambda: None)
+        assert f"{server.cause('one')}: {server.mend()}".endswith(said)
+
+
+def test_a_token_is_found_where_ray_looks_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert server_module._token() == ""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("of Ray\n")
+    assert server_module._token() == "of Ray"
+    (tmp_path / "own").write_text("own")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "own"))
+    assert server_module._token() == "own"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "said")
+    assert server_module._token() == "said"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "two\nlines")
+    assert server_module._token() == ""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "said")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert server_module._token() == ""
 
 
 def test_memory_and_time_are_limited_as_here(runs, tmp_path, cluster):
@@ -185,13 +271,13 @@ def test_what_cannot_be_executed_there_is_said(cluster, tmp_path):
 
 def test_a_node_without_the_folder_of_the_runs_says_so_at_once(cluster, tmp_path, monkeypatch):
     # A node with a folder of its own at that path sees nothing of what the page has written.
-    monkeypatch.setattr(reach, "leave", lambda folder, job: None)
+    monkeypatch.setattr(Place, "leave", lambda place: None)
     here = Runs(
         policy=Policy(), command=TRAINER, executor=Jobs(cluster.address, ONE_CPU, python_in(tmp_path))
     )
     snapshot = until(here, start(here, tmp_path), lambda s: s.ended)
     assert (snapshot.state, snapshot.step) == ("failed", 0)
-    assert "does not have" in snapshot.message and "let SEGDEMO_HOME name one folder" in snapshot.message
+    assert "does not share" in snapshot.message and "let SEGDEMO_HOME name one folder" in snapshot.message
 
 
 def settings_for(tmp_path, **options):

@@ -14,8 +14,9 @@ from PIL import Image
 from tiny import bright, write_model
 from without_ray import in_one_worker
 
-from segdemo.cluster import connection, photos
+from segdemo.cluster import connection, photos, reach
 from segdemo.cluster.connection import EndedError, connect
+from segdemo.cluster.reach import Place
 from segdemo.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -50,6 +51,17 @@ def test_predict_writes_what_it_writes_here(capsys, folder, tmp_path, monkeypatc
     assert here == there
     assert here[0] == 2 and "bad.jpg" in here[2]
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
+    assert not (tmp_path / "there" / ".handed").exists()
+
+    # A node with a folder of its own at that path would keep what it writes there to itself.
+    monkeypatch.setattr(Place, "leave", lambda place: None)
+    monkeypatch.setattr(reach, "SECONDS", 0.1)
+    code, _, err = call(capsys, *common, "--out", "elsewhere", "--on", "ray")
+    assert (code, err.count("\n")) == (2, 1)
+    assert (
+        f"does not share {tmp_path / 'elsewhere'} with the others" in err
+        and "let --out name one folder" in err
+    )
 
 
 def test_what_is_there_already_is_not_done_again(capsys, folder, tmp_path):
@@ -124,15 +136,25 @@ def test_without_ray_or_with_an_address_for_jobs_it_says_what_to_do(monkeypatch)
         connect()
 
 
-def test_an_address_of_nobody_and_another_version_are_said_within_seconds(monkeypatch):
+class Refused(KeyError):
+    """As Ray's ``AuthenticationError``, one of its ``RayError``."""
+
+
+def test_an_address_of_nobody_another_version_and_a_wrong_token_are_said_within_seconds(monkeypatch):
+    wrong = [
+        RuntimeError("Version mismatch: The cluster was started with: Ray: 1.0"),
+        ConnectionError("Failed to connect to Ray cluster"),
+        Refused("Token authentication is enabled but no authentication token was found"),
+    ]
+
     def init(address, **options):
-        raise RuntimeError("Version mismatch: The cluster was started with: Ray: 1.0")
+        raise wrong.pop(0)
 
     services = SimpleNamespace(canonicalize_bootstrap_address=lambda address: address)
     ray = SimpleNamespace(
         is_initialized=lambda: False,
         init=init,
-        exceptions=SimpleNamespace(RayError=KeyError),
+        exceptions=SimpleNamespace(RayError=KeyError, AuthenticationError=Refused),
         _private=SimpleNamespace(services=services),
     )
     monkeypatch.setattr(connection, "imported", lambda: ray)
@@ -140,6 +162,11 @@ def test_an_address_of_nobody_and_another_version_are_said_within_seconds(monkey
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
         with pytest.raises(UserError, match="has another version of Ray or of Python"):
             connect()
+        while wrong:
+            with pytest.raises(
+                UserError, match="does not let this in: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            ):
+                connect()
     for address in (os.environ["RAY_ADDRESS"], "127.0.0.1:99999", "[head:1"):
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(UserError, match="There is no Ray cluster at"):

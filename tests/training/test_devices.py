@@ -43,11 +43,11 @@ from dataclasses import replace
 from running import tiny_config
 from segdemo.training import callbacks, devices, trainer
 from segdemo.training.architectures import segnet
-callbacks.Curves.on_epoch_end = lambda *_: None
+callbacks.Curves.on_epoch_end = callbacks.Samples._draw = lambda *_: None
 out = Path(sys.argv[1])
-# One convolution at each scale: what is compared does not depend on their number, and most of the time is tracing.
-segnet.ENCODER_STAGES["vgg16"] = tuple(stage[:1] for stage in segnet.ENCODER_STAGES["vgg16"])
-options = {{"width": 0.0625, "decoder_stages": [[512], [256], [128], [64], [64]]}}
+# One scale of one convolution: what is compared does not depend on their number, and most of the time is tracing.
+segnet.SCALES, segnet.ENCODER_STAGES["vgg16"] = 1, ((64,),)
+options = {{"width": 0.0625, "decoder_stages": [[64]]}}
 config = replace(tiny_config(out / "data"), model="segnet", options=options, loss="cross_entropy_dice")
 config = replace(config, batch=4, class_weights=True, optimizer="sgd", learning_rate=0.02)
 config = replace(config, steps_per_epoch=4)
