@@ -5,8 +5,9 @@
 ``raw`` is the network and nothing else: ``session.run`` of a session as ONNX Runtime makes it, with all cores, over
 inputs that are decoded and scaled beforehand, whose answers nobody looks at. ``script`` is what one would write with
 ONNX Runtime and Pillow: decode, scale, run, argmax, scale the mask to the photo's size and save it. ``SegDemo`` is
-``inference.batch``, which also refines outlines where the model does, and notes what it did. They take turns on the same
-photos in one process; the median round counts. Photos are those of FOLDER, else the built-in ones, at the size of VOC's.
+``inference.batch``, which also refines outlines where the model does, and notes what it did. They take turns on the
+same photos in one process; the median round counts. Photos are those of FOLDER, else the built-in ones, at the size of
+VOC's.
 
 Seconds of the processor say what the work costs whatever else the machine does; photos a second say what comes of it
 where nothing else runs.

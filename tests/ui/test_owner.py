@@ -3,6 +3,7 @@
 import http.client
 import json
 import urllib.parse
+from types import SimpleNamespace
 
 import pytest
 from serving import served_app
@@ -12,6 +13,7 @@ from segdemo.annotations.store import AnnotationStore
 from segdemo.core import settings
 from segdemo.core.labels import VOC
 from segdemo.core.settings import SettingError
+from segdemo.ui.tabs.owner import is_owner
 
 
 def signed_in(url, name, password):
@@ -35,6 +37,24 @@ def test_admins_are_names_of_users(monkeypatch):
     monkeypatch.setenv("SEGDEMO_ADMINS", "ann,eve")
     with pytest.raises(SettingError, match="give eve a password"):
         settings.admins()
+
+
+def test_on_a_space_without_users_they_are_accounts_of_the_hub(monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "ann/segdemo")
+    monkeypatch.setenv("SEGDEMO_ADMINS", "ann")
+    app = SimpleNamespace(cookie_id="id", tokens={"token": "ann"})
+
+    def owner(account=None, cookies=None):
+        session = {"oauth_info": {"userinfo": {"sub": "1", "preferred_username": account}}} if account else {}
+        bare = SimpleNamespace(app=app, cookies=cookies or {}, scope={"session": session})
+        return is_owner(SimpleNamespace(request=bare))
+
+    assert owner("ann")
+    assert not owner("bob")
+    assert not owner()
+    monkeypatch.setenv("SEGDEMO_USERS", "ann:secret,bob:other")  # then the names are those of the page itself
+    assert owner(cookies={"access-token-id": "token"})
+    assert not owner("ann")
 
 
 def test_owners_see_numbers_and_clear_and_others_do_not(tmp_path):

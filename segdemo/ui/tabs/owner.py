@@ -17,7 +17,7 @@ from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, notice, notice_board, unchecked
 from segdemo.ui.markup import html, join, panel
 from segdemo.ui.services import Services
-from segdemo.ui.visitors import user_name
+from segdemo.ui.visitors import hub_name, user_name
 from segdemo.workspaces.keeper import Facts
 
 TAB = "owner"  # id of the tab
@@ -70,7 +70,8 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> None:
 
 def is_owner(request: gr.Request) -> bool:
     """Whether a request comes from somebody of ``SEGDEMO_ADMINS``."""
-    return user_name(request) in settings.admins()
+    named = user_name if settings.users() else hub_name
+    return named(request.request) in settings.admins()
 
 
 def _require_owner(event: Event) -> None:

@@ -262,12 +262,15 @@ class Layout:
 
 def kept_for() -> str:
     """What visitors who have a workspace of their own are told about it."""
+    if settings.users():  # nobody else opens the page
+        return "What you keep here is yours alone, in every browser that you sign in with."
     hours = settings.read("SEGDEMO_WORKSPACE_HOURS")
     if not hours:
         return "What you keep here is yours alone, as long as this browser keeps its cookies."
     time = "a day" if hours == 24 else f"{hours:g} hours"
-    stay = " or sign in" if spaces_sign_in() or settings.read("SEGDEMO_USERS") else ""
-    return f"What you keep here is yours alone, and is gone when you have not touched it for {time}: export it{stay}."
+    unless, stay = (", unless you are signed in", " or sign in") if spaces_sign_in() else ("", "")
+    gone = f"is gone when you have not touched it for {time}{unless}"
+    return f"What you keep here is yours alone, and {gone}: export it{stay}."
 
 
 def steps(done: int) -> Markup:
