@@ -72,6 +72,7 @@ def test_owners_see_numbers_and_clear_and_others_do_not(tmp_path):
         appear = [e for e in events(config) if tab["id"] in e["outputs"] and e["targets"][0][1] == "load"]
         told = ann.event(look["id"], [None])
         assert "visit-1234" in told
+        assert "Batches: 0.0 MB (none)." in told
         assert "Private" not in told
         assert '"visible":true' in ann.event(appear[0]["id"], [None])
         assert '"visible":true' not in bob.event(appear[0]["id"], [None])
