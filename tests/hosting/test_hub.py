@@ -6,12 +6,14 @@ import pytest
 from fake_hub import person, served_hub
 from huggingface_hub import HfApi
 from repositories import SERVING, TRAINING, write_repository
+from running import run_apart
 from serving import free_port
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from segdemo.core.settings import VARIABLES, SettingError
 from segdemo.hosting.bundle import bundle
 from segdemo.hosting.front_matter import HostingError
-from segdemo.hosting.hub import HARDWARE, Space, deploy
+from segdemo.hosting.hub import HARDWARE, PROXIES, Space, deploy
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +128,27 @@ def test_every_setting_is_one_that_the_program_reads(hardware, monkeypatch):
     for name, value in told.items():
         monkeypatch.setenv(name, value)
         assert str(VARIABLES[name].read()) in (value, f"{value}.0"), name
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "visitor"),
+    [
+        ("10.16.3.7", "203.0.113.9", "203.0.113.9"),  # the Hub's proxy
+        ("172.18.0.1", "203.0.113.9, 172.18.0.4", "203.0.113.9"),  # one before Docker, and one in it
+        ("10.16.3.7", "made-up, 203.0.113.9", "203.0.113.9"),  # what the visitor wrote comes first
+        ("203.0.113.9", "10.0.0.1", "203.0.113.9"),  # no proxy
+    ],
+)
+def test_proxies_say_whose_request_they_hand_on(peer, forwarded, visitor):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["client"][0])
+
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+    scope = {"type": "http", "client": (peer, 1), "headers": headers}
+    run_apart(ProxyHeadersMiddleware(app, PROXIES)(scope, None, None))
+    assert seen == [visitor]
 
 
 @pytest.mark.parametrize(
