@@ -17,10 +17,12 @@ RUN if [ "$TRAIN" = yes ]; then list=requirements.txt; else list=requirements-se
     pip install --no-cache-dir -r /tmp/$list
 RUN useradd --create-home --uid 1000 segdemo && install -d -o segdemo /state
 COPY --from=files /app /app
-# Uploads and what Matplotlib remembers go to /tmp: nothing but /state and /tmp need be writable.
+# Uploads and what Matplotlib remembers go to /tmp: nothing but /state and /tmp need be writable. Whoever hands requests on
+# has an address of a network of this machine's, and says in X-Forwarded-For whose they are.
 ENV SEGDEMO_HOME=/state \
     GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
+    FORWARDED_ALLOW_IPS=127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16 \
     GRADIO_ANALYTICS_ENABLED=False \
     MPLCONFIGDIR=/tmp/matplotlib \
     PYTHONDONTWRITEBYTECODE=1

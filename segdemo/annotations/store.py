@@ -117,8 +117,9 @@ class AnnotationStore:
             folder = self.root / name
             if (folder / "collection.json").is_file():
                 return folder
-        known = ", ".join(c.name for c in self.collections()) or "there is none yet"
-        raise NotFoundError(f"There is no collection {name!r}: choose one of these ({known}).")
+        known = ", ".join(c.name for c in self.collections())
+        todo = f"choose one of these ({known})" if known else "make one first"
+        raise NotFoundError(f"There is no collection {name!r}: {todo}.")
 
     def delete(self, name: str) -> str:
         """Put a collection into the trash; returns the key that ``undelete`` takes. Raises NotFoundError."""

@@ -31,7 +31,7 @@ def add_to(commands: Commands) -> None:
     )
     command.add_argument(
         "--formats",
-        type=lambda text: text.split(","),
+        type=lambda text: [name.strip() for name in text.split(",")],
         metavar="F,F",
         help="what to write, with commas between: label_map (<stem>.png), overlay, cutout (transparent around things), "
         "uncertainty, coco (coco.json), csv (classes.csv, the share of each class); default: label_map",

@@ -44,7 +44,7 @@ def check_label_map(label_map: Any, label_set: LabelSet | None = None) -> UInt8:
         raise MaskError(f"A label map is a uint8 array (height, width), not {shown}.")
     if not label_map.size:
         raise MaskError("The label map holds no pixels.")
-    if label_set is not None:
+    if label_set is not None and label_map.max() >= len(label_set):
         present = np.flatnonzero(_counts(label_map))
         strangers = [i for i in present if len(label_set) <= i < VOID]
         if strangers:

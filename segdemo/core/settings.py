@@ -130,7 +130,8 @@ VARIABLES = {
         Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
         Variable(
             "SEGDEMO_ADMINS",
-            "names of `SEGDEMO_USERS` who see storage, runs and workspaces, without content: `ann,bob`",
+            "names of `SEGDEMO_USERS`, on a Space without these of accounts of the Hub, who see storage, runs and "
+            "workspaces, without content: `ann,bob`",
             "",
             shown="nobody",
         ),
@@ -270,13 +271,26 @@ def own_annotations_dir() -> Path | None:
 def for_visitors() -> bool:
     """Whether each visitor has a workspace of their own. Raises SettingError."""
     chosen = read("SEGDEMO_WORKSPACES")
-    return bool(chosen == "visitors" if chosen else on_spaces() and not read("SEGDEMO_USERS"))
+    return bool(chosen == "visitors" if chosen else on_spaces() and not users())
+
+
+def users() -> list[tuple[str, str]]:
+    """Who may open the page, (name, password) each; none is everybody. Raises SettingError."""
+    parts = [part.strip().partition(":") for part in read("SEGDEMO_USERS").split(",") if part.strip()]
+    pairs = [(name, password) for name, _, password in parts]
+    if not all(name and password for name, password in pairs):
+        raise SettingError(
+            "SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each."
+        )
+    return pairs
 
 
 def admins() -> frozenset[str]:
     """Names of those who may see how the installation is doing. Raises SettingError."""
     names = frozenset(name.strip() for name in read("SEGDEMO_ADMINS").split(",") if name.strip())
-    known = {part.partition(":")[0].strip() for part in read("SEGDEMO_USERS").split(",")}
+    if on_spaces() and not users():  # they sign in with their accounts of the Hub
+        return names
+    known = {name for name, _ in users()}
     if names - known:
         unknown = ", ".join(sorted(names - known))
         raise SettingError(
@@ -314,7 +328,7 @@ def on_spaces() -> bool:
 
 def hosted() -> bool:
     """Whether those who open the page are others than those who set it up. Raises SettingError."""
-    return on_spaces() or for_visitors() or bool(read("SEGDEMO_USERS"))
+    return on_spaces() or for_visitors() or bool(users())
 
 
 def spaces_sign_in() -> bool:

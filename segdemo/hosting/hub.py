@@ -20,7 +20,10 @@ from segdemo.hosting.front_matter import HostingError
 
 HARDWARE = {"cpu-basic": (2, 16), "cpu-upgrade": (8, 32)}  # cores, GB of memory; no GPU would be used
 STATE = "/data"  # where a Space sees its bucket
+# The Hub's, which say whose request they hand on: to Uvicorn, addresses of networks that are nobody's on the internet.
+PROXIES = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 OURS = "segdemo/__init__.py"  # what tells a Space of this program from others
+_SECRETS = "SEGDEMO_USERS", "SEGDEMO_ADMINS", "SEGDEMO_METRICS_TOKEN", "SEGDEMO_TRAINING_TOKEN"
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _FIRST = {".gitattributes", "README.md"}  # what the Hub itself puts into a new Space
 
@@ -71,6 +74,7 @@ class Space:
             "SEGDEMO_TRAINING": (settings.read("SEGDEMO_TRAINING") or "token") if self.train else "off",
             "SEGDEMO_THREADS": cores,  # the machine below has more, which are others'
             "SEGDEMO_MAX_COLLECTIONS_GB": 5,
+            "FORWARDED_ALLOW_IPS": PROXIES,
         }
         if self.storage:
             told["SEGDEMO_HOME"] = f"{STATE}/segdemo"
@@ -86,16 +90,20 @@ class Space:
         return {name: str(value) for name, value in told.items()}
 
     def secrets(self) -> dict[str, str]:
-        """Its settings that nobody can read: those of this environment; "" for a token yet to be made up."""
-        told = {
-            name: os.environ.get(name, "").strip() for name in ("SEGDEMO_USERS", "SEGDEMO_TRAINING_TOKEN")
-        }
-        needed = {"SEGDEMO_TRAINING_TOKEN"} if self.variables()["SEGDEMO_TRAINING"] == "token" else set()
-        return {
-            name: value
-            for name, value in told.items()
-            if name in needed or (value and name == "SEGDEMO_USERS")
-        }
+        """Its settings that nobody can read: those of this environment; "" for a token yet to be made up.
+
+        Where there are neither users nor admins, the one whose Space it is may look after it. Raises SettingError.
+        """
+        told = {name: os.environ.get(name, "").strip() for name in _SECRETS}
+        token = told.pop("SEGDEMO_TRAINING_TOKEN")
+        if settings.users():
+            settings.admins()  # which have to be among them
+        else:
+            told["SEGDEMO_ADMINS"] = told["SEGDEMO_ADMINS"] or self.user
+        told = {name: value for name, value in told.items() if value}
+        if self.variables()["SEGDEMO_TRAINING"] == "token":
+            told["SEGDEMO_TRAINING_TOKEN"] = token
+        return told
 
 
 @dataclass

@@ -198,11 +198,7 @@ class Jobs:
             if owner and any(job.wish.owner == owner and not job.ended for job in jobs):
                 raise BatchError("Your last batch has not ended yet: wait for it, or cancel it first.")
             _require_place(jobs, asker or owner)
-            most = settings.read("SEGDEMO_MAX_BATCHES_GB")
-            if most and disk_usage(self.root) > most * 1e9:
-                raise BatchError(
-                    f"The batches fill the {most:g} GB they may have: try again when older ones are cleared away."
-                )
+            self._require_disk(jobs, asker or owner)
             id_ = secrets.token_hex(16)
             with hidden_build(self.root / id_) as build:
                 (build / "in").mkdir()
@@ -486,6 +482,21 @@ class Jobs:
             return Job(id_, folder, Wish.read(folder / "job.json"), Progress.read(folder / "status.json"))
         except (OSError, DamagedError):  # it was cleared away, or somebody else wrote there
             return None
+
+    def _require_disk(self, jobs: Sequence[Job], asker: str) -> None:
+        """Raise BatchError if the jobs of an asker take more than is left: so one of them never fills the disk."""
+        most = settings.read("SEGDEMO_MAX_BATCHES_GB")
+        free = most * 1e9 - disk_usage(self.root)
+        own = sum(disk_usage(job.folder) for job in jobs if job.wish.asker == asker)
+        if most and own > max(free, 0):
+            raise BatchError(
+                f"Batches of yours, or of your network's address, take {own / 1e9:.2g} GB, more than is left for all: "
+                "delete one, or try again when it is cleared away."
+            )
+        if most and free <= 0:
+            raise BatchError(
+                f"The batches fill the {most:g} GB they may have: try again when older ones are cleared away."
+            )
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.root / ".jobs.lock")

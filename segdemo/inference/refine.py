@@ -114,7 +114,7 @@ def _dot(three: Floats | Sequence[Floats], others: Floats) -> Floats:
     return total
 
 
-def argmax_of(leads: Floats, image: UInt8) -> UInt8:
+def argmax_of(leads: Floats, image: UInt8, ids: UInt8) -> UInt8:
     """Argmax of ``coefficients``, resized bilinearly to a photo, at the photo's colours.
 
     The pixels between four cells have these cells' functions, mixed. A class that another one beats at all four, in
@@ -124,22 +124,23 @@ def argmax_of(leads: Floats, image: UInt8) -> UInt8:
     Args:
         leads: float32 (h, w, K - 1, 4), of what the classes lead over class 0 by.
         image: uint8 (H, W, 3), RGB.
+        ids: uint8 (K,), of the classes.
 
     Returns:
-        uint8 (H, W), 0..K-1.
+        uint8 (H, W), of ``ids``.
     """
     lead, image = np.ascontiguousarray(leads.transpose(3, 2, 0, 1)), np.ascontiguousarray(image)
     above, left = (lerp(n, m)[0] for n, m in zip(lead.shape[2:], image.shape[:2], strict=True))
     winner = _between(_sure(lead))
     contenders = _contenders(winner, lead, image, above, left)
-    label_map: UInt8 = winner[:, left][above]
+    winner[winner == OPEN] = 0
+    label_map: UInt8 = ids[winner][:, left][above]
     if contenders.any():
-        label_map[label_map == OPEN] = 0
-        _evaluate(label_map, contenders, lead, image)
+        _evaluate(label_map, contenders, lead, image, ids)
     return label_map
 
 
-def _evaluate(label_map: UInt8, contenders: Bools, lead: Floats, image: UInt8) -> None:
+def _evaluate(label_map: UInt8, contenders: Bools, lead: Floats, image: UInt8, ids: UInt8) -> None:
     """Write the classes that beat 0 into a label map uint8 (H, W), where they are contenders, bool (K - 1, h, w)."""
     height, width = label_map.shape
     h, w = lead.shape[2:]
@@ -175,7 +176,7 @@ def _evaluate(label_map: UInt8, contenders: Bools, lead: Floats, image: UInt8) -
             total = _dot(values, np.divide(colours.take(pixels, 0).T, np.float32(255), order="C")) + values[3]
             better = total > best[pixels]
             pixels = pixels[better]
-            best[pixels], labels[pixels] = total[better], k
+            best[pixels], labels[pixels] = total[better], ids[k]
 
 
 def _contenders(winner: UInt8, lead: Floats, image: UInt8, above: Ints, left: Ints) -> Bools:
@@ -313,4 +314,4 @@ def refine(
         max(1, round(radius / STEP)),
         epsilon,
     )
-    return classes[argmax_of(leads, image)]
+    return argmax_of(leads, image, classes)

@@ -232,7 +232,7 @@ def person(request: Request | None) -> str:
     if name := visitors.user_name(request):
         return name
     # Where cookies are blocked, as in a frame of another site, the address has to do.
-    mark = request.cookies.get(VISIT) or f"{_caller.get()} {request.headers.get('user-agent', '')}"
+    mark = request.cookies.get(VISIT) or f"{_address(request)} {request.headers.get('user-agent', '')}"
     return f"visit-{hashlib.sha256(mark.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
@@ -255,7 +255,12 @@ def asker(request: Request | None) -> str:
     """
     if request is None:
         return ""
-    return visitors.user_name(request) or visitors.hub_account(request) or getattr(request.client, "host", "")
+    return visitors.user_name(request) or visitors.hub_account(request) or _address(request)
+
+
+def _address(request: Request) -> str:
+    """Where a request comes from, as it says itself: events are handled in tasks that have another one's context."""
+    return getattr(request.client, "host", "")
 
 
 def password_check(accounts: list[tuple[str, str]]) -> Callable[[str, str], bool]:

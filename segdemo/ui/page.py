@@ -11,7 +11,6 @@ from segdemo import __version__
 from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.core.signing import Signer
-from segdemo.errors import UserError
 from segdemo.ui import api, arguments, fetching, guard, queueing, temporary, uploads
 from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
@@ -118,7 +117,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": max(limits.max_bytes, annotate_layout.ARCHIVE_BYTES),
         "state_session_capacity": settings.read("SEGDEMO_MAX_SESSIONS"),
         "footer_links": ["api", "settings"],
-        "auth": password_check(users) if (users := accounts(settings.read("SEGDEMO_USERS"))) else None,
+        "auth": password_check(users) if (users := settings.users()) else None,
         "app_kwargs": {"middleware": guard.middleware()},
         "mcp_server": offers_tools(),
         "run_history": False,  # photos of one visitor would be kept in a browser that others may use after them
@@ -136,17 +135,4 @@ def offers_tools() -> bool:
 
     Gradio looks at nobody's sign-in there.
     """
-    return importlib.util.find_spec("mcp") is not None and not settings.read("SEGDEMO_USERS")
-
-
-def accounts(text: str) -> list[tuple[str, str]] | None:
-    """Who may open the page: (name, password) pairs from ``"ann:secret,bob:other"``; None for everybody.
-
-    Raises:
-        UserError: something else.
-    """
-    parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
-    pairs = [(name, password) for name, _, password in parts]
-    if not all(name and password for name, password in pairs):
-        raise UserError("SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each.")
-    return pairs or None
+    return importlib.util.find_spec("mcp") is not None and not settings.users()

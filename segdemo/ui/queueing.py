@@ -5,9 +5,11 @@ every component, made for each caller and kept for 10,000 of them, a table of al
 event, and messages to everybody in line whenever somebody's turn came.
 """
 
+import logging
 import math
 from collections import Counter
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 import gradio as gr
@@ -15,9 +17,17 @@ from gradio.blocks import BlocksConfig
 from gradio.queueing import Event, Queue
 from gradio.state_holder import StateHolder
 
+from segdemo.core import settings
+
 PREDICT = "predict"  # `concurrency_id` of the events that run a model
 TELL_SECONDS = 2  # between two messages to those in line on their place
+ALIKE = 50  # pages of one address alone, before a proxy is suspected that does not say whose they are
 LOOK_SECONDS = 0.004  # between two looks for events that may begin; Gradio looks a thousand times a second
+_ONE_ADDRESS = (
+    "All of %d pages came from %s. If that is a proxy, have it send X-Forwarded-For, and name it in "
+    "FORWARDED_ALLOW_IPS: until then visitors share what one address may have (docs/hosting.md)."
+)
+_log = logging.getLogger(__name__)
 
 
 class BoundedQueue(Queue):
@@ -105,6 +115,8 @@ class FairStates(StateHolder):
         addresses: dict[str, str] = self.__dict__.setdefault("addresses", {})
         with self.lock:
             addresses[session] = address
+            if len(addresses) == ALIKE and {*addresses.values()} == {address} and _of_a_proxy(address):
+                _log.warning(_ONE_ADDRESS, ALIKE, address)
             if len(addresses) > 2 * self.capacity + 100:
                 for gone in addresses.keys() - self.session_data.keys() - {session}:
                     del addresses[gone]
@@ -122,6 +134,14 @@ class FairStates(StateHolder):
                 oldest = next(session for session, address in whose.items() if pages[address] == most)
                 del self.session_data[oldest]
                 self.time_last_used.pop(oldest, None)
+
+
+def _of_a_proxy(address: str) -> bool:
+    """Whether an address may be that of a proxy: a private one, where others come than the owner of this machine."""
+    try:
+        return settings.hosted() and ip_address(address).is_private
+    except ValueError:  # it is none, as of a socket in a file
+        return False
 
 
 class SharedConfig(BlocksConfig):

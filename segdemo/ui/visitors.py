@@ -326,6 +326,11 @@ def hub_info(request: Any) -> dict[str, Any]:
     return found.get("userinfo") or {}
 
 
+def hub_name(request: Any) -> str:
+    """The name of the Hub's account that somebody signed in with, or ""; its owner may change it."""
+    return str(hub_info(request).get("preferred_username") or "")
+
+
 def hub_account(request: Any) -> str:
     """What the Hub calls the account that somebody signed in with, whatever its name is by now; or ""."""
     info = hub_info(request)

@@ -66,8 +66,8 @@ class QuotaStore(AnnotationStore):
             when, (used, photos) = time.monotonic(), usage(self._folder_of_all)
         if most and used + others + size > most * 1e6:
             raise StoreError(
-                f"You have filled the {most:g} MB that each visitor may have here: delete a collection or a run that "
-                "you do not need any more."
+                f"There is no room for it in the {most:g} MB that each visitor may have here: delete a collection or a "
+                "run that you do not need any more."
             )
         self._require_room(size)
         self._measured = when, used + size, photos

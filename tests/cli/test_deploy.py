@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """Where the command finds what to send, instead of this repository; and no token."""
-    for name in ("SEGDEMO_TRAINING", "SEGDEMO_TRAINING_TOKEN", "SEGDEMO_USERS", "HF_TOKEN"):
+    for name in (*(name for name in os.environ if name.startswith("SEGDEMO_")), "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     root = write_repository(tmp_path)
     monkeypatch.setattr(bundle, "ROOT", root)
@@ -51,7 +51,7 @@ def test_a_dry_run_of_this_repository_needs_neither_token_nor_network(tmp_path):
     assert (report["space"], report["bucket"], report["secrets"]) == (
         "ann/x",
         "ann/x-state",
-        ["SEGDEMO_TRAINING_TOKEN"],
+        ["SEGDEMO_ADMINS", "SEGDEMO_TRAINING_TOKEN"],
     )
     sizes = {file["path"]: file["bytes"] for file in report["files"]}
     assert sum(sizes.values()) == report["bytes"] < 200e6
@@ -80,7 +80,7 @@ def test_a_space_is_made_of_what_the_environment_names(repository, tmp_path):
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
         assert report["new"] and report["url"] == f"{hub.url}/spaces/ann/squares"
-        assert hub.settings["ann/squares"]["secrets"] == report["made_up"]
+        assert hub.settings["ann/squares"]["secrets"] == {**report["made_up"], "SEGDEMO_ADMINS": "ann"}
         done = deploy()
         assert done.stdout == f"{report['url']} is renewed; it opens when the Hub has built it.\n"
         environment["HF_TOKEN"] = "wrong"

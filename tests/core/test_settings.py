@@ -49,6 +49,18 @@ def test_a_wrong_number_of_threads_is_refused(value, monkeypatch):
         settings.threads()
 
 
+def test_users_have_a_name_and_a_password_each(monkeypatch):
+    monkeypatch.setenv("SEGDEMO_USERS", " , ")
+    assert settings.users() == []
+    assert not settings.hosted()
+    monkeypatch.setenv("SEGDEMO_USERS", " ann:secret , bob:a:b,")
+    assert settings.users() == [("ann", "secret"), ("bob", "a:b")]
+    for text in ("ann", "ann:", ":secret", "ann:x,bob"):
+        monkeypatch.setenv("SEGDEMO_USERS", text)
+        with pytest.raises(settings.SettingError, match="SEGDEMO_USERS is a list such as"):
+            settings.users()
+
+
 def test_readme_has_the_table_of_the_settings():
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     assert settings.table() in readme

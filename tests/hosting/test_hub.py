@@ -1,21 +1,25 @@
 """A Space is made and renewed, on a Hub in small that ``huggingface_hub`` itself talks to."""
 
+import os
+
 import pytest
 from fake_hub import person, served_hub
 from huggingface_hub import HfApi
 from repositories import SERVING, TRAINING, write_repository
+from running import run_apart
 from serving import free_port
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from segdemo.core.settings import VARIABLES
+from segdemo.core.settings import VARIABLES, SettingError
 from segdemo.hosting.bundle import bundle
 from segdemo.hosting.front_matter import HostingError
-from segdemo.hosting.hub import HARDWARE, Space, deploy
+from segdemo.hosting.hub import HARDWARE, PROXIES, Space, deploy
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     """Without what the person who tests has set."""
-    for name in ("SEGDEMO_TRAINING", "SEGDEMO_TRAINING_TOKEN", "SEGDEMO_USERS", "HF_TOKEN"):
+    for name in (*(name for name in os.environ if name.startswith("SEGDEMO_")), "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -42,7 +46,7 @@ def test_a_space_is_made(hub, files):
     told = hub.settings["ann/squares"]
     assert (told["sdk"], told["visibility"], told["hardware"]) == ("gradio", "private", "cpu-basic")
     assert told["variables"]["SEGDEMO_TRAINING"] == "off"
-    assert told["secrets"] == {} and hub.buckets == {}
+    assert told["secrets"] == {"SEGDEMO_ADMINS": "ann"} and hub.buckets == {}
 
 
 def test_one_that_trains_asks_for_a_token_that_is_told_once(hub, tmp_path):
@@ -51,10 +55,10 @@ def test_one_that_trains_asks_for_a_token_that_is_told_once(hub, tmp_path):
     token = send(hub, space, files).made_up["SEGDEMO_TRAINING_TOKEN"]
     told = hub.settings["museum/squares"]
     assert told["variables"]["SEGDEMO_TRAINING"] == "token" and len(token) > 30
-    assert told["secrets"] == {"SEGDEMO_TRAINING_TOKEN": token}
+    assert told["secrets"] == {"SEGDEMO_ADMINS": "museum", "SEGDEMO_TRAINING_TOKEN": token}
     assert hub.spaces["museum/squares"].keys() == TRAINING
     assert send(hub, space, files).made_up == {}  # the one it has stays
-    assert told["secrets"] == {"SEGDEMO_TRAINING_TOKEN": token}
+    assert told["secrets"]["SEGDEMO_TRAINING_TOKEN"] == token
 
 
 def test_it_is_renewed_and_what_is_gone_is_removed(hub, files):
@@ -104,14 +108,47 @@ def test_secrets_come_from_the_environment(hub, files, monkeypatch):
     assert Space("ann/squares", train=True).secrets().keys() == {"SEGDEMO_USERS"}
     assert Space("ann/squares", train=True).variables()["SEGDEMO_TRAINING"] == "users"
     assert Space("ann/squares").variables()["SEGDEMO_TRAINING"] == "off"
+    monkeypatch.setenv("SEGDEMO_ADMINS", "ann")
+    monkeypatch.setenv("SEGDEMO_METRICS_TOKEN", "for Prometheus")
+    wanted = {
+        "SEGDEMO_USERS": "ann:secret",
+        "SEGDEMO_ADMINS": "ann",
+        "SEGDEMO_METRICS_TOKEN": "for Prometheus",
+    }
+    assert Space("ann/squares").secrets() == wanted
+    monkeypatch.setenv("SEGDEMO_ADMINS", "eve")
+    with pytest.raises(SettingError, match="give eve a password"):
+        Space("ann/squares").secrets()
 
 
 @pytest.mark.parametrize("hardware", HARDWARE)
 def test_every_setting_is_one_that_the_program_reads(hardware, monkeypatch):
     told = Space("ann/squares", hardware=hardware, storage=True, train=True).variables()
+    assert told.pop("FORWARDED_ALLOW_IPS")  # which Uvicorn reads
     for name, value in told.items():
         monkeypatch.setenv(name, value)
         assert str(VARIABLES[name].read()) in (value, f"{value}.0"), name
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "visitor"),
+    [
+        ("10.16.3.7", "203.0.113.9", "203.0.113.9"),  # the Hub's proxy
+        ("172.18.0.1", "203.0.113.9, 172.18.0.4", "203.0.113.9"),  # one before Docker, and one in it
+        ("10.16.3.7", "made-up, 203.0.113.9", "203.0.113.9"),  # what the visitor wrote comes first
+        ("203.0.113.9", "10.0.0.1", "203.0.113.9"),  # no proxy
+    ],
+)
+def test_proxies_say_whose_request_they_hand_on(peer, forwarded, visitor):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["client"][0])
+
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+    scope = {"type": "http", "client": (peer, 1), "headers": headers}
+    run_apart(ProxyHeadersMiddleware(app, PROXIES)(scope, None, None))
+    assert seen == [visitor]
 
 
 @pytest.mark.parametrize(

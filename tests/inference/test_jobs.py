@@ -17,7 +17,7 @@ from waiting import once
 
 from segdemo import zoo
 from segdemo.core import label_maps
-from segdemo.core.files import NotFoundError
+from segdemo.core.files import NotFoundError, disk_usage
 from segdemo.core.labels import PETS
 from segdemo.data.formats import ExchangeError
 from segdemo.inference import jobs as module
@@ -260,8 +260,26 @@ def test_room_is_limited(jobs, photos, monkeypatch):
         jobs.submit("bob", photos, "colours", ["csv"], "address")
     jobs.cancel(job.id, "ann")
     monkeypatch.setenv("SEGDEMO_MAX_BATCHES_GB", "0.000001")
-    with pytest.raises(BatchError, match="cleared away"):
+    with pytest.raises(BatchError, match="The batches fill the 1e-06 GB"):
         jobs.submit("bob", photos, "colours", ["csv"])
+
+
+def test_no_one_fills_the_disk_of_all(jobs, photos, monkeypatch):
+    ann = [jobs.submit(f"ann {n}", photos, "colours", ["csv"], "ann's") for n in range(2)]
+    each = disk_usage(ann[0].folder)
+    monkeypatch.setenv("SEGDEMO_MAX_BATCHES_GB", str(3.5 * each / 1e9))  # 1.5 are left
+    with pytest.raises(BatchError, match=r"yours, .* take .* GB, more than is left for all: delete one"):
+        jobs.submit("ann", photos, "colours", ["csv"], "ann's")
+    jobs.submit("bob", photos, "colours", ["csv"], "bob's")  # 0.5 are left
+    with pytest.raises(BatchError, match="delete one"):
+        jobs.submit("bob, too", photos, "colours", ["csv"], "bob's")
+    jobs.submit("eve", photos, "colours", ["csv"], "eve's")
+    with pytest.raises(BatchError, match="The batches fill"):
+        jobs.submit("dan", photos, "colours", ["csv"], "dan's")
+    for n, job in enumerate(ann):
+        jobs.cancel(job.id, f"ann {n}")
+        jobs.delete(job.id, f"ann {n}")
+    jobs.submit("ann", photos, "colours", ["csv"], "ann's")
 
 
 def test_one_who_asks_for_much_keeps_nobody_waiting(jobs, photos, monkeypatch):

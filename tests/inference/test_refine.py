@@ -67,7 +67,7 @@ def test_argmax_of_is_that_of_functions_at_every_pixel(grid, size):
     image = RNG.integers(0, 256, (*size, 3), np.uint8)
     resized = resize_bilinear(functions.reshape(*grid, 16), *size).reshape(*size, 4, 4).astype(np.float64)
     values = (resized[..., :3] @ (image[..., None] / 255))[..., 0] + resized[..., 3]
-    label_map = argmax_of(functions[:, :, 1:] - functions[:, :, :1], image)
+    label_map = argmax_of(functions[:, :, 1:] - functions[:, :, :1], image, np.arange(4, dtype=np.uint8))
     assert label_map.dtype == np.uint8
     chosen = np.take_along_axis(values, label_map[..., None].astype(int), -1)[..., 0]
     assert np.all(chosen >= values.max(-1) - 1e-5)
@@ -92,7 +92,7 @@ def test_no_pixel_is_left_out_that_its_colour_decides(classes, zoom):
     probabilities = np.exp(blobs) / np.exp(blobs).sum(-1, keepdims=True)
     leads = (probabilities[..., 1:] - probabilities[..., :1]).astype(np.float32)
     functions = coefficients(leads, guide, 2, 1e-3)
-    label_map = argmax_of(functions, image)
+    label_map = argmax_of(functions, image, np.arange(classes, dtype=np.uint8))
     assert len(np.unique(label_map)) == classes
     np.testing.assert_array_equal(label_map, everywhere(functions, image))
 

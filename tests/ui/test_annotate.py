@@ -158,6 +158,22 @@ def test_photos_are_taken_in_and_the_others_named(desk, tmp_path):
     assert sentences[0].startswith("bad.jpg") and sentences[0].count("bad.jpg") == 1
 
 
+def test_photos_for_which_there_is_room_are_taken_in_and_that_there_is_none_for_others_is_said(
+    desk, tmp_path, monkeypatch
+):
+    name = desk.create("Shades", "voc")
+    paths = [photo_file(tmp_path, f"{n}.png", grey(10 * n)) for n in range(4)]
+
+    def require_room(size=0, others=0):
+        if desk.store.open(name).photos().total == 2:
+            raise StoreError("There is no room.")
+
+    monkeypatch.setattr(desk.store, "require_room", require_room)
+    ids, sentences = desk.add_photos(name, paths)
+    assert [desk.store.open(name).photo(id_).source for id_ in ids] == ["0.png", "1.png"]
+    assert sentences == ["There is no room."]
+
+
 def test_photos_that_come_together_are_listed_by_name_and_those_that_come_later_before_them(desk, tmp_path):
     name = desk.create("Shades", "voc")
     collection = desk.store.open(name)

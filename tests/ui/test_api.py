@@ -68,7 +68,7 @@ def read(path):
         return image
 
 
-BATCHES = {"/batch", "/batch_status", "/batch_cancel", "/batch_resume", "/batch_result"}
+BATCHES = {"/batch", "/batch_status", "/batch_cancel", "/batch_resume", "/batch_result", "/batch_delete"}
 MASKS = {"/mask_read", "/mask_write", "/next_photo", "/propose_mask"}
 COLLECTIONS = {"/collections", "/collection_create", "/collection_photos", "/photo_add", *MASKS}
 VIDEOS = {"/video", "/video_cancel"}

@@ -145,9 +145,10 @@ def test_each_browser_gets_a_mark_of_its_own_once(open_page):
 def test_who_saves_is_told_apart_by_name_or_browser():
     app = SimpleNamespace(cookie_id="c", tokens={"t": "ann"})
 
-    def told(**cookies):
+    def told(host="192.0.2.1", **cookies):
+        cookies = {k.replace("_", "-"): v for k, v in cookies.items()}
         return person(
-            SimpleNamespace(app=app, headers={}, cookies={k.replace("_", "-"): v for k, v in cookies.items()})
+            SimpleNamespace(app=app, headers={}, client=SimpleNamespace(host=host), cookies=cookies)
         )
 
     assert told(access_token_c="t") == told(access_token_unsecure_c="t", segdemo_visit="x") == "ann"
@@ -155,6 +156,7 @@ def test_who_saves_is_told_apart_by_name_or_browser():
     assert visits[0] == visits[2] != visits[1]
     assert "one" not in visits[0]
     assert told(access_token_c="forged") == told() != visits[0]
+    assert told("192.0.2.2") != told()
     assert person(None) == ""
 
 

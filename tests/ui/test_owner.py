@@ -3,6 +3,7 @@
 import http.client
 import json
 import urllib.parse
+from types import SimpleNamespace
 
 import pytest
 from serving import served_app
@@ -12,6 +13,7 @@ from segdemo.annotations.store import AnnotationStore
 from segdemo.core import settings
 from segdemo.core.labels import VOC
 from segdemo.core.settings import SettingError
+from segdemo.ui.tabs.owner import is_owner
 
 
 def signed_in(url, name, password):
@@ -37,6 +39,24 @@ def test_admins_are_names_of_users(monkeypatch):
         settings.admins()
 
 
+def test_on_a_space_without_users_they_are_accounts_of_the_hub(monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "ann/segdemo")
+    monkeypatch.setenv("SEGDEMO_ADMINS", "ann")
+    app = SimpleNamespace(cookie_id="id", tokens={"token": "ann"})
+
+    def owner(account=None, cookies=None):
+        session = {"oauth_info": {"userinfo": {"sub": "1", "preferred_username": account}}} if account else {}
+        bare = SimpleNamespace(app=app, cookies=cookies or {}, scope={"session": session})
+        return is_owner(SimpleNamespace(request=bare))
+
+    assert owner("ann")
+    assert not owner("bob")
+    assert not owner()
+    monkeypatch.setenv("SEGDEMO_USERS", "ann:secret,bob:other")  # then the names are those of the page itself
+    assert owner(cookies={"access-token-id": "token"})
+    assert not owner("ann")
+
+
 def test_owners_see_numbers_and_clear_and_others_do_not(tmp_path):
     folder = tmp_path / "app"
     theirs = folder / "home" / "workspaces" / "visit-1234"
@@ -52,6 +72,7 @@ def test_owners_see_numbers_and_clear_and_others_do_not(tmp_path):
         appear = [e for e in events(config) if tab["id"] in e["outputs"] and e["targets"][0][1] == "load"]
         told = ann.event(look["id"], [None])
         assert "visit-1234" in told
+        assert "Batches: 0.0 MB (none)." in told
         assert "Private" not in told
         assert '"visible":true' in ann.event(appear[0]["id"], [None])
         assert '"visible":true' not in bob.event(appear[0]["id"], [None])

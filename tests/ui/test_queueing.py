@@ -179,6 +179,28 @@ def test_one_who_opens_many_pages_has_none_of_others_forgotten():
 
 
 @pytest.mark.usefixtures("loops_closed")
+def test_a_proxy_that_does_not_say_whose_pages_they_are_is_told_of_once(monkeypatch, caplog):
+    demo, _, _ = page()
+    queueing.bound(demo, 3)
+
+    def told(addresses):
+        holder = queueing.FairStates()
+        holder.set_blocks(demo)
+        caplog.clear()
+        for n in range(2 * queueing.ALIKE):
+            holder.note(f"page-{n}", addresses[n % len(addresses)])
+        return caplog.messages
+
+    assert not told(["172.17.0.1"])  # at one's own desk nobody else comes
+    monkeypatch.setenv("SEGDEMO_WORKSPACES", "visitors")
+    [said] = told(["172.17.0.1"])
+    assert said.startswith("All of 50 pages came from 172.17.0.1.")
+    assert not told(["172.17.0.1", "172.17.0.2"])
+    assert not told(["8.8.8.8"])
+    assert not told([""])
+
+
+@pytest.mark.usefixtures("loops_closed")
 def test_the_sentence_tells_the_place_and_the_time():
     demo, _, _ = page()
     queueing.bound(demo, 3)

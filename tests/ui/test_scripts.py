@@ -22,6 +22,7 @@ from video_files import colours, draw_clip
 from visiting import Browser
 from waiting import once
 
+from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
 from segdemo.core.labels import PETS, VOC
 
@@ -91,6 +92,8 @@ def test_a_batch(client, photo, tmp_path):
         }
     assert ask(client, "batch_cancel", job["job"])["state"] == "done"
     assert ask(client, "batch_resume", job["job"])["state"] == "done"
+    ask(client, "batch_delete", job["job"])
+    assert "no such batch" in refused(client, "batch_status", job["job"])
 
 
 def test_batches_that_cannot_be(client, photo, tmp_path):
@@ -101,7 +104,7 @@ def test_batches_that_cannot_be(client, photo, tmp_path):
     assert "Nothing is to be written" in refused(client, "batch", file, "colours", "")
     (tmp_path / "no.zip").write_bytes(b"words")
     assert "not a ZIP file" in refused(client, "batch", [handle_file(tmp_path / "no.zip")], "colours", "csv")
-    for name in ("batch_status", "batch_cancel", "batch_resume", "batch_result"):
+    for name in ("batch_status", "batch_cancel", "batch_resume", "batch_result", "batch_delete"):
         for id_ in ("", "x" * 32, "../../home", "0" * 32):
             assert "no such batch" in refused(client, name, id_)
 
@@ -135,6 +138,32 @@ def test_a_collection_from_nothing_to_its_export(client, photo, tmp_path):
     assert (about["photos"], about["labelled"]) == (1, 1)
     with zipfile.ZipFile(ask(client, "collection_export", name, "voc,coco")) as archive:
         assert "SegmentationClass/cat.png" in archive.namelist()
+
+
+def test_who_saves_is_told_by_their_own_request_whoever_else_is_answered(
+    url, folder, client, photo, tmp_path
+):
+    """By two without cookies who come from behind a proxy at the same time, with the same program."""
+    name = ask(client, "collection_create", "Whose", "pets")["collection"]
+    id_ = ask(client, "photo_add", name, handle_file(photo))["photo"]
+
+    def propose(address):
+        caller, numbers = Client(url, verbose=False, headers={"X-Forwarded-For": address}), []
+        for row in range(4):
+            label_map = np.zeros((300, 451), np.uint8)
+            label_map[row, : int(address.rpartition(".")[2])] = 1
+            mask = tmp_path / f"{address}-{row}.png"
+            mask.write_bytes(label_maps.encode_png(label_map, PETS))
+            numbers.append(ask(caller, "propose_mask", name, id_, handle_file(mask))["proposed"])
+        caller.close()
+        return numbers
+
+    with ThreadPoolExecutor(2) as pool:
+        numbers = [*pool.map(propose, ("203.0.113.1", "203.0.113.2"))]
+    revisions = AnnotationStore(folder / "home" / "annotations").open(name).photo(id_).revisions
+    authors = [{r.author for r in revisions if r.number in own} for own in numbers]
+    assert [len(own) for own in authors] == [1, 1]
+    assert authors[0] != authors[1]
 
 
 def test_own_classes(client):

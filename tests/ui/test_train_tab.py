@@ -25,7 +25,6 @@ from segdemo.runs.policy import Policy, PolicyError, RunError
 from segdemo.runs.queue import Runs
 from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.run_chart import chart
-from segdemo.ui.page import accounts
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.segment import SegmentTab
@@ -519,14 +518,6 @@ def test_who_is_signed_in():
     assert user_of(request(session={})) == ""
     session["oauth_info"]["expires_at"] = time.time() - 1
     assert user_of(request(session=session)) == ""
-
-
-def test_accounts_come_from_the_environment():
-    assert accounts("") is None
-    assert accounts(" ann:secret , bob:a:b,") == [("ann", "secret"), ("bob", "a:b")]
-    for text in ("ann", "ann:", ":secret", "ann:x,bob"):
-        with pytest.raises(ValueError, match="SEGDEMO_USERS is a list such as"):
-            accounts(text)
 
 
 def test_a_server_clears_away_what_is_old_and_keeps_the_queue_going(services, monkeypatch):

@@ -294,9 +294,11 @@ def test_where_all_is_shared_nothing_is_entered():
 
 def test_a_visitor_is_told_how_long_things_are_kept(monkeypatch):
     assert "touched it for a day: export it." in kept_for()
-    monkeypatch.setenv("SEGDEMO_USERS", "ann:secret")
-    assert kept_for().endswith("export it or sign in.")
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "an-app-of-the-hub")
+    assert kept_for().endswith("for a day, unless you are signed in: export it or sign in.")
     monkeypatch.setenv("SEGDEMO_WORKSPACE_HOURS", "3")
     assert "for 3 hours" in kept_for()
     monkeypatch.setenv("SEGDEMO_WORKSPACE_HOURS", "0")
     assert "cookies" in kept_for()
+    monkeypatch.setenv("SEGDEMO_USERS", "ann:secret")  # and everybody is signed in
+    assert kept_for() == "What you keep here is yours alone, in every browser that you sign in with."

@@ -91,12 +91,25 @@ def build(services: Services, call: gr.Button) -> None:
             raise BatchError("This batch is not done yet: ask /batch_status.")
         return str(linked(found, "batch.zip"))
 
+    def batch_delete(job: str, request: gr.Request = None) -> dict[str, Any]:  # type: ignore[assignment]
+        """Delete a batch that has ended, with its results, before its day is over.
+
+        Args:
+            job: its id.
+
+        Returns:
+            {deleted}: its id.
+        """
+        services.jobs.delete(job, certain_person(request.request))
+        return {"deleted": job}
+
     def _job(job: str, request: gr.Request) -> Job:
         return services.jobs.get(job, certain_person(request.request))
 
     add(call, batch, [files, model, formats], told)
     for function in (batch_status, batch_cancel, batch_resume):
         add(call, function, [job], told)
+    add(call, batch_delete, [job], told)
     add(call, batch_result, [job], result)
 
 

@@ -17,7 +17,7 @@ from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, notice, notice_board, unchecked
 from segdemo.ui.markup import html, join, panel
 from segdemo.ui.services import Services
-from segdemo.ui.visitors import user_name
+from segdemo.ui.visitors import hub_name, user_name
 from segdemo.workspaces.keeper import Facts
 
 TAB = "owner"  # id of the tab
@@ -28,13 +28,16 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> None:
     """Add what is in the tab, which is hidden until one of ``SEGDEMO_ADMINS`` opens the page."""
     said = notice_board("owner-notice")
     numbers = panel(elem_id="owner-numbers")
-    with gr.Row(visible=services.keeper is not None):
-        which = unchecked(gr.Dropdown([], value=None, label="Workspace", elem_id="owner-workspace"))
-        clear = button("Clear it", "owner-clear", variant="stop")
+    with gr.Row(elem_classes="segdemo-slim"):
+        look_again = button("Look again", "owner-look")
+    with gr.Row(visible=services.keeper is not None, elem_classes="segdemo-slim"):
+        which = unchecked(
+            gr.Dropdown([], label="Workspace", show_label=False, container=False, elem_id="owner-workspace")
+        )
+        clear = button("Clear this workspace", "owner-clear", variant="stop")
         really = button(
             "Really: nothing of it can be got back", "owner-really", variant="stop", visible=False
         )
-    look_again = button("Look again", "owner-look")
 
     def look(event: Event) -> Updates:
         _require_owner(event)
@@ -70,7 +73,8 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> None:
 
 def is_owner(request: gr.Request) -> bool:
     """Whether a request comes from somebody of ``SEGDEMO_ADMINS``."""
-    return user_name(request) in settings.admins()
+    named = user_name if settings.users() else hub_name
+    return named(request.request) in settings.admins()
 
 
 def _require_owner(event: Event) -> None:
@@ -86,8 +90,11 @@ def numbers_of(services: Services, facts: Sequence[Facts]) -> Markup:
     runs = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
     kept = sum(one.bytes for one in facts) if services.keeper else disk_usage(services.store.root)
     signed_in = sum(one.signed_in for one in facts)
+    jobs = services.jobs.every()
+    batches = f"{len(jobs)}, {sum(not job.ended for job in jobs)} of them not ended" if jobs else "none"
     lines = [
-        f"Collections: {_size(kept)}. Runs: {_size(disk_usage(services.all_runs.root))} ({runs}).",
+        f"Collections: {_size(kept)}. Runs: {_size(disk_usage(services.all_runs.root))} ({runs}). "
+        f"Batches: {_size(disk_usage(services.jobs.root))} ({batches}).",
         f"Workspaces: {len(facts)}, {signed_in} of them of people who are signed in."
         if services.keeper
         else "Everybody shares one workspace here.",

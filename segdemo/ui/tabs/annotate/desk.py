@@ -103,8 +103,8 @@ class Desk:
         """Take uploaded files into a collection.
 
         Returns:
-            (ids, sentences): of the photos that are there now, each once, and one for each file that is no photo
-            and on those that were there already; by name.
+            (ids, sentences): of the photos that are there now, each once, and one for each file that is no photo,
+            on those that were there already, and where there is no room for more; by name.
         """
         collection, together = self.store.open(name), now()
         ids: dict[str, None] = {}
@@ -117,6 +117,9 @@ class Desk:
                 ids[admitted.id] = None
             except IntakeError as error:
                 sentences.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
+            except StoreError as error:  # there is no room for it, nor for those behind it
+                sentences.append(str(error))
+                break
         if there:
             sentences.append(f"There already, and not added again: {some(there)}.")
         return list(ids), sentences

@@ -113,9 +113,10 @@ class Layout:
     def _whose(self) -> None:
         """Who sees what is kept here, and how long."""
         if for_visitors():
-            panel(html("<p>{}</p>", kept_for()), elem_classes="segdemo-quiet", elem_id="kept-for")
-            if spaces_sign_in():
-                gr.LoginButton(size="sm")
+            with gr.Row(elem_classes="segdemo-slim"):
+                panel(html("<p>{}</p>", kept_for()), elem_classes="segdemo-quiet", elem_id="kept-for")
+                if spaces_sign_in():
+                    gr.LoginButton(size="sm")
         elif on_spaces():
             panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
 
@@ -262,12 +263,15 @@ class Layout:
 
 def kept_for() -> str:
     """What visitors who have a workspace of their own are told about it."""
+    if settings.users():  # nobody else opens the page
+        return "What you keep here is yours alone, in every browser that you sign in with."
     hours = settings.read("SEGDEMO_WORKSPACE_HOURS")
     if not hours:
         return "What you keep here is yours alone, as long as this browser keeps its cookies."
     time = "a day" if hours == 24 else f"{hours:g} hours"
-    stay = " or sign in" if spaces_sign_in() or settings.read("SEGDEMO_USERS") else ""
-    return f"What you keep here is yours alone, and is gone when you have not touched it for {time}: export it{stay}."
+    unless, stay = (", unless you are signed in", " or sign in") if spaces_sign_in() else ("", "")
+    gone = f"is gone when you have not touched it for {time}{unless}"
+    return f"What you keep here is yours alone, and {gone}: export it{stay}."
 
 
 def steps(done: int) -> Markup:

@@ -62,7 +62,7 @@ class AnnotateTab(Layout):
         on([self.create.click, self.new_title.submit], self._create)
         on(self.change.click, self._change)
         on(self.discard.click, self._delete_collection)
-        on(self.files.upload, self._add_files)
+        on(self.files.upload, self._add_files, always={self.files: None})
         on(self.add_segmented.click, self._add_segmented)
         on(self.segment.stage.correct, self._correct)
         # Not search.input: a paste does not fire it. The page and other events write into the box too, so what the
@@ -226,10 +226,11 @@ class AnnotateTab(Layout):
     def _turn(self, event: Event, step: int) -> Updates:
         return self._listing(event, event[self.collection], page=event[self.page] + step)
 
-    def _add(self, event: Event, name: str, paths: list[str]) -> Updates:
-        """Photos into a collection, the first of them opened; sentences about those that are none."""
-        ids, sentences = self.desk.add_photos(name, paths)
-        updates: Updates = {self.files: None}
+    def _add_files(self, event: Event) -> Updates:
+        """Photos into the collection, the first of them opened; sentences about those that are not in it."""
+        name = event[self.collection]
+        ids, sentences = self.desk.add_photos(name, event[self.files])
+        updates: Updates = {}
         if ids:
             updates |= self._show_collection(event, name, ids[0])
             if len(ids) > 1:
@@ -237,9 +238,6 @@ class AnnotateTab(Layout):
         if sentences:
             updates[self.notice] = notice(*sentences, alert=not ids)
         return updates
-
-    def _add_files(self, event: Event) -> Updates:
-        return self._add(event, event[self.collection], event[self.files])
 
     def _add_segmented(self, event: Event) -> Updates:
         name, choice = event[self.collection], event[self.segment.choice]

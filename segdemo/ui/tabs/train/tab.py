@@ -32,7 +32,7 @@ from segdemo.ui.tabs.segment import SegmentTab
 from segdemo.ui.tabs.train import form as train_form
 from segdemo.ui.tabs.train import view as train_view
 from segdemo.ui.tabs.train.layout import Layout, steps
-from segdemo.ui.visitors import hub_info
+from segdemo.ui.visitors import hub_name
 from segdemo.zoo.versions import Version
 
 TAB = "train"  # id of the tab
@@ -490,4 +490,4 @@ def user_of(request: gr.Request | None) -> str:
     if name := getattr(request, "username", None):
         return str(name)
     bare = getattr(request, "request", None)
-    return str(hub_info(bare).get("preferred_username") or "") if bare is not None else ""
+    return hub_name(bare) if bare is not None else ""
