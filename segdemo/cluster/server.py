@@ -169,19 +169,16 @@ class JobServer:
 
         Args:
             job: its id.
-            sign: gives anything that changes while it works, None before; it counts where the job server does not
-                answer.
+            sign: gives anything that changes while it works, None before: what counts besides the job server's answers.
         """
         known = self.known(job) if job in self._jobs else self.look(job)
         if known.over:
             return False
-        if time.monotonic() - known.answered < PATIENCE:
-            return True
-        before, since = self._signs.get(job, (None, 0.0))
+        before, since = self._signs.get(job, (None, -math.inf))
         if (now := sign()) != before:
-            self._signs[job] = now, time.monotonic()
-            return now is not None
-        return time.monotonic() - since < PATIENCE
+            since = time.monotonic()
+            self._signs[job] = now, since
+        return time.monotonic() - max(known.answered, since) < PATIENCE
 
     def lately(self, job: str) -> bool:
         """Whether a job has done its work so lately that what it wrote may not be seen here yet."""

@@ -174,8 +174,8 @@ def test_a_cluster_that_does_not_answer_is_waited_for_while_the_run_shows_life(
     run_id = start(here, tmp_path)
     until(here, run_id, working)
     cluster.close()
-    monkeypatch.setattr(server_module, "PATIENCE", 1.0)
-    time.sleep(1.5)
+    monkeypatch.setattr(server_module, "PATIENCE", 3.0)  # a sign of life comes every two seconds
+    time.sleep(3.5)
     here.tick()
     assert working(here.follow(run_id))
     cluster.end_all()
