@@ -114,8 +114,6 @@ class Layout:
         """Who sees what is kept here, and how long."""
         if for_visitors():
             panel(html("<p>{}</p>", kept_for()), elem_classes="segdemo-quiet", elem_id="kept-for")
-            if spaces_sign_in():
-                gr.LoginButton(size="sm")
         elif on_spaces():
             panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
 
