@@ -4,6 +4,7 @@
 
 ``same``: strokes on 0.25, 1 and 2.5 % of a photo's pixels, the mean over photos of the mean IoU of the classes in it.
 ``across``: strokes on 1 % of five photos of a class, its IoU on twenty others (in every second row and column).
+``masks``: the same, with finished masks of the five, or of three of them, in place of strokes.
 ``fine_tuned`` (only if asked for): the same of ``unet``, trained on the full masks of the same five.
 ``next``: mean IoU on photos that nobody painted on, by how many were, chosen at random or the least sure first.
 ``review``: of masks of which every third has a planted error, how many of the first 20 regions show one.
@@ -191,6 +192,37 @@ def across(samples, wanted, label_set, features):
             counts[row] += hits(found == 1, truth[::2, ::2])
     ours, theirs = 100 * counts[:, 0] / counts[:, 1]
     return {"photos": len(pairs) - TAUGHT, "ours": round(float(ours), 1), "baseline": round(float(theirs), 1)}
+
+
+def with_masks(samples, wanted, label_set, features):
+    """IoU of a class on the photos of ``across``, learned from strokes and finished masks as a collection does."""
+    pairs = pairs_of(samples, wanted, label_set)
+    bytes_ = [features.of(image) for image, _ in pairs]
+    truths = [truth.astype(np.uint8) for _, truth in pairs]
+
+    def stroked(n):
+        painted = strokes(truths[n], 0.01, np.random.default_rng(n))
+        return teach.examples(teach.Strokes(bytes_[n], painted), (0, 1), features.steps)
+
+    def masked(n):
+        return teach.examples_inside([teach.inside(bytes_[n], truths[n])], (0, 1), features.steps)
+
+    def score(examples):
+        inputs, targets = (np.concatenate(parts) for parts in zip(*examples, strict=True))
+        taught = teach.Taught((0, 1), teach.regression(inputs, targets).astype(np.float32), "")
+        counts = np.zeros(2)
+        for (image, truth), seen in list(zip(pairs, bytes_, strict=True))[TAUGHT:]:
+            likely = teach.probabilities(taught, seen, features.steps)
+            counts += hits(teach.label_map(taught, likely, image)[::2, ::2] == 1, truth[::2, ::2])
+        return round(float(100 * counts[0] / counts[1]), 1)
+
+    five, two = range(TAUGHT), range(2)
+    return {
+        "strokes on 5": score([stroked(n) for n in five]),
+        "masks of 5": score([masked(n) for n in five]),
+        "strokes on 2": score([stroked(n) for n in two]),
+        "and masks of 3": score([stroked(n) for n in two] + [masked(n) for n in five[2:]]),
+    }
 
 
 def hits(found, truth):
@@ -426,7 +458,9 @@ def main():
     parser.add_argument("--data", required=True, type=Path, help="folder of VOCdevkit and Pets")
     parser.add_argument("--subset", default="val", choices=("val", "test"), help="of VOC; of Pets it is test")
     parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--parts", nargs="+", default=["same", "across", "next", "review", "time", "pages"])
+    parser.add_argument(
+        "--parts", nargs="+", default=["same", "across", "masks", "next", "review", "time", "pages"]
+    )
     parser.add_argument("--classes", nargs="+", default=CLASSES, help="of fine_tuned")
     parser.add_argument("--steps", type=int, default=1200, help="of fine_tuned")
     parser.add_argument("--json", action="store_true")
@@ -445,6 +479,11 @@ def main():
                 chosen, voc.label_set.classes.index(name), voc.label_set, features
             )
         result["across, pet"] = across(pets.samples("test")[::3], 0, pets.label_set, features)
+    if "masks" in options.parts:
+        for name in CLASSES:
+            wanted = voc.label_set.classes.index(name)
+            result[f"masks, {name}"] = with_masks(chosen, wanted, voc.label_set, features)
+        result["masks, pet"] = with_masks(pets.samples("test")[::3], 0, pets.label_set, features)
     if "next" in options.parts:
         result["next"] = which_next(chosen, voc.label_set, features)
     if "review" in options.parts:

@@ -16,8 +16,6 @@ from segdemo.inference import teach
 from segdemo.inference.predict import softmax
 
 FOLDS = 5
-CELLS = 60  # of each class of a photo that are learned from
-INSIDE = 0.9  # of a cell's pixels that have its class, where it is learned from
 LEAST_CELLS = 6  # of a region that is worth a look
 TILES = 4  # along each axis, in which a photo is described to find it again
 ALIKE = 0.9  # cosine from which two photos are called near-duplicates
@@ -85,7 +83,7 @@ def disagreements(photos: Sequence[Reviewed], steps: Floats, most: int = 100) ->
         raise teach.TeachError("One mask cannot be judged by others: label at least two photos.")
     order = sorted(range(len(photos)), key=lambda i: photos[i].key)
     folds = min(FOLDS, len(photos))
-    samples = [_samples(photo) for photo in photos]
+    samples = [teach.inside(photo.features, photo.label_map) for photo in photos]
     judges = []
     for fold in range(folds):
         judged = order[fold::folds]
@@ -100,32 +98,8 @@ def disagreements(photos: Sequence[Reviewed], steps: Floats, most: int = 100) ->
     return sorted(found, key=lambda region: -region.score)[:most]
 
 
-def _samples(photo: Reviewed) -> dict[int, UInt8]:
-    """Features (n, C) of cells inside each class of a photo, at most ``CELLS`` of each."""
-    height, width = photo.features.shape[:2]
-    ids = np.unique(photo.label_map)
-    classes = [int(i) for i in ids if i != VOID]
-    if not classes:
-        return {}
-    shares = teach.votes(photo.label_map, height, width, classes)
-    found = {}
-    for number, class_id in enumerate(classes):
-        cells = np.flatnonzero(shares[..., number] >= INSIDE)
-        if len(cells):
-            some = cells[np.arange(min(CELLS, len(cells))) * len(cells) // min(CELLS, len(cells))]
-            found[class_id] = photo.features.reshape(-1, photo.features.shape[-1])[some]
-    return found
-
-
 def _learn(samples: Sequence[dict[int, UInt8]], classes: Sequence[int], steps: Floats) -> teach.Taught:
-    features, targets = [], []
-    for one in samples:
-        for class_id, cells in one.items():
-            features.append(cells)
-            targets += [classes.index(class_id)] * len(cells)
-    x = teach.values(np.concatenate(features), steps)
-    inputs = np.concatenate([x, np.ones((len(x), 1))], 1)
-    weights = teach.regression(inputs, np.eye(len(classes))[targets])
+    weights = teach.regression(*teach.examples_inside(samples, classes, steps))
     return teach.Taught(tuple(classes), weights.astype(np.float32), "")
 
 

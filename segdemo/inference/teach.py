@@ -29,6 +29,8 @@ PENALTY = 10.0  # on weights, in painted cells
 BIAS_PENALTY = 0.01  # on biases, so that there is one minimum
 OTHERS = 0.1  # what strokes on other photos count, on a photo with strokes of its own
 MOST_CELLS = 2000  # of a photo that are learned from
+MASK_CELLS = 60  # of each class of a finished mask that are learned from
+INSIDE = 0.9  # of a cell's pixels that have its class, where it is learned from a mask
 ROUNDS = 100  # of the regression, at most; it ends when no weight changes by more than CHANGE
 CHANGE = 1e-4
 LIKENESS = 3.75  # how fast neighbours part with the squared distance of their features
@@ -206,6 +208,47 @@ def examples(one: Strokes, classes: Sequence[int], steps: Floats) -> tuple[Float
         cells = cells[np.arange(MOST_CELLS) * len(cells) // MOST_CELLS]
     x = values(one.features.reshape(-1, one.features.shape[-1])[cells], steps)
     return np.concatenate([x, np.ones((len(x), 1))], 1), shares[cells]
+
+
+def inside(features: UInt8, label_map: UInt8) -> dict[int, UInt8]:
+    """Cells inside each class of a finished mask, which need not be looked at for what is at their border.
+
+    Args:
+        features: bytes uint8 (h, w, C) of the photo. label_map: its mask, uint8 (H, W).
+
+    Returns:
+        Class id to the features (n, C) of up to ``MASK_CELLS`` of its cells, evenly over the photo. Void has none.
+    """
+    height, width = features.shape[:2]
+    step = max(
+        1, max(label_map.shape) // (CELL * max(height, width))
+    )  # more pixels than are needed cost memory
+    label_map = label_map[::step, ::step]
+    classes = [int(i) for i in np.unique(label_map) if i != VOID]
+    shares = votes(label_map, height, width, classes)
+    found = {}
+    for number, class_id in enumerate(classes):
+        cells = np.flatnonzero(shares[..., number] >= INSIDE)
+        if len(cells):
+            count = min(MASK_CELLS, len(cells))
+            some = cells[np.arange(count) * len(cells) // count]
+            found[class_id] = features.reshape(-1, features.shape[-1])[some]
+    return found
+
+
+def examples_inside(
+    found: Sequence[dict[int, UInt8]], classes: Sequence[int], steps: Floats
+) -> tuple[Floats, Floats]:
+    """What is learned from finished masks: inputs and targets as of ``examples``.
+
+    Args:
+        found: of ``inside``, of one mask or more that hold something together.
+        classes: the K class ids there are, in order. steps: what a byte of each channel is worth.
+    """
+    cells = [(class_id, some) for one in found for class_id, some in one.items()]
+    x = values(np.concatenate([some for _, some in cells]), steps)
+    number = [classes.index(class_id) for class_id, some in cells for _ in some]
+    return np.concatenate([x, np.ones((len(x), 1))], 1), np.eye(len(classes))[number]
 
 
 def regression(inputs: Floats, targets: Floats) -> Floats:

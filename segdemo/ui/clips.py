@@ -29,8 +29,13 @@ from segdemo.runs.record import last_words
 GROUP = "video"  # `concurrency_id` of the events that work on a clip, of which one runs at a time
 CLIP_BYTES = 500_000_000
 ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
+_BAD_INPUT = 2  # exit code of the command line
 MOST_CPU_SECONDS, MOST_MEMORY = 1800, 6 * 2**30  # of the process that works on a clip
 WRITTEN = {"overlay": "segmented.mp4", "label_maps": "label_maps.zip"}  # what can be written, as which file
+
+
+class ClipError(UserError):
+    """A clip that nothing can be made of."""
 
 
 class Clips:
@@ -94,7 +99,12 @@ class Clips:
         arguments: Sequence[str],
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> dict[str, Any]:
-        """The report of ``segdemo video``. Raises UserError with the sentence that it ended with."""
+        """The report of ``segdemo video``.
+
+        Raises:
+            ClipError: the clip is bad, with the sentence that it ended with.
+            UserError: it was given up, or something else went wrong.
+        """
         command = [sys.executable, "-m", "segdemo", "video", *arguments, "--json", "--progress"]
         models = settings.own_models_dir()  # where visitors have workspaces
         own = {settings.OWN_MODELS: str(models)} if models else {}
@@ -131,7 +141,8 @@ class Clips:
             raise UserError(
                 "The clip was given up: it was cancelled, or needs more time or memory than it may have."
             )
-        raise UserError(
+        bad = ClipError if code == _BAD_INPUT else UserError
+        raise bad(
             last_words(said) or "The clip could not be segmented: save it as MP4 (H.264) and try again."
         )
 
@@ -145,13 +156,13 @@ class Clips:
 
 
 def checked(clip: Any) -> Path:
-    """The path of a clip that was uploaded. Raises UserError: there is none, or it is too large."""
+    """The path of a clip that was uploaded. Raises UserError: there is none; ClipError: it is too large."""
     if not clip:
         raise UserError("Choose a clip first: drop it on the field, or click there.")
     path = Path(str(clip))
     size = path.stat().st_size
     if size > CLIP_BYTES:
-        raise UserError(
+        raise ClipError(
             f"The clip has {size / 1e6:.0f} MB and may have {CLIP_BYTES / 1e6:.0f}: cut it, or save it smaller."
         )
     return path

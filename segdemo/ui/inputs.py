@@ -16,7 +16,7 @@ from segdemo.ui.overriding import overriding
 from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
 from segdemo.ui.served import cached
 
-Menu = TypeVar("Menu", gr.Radio, gr.Dropdown)
+Menu = TypeVar("Menu", gr.Radio, gr.Dropdown, gr.HTML)
 NOT_UPLOADED = "This file was not uploaded here: choose it again."
 _numbers = itertools.count(1)
 _CLOSE = Markup('<button type="button" class="segdemo-close" aria-label="Close" title="Close"></button>')
@@ -64,7 +64,9 @@ def upload(label: str, elem_id: str, **kwargs: Any) -> gr.File:
         label, elem_id: of the component, a ``gr.File``.
         **kwargs: further ones.
     """
-    component = gr.File(label=label, elem_id=elem_id, **{"height": 160, **kwargs})
+    component = gr.File(
+        label=label, elem_id=elem_id, **{"height": 132, "elem_classes": "segdemo-drop", **kwargs}
+    )
     return overriding(component, preprocess=_uploaded_files)
 
 
@@ -129,7 +131,7 @@ def _raw_frame(component: gr.Image, payload: Any) -> bytes | str | None:
 
 
 def unchecked(menu: Menu) -> Menu:
-    """A Radio or Dropdown whose choices change while pages are open; whoever uses its value looks it up anyway.
+    """A menu whose choices change while pages are open; whoever uses its value looks it up anyway.
 
     Gradio refuses a value that is not among the choices it remembers, which are those of the start after the
     server was started again. What no menu can hold becomes None.

@@ -81,6 +81,19 @@ function closeNotices(document) {
   });
 }
 
+// What lies over the page until something else is wanted: a press beside it, or Escape, closes it.
+function closeWhatLiesOver(document) {
+  const close = (target) => {
+    for (const open of document.querySelectorAll("details.segdemo-counts[open]"))
+      if (!open.contains(target)) open.open = false;
+    const closer = document.getElementById("closer"),
+      toggle = closer?.querySelector(".label-wrap.open");
+    if (toggle && innerWidth > 800 && !closer.contains(target)) toggle.click();
+  };
+  document.addEventListener("pointerdown", ({ target }) => close(target));
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && close(null));
+}
+
 // Past tabs and models to the canvas of the open tab, or to the first thing in it that takes the keyboard.
 function skip(link) {
   link.addEventListener("click", (event) => {
@@ -94,6 +107,7 @@ function skip(link) {
 export function run() {
   nameThumbnails(document);
   closeNotices(document);
+  closeWhatLiesOver(document);
   const byId = (id) => document.getElementById(id);
   skip(byId("segdemo-skip"));
   themeSwitch(byId("segdemo-theme"));

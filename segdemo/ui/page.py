@@ -84,7 +84,9 @@ def build() -> gr.Blocks:
     demo = gr.Blocks(title="SegDemo", delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True)
     whose = Visitors(services.keeper, Signer.of_installation()) if services.keeper else None
     with demo, whose.nobody() if whose else nullcontext():
-        panel(html(HEADER, version=__version__), elem_classes="segdemo-top")
+        with gr.Row(elem_classes="segdemo-top"):
+            panel(html(HEADER, version=__version__))
+            _sign_in(demo)
         with gr.Tabs(elem_classes="segdemo-tabs") as tabs:
             page = Page(services, demo, tabs)
             for row in TABS:
@@ -105,6 +107,20 @@ def build() -> gr.Blocks:
         whose.attach(demo)
     services.look_after()
     return demo
+
+
+def _sign_in(demo: gr.Blocks) -> None:
+    """A button for those who can sign in, or have, at the top right of every tab."""
+    looks: dict[str, Any] = {"size": "sm", "elem_id": "segdemo-sign"}
+    if settings.spaces_sign_in():
+        gr.LoginButton("Sign in", "Sign out ({})", icon=None, variant="secondary", **looks)
+    elif settings.read("SEGDEMO_USERS"):
+        out = gr.Button("Sign out", link="logout?all_session=false", **looks)
+
+        def named(request: gr.Request) -> dict[str, Any]:
+            return gr.update(value=f"Sign out ({request.username})")
+
+        demo.load(named, None, out, api_visibility="private", show_progress="hidden", queue=False)
 
 
 def launch_options() -> dict[str, Any]:

@@ -33,6 +33,7 @@ from segdemo.ui.markup import html, join
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.teaching import Teaching
 from segdemo.workspaces.keeper import Keeper, Room
+from segdemo.zoo.scores import Scores
 from segdemo.zoo.versions import ModelStore
 
 GIVE_BACK_SECONDS = 60  # between two times that freed memory is handed back to the system
@@ -45,6 +46,27 @@ class _Shared:
     store: AnnotationStore
     versions: ModelStore
     runs: Runs
+
+
+@dataclass(frozen=True)
+class About:
+    """What there is to say of a model that is chosen from others.
+
+    Attributes:
+        knows: its classes in a few words.
+        mean_iou: in 0..1, None for one that was not measured; ``measured`` says on what.
+        gain: points of mean IoU that further looks at a photo give, where they were measured.
+        megabytes: of its file.
+        milliseconds: of a photo: the median here once it was used (``timed_here``), until then by that of others.
+    """
+
+    knows: str
+    mean_iou: float | None
+    measured: str
+    gain: float | None
+    megabytes: float
+    milliseconds: float | None
+    timed_here: bool
 
 
 @dataclass
@@ -173,19 +195,48 @@ class Services:
             )
         return prediction
 
-    def card(self, model: str, passes: str = "once") -> Markup:
+    def about(self, entry: zoo.ModelEntry, passes: str = "once") -> About:
+        """What there is to say of a model that looks at photos as ``passes`` says, a key of ``predict.PASSES``."""
+        metrics = entry.metrics or Scores()
+        here = self._median(entry, passes)
+        usual = self._pace() * metrics.milliseconds if metrics.milliseconds and passes == "once" else None
+        further = entry.test_time.get(passes)
+        return About(
+            knows=entry.knows or ", ".join(entry.label_set.classes),
+            mean_iou=metrics.mean_iou,
+            measured=""
+            if metrics.mean_iou is None
+            else metrics.title or f"{metrics.dataset} {metrics.subset}",
+            gain=100 * (further.mean_iou - further.mean_iou_once) if further else None,
+            megabytes=entry.path.stat().st_size / 1e6,
+            milliseconds=here or usual,
+            timed_here=here is not None,
+        )
+
+    def _median(self, entry: zoo.ModelEntry, passes: str = "once") -> float | None:
+        """Milliseconds of a photo on this machine, None until there was one."""
+        with self._lock:
+            times = list(self._times.get((entry.path, passes), ()))
+        return statistics.median(times) if times else None
+
+    def _pace(self) -> float:
+        """How many times as long photos take here as where the models were measured."""
+        both = [
+            (here, entry.metrics.milliseconds)
+            for entry in zoo.served_models().values()
+            if entry.metrics and entry.metrics.milliseconds and (here := self._median(entry))
+        ]
+        return statistics.median(here / there for here, there in both) if both else 1.0
+
+    def card(self, model: str) -> Markup:
         """One line on a served model, what it knows, its score, size and speed on this machine."""
-        entry = zoo.served_model(model)
-        parts = [entry.knows or ", ".join(entry.label_set.classes)]
-        if (metrics := entry.metrics) and metrics.mean_iou is not None:
-            where = metrics.title or f"{metrics.dataset} {metrics.subset}"
-            parts.append(html("<b>{:.1f}</b> mean IoU on {}", 100 * metrics.mean_iou, where))
-        if measured := entry.test_time.get(passes):
-            gain = 100 * (measured.mean_iou - measured.mean_iou_once)
-            parts.append(html("<b>{:+.1f}</b> by the further looks", gain))
-        parts.append(f"{entry.path.stat().st_size / 1e6:.1f} MB")
-        if times := self._times.get((entry.path, passes)):
-            parts.append(f"{statistics.median(times):.0f} ms a photo here")
+        about = self.about(zoo.served_model(model))
+        parts = [about.knows]
+        if about.mean_iou is not None:
+            parts.append(html("<b>{:.1f}</b> mean IoU on {}", 100 * about.mean_iou, about.measured))
+        parts.append(f"{about.megabytes:.1f} MB")
+        if about.timed_here:
+            parts.append(f"{about.milliseconds:.0f} ms a photo here")
         return join(parts, " · ")
 
 

@@ -50,7 +50,9 @@ def test_nothing_serious_on_any_tab_dark_and_light(plain_app, open_page):
                 if rule["impact"] in ("serious", "critical")
                 for node in rule["nodes"]
             )
-            page.locator("#segdemo-theme").click()
+            page.locator("#segdemo-theme").evaluate(
+                "node => node.click()"
+            )  # what lies over the page stays open
             if scheme == "dark":
                 expect(page.locator("body")).not_to_have_class(dark)
             else:
@@ -58,6 +60,10 @@ def test_nothing_serious_on_any_tab_dark_and_light(plain_app, open_page):
             page.evaluate(TOGGLED)
 
     look("Segment")
+    page.locator("#model .sm-open").click()
+    wait_for(page.locator("#model [role=listbox]"))
+    look("The menu of models")
+    page.keyboard.press("Escape")
     for tab in ("Annotate", "Train", "Batch", "Zoo"):
         page.get_by_role("tab", name=tab).click()
         if tab == "Zoo":
@@ -67,5 +73,6 @@ def test_nothing_serious_on_any_tab_dark_and_light(plain_app, open_page):
     page.get_by_role("tab", name="Segment").click()
     page.locator("#correct").click()
     wait_for(page.locator("#annotate-canvas .sc[data-ready]").first)
+    page.locator(".segdemo-counts summary").click()
     look("A photo in Annotate")
     assert found == []

@@ -14,6 +14,7 @@ from skimage import data
 from tiny import bright, write_model
 
 from browser import patience
+from browser.models import pick_model
 from browser.patience import expect
 from segdemo import zoo
 from segdemo.core.labels import LABEL_SETS, PETS, VOC
@@ -115,7 +116,7 @@ def wait_for(page, file, model, stage=STAGE):
 
 
 def choose(page, model):
-    page.locator("#model").get_by_text(title(model), exact=True).click()
+    pick_model(page, title(model))
 
 
 def open_more(page):
@@ -201,6 +202,45 @@ def test_choosing_a_model_updates_the_result_without_a_button(same_page, client)
         choose(page, model)
         wait_for(page, "collage.jpg", model)
         assert_is_the_answer(page, client, BUILT_IN["four"], model)
+
+
+def test_the_menu_of_models_tells_what_is_known_of_each_and_obeys_the_keyboard(same_page):
+    page = same_page
+    menu = page.locator("#model")
+    button, cards = menu.locator(".sm-open"), menu.get_by_role("option")
+    shipped = SHIPPED[FIRST]
+    expect(button).to_contain_text(f"{shipped.title}{shipped.knows}")
+    expect(button).to_contain_text(re.compile(rf"{100 * shipped.metrics.mean_iou:.1f}mean IoU\d+ msa photo"))
+    expect(button).to_have_attribute("aria-expanded", "false")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-expanded", "true")
+    expect(cards).to_have_count(len(SHIPPED) + 2)
+    expect(menu.get_by_role("option", selected=True)).to_contain_text("all of VOC val")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "listbox"
+
+    def active():
+        return page.evaluate(
+            "document.getElementById(document.activeElement.getAttribute('aria-activedescendant')).dataset.name"
+        )
+
+    assert active() == FIRST
+    page.keyboard.press("Home")
+    assert active() == "colours"  # those made here come first
+    page.keyboard.press("ArrowRight")
+    assert active() == "scenes"
+    page.keyboard.press("ArrowDown")
+    assert active() in SHIPPED
+    page.keyboard.press("Escape")  # which chooses nothing
+    expect(button).to_be_focused()
+    expect(button).to_contain_text(shipped.title)
+    page.keyboard.press("Enter")
+    page.keyboard.type("scen")  # goes to the field for that
+    expect(cards).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(button).to_be_focused()
+    expect(button).to_contain_text("Scenes")
+    wait_for(page, "collage.jpg", "scenes")
 
 
 def offered(label_set):
@@ -373,6 +413,7 @@ def test_a_photo_can_be_looked_at_more_than_once(same_page):
     expected = Predictor(SHIPPED[FIRST], flip=True)(photo).label_map
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert (expected != Predictor(SHIPPED[FIRST])(photo).label_map).any()
+    open_more(page)  # a press beside it has closed it
     page.locator("#passes").get_by_text("Once", exact=True).click()
     wait_for(page, "collage.jpg", FIRST)
 
@@ -439,10 +480,11 @@ def fits_a_phone(page):
     expect(page.locator("footer .divider:visible")).to_have_count(0)
     assert stage["height"] > 150
     tops = [
-        page.locator(part).bounding_box()["y"]
-        for part in ("#model", "#photo-input", "#stage", ".block.segdemo-card")
+        page.locator(part).bounding_box()["y"] for part in ("#model", "#photo-input", "#stage", "#closer")
     ]
-    assert tops == sorted(tops)  # models, one's own photo and the others, and the result
+    assert tops == sorted(
+        tops
+    )  # the model, one's own photo and the others, the result, and what is asked for seldom
     assert tops[2] - tops[0] < 232  # three rows where there are titles, as in a comparison
     # Nothing reaches beyond the right edge unless it can be scrolled in its own box.
     wide = page.evaluate(

@@ -7,6 +7,7 @@ import pytest
 from drawn import scene
 
 from browser import test_annotate, test_train
+from browser.models import pick_model
 from browser.patience import expect, wait_for
 from segdemo.annotations import drafts, strokes
 from segdemo.annotations.store import AnnotationStore
@@ -104,7 +105,7 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
         # Label the rest: drafts, which nobody's mask is.
         tab.open_section("Label the rest")
         expect(page.locator("#rest-about")).to_contain_text(
-            "Learns from the strokes of Teach (G) on 3 photos, not from finished masks. 10 photos without a mask"
+            "Learns from the strokes of Teach (G) on 3 photos and from 0 finished masks. 10 photos without a mask"
         )
         tab.click("#rest-start")
         expect(tab.notice).to_contain_text(f"Done: {COUNT} of {COUNT} photos have a draft.", timeout=MINUTES)
@@ -164,12 +165,12 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
             train.click("force")
         expect(train.notice).to_contain_text("stands for version 1 now")
         page.get_by_role("tab", name="Segment").click()
-        page.locator("#model").get_by_text("Discs", exact=True).click()
+        pick_model(page, "Discs")
         fresh = list(discs)[COUNT]
         page.locator("#photo-input input[type=file]").first.set_input_files(str(discs[fresh][0]))
         wait_for(page.locator(f'#stage .sc[data-ready*="{fresh}"]').first)
         # So does the taught classifier, by the same menu.
-        page.locator("#model").get_by_text("Taught: Discs", exact=True).click()
+        pick_model(page, "Taught: Discs")
         wait_for(page.locator(f'#stage .sc[data-ready*="{fresh}:taught:discs"]').first)
         width, height, flat = page.locator("#stage .sc").evaluate(
             "({ maskCanvas: { state } }) => [state.width, state.height, [...state.maps.prediction]]"

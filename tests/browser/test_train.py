@@ -13,6 +13,7 @@ from drawn import scene
 from serving import served_app
 
 from browser import test_annotate
+from browser.models import pick_model
 from browser.patience import expect, wait_for
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS
@@ -149,7 +150,7 @@ def test_from_labelled_photos_to_a_promoted_model_that_segments_a_new_one(tmp_pa
         expect(tab.notice).to_contain_text("drawn-pets stands for version 1 now")
         # Every menu has it, without a restart.
         page.get_by_role("tab", name="Segment").click()
-        page.locator("#model").get_by_text("Drawn pets", exact=True).click()
+        pick_model(page, "Drawn pets")
         page.locator("#photo-input input[type=file]").first.set_input_files(str(new_photo))
         stage = '#stage .sc[data-ready*="photo24.png:drawn-pets"]'
         wait_for(page.locator(stage).first)

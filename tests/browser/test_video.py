@@ -79,6 +79,7 @@ def test_what_is_no_clip_is_told_in_a_sentence(page, tmp_path):
     expect(notice).to_contain_text("cannot be read as a video: save it as MP4", timeout=SECONDS)
     expect(page.locator("#video-begin")).to_be_enabled()
     expect(page.locator("#video-cancel")).to_be_hidden()
+    expect(page.locator("#video-clip input[type=file]")).to_have_count(1)  # the field is free for another
 
 
 def test_a_clip_is_given_up(page, tmp_path):

@@ -505,10 +505,14 @@ def test_a_page_that_saves_by_itself(desk, shades):
 def test_the_progress_of_a_collection(desk, three):
     name, ids = three
     collection = desk.store.open(name)
-    assert "<b>0 of 3</b> labelled" in photo_list.progress(collection)
+    told = photo_list.progress(collection)
+    assert "<b>0 of 3</b> labelled" in told
+    assert 'Light</span><meter value="0" max="1"></meter><b>0</b>' in told
     collection.save(ids["sure.png"], np.ones((40, 60), np.uint8), 0)
     assert "<b>1 of 3</b> labelled" in photo_list.progress(collection)
-    assert "Photos with each class: Light in 1" in photo_list.progress(collection)
+    told = photo_list.progress(collection)
+    assert "</i>Light 1</span>" in told  # beside the progress, and among all classes
+    assert 'Light</span><meter value="1" max="1"></meter><b>1</b>' in told
     assert photo_list.progress(desk.store.create("Empty", SHADES)) == ""
 
 

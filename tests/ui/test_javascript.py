@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from segdemo.ui import components
 from segdemo.ui.components import (
     canvas,
     label_table,
+    model_menu,
     photo_list,
     review_card,
     run_list,
@@ -29,6 +31,7 @@ FOLDER = Path(components.__file__).parent
 COMPONENTS = {
     "canvas": (canvas.mask_canvas, ["ready", "edit", "saved", "reload", "next"]),
     "label_table": (label_table.label_table, []),
+    "model_menu": (lambda: model_menu.model_menu(SimpleNamespace(models=dict), "none"), []),
     "photo_list": (photo_list.photo_list, ["pick"]),
     "review_card": (review_card.review_card, ["decide"]),
     "run_list": (run_list.run_list, ["pick"]),

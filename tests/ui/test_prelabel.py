@@ -94,6 +94,35 @@ def test_only_those_painted_on_last_are_learned_from(discs, monkeypatch):
     assert teach.Taught.read(lessons.learn(collection, Features()).path).classes == (0, 2)
 
 
+def test_finished_masks_teach_and_those_that_are_not_or_measure_do_not(store):
+    collection = store.create("Masks", DISC)
+    truths = {}
+    for seed in range(4):
+        photo, truth = scene(seed, (120, 80), foreground=1, background=0)
+        truths[collection.add_photo(np.asarray(photo), f"p{seed}")] = truth
+    first, measured, begun, other = truths
+    collection.save(begun, truths[begun], 0, sitting="now", auto=True)  # by the page, while somebody paints
+    with pytest.raises(teach.TeachError, match="Nothing is painted"):
+        lessons.learn(collection, Features())
+    collection.save(first, truths[first], 0)
+    collection.save(measured, np.full_like(truths[measured], 2), 0)
+    for id_, split in ((first, "train"), (begun, "train"), (measured, "val")):
+        collection.set_split(id_, split)
+    assert [photo.id for photo in lessons.finished(collection)] == [first]
+    features = Features()
+    kept = teach.Taught.read(lessons.learn(collection, features).path)
+    assert kept.classes == (0, 1)
+    photo = collection.image(other)
+    found = teach.label_map(kept, teach.probabilities(kept, features.of(photo), features.steps), photo)
+    assert (found == truths[other]).mean() > 0.95
+    draft = drafts.put(collection, other, found, "taught:masks", "", 0.9, 0.1) and drafts.find(
+        collection, other
+    )
+    drafts.take_over(collection, other, draft)
+    collection.set_split(other, "train")
+    assert [photo.id for photo in lessons.finished(collection)] == [first]
+
+
 def test_too_little_is_said(store, discs):
     empty = store.create("Empty", DISC)
     with pytest.raises(teach.TeachError, match="Nothing is painted: paint at least two classes"):
@@ -111,7 +140,8 @@ def test_too_little_is_said(store, discs):
 def test_all_photos_without_a_mask_get_a_draft(discs, work):
     collection, truths = discs
     ids = list(truths)
-    own = np.full(truths[ids[2]].shape, 2, np.uint8)
+    own = truths[ids[2]].copy()
+    own[:8] = VOID
     collection.save(ids[2], own, 0)
     work.start(collection.name).join()
     job = work.job(collection.name)

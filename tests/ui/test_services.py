@@ -1,9 +1,15 @@
 """What the tabs share, each of which there is once."""
 
+import re
+
+import numpy as np
 import pytest
+from tiny import bright, write_model
 
 from segdemo.annotations.store import AnnotationStore
+from segdemo.core.labels import PETS
 from segdemo.runs.queue import Runs
+from segdemo.ui.components import model_menu
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
 from segdemo.zoo.versions import ModelStore
@@ -30,3 +36,24 @@ def test_store_versions_and_runs_are_made_once_and_every_tab_has_the_same(made):
     assert desk.store is services.store
     assert services.runs.models is services.versions
     assert sorted(made) == ["AnnotationStore", "ModelStore", "Runs"]
+
+
+def test_the_menu_of_models_tells_what_is_known_of_each_those_made_here_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / "home"))
+    write_model(tmp_path / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
+    services = Services.start()
+    own, *shipped = model_menu.cards(services)
+    assert (own["name"], own["group"], own["score"], own["measured"]) == (
+        *("colours", "Made here"),
+        *(None, "not measured"),
+    )
+    assert own["speed"] is None
+    assert own["colors"] == ["#ff5c9a", "#ffe14d"]  # as they are shown, without the background
+    groups = [card["group"] for card in shipped]
+    assert groups == sorted(groups, key=groups.index)  # those that know the same beside each other
+    card = next(card for card in shipped if card["name"] == "unet")
+    assert (card["score"], card["measured"]) == ("80.8", "mean IoU on held-out Pets")
+    assert card["speed"].startswith("~")  # until it was used here
+    services.predict("colours", np.zeros((32, 32, 3), np.uint8))
+    assert re.fullmatch(r"\d+ ms", model_menu.cards(services)[0]["speed"])
+    assert model_menu.cards(services, "mirrored")[0]["speed"] is None  # which takes another time

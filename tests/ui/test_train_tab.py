@@ -339,6 +339,8 @@ def test_the_head_of_a_run_tells_how_far_it_is():
     assert "2nd in the queue" in train_view.head(snapshot(state="queued", position=2))
     assert 'role="alert"' in train_view.head(snapshot(state="failed"))
     assert "after the step in progress" in train_view.head(snapshot(cancelling=True))
+    begins = train_view.head(snapshot(epoch=0, step=0, message="Starting."))
+    assert "Starting. Other work on this machine goes first" in begins
     assert 'aria-valuenow="100"' in train_view.head(snapshot(state="done"))
     assert "None" not in train_view.head(
         snapshot(images_per_second=None, eta_seconds=None, rss_mb=None, best=None)

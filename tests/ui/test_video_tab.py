@@ -146,6 +146,9 @@ def test_frames_that_cannot_be_taken_are_a_sentence_and_leave_nothing(
     updates = asked(tab, tab.frames, **values)
     assert says in updates[tab.notice]["value"]
     assert updates[tab.take]["interactive"]
+    assert (tab.clip in updates and updates[tab.clip] is None) == (
+        "read as a video" in says
+    )  # its field is free
     assert not tab.desk.collections()
 
 

@@ -51,6 +51,19 @@ def test_every_spec_names_a_builder_that_takes_its_options(name):
     assert re.search(r"arXiv:\d{4}\.\d{4,5}", spec.paper)
 
 
+def test_the_readme_says_of_each_model_that_ships_what_its_manifest_says():
+    row = r"^\| \[`(\w+)`\].*?([\d.]+)\*{0,2} \| ([\d.]+ MB) int8 \| (\d+) ms \|$"
+    told = re.findall(row, (zoo.WEIGHTS.parent / "README.md").read_text("utf-8"), re.M)
+    for name, score, size, milliseconds in told:
+        metrics = SHIPPED[name]["metrics"]
+        assert (score, size) == (
+            f"{100 * metrics['mean_iou']:.1f}",
+            f"{(zoo.WEIGHTS / SHIPPED[name]['onnx']).stat().st_size / 1e6:.1f} MB",
+        )
+        assert int(milliseconds) == metrics["milliseconds"]
+    assert {name for name, *_ in told} == set(SHIPPED)
+
+
 def test_build_makes_a_model_with_the_spec_s_classes_or_those_asked_for():
     options = {"filters": (2, 2, 2), "bottleneck": 4}
     assert architectures.build("unet_plain", **options).output.shape[-1] == len(PETS)

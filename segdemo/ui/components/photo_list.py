@@ -12,16 +12,18 @@ from markupsafe import Markup
 from segdemo.annotations import drafts
 from segdemo.annotations.collection import Collection, Page
 from segdemo.annotations.drafts import Draft
+from segdemo.core.display import display_colors
 from segdemo.core.files import NotFoundError
 from segdemo.core.label_maps import MaskError
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import IntakeError
 from segdemo.ui.components.bundle import component_script
-from segdemo.ui.markup import html
+from segdemo.ui.markup import html, join
 from segdemo.ui.served import served
 
 PER_PAGE = 40
 ANY_CLASS = -1
+MOST_FOUND = 8  # classes told beside the progress
 UNSURE = "unsure"  # an order that ``Collection.photos`` takes as ranks
 # What the filter offers: value to (text, annotated, deleted) of ``Collection.photos``.
 WHICH = {
@@ -84,19 +86,34 @@ def summary(page: Page) -> str:
 
 
 def progress(collection: Collection) -> Markup:
-    """How many photos of a collection are labelled, and in how many each class is, on demand."""
+    """How many photos of a collection are labelled, and in how many each class is: the most first, all on demand."""
     photos = collection.photos(per_page=1_000_000).photos
     if not photos:
         return html("")
     done = [photo for photo in photos if photo.revision]
     seen = Counter(i for photo in done for i in photo.classes)
     label_set = collection.label_set
-    counts = [f"{name} in {seen[i]}" for i, name in enumerate(label_set.classes) if i != label_set.background]
+    named = zip(label_set.classes, display_colors(label_set), strict=True)
+    rows = [(seen[i], *row) for i, row in enumerate(named) if i != label_set.background]
+    rows.sort(key=lambda row: -row[0])
+    swatch = '<i style="background:#{:02x}{:02x}{:02x}"></i>'
+    found = join(
+        html(f'<span dir="auto">{swatch}{{}} {{}}</span>', *color, name, count)
+        for count, name, color in rows[:MOST_FOUND]
+        if count
+    )
+    every = join(
+        html(
+            f'<li><span dir="auto">{swatch}{{}}</span><meter value="{{}}" max="{{}}"></meter><b>{{}}</b></li>',
+            *(*color, name, count, max(1, len(done)), count),
+        )
+        for count, name, color in rows
+    )
     return html(
-        '<div title="{}"><b>{} of {}</b> labelled '
-        '<progress value="{}" max="{}" aria-label="Labelled"></progress></div>',
-        "Photos with each class: " + ", ".join(counts),
-        *(len(done), len(photos), len(done), len(photos)),
+        '<details class="segdemo-counts"><summary><span><b>{0} of {1}</b> labelled '
+        '<progress value="{0}" max="{1}" aria-label="Labelled"></progress></span><span>{2}</span></summary>'
+        '<div tabindex="0"><p>Labelled photos with each class</p><ul>{3}</ul></div></details>',
+        *(len(done), len(photos), found, every),
     )
 
 

@@ -78,8 +78,7 @@ class BatchTab:
             "Photos, or ZIPs of photos",
             "batch-files",
             file_count="multiple",
-            height=190,
-            elem_classes="ba-files",
+            show_label=False,
         )
         models = self.services.choices()
         first = FIRST_MODEL if FIRST_MODEL in self.services.models() else models[0][1]

@@ -19,7 +19,7 @@ from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.index import by_class
 from segdemo.data.pets import breed
 from segdemo.inference.predict import Prediction
-from segdemo.ui.components import canvas
+from segdemo.ui.components import canvas, model_menu
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, notice, notice_board, photo_picker, samples, unchecked
 from segdemo.ui.markup import html, panel
@@ -54,24 +54,26 @@ class SegmentTab:
     """
 
     choice: gr.State
-    model: gr.Radio
+    model: gr.HTML
     other: gr.Dropdown
     stage: gr.HTML
 
-    def menus(self, services: Services, model: str, other: str) -> Updates:
+    def menus(self, services: Services, model: str, other: str, passes: str = "once") -> Updates:
         """Updates of the two model menus, which keep what is chosen, or what it has become by a promotion."""
         served = services.models()
         names = {entry.alias_of or name: name for name, entry in served.items()}
 
-        def menu(choices: list[tuple[str, str]], chosen: str) -> dict[str, Any]:
-            value = names.get(chosen, chosen if chosen in served else choices[0][1])
+        def now(chosen: str, instead: str) -> dict[str, Any]:
+            value = names.get(chosen, chosen if chosen in served else instead)
             # Without the value if it stays, since the visitor may just be choosing another.
-            return gr.update(choices=choices) if value == chosen else gr.update(choices=choices, value=value)
+            return {} if value == chosen else {"value": value}
 
-        choices = services.choices()
+        choices = [("nothing", NO_COMPARISON), *services.choices()]
         return {
-            self.model: menu(choices, model),
-            self.other: menu([("nothing", NO_COMPARISON), *choices], other),
+            self.model: gr.update(
+                models=model_menu.cards(services, passes), **now(model, next(iter(served)))
+            ),
+            self.other: gr.update(choices=choices, **now(other, NO_COMPARISON)),
         }
 
 
@@ -81,10 +83,23 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     start = FIRST_MODEL if FIRST_MODEL in services.models() else models[0][1]
 
     with gr.Row(elem_classes="segdemo-bar"):
-        model = unchecked(
-            gr.Radio(models, value=start, label="Model", show_label=False, container=False, elem_id="model")
-        )
-        card = panel(services.card(start), elem_classes="segdemo-card")
+        model = model_menu.model_menu(services, start, elem_id="model")
+        with gr.Accordion("Compare models, look closer", open=False, elem_id="closer"):
+            other = unchecked(
+                gr.Dropdown(
+                    [("nothing", NO_COMPARISON), *models],
+                    value=NO_COMPARISON,
+                    label="Compare with",
+                    elem_id="compare",
+                )
+            )
+            passes = gr.Radio(
+                [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
+                value="once",
+                label="Look at the photo",
+                info="More looks are averaged: a better mask for up to twice or six times the time.",
+                elem_id="passes",
+            )
     said = notice_board("notice")
     with gr.Row(elem_classes="segdemo-stage"):
         with gr.Column(min_width=300):
@@ -99,42 +114,30 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         first, path = next(iter(offered.items()))
         choice = gr.State(Choice(str(path), first.name))
         yours: gr.State = gr.State(())  # Choices with their thumbnails as JPEGs, the newest first
-    with gr.Accordion("Compare models, look closer", open=False), gr.Row():
-        other = unchecked(
-            gr.Dropdown(
-                [("nothing", NO_COMPARISON), *models],
-                value=NO_COMPARISON,
-                label="Compare with",
-                elem_id="compare",
-            )
-        )
-        passes = gr.Radio(
-            [("Once", "once"), ("And mirrored", "mirrored"), ("Three sizes, mirrored", "scales")],
-            value="once",
-            label="Look at the photo",
-            info="More looks are averaged: a better mask for up to twice or six times the time.",
-            elem_id="passes",
-        )
+        shown: gr.State = gr.State(None)  # what the canvases show: (choice, model, other, passes)
     browser = _Browser(services) if services.datasets else None
 
     segment = SegmentTab(choice, model, other, stage)
-    outputs = [stage, title, second_column, second_title, second, card, said]
-    looks = Events(
-        said, {choice, model, other, passes}, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS")
-    )
+    outputs = [stage, title, second_column, second_title, second, model, shown, said]
+    looked = {choice, model, other, passes, shown}
+    looks = Events(said, looked, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS"))
     chosen = [choice, model, other, photos, own_photo, yours, said]
-    choices = Events(said, {model, other, yours}, chosen, "segment")
+    choices = Events(said, {model, other, passes, yours}, chosen, "segment")
 
     def show(event: Event) -> Updates:
-        """The canvases for a photo; if there is an error they stay."""
+        """The canvases for a photo, unless they show it; if there is an error they stay."""
+        look = event[choice], event[model], event[other], event[passes]
+        if look == event[shown]:
+            return {}
         photo = services.photos.read(event[choice].path)
 
         def payload(name: str, correctable: bool = False) -> dict[str, Any]:
             return _payload(services, event[choice], photo, name, event[passes], correctable)
 
-        updates = {
+        updates: Updates = {
+            shown: look,
             stage: payload(event[model], correctable=True),
-            card: services.card(event[model], event[passes]),
+            model: gr.update(models=model_menu.cards(services, event[passes])),
         }
         comparing = event[other] != NO_COMPARISON
         if comparing:
@@ -161,15 +164,20 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
             *(Choice(str(path), photo.name) for photo, path in offered),
         ]
 
+    def show_another(event: Event, another: Choice) -> Updates:
+        """That it is chosen is told along with it, so that nobody waits for two answers."""
+        event.form[choice] = another
+        return {choice: another, **show(event)}
+
     def pick(event: Event) -> Updates:
-        return {choice: row(event)[event[photos]]}
+        return show_another(event, row(event)[event[photos]])
 
     def step(event: Event, by: int) -> Updates:
         """The thumbnail after or before the photo that is shown; the first if that is none of them."""
         paths = [one.path for one in row(event)]
-        shown = event[choice].path
-        at = paths.index(shown) + by if shown in paths else 0
-        return {choice: row(event)[at % len(paths)]}
+        path = event[choice].path
+        at = paths.index(path) + by if path in paths else 0
+        return show_another(event, row(event)[at % len(paths)])
 
     def suited(event: Event) -> Updates:
         return {photos: strip(event[model], event[yours])}
@@ -190,12 +198,13 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     # so the last choice wins and no answer overtakes a newer one.
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
     looks.on(reasons, show, trigger_mode="always_last")
+    # Where a model was chosen meanwhile, the change of the choice shows the photo once more.
     # Not with queue=False: only the queue tells the page that a state has changed.
-    picks: dict[str, Any] = {"trigger_mode": "always_last", "outputs": [choice, said]}
-    choices.on(photos.click, pick, inputs={photos, model, yours}, **picks)
-    neighbours: dict[str, Any] = {**picks, "inputs": {choice, model, yours}}
-    choices.on(stage.next, lambda event: step(event, 1), **neighbours)
-    choices.on(stage.previous, lambda event: step(event, -1), **neighbours)
+    picks: dict[str, Any] = {"trigger_mode": "always_last", "outputs": [choice, *outputs]}
+    looks.on(photos.click, pick, inputs={*looked, photos, yours}, **picks)
+    neighbours: dict[str, Any] = {**picks, "inputs": {*looked, yours}}
+    looks.on(stage.next, lambda event: step(event, 1), **neighbours)
+    looks.on(stage.previous, lambda event: step(event, -1), **neighbours)
     choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
     choices.on(
         own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo, model, yours}
@@ -204,7 +213,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         browser.connect(choice, said)
     choices.on(  # there may be new models since the page was made
         [demo.load, tab.select],
-        lambda event: segment.menus(services, event[model], event[other]),
+        lambda event: segment.menus(services, event[model], event[other], event[passes]),
         quiet=True,
         trigger_mode="always_last",
     )

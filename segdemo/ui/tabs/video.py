@@ -83,7 +83,7 @@ class VideoTab:
 
     def _form(self) -> None:
         panel(html('<h2 class="tr-title">New clip</h2>'), padding=False)
-        self.clip = upload("A clip", "video-clip", file_types=[*clips.ENDINGS], height=140)
+        self.clip = upload("A clip", "video-clip", file_types=[*clips.ENDINGS], show_label=False)
         models = self.services.choices()
         first = FIRST_MODEL if FIRST_MODEL in self.services.models() else models[0][1]
         self.model = unchecked(gr.Dropdown(models, value=first, label="Model", elem_id="video-model"))
@@ -141,7 +141,7 @@ class VideoTab:
         over = {self.cancel: gr.update(visible=False), **{b: gr.update(interactive=True) for b in buttons}}
         for pressed, work in ((self.begin, self._segment), (self.take, self._take)):
             started = on(pressed.click, self._offer_cancel, queue=False)
-            on(started.then, work, progress_on=pressed, always=over)
+            on(started.then, self._freeing(work), progress_on=pressed, always=over)
         on(self.cancel.click, self._cancel, queue=False, quiet=True)
         self.webcam.stream(
             self._frame,
@@ -163,6 +163,17 @@ class VideoTab:
             self.model: gr.update(choices=self.services.choices(), **value),
             self.collection: gr.update(choices=[NEW, *self.desk.collections()]),
         }
+
+    def _freeing(self, work: Callable[[Event], Updates]) -> Callable[[Event], Updates]:
+        """The same; where the clip is at fault, its field is free for another."""
+
+        def working(event: Event) -> Updates:
+            try:
+                return work(event)
+            except clips.ClipError as error:
+                return {self.clip: None, self.notice: notice(error, alert=True)}
+
+        return working
 
     def _offer_cancel(self, event: Event) -> Updates:
         return {

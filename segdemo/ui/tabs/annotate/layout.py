@@ -113,10 +113,7 @@ class Layout:
     def _whose(self) -> None:
         """Who sees what is kept here, and how long."""
         if for_visitors():
-            with gr.Row(elem_classes="segdemo-slim"):
-                panel(html("<p>{}</p>", kept_for()), elem_classes="segdemo-quiet", elem_id="kept-for")
-                if spaces_sign_in():
-                    gr.LoginButton(size="sm")
+            panel(html("<p>{}</p>", kept_for()), elem_classes="segdemo-quiet", elem_id="kept-for")
         elif on_spaces():
             panel(html("<p>{}</p>", _SHARED), elem_classes="segdemo-quiet")
 

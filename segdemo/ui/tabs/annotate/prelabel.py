@@ -92,13 +92,13 @@ class Prelabelling:
         return self._jobs.get(self._stores().root / name)
 
     def start(self, name: str) -> threading.Thread:
-        """Learn from the strokes of a collection, and make drafts of its photos without a mask in the background.
+        """Learn from a collection's strokes and masks, and make drafts of its photos without a mask in the background.
 
         Returns:
             The thread.
 
         Raises:
-            TeachError: fewer than two classes are painted. NotFoundError: no such collection.
+            TeachError: there are fewer than two classes. NotFoundError: no such collection.
             StoreError: a collection is being labelled already, or this one has nothing left to label.
         """
         collection = self._stores().open(name)
@@ -115,7 +115,7 @@ class Prelabelling:
             waiting = waiting_for(collection, entry)
             if not waiting:
                 raise StoreError(
-                    "Every photo has a mask or a draft by what is painted now: there is nothing left."
+                    "Every photo has a mask or a draft by what is known now: there is nothing left."
                 )
             self._jobs[folder] = Job("running", total=len(waiting))
             run = copy_context().run  # in the workspace of who asks

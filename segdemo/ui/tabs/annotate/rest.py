@@ -62,17 +62,18 @@ class Rest:
         """How far a collection is: what is painted, what has a draft, and what can be done about it."""
         collection = self.desk.store.open(name)
         painted, made = len(strokes.painted(collection)), drafts.found(collection)
+        masks = len(lessons.finished(collection))
         open_ = collection.photos(annotated=False, per_page=1).total
         facts = [
-            f"Learns from the strokes of Teach (G) on {_photos(painted)}, not from finished masks.",
+            f"Learns from the strokes of Teach (G) on {_photos(painted)} and from {_masks(masks)}.",
             f"{_photos(open_)} without a mask, {len(made)} of them with a draft.",
         ]
         job = self.desk.prelabelling.job(name)
         running = job is not None and job.state == "running"
         if job is not None:
             facts.append(job.sentence())
-        elif not painted:
-            facts.append("Paint a little of each class on a photo first.")
+        elif not painted and not masks:
+            facts.append("Paint a little of each class on a photo first, or finish some masks.")
         bar = ""
         if job is not None and running:
             label = '<progress value="{}" max="{}" aria-label="Labelled so far"></progress>'
@@ -136,6 +137,10 @@ class Rest:
         drafts.discard(collection, made)
         said = f"Drafts of {_photos(len(made))} are thrown away; Label the rest makes them anew."
         return {**self._tab.listing(event, name), self._tab.notice: notice(said)}
+
+
+def _masks(count: int) -> str:
+    return "1 finished mask" if count == 1 else f"{count} finished masks"
 
 
 def _photos(count: int) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from segdemo.core.settings import spaces_sign_in
 from segdemo.ui.components import run_chart, run_list, run_log, run_samples
 from segdemo.ui.events import components
 from segdemo.ui.inputs import button, notice_board, unchecked
@@ -122,8 +121,6 @@ class Layout:
                 visible=self.policy.training == "token",
                 elem_id="train-token",
             )
-            if self.policy.training == "users" and spaces_sign_in():
-                gr.LoginButton()
             self.begin = gr.Button("Start training", variant="primary", elem_id="train-begin")
 
     def _number(self, label: str, elem_id: str, **kwargs: Any) -> gr.Number:

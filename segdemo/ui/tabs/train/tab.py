@@ -481,7 +481,7 @@ class TrainTab(Layout):
         version = self._version(event)
         name = version.name if version.current else version.served_as
         menus = self.segment.menus(self.services, name, event[self.segment.other])
-        menus[self.segment.model] = gr.update(choices=self.services.choices(), value=name)
+        menus[self.segment.model]["value"] = name
         return {**menus, self.tabs: gr.Tabs(selected="segment")}
 
 

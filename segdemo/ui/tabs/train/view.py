@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
+from segdemo.core import settings
 from segdemo.runs.estimates import duration
 from segdemo.runs.queue import Runs
 from segdemo.runs.snapshot import Snapshot
@@ -153,6 +154,8 @@ def head(run: Snapshot) -> Markup:
         text = f"{run.message} It is {ordinal(run.position)} in the queue."
     elif run.cancelling:
         text = "It stops after the step in progress and keeps its checkpoints."
+    elif _begins(run) and settings.read("SEGDEMO_EXECUTOR") == "local":
+        text = f"{run.message} Other work on this machine goes first, so it takes longer while that is busy."
     epoch = min(run.epoch + (run.state == "running"), run.epochs) if run.state != "done" else run.epochs
     numbers = [("Epoch", f"{max(epoch, 0)} of {run.epochs}")]
     learning = run.state == "running" and run.epoch < run.epochs
@@ -176,6 +179,10 @@ def head(run: Snapshot) -> Markup:
     )
     parts = {"badge": badge(run), "percent": 100 * fraction(run), "numbers": definitions(numbers)}
     return html(template, run=run, role=role, text=text, **parts)
+
+
+def _begins(run: Snapshot) -> bool:
+    return run.state == "running" and not run.step and not run.epoch
 
 
 def curves(run: Snapshot, history: History) -> Markup:
