@@ -154,6 +154,7 @@ def test_from_strokes_to_a_promoted_model(tmp_path, open_page, serve, discs):
         train = test_train.Tab(page)
         expect(page.locator("#train-source input")).to_have_value(f"Discs · {COUNT} labelled")
         train.choose("start", r"^Plain U-Net · Oxford")  # the quickest to trace
+        expect(train.field("title")).to_have_value(re.compile("^Plain U-Net"))  # what it suggests is there
         train.fill(epochs=1, size=64, title="Discs", steps=4, watched=2)
         train.click("begin")
         train.wait("done", MINUTES)

@@ -68,7 +68,14 @@ function card(model, id, chosen) {
 export function mount(element, { props, watch }) {
   const root = element.querySelector(".sm"),
     unique = `${element.id || "model-menu"}-list`;
-  const list = el("div", { id: unique, role: "listbox", "aria-label": "Models", tabindex: 0 });
+  // Has the focus as soon as the menu is open, so that no key is lost.
+  const list = el("div", {
+    id: unique,
+    role: "listbox",
+    "aria-label": "Models",
+    tabindex: 0,
+    autofocus: true,
+  });
   const search = el("input", {
     type: "search",
     placeholder: "Find a model",
@@ -177,9 +184,7 @@ export function mount(element, { props, watch }) {
     place();
   });
   menu.addEventListener("toggle", ({ newState }) => {
-    if (newState !== "open") return;
-    list.focus({ preventScroll: true });
-    activate();
+    if (newState === "open") activate();
   });
   menu.addEventListener("keydown", (event) => {
     const { key } = event,
