@@ -64,17 +64,20 @@ SLOW = [
     "test_contributing.py",
     "ui/test_two_visitors.py",
     "browser/test_sign_in.py",
+    "cluster/test_jobs.py",
+    "fuzz/test_fuzz.py",
+    "ui/test_tokens.py",
+    "test_packaging.py",
+    "cluster/test_batches.py",
+    "test_state_before.py",
+    "inference/test_batch.py",
+    "docs/test_python.py",
     "browser/test_faithful.py",
 ]
 # Not left out of the daily round as a whole, and yet too long for the end.
 THEN = [
-    "test_packaging.py",
-    "test_state_before.py",
-    "fuzz/test_fuzz.py",
     "test_types.py",
     "runs/test_supervisor.py",
-    "docs/test_python.py",
-    "inference/test_batch.py",
 ]
 
 
