@@ -113,11 +113,8 @@ def _on_ray(
     place = Place(options.out.resolve(), secrets.token_hex(8), "--out", f".handed{part}")
 
     def done(items: Sequence[Item]) -> Iterator[Outcome]:
-        place.leave()
-        try:
+        with place.left():
             yield from outcomes(model, formats, options.workers or 0, items, place=place)
-        finally:
-            place.clear()
 
     return done
 

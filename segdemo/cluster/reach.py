@@ -6,6 +6,7 @@ What is not shared fails late or not at all: a node would work for hours on a co
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,15 @@ class Place:
         """Leave word that the job is to work in it. Raises DiskError."""
         write_atomic(self.folder / self.name, self.job.encode())
 
-    def clear(self) -> None:
-        """Take the word away."""
-        with contextlib.suppress(OSError):
-            (self.folder / self.name).unlink()
+    @contextlib.contextmanager
+    def left(self) -> Iterator[None]:
+        """``leave``, and in the end take the word away."""
+        self.leave()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (self.folder / self.name).unlink()
 
     def require(self) -> None:
         """Find the word, on a node. Raises UnreachableError."""

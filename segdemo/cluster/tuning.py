@@ -196,11 +196,8 @@ def tune(
         storage=out / ".tune",
         name=name,
     )
-    place.leave()
-    try:
+    with place.left():
         wrong = list(driven(partial(_fit, tuner, place), "search", AGAIN))
-    finally:
-        place.clear()
     runs = [Run.read(folder) for folder in sorted(out.glob(f"{name}-*"))]
     return sorted(runs, key=lambda run: -(run.status().best or 0)), wrong
 

@@ -31,3 +31,8 @@ def clean_title(text: object) -> str:
     if not text:
         raise StoreError("Give it a name first.")
     return text[:100]
+
+
+def number_of(count: int, thing: str) -> str:
+    """``"1 photo"``, ``"2 photos"``, ``"0 photos"``."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"

@@ -195,11 +195,17 @@ class Services:
             )
         return prediction
 
-    def about(self, entry: zoo.ModelEntry, passes: str = "once") -> About:
-        """What there is to say of a model that looks at photos as ``passes`` says, a key of ``predict.PASSES``."""
+    def about(self, entry: zoo.ModelEntry, passes: str = "once", pace: float = 0) -> About:
+        """What there is to say of a model.
+
+        Args:
+            entry: the model.
+            passes: how it looks at photos, a key of ``predict.PASSES``.
+            pace: of ``pace``, to estimate the time of a model that was not used yet; 0 for no estimates.
+        """
         metrics = entry.metrics or Scores()
         here = self._median(entry, passes)
-        usual = self._pace() * metrics.milliseconds if metrics.milliseconds and passes == "once" else None
+        usual = pace * metrics.milliseconds if metrics.milliseconds and passes == "once" else None
         further = entry.test_time.get(passes)
         return About(
             knows=entry.knows or ", ".join(entry.label_set.classes),
@@ -209,7 +215,7 @@ class Services:
             else metrics.title or f"{metrics.dataset} {metrics.subset}",
             gain=100 * (further.mean_iou - further.mean_iou_once) if further else None,
             megabytes=entry.path.stat().st_size / 1e6,
-            milliseconds=here or usual,
+            milliseconds=here or usual or None,
             timed_here=here is not None,
         )
 
@@ -219,7 +225,7 @@ class Services:
             times = list(self._times.get((entry.path, passes), ()))
         return statistics.median(times) if times else None
 
-    def _pace(self) -> float:
+    def pace(self) -> float:
         """How many times as long photos take here as where the models were measured."""
         both = [
             (here, entry.metrics.milliseconds)

@@ -33,14 +33,20 @@ def store(tmp_path, monkeypatch):
     return AnnotationStore()
 
 
+def with_discs(collection, count):
+    """Photos with a disc in a collection: {id: truth}."""
+    truths = {}
+    for seed in range(count):
+        photo, truth = scene(seed, (120, 80), foreground=1, background=0)
+        truths[collection.add_photo(np.asarray(photo), f"p{seed}")] = truth
+    return truths
+
+
 @pytest.fixture
 def discs(store):
     """A collection of five photos with a disc, the first of them painted on: the collection, and {id: truth}."""
     collection = store.create("Discs", DISC)
-    truths = {}
-    for seed in range(5):
-        photo, truth = scene(seed, (120, 80), foreground=1, background=0)
-        truths[collection.add_photo(np.asarray(photo), f"p{seed}")] = truth
+    truths = with_discs(collection, 5)
     first = next(iter(truths))
     strokes.save(collection, first, strokes_on(truths[first], 1), "")
     return collection, truths
@@ -96,10 +102,7 @@ def test_only_those_painted_on_last_are_learned_from(discs, monkeypatch):
 
 def test_finished_masks_teach_and_those_that_are_not_or_measure_do_not(store):
     collection = store.create("Masks", DISC)
-    truths = {}
-    for seed in range(4):
-        photo, truth = scene(seed, (120, 80), foreground=1, background=0)
-        truths[collection.add_photo(np.asarray(photo), f"p{seed}")] = truth
+    truths = with_discs(collection, 4)
     first, measured, begun, other = truths
     collection.save(begun, truths[begun], 0, sitting="now", auto=True)  # by the page, while somebody paints
     with pytest.raises(teach.TeachError, match="Nothing is painted"):

@@ -5,6 +5,7 @@ import io
 from dataclasses import asdict, dataclass, field
 
 from segdemo.core import names
+from segdemo.core.conventions import number_of
 from segdemo.data.formats.annotation import SUBSETS, Annotation
 
 
@@ -139,11 +140,11 @@ class Account:
 
     def totals(self) -> list[str]:
         """The numbers as sentences."""
-        photos = _count(self.labelled, "labelled photo")
+        photos = number_of(self.labelled, "labelled photo")
         said = [f"{photos} {'was' if self.labelled == 1 else 'were'} imported."]
         if bare := self.photos - self.labelled:
-            said.append(f"{_count(bare, 'photo')} without a label came with them.")
-        read = _count(self.read, "annotation")
+            said.append(f"{number_of(bare, 'photo')} without a label came with them.")
+        read = number_of(self.read, "annotation")
         said.append(f"{read} read, {self.painted} painted, {len(self.left_out)} left out.")
         if self.duplicates:
             said.append(f"There already: {len(self.duplicates)}.")
@@ -159,7 +160,3 @@ def _one_line(text: str) -> str:
     """A sentence with names in it that may hold anything and be of any length."""
     text = names.printable(text)
     return text if len(text) <= 1000 else f"{text[:480]} ... {text[-480:]}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

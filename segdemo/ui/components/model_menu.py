@@ -10,7 +10,7 @@ from segdemo.core.display import display_colors
 from segdemo.core.labels import LabelSet
 from segdemo.ui.components.bundle import component_script
 from segdemo.ui.inputs import unchecked
-from segdemo.ui.services import Services
+from segdemo.ui.services import About, Services
 
 MOST_COLORS = 24  # of a card
 _OWN = "Made here"
@@ -45,14 +45,16 @@ def cards(services: Services, passes: str = "once") -> list[dict[str, Any]]:
         services: whose models they are.
         passes: key of ``predict.PASSES``, how the photo is looked at.
     """
-    found = [_card(services, name, entry, passes) for name, entry in services.models().items()]
+    pace = services.pace()
+    found = [
+        _card(name, entry, services.about(entry, passes, pace)) for name, entry in services.models().items()
+    ]
     groups = list(dict.fromkeys(card["group"] for card in found))
     groups.sort(key=lambda group: group != _OWN)
     return [card for group in groups for card in found if card["group"] == group]
 
 
-def _card(services: Services, name: str, entry: zoo.ModelEntry, passes: str) -> dict[str, Any]:
-    about = services.about(entry, passes)
+def _card(name: str, entry: zoo.ModelEntry, about: About) -> dict[str, Any]:
     return {
         "name": name,
         "title": entry.title,

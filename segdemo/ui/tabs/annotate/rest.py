@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from segdemo.annotations import drafts, strokes
+from segdemo.core.conventions import number_of
 from segdemo.core.files import StoreError
 from segdemo.ui.events import Event, Updates, components
 from segdemo.ui.guard import person
@@ -65,8 +66,9 @@ class Rest:
         masks = len(lessons.finished(collection))
         open_ = collection.photos(annotated=False, per_page=1).total
         facts = [
-            f"Learns from the strokes of Teach (G) on {_photos(painted)} and from {_masks(masks)}.",
-            f"{_photos(open_)} without a mask, {len(made)} of them with a draft.",
+            f"Learns from the strokes of Teach (G) on {number_of(painted, 'photo')} "
+            f"and from {number_of(masks, 'finished mask')}.",
+            f"{number_of(open_, 'photo')} without a mask, {len(made)} of them with a draft.",
         ]
         job = self.desk.prelabelling.job(name)
         running = job is not None and job.state == "running"
@@ -135,13 +137,5 @@ class Rest:
         collection = self.desk.store.open(name)
         made = drafts.found(collection)
         drafts.discard(collection, made)
-        said = f"Drafts of {_photos(len(made))} are thrown away; Label the rest makes them anew."
+        said = f"Drafts of {number_of(len(made), 'photo')} are thrown away; Label the rest makes them anew."
         return {**self._tab.listing(event, name), self._tab.notice: notice(said)}
-
-
-def _masks(count: int) -> str:
-    return "1 finished mask" if count == 1 else f"{count} finished masks"
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"
