@@ -31,7 +31,7 @@ FOLDER = Path(components.__file__).parent
 COMPONENTS = {
     "canvas": (canvas.mask_canvas, ["ready", "edit", "saved", "reload", "next"]),
     "label_table": (label_table.label_table, []),
-    "model_menu": (lambda: model_menu.model_menu(SimpleNamespace(models=dict), "none"), []),
+    "model_menu": (lambda: model_menu.model_menu(SimpleNamespace(models=dict, pace=float), "none"), []),
     "photo_list": (photo_list.photo_list, ["pick"]),
     "review_card": (review_card.review_card, ["decide"]),
     "run_list": (run_list.run_list, ["pick"]),

@@ -254,7 +254,7 @@ def everybody_else(page, ann):
         f"{COOKIE}={token}",
         f"{COOKIE}={token}.",
         f"{COOKIE}={token}.{'0' * 64}",
-        f"{COOKIE}={token[:-1]}x.{signature}",
+        f"{COOKIE}={token}x.{signature}",
         f"{COOKIE}={workspace_of(ann)}",
     ]
     return [new_browser(page), Browser(page), *(Browser(page, cookie) for cookie in forged)]
