@@ -11,7 +11,7 @@ from pathlib import Path
 from segdemo.annotations.collection import Collection
 from segdemo.annotations.records import About, Photo
 from segdemo.core import settings
-from segdemo.core.conventions import TRASH_DAYS, clean_title, now, slug
+from segdemo.core.conventions import TRASH_DAYS, clean_title, now, number_of, slug
 from segdemo.core.documents import log_once
 from segdemo.core.files import (
     NotFoundError,
@@ -71,7 +71,7 @@ class AnnotationStore:
             most = settings.read("SEGDEMO_MAX_COLLECTIONS")
             if most and len(list(self.root.glob("[!.]*/collection.json"))) >= most:
                 raise StoreError(
-                    f"There may be {most:g} collections here: delete one that nobody needs first."
+                    f"There may be {number_of(int(most), 'collection')} here: delete one that nobody needs first."
                 )
             self.require_room()
             name = wanted = slug(title, "collection")

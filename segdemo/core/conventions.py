@@ -36,3 +36,8 @@ def clean_title(text: object) -> str:
 def number_of(count: int, thing: str) -> str:
     """``"1 photo"``, ``"2 photos"``, ``"0 photos"``."""
     return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def so_many_are(count: int, thing: str) -> str:
+    """``"1 photo is"``, ``"2 photos are"``."""
+    return f"{number_of(count, thing)} {'is' if count == 1 else 'are'}"

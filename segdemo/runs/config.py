@@ -25,6 +25,7 @@ Weighting = Literal["set", "image"]
 DiceForm = Literal["classes", "pixels"]
 Augmentation = Literal["none", "flip", "voc", "strong"]
 Precision = Literal["float32", "mixed_bfloat16"]
+FEWEST_TO_CHOOSE = 5  # watched photos, see ``weights_are_chosen``
 # Settings that config.json of earlier versions has and nothing reads any more: name to why.
 RETIRED = {"teacher_sees": "a teacher always sees the crop"}
 _WANTED: dict[Any, str] = {
@@ -104,7 +105,7 @@ class TrainConfig:
     dataset: str = _set("kind of the dataset")
     data: str = _set("its folder, or tfds:NAME")
     subset: str = _set("to learn from; empty: the dataset's own", "")
-    validation: str = _set("subset to watch and to choose the best weights by", "val")
+    validation: str = _set("subset to watch and to choose the weights by, see weights_are_chosen", "val")
     held_out: str = _set("subset to report on", "test")
     options: dict[str, Any] = _set("of the architecture's builder", dict)
     encoder_weights: str = _set("auto (SEGDEMO_PRETRAINED or a download), imagenet, none, a path", "auto")
@@ -202,6 +203,17 @@ def bounds(name: str) -> tuple[float, float]:
     limits = _limits(setting(name))
     low = limits.get("ge", 1e-8 if "gt" in limits else -math.inf)
     return low, limits.get("le", 0.999 if "lt" in limits else math.inf)
+
+
+def weights_are_chosen(schedule: Schedule, watched: int) -> bool:
+    """Whether a run keeps the weights that score best on its watched photos, rather than the last ones.
+
+    Few photos choose by chance, and what a learning rate that falls ends in is better than that.
+
+    Args:
+        schedule: of the learning rate. watched: the number of photos that are watched.
+    """
+    return schedule == "constant" or watched >= FEWEST_TO_CHOOSE
 
 
 def _all_fields() -> dict[str, FieldInfo]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from segdemo import zoo
 from segdemo.core import settings as places
-from segdemo.core.conventions import clean_title, now, slug
+from segdemo.core.conventions import clean_title, now, slug, so_many_are
 from segdemo.core.files import (
     NotFoundError,
     StoreError,
@@ -432,7 +432,7 @@ class Runs:
         if dataset.kind == "annotations" and len(dataset.splits["all"]) < MIN_PHOTOS:
             raise RunError(
                 f"Annotate at least {MIN_PHOTOS} photos first (there are {len(dataset.splits['all'])}): one to learn "
-                "from, one to choose the best model by, and one to measure it on."
+                "from, one to watch the scores on, and one to measure the model on."
             )
         subset = plain.get("subset") or dataset.learning_subset
         images = len(dataset.samples(subset))
@@ -473,7 +473,9 @@ class Runs:
                 )
             self._require_room(sum(disk_usage(run.folder) for run in own))
         if self.policy.max_queue and waiting >= self.policy.max_queue:
-            raise PolicyError(f"{waiting} runs are waiting already: try again when one of them has started.")
+            raise PolicyError(
+                f"{so_many_are(waiting, 'run')} waiting already: try again when one of them has started."
+            )
         if (lack := self._supervisor.lack_of_disk(afresh=True)) is not None:
             raise PolicyError(f"No run can start, because {lack}.")
 

@@ -19,7 +19,7 @@ from segdemo.core.files import read_json, write_json, written_atomic
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import read_photo
 from segdemo.data.datasets import Dataset, Sample, read_label_map
-from segdemo.runs.config import TrainConfig, TrainingError
+from segdemo.runs.config import TrainConfig, TrainingError, weights_are_chosen
 from segdemo.training.checkpoints import Checkpoints, save_weights
 
 CHECKPOINT_SECONDS = 120
@@ -129,7 +129,14 @@ class Recorder(keras.callbacks.Callback):
 
 class SaveCheckpoints(keras.callbacks.Callback):
     """Keeps the last state (every two minutes and around each validation) and the best by validation mean IoU;
-    stops on request, with the last state saved."""
+    stops on request, with the last state saved.
+
+    Args:
+        checkpoints: where they go. recorder: what knows the epoch and the step. run: the run's folder.
+        state: of ``checkpoints``, or None for a new run.
+        patient: callbacks whose patience is kept as well.
+        choosing: whether the score chooses; if not, the best are the last that were validated.
+    """
 
     def __init__(
         self,
@@ -138,9 +145,11 @@ class SaveCheckpoints(keras.callbacks.Callback):
         state: dict[str, Any] | None,
         run: RunFolder,
         patient: Sequence[keras.callbacks.Callback] = (),
+        choosing: bool = True,
     ):
         super().__init__()
         self.checkpoints, self.recorder, self.run, self._patient = checkpoints, recorder, run, patient
+        self._choosing = choosing
         self.best = state["best"] if state else NO_SCORE
         self._saved = time.monotonic()
 
@@ -167,7 +176,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Any = None) -> None:
         score = (logs or {}).get("mean_iou")
-        if score is not None and score > self.best:
+        if score is not None and (score > self.best or not self._choosing):
             # Without the optimizer's state, which nobody goes on from and which takes twice the room of the weights.
             save_weights(keras.Model(self.model.inputs, self.model.outputs), self.checkpoints.best)
             self.best = float(score)
@@ -301,6 +310,7 @@ def for_run(
 ) -> list[keras.callbacks.Callback]:
     """Those of a run, in the order in which they have to act."""
     out = run.path
+    choosing = weights_are_chosen(config.schedule, len(validation))
     patient = []  # before the checkpoints, which keep what these have counted
     if config.reduce_lr and config.schedule == "constant":
         patient.append(
@@ -311,7 +321,7 @@ def for_run(
     chosen = [
         *patient,
         recorder,
-        SaveCheckpoints(checkpoints, recorder, state, run, patient),
+        SaveCheckpoints(checkpoints, recorder, state, run, patient, choosing),
         keras.callbacks.CSVLogger(out / "log.csv", append=state is not None and log_goes_on(out / "log.csv")),
         keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
         Samples(model, validation, dataset.label_set, out / "samples", before=state is None),

@@ -18,6 +18,7 @@ from gradio.queueing import Event, Queue
 from gradio.state_holder import StateHolder
 
 from segdemo.core import settings
+from segdemo.core.conventions import number_of, so_many_are
 
 PREDICT = "predict"  # `concurrency_id` of the events that run a model
 TELL_SECONDS = 2  # between two messages to those in line on their place
@@ -65,8 +66,8 @@ class BoundedQueue(Queue):
         taken = self.process_time_per_fn[fn].avg_time if fn in self.process_time_per_fn else 1
         seconds = max(1, math.ceil(place * taken / (waiting.concurrency_limit or 1)))
         return (
-            f"Busy: {place - 1} photos are waiting already, and yours would be number {place} in line. "
-            f"Try again in about {seconds} {'second' if seconds == 1 else 'seconds'}."
+            f"Busy: {so_many_are(place - 1, 'photo')} waiting already, and yours would be number {place} in line. "
+            f"Try again in about {number_of(seconds, 'second')}."
         )
 
     async def process_events(self, events: list[Event], *args: Any) -> None:

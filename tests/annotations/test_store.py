@@ -766,7 +766,7 @@ def test_collections_have_a_number_and_a_size_they_may_not_pass(tmp_path, monkey
     store = AnnotationStore(tmp_path)
     collection = store.create("one", VOC)
     monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "1")
-    with pytest.raises(StoreError, match="There may be 1 collections here: delete one"):
+    with pytest.raises(StoreError, match="There may be 1 collection here: delete one"):
         store.create("two", VOC)
     monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "0")
     monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.00001")

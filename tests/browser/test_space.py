@@ -18,7 +18,7 @@ def test_a_first_visitor_of_a_space(tmp_path, browser):
     with served_app(tmp_path / "run", script=script, fresh=True, cwd=elsewhere, **own) as (url, _):
         visit = Visit(context.new_page(), url)
         assert "cat" in visit.segment()
-        assert visit.annotate() == "There may be 1 collections here: delete one that nobody needs first."
+        assert visit.annotate() == "There may be 1 collection here: delete one that nobody needs first."
         assert (
             visit.train() == "Training is not installed here: install what requirements.txt lists to train."
         )

@@ -661,7 +661,7 @@ def test_photos_and_queue_are_limited(make, config):
     server = make(limits={"max_queue": 1})
     for n in (1, 2):
         server.start(config(epochs=n, **SLOW))
-    with pytest.raises(PolicyError, match="1 runs are waiting already"):
+    with pytest.raises(PolicyError, match="1 run is waiting already"):
         server.start(config(epochs=3))
 
 

@@ -127,6 +127,29 @@ def test_the_subset_to_learn_from(tmp_path):
     assert open_dataset("pets", tmp_path / "pets").learning_subset == "train"
 
 
+@pytest.mark.parametrize(
+    ("schedule", "watched", "kept"),
+    [("cosine", 4, 0.3), ("polynomial", 1, 0.3), ("cosine", 5, 0.5), ("constant", 1, 0.5)],
+)
+def test_few_watched_photos_choose_no_weights(config, tmp_path, schedule, watched, kept):
+    config = replace(config, schedule=schedule)
+    dataset, run = open_dataset("pets", config.data), callbacks.RunFolder(tmp_path / "run")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    recorder = callbacks.Recorder(run, config.epochs, STEPS, config.batch, 0)
+    checkpoints = Checkpoints(run.path / "checkpoints", len(PETS))
+    watching = callbacks.for_run(
+        config, run, checkpoints, None, recorder, model, dataset.samples("all")[:watched], dataset
+    )
+    (saving,) = (callback for callback in watching if isinstance(callback, callbacks.SaveCheckpoints))
+    saving.set_model(model)
+    for score in (0.1, 0.5, 0.3):
+        model.set_weights([np.full((2, 1), score), np.zeros(1)])
+        saving.on_test_end({"mean_iou": score})
+    model.load_weights(checkpoints.best)
+    assert model.get_weights()[0] == pytest.approx(kept)
+    assert read(run.path)["best"] == kept
+
+
 # --- a run -----------------------------------------------------------------------------------------------
 
 

@@ -146,7 +146,9 @@ def test_what_tensorflow_datasets_has_prepared_is_learned_from_by_its_name(servi
     assert ("oxford_iiit_pet · TensorFlow Datasets", TFDS) in train_form.sources(services)
     dataset = train_form.open_source(services, TFDS)
     start = train_form.Start.of("unet")
-    assert "Learns from <b>90</b> photos" in train_form.summary(start, dataset)
+    assert "Learns from <b>90</b> photos, keeps the epoch that is best on" in train_form.summary(
+        start, dataset
+    )
     values = train_form.suggest(start, dataset)
     settings, _, _ = train_form.wish(services, "unet", TFDS, "", values)
     assert (settings["dataset"], settings["data"]) == ("pets", TFDS)
@@ -256,7 +258,8 @@ def test_the_summary_says_where_it_begins_and_escapes_names(tmp_path):
     draw_annotations(tmp_path / "own", ["a", "b", "c", "d"])
     voc = open_dataset("voc", tmp_path)
     own = open_dataset("annotations", tmp_path / "own")
-    assert "Learns from <b>5</b> photos" in train_form.summary(train_form.Start.of("deeplabv3"), voc)
+    told = train_form.summary(train_form.Start.of("deeplabv3"), voc)
+    assert "Learns from <b>5</b> photos to the last epoch, is watched on <b>" in told
     assert "and 15 more" in train_form.summary(train_form.Start.of("deeplabv3"), voc)
     assert "its last layer is learned anew" in train_form.summary(train_form.Start.of("deeplabv3"), own)
     assert "an encoder trained on ImageNet" in train_form.summary(train_form.Start.of("untrained:unet"), voc)

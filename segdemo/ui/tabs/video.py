@@ -18,6 +18,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from segdemo.core import label_maps, settings
+from segdemo.core.conventions import so_many_are
 from segdemo.core.photos import Source, encode_jpeg, read_photo
 from segdemo.errors import UserError
 from segdemo.inference.video import JPEG_QUALITY, MOST_RATE, SMOOTHING, SMOOTHING_MOST, steady
@@ -205,7 +206,7 @@ class VideoTab:
                 name = self.desk.store.create(clip.stem, label_set).name
             ids, sentences = self.desk.add_photos(name, found)
         title = self.desk.store.open(name).title
-        sentences.insert(0, f"{len(ids)} frames are in {title}: open it in Annotate.")
+        sentences.insert(0, f"{so_many_are(len(ids), 'frame')} in {title}: open it in Annotate.")
         return {
             self.notice: notice(*sentences[:MOST_SENTENCES], alert=not ids),
             self.collection: gr.update(choices=[NEW, *self.desk.collections()], value=name),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from segdemo.core import label_maps
 from segdemo.core.arrays import UInt8
+from segdemo.core.conventions import number_of
 from segdemo.core.files import StoreError
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import encode_jpeg
@@ -163,9 +164,8 @@ class Review:
         moved = self.reviewing.repair(name)
         said = "Nothing was moved: those photos are all there is of two subsets."
         if moved:
-            said = (
-                f"{len(moved)} photos moved: none that look nearly the same are learned from and measured on."
-            )
+            photos = number_of(len(moved), "photo")
+            said = f"{photos} moved: none that look nearly the same are learned from and measured on."
         return {**self.shown(name), self._tab.notice: notice(said)}
 
 
@@ -173,8 +173,12 @@ def _sentence(report: Report) -> str:
     if report.said:
         return report.said
     left = len(report.findings)
-    judged = f"{report.reviewed} masks were judged by what the others teach"
-    return f"{judged}: {left} regions to look at, worst first." if left else f"{judged}: nothing to look at."
+    judged = f"{number_of(report.reviewed, 'mask')} judged by what the others teach"
+    return (
+        f"{judged}: {number_of(left, 'region')} to look at, worst first."
+        if left
+        else f"{judged}: nothing to look at."
+    )
 
 
 def _picture(

@@ -15,7 +15,7 @@ from segdemo.data import tfds
 from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.sources import outline
 from segdemo.errors import UserError
-from segdemo.runs.config import bounds, setting
+from segdemo.runs.config import bounds, setting, weights_are_chosen
 from segdemo.runs.policy import RunError
 from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
@@ -187,11 +187,15 @@ def too_few(dataset: Dataset) -> bool:
 
 
 _LABEL_FIRST = (
-    "<b>Label at least {} photos first</b> ({}): one to learn from, one to choose the best epoch by, and "
+    "<b>Label at least {} photos first</b> ({}): one to learn from, one to watch the scores on, and "
     "one to measure the result on. From about {} on it is worth the time."
 )
 _LEARNS_FROM = (
     "Learns from <b>{:,}</b> photos, keeps the epoch that is best on <b>{:,}</b> others, and is measured on "
+    "<b>{:,}</b> it never saw."
+)
+_LEARNS_TO_THE_END = (
+    "Learns from <b>{:,}</b> photos to the last epoch, is watched on <b>{:,}</b> more, and is measured on "
     "<b>{:,}</b> it never saw."
 )
 
@@ -205,7 +209,8 @@ def summary(start: Start, dataset: Dataset) -> Markup:
         count = f"{labelled} labelled so far" if labelled else "no photo is labelled"
         lines.append(html(_LABEL_FIRST, MIN_PHOTOS, count, USEFUL_PHOTOS))
     else:
-        lines.append(html(_LEARNS_FROM, learn, watch, test))
+        chosen = weights_are_chosen("cosine", watch)
+        lines.append(html(_LEARNS_FROM if chosen else _LEARNS_TO_THE_END, learn, watch, test))
         if own and labelled < USEFUL_PHOTOS:
             lines.append(
                 f"With fewer than {USEFUL_PHOTOS} labelled photos the scores jump, since few are measured on; things "
