@@ -4,6 +4,7 @@ import time
 import zipfile
 from dataclasses import replace
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate import desk as annotate_desk
 from segdemo.ui.tabs.annotate.desk import Desk, Entropies, knows, lookup, some
+from segdemo.ui.tabs.annotate.tab import AnnotateTab, Latest
 from segdemo.zoo import served
 
 SHADES = LabelSet("shades", "Shades", ("nothing", "Light"), ((0, 0, 0), (250, 200, 0)))
@@ -719,3 +721,37 @@ def test_drafts_are_exported_only_if_asked_for(desk, labelled):
         "SegmentationClass/fresh.png",
     }
     assert not any("fresh" in name for name in plain)
+
+
+def test_the_title_stays_that_of_the_photo_which_was_opened_last():
+    """The answer to "saved" may come after that to "next", which was asked later."""
+    photo = SimpleNamespace(photo=lambda id_: id_)
+    tab = SimpleNamespace(
+        collection="collection",
+        _latest=Latest(),
+        desk=SimpleNamespace(store=SimpleNamespace(open=lambda name: photo)),
+        _about=lambda name, photo: {"title": photo},
+        _listing=lambda event, name, current: {"list": current},
+    )
+
+    def saved(key, shown, page="p"):
+        data = SimpleNamespace(key=f"mine/{key}", open=f"mine/{shown}")
+        event = SimpleNamespace(data=data, request=SimpleNamespace(session_hash=page))
+        event = type("Event", (), {"__getitem__": lambda _, component: "mine", **vars(event)})()
+        return AnnotateTab._saved(tab, event)
+
+    assert saved("cat", "cat") == {"title": "cat", "list": "cat"}
+    tab._latest.note("p", "cat")
+    assert saved("cat", "cat") == {"title": "cat", "list": "cat"}
+    assert saved("cat", "dog") == {"list": "dog"}  # which the canvas shows before the server knows
+    tab._latest.note("p", "dog")
+    assert saved("cat", "cat") == {"list": "dog"}
+    assert saved("cat", "cat", page="another") == {"title": "cat", "list": "cat"}
+
+
+def test_pages_that_nobody_has_used_for_long_are_forgotten(monkeypatch):
+    monkeypatch.setattr(Latest, "MOST", 2)
+    latest = Latest()
+    for page in ("a", "b", "a", "c"):
+        latest.note(page, f"photo of {page}")
+    assert [latest.of(page) for page in "abc"] == ["photo of a", None, "photo of c"]

@@ -1,5 +1,7 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,8 +42,35 @@ def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -
     return annotate
 
 
+class Latest:
+    """The photo that each page asked for last, by which an event of before it is told. Safe to call from threads."""
+
+    MOST = 1000  # pages that are remembered
+
+    def __init__(self) -> None:
+        self._photos: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def note(self, page: str | None, photo: str) -> None:
+        """A page opens a photo: its id."""
+        with self._lock:
+            self._photos[page or ""] = photo
+            self._photos.move_to_end(page or "")
+            while len(self._photos) > self.MOST:
+                self._photos.popitem(last=False)
+
+    def of(self, page: str | None) -> str | None:
+        """Id of the photo that a page opened last, or None."""
+        with self._lock:
+            return self._photos.get(page or "")
+
+
 class AnnotateTab(Layout):
     """What happens on the components' events: each handler returns the updates of some of them."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._latest = Latest()
 
     def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab itself."""
@@ -75,7 +104,7 @@ class AnnotateTab(Layout):
         on(self.photos.pick, self._pick).then(**see_canvas)  # on a phone the list is far below
         on(self.model.input, lambda event: self._open(event, event[self.collection], event[self.opened]))
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
-        on(self.canvas.saved, self._saved)
+        on(self.canvas.saved, self._saved, trigger_mode="multiple")  # each of them, on a slow server too
         on(self.canvas.reload, self._reload)
         on(self.canvas.next, self._next)
         on(self.canvas.previous, self._previous)
@@ -301,6 +330,7 @@ class AnnotateTab(Layout):
     def _open(self, event: Event, name: str, id_: str) -> Updates:
         """A photo in the canvas, to be labelled."""
         photo = self.desk.store.open(name).photo(id_)
+        self._latest.note(event.request.session_hash, id_)
         return {
             self.canvas: self.desk.payload(name, id_, self._model(event)),
             **self._desktop(visible=True),
@@ -357,6 +387,8 @@ class AnnotateTab(Layout):
     def _saved(self, event: Event) -> Updates:
         """A mask was saved: the list and the revisions change, the canvas knows already."""
         (name, id_), (_, shown) = _parts(event.data.key), _parts(event.data.open)
+        if id_ == shown:  # then; another one may have been opened since, and its answer be there already
+            shown = self._latest.of(event.request.session_hash) or shown
         if name != event[self.collection] or id_ != shown:
             return self._listing(event, event[self.collection], current=shown)
         photo = self.desk.store.open(name).photo(id_)
