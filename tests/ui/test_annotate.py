@@ -748,6 +748,14 @@ def test_the_title_stays_that_of_the_photo_which_was_opened_last():
     assert saved("cat", "cat") == {"list": "dog"}
     assert saved("cat", "cat", page="another") == {"title": "cat", "list": "cat"}
 
+    def slow_listing(event, name, current):
+        tab._latest.note("p", "dog")  # while the list is made
+        return {"list": current}
+
+    tab._latest.note("p", "cat")
+    tab._listing = slow_listing
+    assert saved("cat", "cat") == {"list": "dog"}
+
 
 def test_pages_that_nobody_has_used_for_long_are_forgotten(monkeypatch):
     monkeypatch.setattr(Latest, "MOST", 2)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from segdemo.annotations import drafts
 from segdemo.annotations.collection import Collection, Page
 from segdemo.annotations.drafts import Draft
+from segdemo.core.conventions import number_of
 from segdemo.core.display import display_colors
 from segdemo.core.files import NotFoundError
 from segdemo.core.label_maps import MaskError
@@ -81,7 +82,7 @@ def listing(
 
 def summary(page: Page) -> str:
     """Which part of how many photos is shown."""
-    photos = "1 photo" if page.total == 1 else f"{page.total} photos"
+    photos = number_of(page.total, "photo")
     return f"{photos} · page {page.page} of {page.pages}" if page.pages > 1 else photos
 
 

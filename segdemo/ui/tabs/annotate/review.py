@@ -174,11 +174,8 @@ def _sentence(report: Report) -> str:
         return report.said
     left = len(report.findings)
     judged = f"{number_of(report.reviewed, 'mask')} judged by what the others teach"
-    return (
-        f"{judged}: {number_of(left, 'region')} to look at, worst first."
-        if left
-        else f"{judged}: nothing to look at."
-    )
+    to_look_at = f"{number_of(left, 'region')} to look at, worst first" if left else "nothing to look at"
+    return f"{judged}: {to_look_at}."
 
 
 def _picture(

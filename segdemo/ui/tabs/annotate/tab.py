@@ -387,12 +387,13 @@ class AnnotateTab(Layout):
     def _saved(self, event: Event) -> Updates:
         """A mask was saved: the list and the revisions change, the canvas knows already."""
         (name, id_), (_, shown) = _parts(event.data.key), _parts(event.data.open)
-        if id_ == shown:  # then; another one may have been opened since, and its answer be there already
-            shown = self._latest.of(event.request.session_hash) or shown
         if name != event[self.collection] or id_ != shown:
             return self._listing(event, event[self.collection], current=shown)
         photo = self.desk.store.open(name).photo(id_)
-        return {**self._about(name, photo), **self._listing(event, name, current=shown)}
+        updates = {**self._about(name, photo), **self._listing(event, name, current=shown)}
+        # Last of all: another photo may have been opened meanwhile, and its answer be there before this one.
+        opened = self._latest.of(event.request.session_hash)
+        return updates if opened in (None, id_) else self._listing(event, name, current=opened)
 
     def _reload(self, event: Event) -> Updates:
         return self._open(event, *_parts(event.data.key))

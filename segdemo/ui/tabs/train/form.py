@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.annotations import drafts, with_drafts
+from segdemo.core.conventions import number_of
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import hosted
 from segdemo.data import tfds
@@ -111,7 +112,7 @@ def sources(services: Services) -> list[tuple[str, str]]:
         count = collection.photos(annotated=True, per_page=1).total
         own.append((f"{collection.title} · {count} labelled", f"collection:{collection.name}"))
         if made := len(drafts.found(collection)):
-            title = f"{collection.title} · {count} labelled + {made} draft{'s' if made > 1 else ''}"
+            title = f"{collection.title} · {count} labelled + {number_of(made, 'draft')}"
             own.append((title, f"drafts:{collection.name}"))
     prepared = [(f"{name.removeprefix(tfds.PREFIX)} · TensorFlow Datasets", name) for name in tfds.offered()]
     return own + [(title, f"dataset:{title}") for title in services.datasets] + prepared
