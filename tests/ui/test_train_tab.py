@@ -149,6 +149,10 @@ def test_what_tensorflow_datasets_has_prepared_is_learned_from_by_its_name(servi
     assert "Learns from <b>90</b> photos, keeps the epoch that is best on" in train_form.summary(
         start, dataset
     )
+    few = train_form.summary(start, dataset, 3)
+    assert "Learns from <b>90</b> photos to the last epoch, is watched on <b>3</b> more" in few
+    assert "the epoch that is best on <b>3</b> others" in train_form.summary(start, dataset, 3, "constant")
+    assert "keeps the epoch that is best on <b>5</b> others" in train_form.summary(start, dataset, 5)
     values = train_form.suggest(start, dataset)
     settings, _, _ = train_form.wish(services, "unet", TFDS, "", values)
     assert (settings["dataset"], settings["data"]) == ("pets", TFDS)

@@ -106,7 +106,7 @@ class AnnotateTab(Layout):
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved, trigger_mode="multiple")  # each of them, on a slow server too
         on(self.canvas.reload, self._reload)
-        on(self.canvas.next, self._next)
+        on(self.canvas.next, self._next, trigger_mode="multiple")  # it may show the next one before the answer
         on(self.canvas.previous, self._previous)
         on(  # while one photo is labelled the next one is got ready
             self.canvas.ready,
@@ -330,9 +330,10 @@ class AnnotateTab(Layout):
     def _open(self, event: Event, name: str, id_: str) -> Updates:
         """A photo in the canvas, to be labelled."""
         photo = self.desk.store.open(name).photo(id_)
+        payload = self.desk.payload(name, id_, self._model(event))
         self._latest.note(event.request.session_hash, id_)
         return {
-            self.canvas: self.desk.payload(name, id_, self._model(event)),
+            self.canvas: payload,
             **self._desktop(visible=True),
             self.opened: id_,
             self.remembered: {"collection": name, "photo": id_},
@@ -414,6 +415,8 @@ class AnnotateTab(Layout):
         (name, current), seen = _parts(event.data.key), event[self.seen]
         if (shown := event.data.shown) and (updates := self._shown(event, name, shown)):
             return updates
+        if self._latest.of(event.request.session_hash) not in (None, current):
+            return {}  # this photo was left before, and what comes after it is on its way
         id_ = self._after(event, name, current)
         if id_ is None:
             labelled = event.data.saving or self.desk.store.open(name).photo(current).revision
@@ -431,7 +434,12 @@ class AnnotateTab(Layout):
         photo = self.desk.store.open(name).photo(id_)
         if place != name or photo.deleted or photo.revision != (shown["revision"] or 0):
             return {}
+        _, current = _parts(event.data.key)
+        if current not in event[self.seen]:  # its own answer is not there yet
+            event.form[self.seen] = (*event[self.seen], current)
         updates = self._open(event, name, id_)
+        if self._latest.of(event.request.session_hash) != id_:  # the canvas shows one more by now
+            return {self.notice: gr.skip()}
         del updates[self.canvas]
         return updates
 

@@ -16,7 +16,7 @@ from segdemo.data import tfds
 from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.sources import outline
 from segdemo.errors import UserError
-from segdemo.runs.config import bounds, setting, weights_are_chosen
+from segdemo.runs.config import Schedule, bounds, setting, weights_are_chosen
 from segdemo.runs.policy import RunError
 from segdemo.runs.queue import MIN_PHOTOS
 from segdemo.ui.markup import html, join
@@ -201,16 +201,26 @@ _LEARNS_TO_THE_END = (
 )
 
 
-def summary(start: Start, dataset: Dataset) -> Markup:
-    """HTML on what would be learned from what."""
+def summary(
+    start: Start, dataset: Dataset, watched: float | None = 0, schedule: Schedule = "cosine"
+) -> Markup:
+    """HTML on what would be learned from what.
+
+    Args:
+        start, dataset: what learns from what.
+        watched: what the form has as photos watched, which may be nothing yet. 0: all.
+        schedule: of the learning rate.
+    """
     learn, watch, test = len(learning_ids(dataset)), len(dataset.splits["val"]), len(dataset.splits["test"])
     own, labelled = dataset.kind == "annotations", learn + watch + test
+    if isinstance(watched, int | float) and watched >= 1:
+        watch = int(min(watch, watched))
     lines: list[str] = []
     if own and too_few(dataset):
         count = f"{labelled} labelled so far" if labelled else "no photo is labelled"
         lines.append(html(_LABEL_FIRST, MIN_PHOTOS, count, USEFUL_PHOTOS))
     else:
-        chosen = weights_are_chosen("cosine", watch)
+        chosen = weights_are_chosen(schedule, watch)
         lines.append(html(_LEARNS_FROM if chosen else _LEARNS_TO_THE_END, learn, watch, test))
         if own and labelled < USEFUL_PHOTOS:
             lines.append(

@@ -14,11 +14,13 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
+from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.core.files import NotFoundError, StoreError
 from segdemo.data.datasets import Dataset
 from segdemo.errors import UserError
+from segdemo.runs.config import setting
 from segdemo.runs.estimates import Estimate, duration
 from segdemo.runs.policy import PolicyError, RunError
 from segdemo.runs.snapshot import Snapshot
@@ -240,10 +242,15 @@ class TrainTab(Layout):
         except UserError as error:
             return {self.summary: html("<p>{}</p>", error), self.details: gr.update(visible=False)}
         return {
-            self.summary: train_form.summary(start, dataset),
+            self.summary: self._summary(event, start, dataset),
             self.details: gr.update(visible=True),
             self.begin: gr.update(interactive=not train_form.too_few(dataset)),
         }
+
+    def _summary(self, event: Event, start: train_form.Start, dataset: Dataset) -> Markup:
+        base = event[self.base]
+        schedule: Any = base.settings.get("schedule", setting("schedule").default) if base else "cosine"
+        return train_form.summary(start, dataset, event[self.validation_photos], schedule)
 
     def _wish(self, event: Event) -> tuple[dict[str, Any], str, str]:
         """(settings, title, name) of the run that the form describes. Raises UserError."""
@@ -256,6 +263,8 @@ class TrainTab(Layout):
         """A field has another value: the estimate may be another, but nobody measures while somebody types."""
         _, pieces = self._estimated(event)
         pieces[self.timer] = gr.update(value=FAST, active=True)
+        with contextlib.suppress(UserError):
+            pieces[self.summary] = self._summary(event, *self._start_and_dataset(event))
         return {
             self.policy_note: self._policy(event),
             self.preset: self._preset(event),
