@@ -13,6 +13,8 @@ from video_files import colours, draw_clip
 
 from segdemo.core.labels import PETS
 from segdemo.core.photos import encode_jpeg
+from segdemo.inference.video import length
+from segdemo.ui import sample_clip
 from segdemo.ui.services import Services
 from segdemo.ui.tabs import video
 from segdemo.ui.tabs.annotate.desk import Desk
@@ -33,6 +35,7 @@ def tab(tmp_path, monkeypatch):
         tab = video.build(services, of_page, Desk(services))
     # What the clicks on "Segment the clip" and "Add the frames" lead to.
     (tab.work,) = (f.fn for f in demo.fns.values() if f.show_progress_on == [tab.begin])
+    (tab.ours,) = (f.fn for f in demo.fns.values() if f.show_progress_on == [tab.sample])
     (tab.frames,) = (f.fn for f in demo.fns.values() if f.show_progress_on == [tab.take])
     return tab
 
@@ -107,6 +110,25 @@ def test_a_wrong_wish_is_a_sentence(tab, tmp_path, monkeypatch, values, says):
     updates = asked(tab, tab.work, **values)
     assert says in updates[tab.notice]["value"]
     assert updates[tab.begin]["interactive"]
+
+
+def test_whoever_has_no_clip_sees_one_of_ours(tab):
+    updates = asked(tab, tab.ours, rate=2)
+    assert not tab.notice.visible and "alert" not in str(updates[tab.notice])
+    count, seconds = length(updates[tab.shown])
+    assert (count, round(seconds)) == (18, 9)
+    assert updates[tab.sample]["interactive"]
+    kept = sample_clip.sample_clip()
+    assert kept.is_file() and sample_clip.sample_clip() == kept  # made once, and not used up
+
+
+def test_the_camera_of_our_clip_never_looks_beyond_a_photo(tmp_path):
+    for size in ((741, 500), (451, 300), (300, 900)):
+        for _, *looks in sample_clip.SHOTS:
+            for look in looks:
+                left, top, right, bottom = sample_clip._box(size, *look)
+                assert 0 <= left < right <= size[0] + 1e-6 and 0 <= top < bottom <= size[1] + 1e-6
+                assert (right - left) / (bottom - top) == pytest.approx(1.5)
 
 
 def test_frames_of_a_clip_become_photos_of_a_collection(tab, tmp_path):

@@ -5,6 +5,7 @@ whose browser keeps no cookies has it by its id, which the page remembers in the
 """
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -21,6 +22,7 @@ from segdemo.ui.events import Event, Events, Updates, components
 from segdemo.ui.guard import asker, certain_person
 from segdemo.ui.inputs import button, notice, notice_board, unchecked, upload
 from segdemo.ui.markup import definitions, html, join, numbered_steps, panel
+from segdemo.ui.photos import built_in_paths, suiting
 from segdemo.ui.served import linked
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.segment import FIRST_MODEL
@@ -90,6 +92,7 @@ class BatchTab:
             elem_id="batch-formats",
         )
         self.begin = gr.Button("Segment all", variant="primary", elem_id="batch-begin")
+        self.sample = button("Try it with our photos", "batch-sample", visible=bool(built_in_paths()))
         most, most_gb = settings.read("SEGDEMO_MAX_BATCH_PHOTOS"), settings.read("SEGDEMO_MAX_BATCH_GB")
         limits = html("<p>Up to {:,} photos and {:g} GB at a time. Gone after a day.</p>", most, most_gb)
         panel(limits, padding=False, elem_classes="tr-summary")
@@ -118,6 +121,7 @@ class BatchTab:
         on(tabs.select, self._leave, quiet=True, inputs=set(), outputs=left, queue=False)
         on(self.timer.tick, self._tick, quiet=True)
         on(self.begin.click, self._begin, progress_on=self.begin).then(**_SEE_JOB)
+        on(self.sample.click, self._try, progress_on=self.sample).then(**_SEE_JOB)
         on(self.cancel.click, lambda event: self._change(event, "cancel"))
         on(self.resume.click, lambda event: self._change(event, "resume"))
         on(self.delete.click, self._delete)
@@ -146,11 +150,18 @@ class BatchTab:
             return None
 
     def _begin(self, event: Event) -> Updates:
-        owner, files = _owner(event), event[self.files] or []
+        return {**self._submit(event, event[self.files] or []), self.files: None}
+
+    def _try(self, event: Event) -> Updates:
+        """Photos of ours that suit the model, for whoever has none at hand."""
+        entry = zoo.served_model(event[self.model] or "")
+        return self._submit(event, list(suiting(entry.label_set).values()))
+
+    def _submit(self, event: Event, files: Sequence[str | Path]) -> Updates:
         model, formats = event[self.model] or "", event[self.formats] or []
-        job = self.services.jobs.submit(owner, files, model, formats, asker(event.request.request))
+        job = self.services.jobs.submit(_owner(event), files, model, formats, asker(event.request.request))
         event.form[self.shown] = 0
-        return {self.files: None, **self._look(event, job)}
+        return self._look(event, job)
 
     def _tick(self, event: Event) -> Updates:
         return self._look(event, self._found(event))
@@ -176,7 +187,7 @@ class BatchTab:
             self.timer: gr.Timer(active=job is not None and not job.ended),
             self.job: job.id if job else None,
             self.remembered: {"job": job.id if job else None},
-            self.begin: gr.update(interactive=job is None or job.ended),
+            **{b: gr.update(interactive=job is None or job.ended) for b in (self.begin, self.sample)},
         }
         if job is None:
             return {**updates, self.previews: ""}

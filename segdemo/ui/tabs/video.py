@@ -22,7 +22,8 @@ from segdemo.core.conventions import so_many_are
 from segdemo.core.photos import Source, encode_jpeg, read_photo
 from segdemo.errors import UserError
 from segdemo.inference.video import JPEG_QUALITY, MOST_RATE, SMOOTHING, SMOOTHING_MOST, steady
-from segdemo.ui import clips
+from segdemo.ui import clips, sample_clip
+from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.events import Event, Events, Updates, components, sentence
 from segdemo.ui.inputs import button, frame_input, notice, notice_board, unchecked, upload
 from segdemo.ui.markup import definitions, html, numbered_steps, panel
@@ -34,12 +35,14 @@ TAB = "video"  # id of the tab
 CSS = Path(__file__).with_name("video.css").read_text("utf-8")
 MOST_SENTENCES = 5  # about frames that were not taken
 EVERY = (0.1, 30.0)  # seconds from one frame of a collection to the next
+LEAST_SHARE = 0.0005  # of a clip's pixels, from which on a class is named
 MOST_LIVE = 50  # pages whose last frame is remembered: up to megabytes each
 LIVE_SIDE, LIVE_SECONDS = 320, 0.08  # of the webcam: longer side in pixels, from one frame to the next
 # What a camera is asked for. Left to itself Gradio asks for 1920 x 1440, which browsers take longer to send than
 # anything else here takes.
 _CAMERA = {"video": {"width": {"ideal": LIVE_SIDE}, "height": {"ideal": LIVE_SIDE * 3 // 4}}}
 NEW = ("A new one, with the classes of the model", "")
+_SEE_CLIP = scroll_to("#video-stage", "start", delay=150, widest=800)  # on a phone it is far below
 _STEPS = (  # picture, what to do, how
     (
         "M4 6h11v12H4zM15 10l5-3v10l-5-3",
@@ -99,6 +102,7 @@ class VideoTab:
             elem_id="video-smoothing",
         )
         self.begin = gr.Button("Segment the clip", variant="primary", elem_id="video-begin")
+        self.sample = button("Try it with our clip", "video-sample", visible=sample_clip.available())
         self.cancel = button("Cancel", "video-cancel", variant="stop", visible=False)
         seconds = settings.read("SEGDEMO_MAX_VIDEO_SECONDS")
         length = f"The first {seconds:g} seconds of it are taken" if seconds else "All of it is taken"
@@ -138,11 +142,13 @@ class VideoTab:
         """Listen to every component, and to the tab."""
         on = Events(self.notice, self.inputs, self.outputs, clips.GROUP, limit=1).on
         on(tab.select, self._enter, quiet=True, concurrency_id="video-looks", concurrency_limit=4)
-        buttons = (self.begin, self.take)
+        buttons = (self.begin, self.sample, self.take)
         over = {self.cancel: gr.update(visible=False), **{b: gr.update(interactive=True) for b in buttons}}
-        for pressed, work in ((self.begin, self._segment), (self.take, self._take)):
+        for pressed, work in zip(buttons, (self._segment, self._try, self._take), strict=True):
             started = on(pressed.click, self._offer_cancel, queue=False)
-            on(started.then, self._freeing(work), progress_on=pressed, always=over)
+            ended = on(started.then, self._freeing(work), progress_on=pressed, always=over)
+            if pressed is not self.take:
+                ended.then(**_SEE_CLIP)
         on(self.cancel.click, self._cancel, queue=False, quiet=True)
         self.webcam.stream(
             self._frame,
@@ -179,8 +185,7 @@ class VideoTab:
     def _offer_cancel(self, event: Event) -> Updates:
         return {
             self.cancel: gr.update(visible=True),
-            self.begin: gr.update(interactive=False),
-            self.take: gr.update(interactive=False),
+            **{pressed: gr.update(interactive=False) for pressed in (self.begin, self.sample, self.take)},
         }
 
     def _cancel(self, event: Event) -> Updates:
@@ -213,7 +218,13 @@ class VideoTab:
         }
 
     def _segment(self, event: Event) -> Updates:
-        clip = clips.checked(event[self.clip])
+        return self._segmented(event, clips.checked(event[self.clip]))
+
+    def _try(self, event: Event) -> Updates:
+        """The clip of ours, for whoever has none at hand."""
+        return self._segmented(event, sample_clip.sample_clip())
+
+    def _segmented(self, event: Event, clip: Path) -> Updates:
         wish = event[self.model] or "", event[self.rate], event[self.smoothing]
         paths, report = self.services.clips.segment(_page(event), clip, *wish, progress=_telling(event))
         return {
@@ -270,7 +281,7 @@ def facts(report: dict[str, Any]) -> Markup:
             f"{100 * report['flicker']:.2f} %, {100 * report['flicker_alone']:.2f} frame by frame"
         )
     shares = sorted(report["classes"].items(), key=lambda item: -item[1])
-    found = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:6])
+    found = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:6] if share >= LEAST_SHARE)
     cut = "It is longer: only its beginning was taken." if report["cut"] else ""
     return html("<p>{}</p><p>{}</p><dl>{}</dl>", found, cut, definitions(rows.items()))
 

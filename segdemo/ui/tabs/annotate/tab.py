@@ -106,7 +106,9 @@ class AnnotateTab(Layout):
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved, trigger_mode="multiple")  # each of them, on a slow server too
         on(self.canvas.reload, self._reload)
-        on(self.canvas.next, self._next, trigger_mode="multiple")  # it may show the next one before the answer
+        on(
+            self.canvas.next, self._next, trigger_mode="multiple"
+        )  # it may show the next one before the answer
         on(self.canvas.previous, self._previous)
         on(  # while one photo is labelled the next one is got ready
             self.canvas.ready,
