@@ -757,6 +757,28 @@ def test_the_title_stays_that_of_the_photo_which_was_opened_last():
     assert saved("cat", "cat") == {"list": "dog"}
 
 
+def test_whoever_has_no_photos_labels_ours(desk):
+    name = desk.create("Pets", "pets", None)
+    tab = SimpleNamespace(
+        desk=desk,
+        collection="collection",
+        notice="notice",
+        _show_collection=lambda event, name, id_: {"opened": id_},
+    )
+    tab._add = lambda *arguments: AnnotateTab._add(tab, *arguments)
+    updates = AnnotateTab._add_ours(tab, {"collection": name})
+    (photo,) = desk.store.open(name).photos().photos
+    assert (photo.source, updates) == ("chelsea.png", {"opened": photo.id})
+
+
+@pytest.mark.parametrize(
+    ("visible", "done", "offered"), [(False, 1, True), (False, 0, False), (False, 2, False), (True, 2, False)]
+)
+def test_ours_are_offered_where_a_collection_has_none(visible, done, offered):
+    tab = SimpleNamespace(desktop="desktop", hint="hint", sampling="sampling", undo_bar="bar")
+    assert AnnotateTab._desktop(tab, visible, done)["sampling"]["visible"] is offered
+
+
 class _NextTab:
     """The Annotate tab with photos a, b, c and so on, without components."""
 

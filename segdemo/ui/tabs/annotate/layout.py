@@ -226,6 +226,8 @@ class Layout:
             self.account_list = panel(elem_classes="segdemo-account", elem_id="account-list")
             self.account_csv = gr.DownloadButton("Download as CSV", size="sm", elem_id="account-csv")
         self.hint = panel(steps(0), elem_id="annotate-hint")
+        with gr.Row(visible=False, elem_classes="segdemo-below-steps") as self.sampling:
+            self.sample = button("Try it with our photos", "annotate-sample", min_width=200, scale=0)
         with gr.Column(visible=False, elem_classes="segdemo-opened") as self.desktop:
             with gr.Row(elem_classes="segdemo-slim"):
                 self.photo_title = panel(elem_classes="segdemo-photo-title", elem_id="annotate-title")

@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from segdemo.ui.components.scroll import focus_on, scroll_to
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
 from segdemo.ui.markup import html, join
+from segdemo.ui.photos import built_in_paths, suiting
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk, knows
 from segdemo.ui.tabs.annotate.layout import NOTHING, OWN, Layout, Undo, steps
@@ -92,6 +94,7 @@ class AnnotateTab(Layout):
         on(self.change.click, self._change)
         on(self.discard.click, self._delete_collection)
         on(self.files.upload, self._add_files, always={self.files: None})
+        on(self.sample.click, self._add_ours)
         on(self.add_segmented.click, self._add_segmented)
         on(self.segment.stage.correct, self._correct)
         # Not search.input: a paste does not fire it. The page and other events write into the box too, so what the
@@ -259,8 +262,15 @@ class AnnotateTab(Layout):
 
     def _add_files(self, event: Event) -> Updates:
         """Photos into the collection, the first of them opened; sentences about those that are not in it."""
+        return self._add(event, event[self.files])
+
+    def _add_ours(self, event: Event) -> Updates:
+        """Photos of ours that suit the collection's classes, for whoever has none at hand."""
+        return self._add(event, suiting(self.desk.store.open(event[self.collection]).label_set).values())
+
+    def _add(self, event: Event, files: Iterable[str | Path]) -> Updates:
         name = event[self.collection]
-        ids, sentences = self.desk.add_photos(name, event[self.files])
+        ids, sentences = self.desk.add_photos(name, files)
         updates: Updates = {}
         if ids:
             updates |= self._show_collection(event, name, ids[0])
@@ -368,6 +378,7 @@ class AnnotateTab(Layout):
         return {
             self.desktop: gr.update(visible=visible),
             self.hint: gr.update(visible=not visible, value=steps(done)),
+            self.sampling: gr.update(visible=not visible and done == 1 and bool(built_in_paths())),
             self.undo_bar: gr.update(visible=False),
         }
 
