@@ -39,17 +39,14 @@ def sample_clip() -> Path:
 
 def _make(path: Path) -> Path:
     photos = {photo.name: where for photo, where in built_in_paths().items()}
-    count = RATE * SECONDS
+    steps = np.linspace(0, 1, RATE * SECONDS)
     with Writer(path, RATE) as clip:
         for name, start, stop in SHOTS:
             photo = Image.fromarray(read_photo(photos[name]))
-            for at in (
-                1 - np.cos(np.pi * np.arange(count) / (count - 1))
-            ) / 2:  # slowly off, slowly to a stop
+            for at in (1 - np.cos(np.pi * steps)) / 2:  # slowly off, slowly to a stop
                 x, y, width = (a + at * (b - a) for a, b in zip(start, stop, strict=True))
-                clip.write(
-                    np.asarray(photo.resize(SIZE, Image.Resampling.BICUBIC, _box(photo.size, x, y, width)))
-                )
+                seen = photo.resize(SIZE, Image.Resampling.BICUBIC, _box(photo.size, x, y, width))
+                clip.write(np.asarray(seen))
     return path
 
 

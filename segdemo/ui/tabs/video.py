@@ -82,6 +82,7 @@ class VideoTab:
                 self._form()
             with gr.Column(scale=11, min_width=320, elem_id="video-stage"):
                 self._stage()
+        self._buttons = (self.begin, self.sample, self.take)  # of which one works at a time
         self.inputs = {self.clip, self.model, self.rate, self.smoothing, self.collection, self.every}
         self.outputs = [c for c in components(self) if c not in (self.webcam, self.live)]
 
@@ -142,9 +143,11 @@ class VideoTab:
         """Listen to every component, and to the tab."""
         on = Events(self.notice, self.inputs, self.outputs, clips.GROUP, limit=1).on
         on(tab.select, self._enter, quiet=True, concurrency_id="video-looks", concurrency_limit=4)
-        buttons = (self.begin, self.sample, self.take)
-        over = {self.cancel: gr.update(visible=False), **{b: gr.update(interactive=True) for b in buttons}}
-        for pressed, work in zip(buttons, (self._segment, self._try, self._take), strict=True):
+        over = {
+            self.cancel: gr.update(visible=False),
+            **{b: gr.update(interactive=True) for b in self._buttons},
+        }
+        for pressed, work in zip(self._buttons, (self._segment, self._try, self._take), strict=True):
             started = on(pressed.click, self._offer_cancel, queue=False)
             ended = on(started.then, self._freeing(work), progress_on=pressed, always=over)
             if pressed is not self.take:
@@ -185,7 +188,7 @@ class VideoTab:
     def _offer_cancel(self, event: Event) -> Updates:
         return {
             self.cancel: gr.update(visible=True),
-            **{pressed: gr.update(interactive=False) for pressed in (self.begin, self.sample, self.take)},
+            **{pressed: gr.update(interactive=False) for pressed in self._buttons},
         }
 
     def _cancel(self, event: Event) -> Updates:

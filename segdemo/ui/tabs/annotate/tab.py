@@ -109,9 +109,8 @@ class AnnotateTab(Layout):
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved, trigger_mode="multiple")  # each of them, on a slow server too
         on(self.canvas.reload, self._reload)
-        on(
-            self.canvas.next, self._next, trigger_mode="multiple"
-        )  # it may show the next one before the answer
+        # Each of them: the canvas may show the photo after the next one before the next one's answer.
+        on(self.canvas.next, self._next, trigger_mode="multiple")
         on(self.canvas.previous, self._previous)
         on(  # while one photo is labelled the next one is got ready
             self.canvas.ready,
@@ -426,7 +425,7 @@ class AnnotateTab(Layout):
 
     def _next(self, event: Event) -> Updates:
         (name, current), seen = _parts(event.data.key), event[self.seen]
-        if (shown := event.data.shown) and (updates := self._shown(event, name, shown)):
+        if (shown := event.data.shown) and (updates := self._shown(event, name, current, shown)):
             return updates
         if self._latest.of(event.request.session_hash) not in (None, current):
             return {}  # this photo was left before, and what comes after it is on its way
@@ -441,13 +440,12 @@ class AnnotateTab(Layout):
             event.form[self.seen] = ()
         return self._open(event, name, id_)
 
-    def _shown(self, event: Event, name: str, shown: dict[str, Any]) -> Updates:
+    def _shown(self, event: Event, name: str, current: str, shown: dict[str, Any]) -> Updates:
         """All about the photo that the canvas shows already; nothing if that is not what is there by now."""
         place, id_ = _parts(shown["key"])
         photo = self.desk.store.open(name).photo(id_)
         if place != name or photo.deleted or photo.revision != (shown["revision"] or 0):
             return {}
-        _, current = _parts(event.data.key)
         if current not in event[self.seen]:  # its own answer is not there yet
             event.form[self.seen] = (*event[self.seen], current)
         updates = self._open(event, name, id_)

@@ -263,22 +263,23 @@ class TrainTab(Layout):
         """A field has another value: the estimate may be another, but nobody measures while somebody types."""
         _, pieces = self._estimated(event)
         pieces[self.timer] = gr.update(value=FAST, active=True)
+        preset = None
         with contextlib.suppress(UserError):
-            pieces[self.summary] = self._summary(event, *self._start_and_dataset(event))
+            place = self._start_and_dataset(event)
+            pieces[self.summary] = self._summary(event, *place)
+            preset = self._preset(event, *place)
         return {
             self.policy_note: self._policy(event),
-            self.preset: self._preset(event),
+            self.preset: preset,
             **self._changed(event, pieces),
         }
 
-    def _preset(self, event: Event) -> str | None:
+    def _preset(self, event: Event, start: train_form.Start, dataset: Dataset) -> str | None:
         """The preset that the fields stand at, or None."""
-        with contextlib.suppress(UserError):
-            values = {name: event[field] for name, field in self.fields.items()}
-            place = self._start_and_dataset(event)
-            if event[self.base] is None:
-                return train_form.preset_of(*place, values, int(self.policy.max_epochs))
-        return None
+        if event[self.base] is not None:
+            return None
+        values = {name: event[field] for name, field in self.fields.items()}
+        return train_form.preset_of(start, dataset, values, int(self.policy.max_epochs))
 
     def _estimated(self, event: Event) -> tuple[Estimate | None, Updates]:
         """(Estimate of how long the form's run would take or None if it cannot start, updates that show it).
