@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 
 from segdemo import zoo
@@ -116,19 +116,16 @@ class PredictorCache:
     MOST = 32  # models in memory
 
     def __init__(self) -> None:
-        self._predictors: OrderedDict[Path, Segmenter] = OrderedDict()
+        self._predictors: LRUCache[Path, Segmenter] = LRUCache(self.MOST)
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Segmenter:
         """The loaded model of a name. Raises ``zoo.UnknownModelError``."""
         entry = zoo.served_model(name)
         with self._lock:
-            loaded = self._predictors.pop(entry.path, None)
+            loaded = self._predictors.get(entry.path)
             if loaded is None or _made_of(loaded.entry) != _made_of(entry):
-                loaded = open_predictor(entry)
-            self._predictors[entry.path] = loaded
-            if len(self._predictors) > self.MOST:
-                self._predictors.popitem(last=False)
+                loaded = self._predictors[entry.path] = open_predictor(entry)
             return loaded
 
 

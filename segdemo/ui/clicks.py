@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache
 
 from segdemo.core import settings
 from segdemo.core.arrays import Bools, UInt8
@@ -51,7 +51,10 @@ class Clicks:
         self._photos = photos
         self._mask_limits = replace(limits, max_bytes=MASK_BYTES, max_pixels=MASK_SIDE**2)
         self._capacity = settings.read("SEGDEMO_CLICK_CACHE_MB") * 1e6 if capacity is None else capacity
-        self._kept: OrderedDict[tuple[str, int], Levels] = OrderedDict()
+        # One that takes more than there is room for is kept alone.
+        self._kept: LRUCache[tuple[str, int], Levels] = LRUCache(
+            self._capacity, lambda levels: min(levels.bytes, self._capacity)
+        )
         self._keeping = Lock()
         self._line, self._loading = Line(MOST_WAITING), Line(MOST_WAITING)
         self._clicker: Clicker | None = None
@@ -84,14 +87,10 @@ class Clicks:
             levels = Levels(self._photos.read(path), self._capacity)
             with self._keeping:
                 self._kept[key] = levels
-                while len(self._kept) > 1 and sum(k.bytes for k in self._kept.values()) > self._capacity:
-                    self._kept.popitem(last=False)
             return levels
 
     def _known(self, key: tuple[str, int]) -> Levels | None:
         with self._keeping:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def select(

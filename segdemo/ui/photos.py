@@ -2,12 +2,12 @@
 
 import importlib.util
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image, ImageOps
 
 from segdemo.core import settings
@@ -113,24 +113,20 @@ class PhotoCache:
 
     def __init__(self, limits: Limits, capacity: float | None = None):
         self._limits = limits
-        self._capacity = settings.read("SEGDEMO_PHOTO_CACHE_MB") * 1e6 if capacity is None else capacity
+        capacity = settings.read("SEGDEMO_PHOTO_CACHE_MB") * 1e6 if capacity is None else capacity
         self._lock = threading.Lock()
-        self._photos: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._photos: LRUCache[tuple[str, int], np.ndarray] = LRUCache(capacity, lambda photo: photo.nbytes)
 
     def read(self, path: str | Path) -> np.ndarray:
         """The photo as uint8 (H, W, 3), not to be written to. Raises ``photos.IntakeError``."""
         path = Path(path)
         key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
         with self._lock:
-            if key in self._photos:
-                self._photos.move_to_end(key)
-                return self._photos[key]
+            if (known := self._photos.get(key)) is not None:
+                return known
         photo = read_photo(path, self._limits)
         photo.setflags(write=False)
-        if photo.nbytes > self._capacity:
-            return photo
-        with self._lock:
-            self._photos[key] = photo
-            while sum(p.nbytes for p in self._photos.values()) > self._capacity:
-                self._photos.popitem(last=False)
+        if photo.nbytes <= self._photos.maxsize:
+            with self._lock:
+                self._photos[key] = photo
         return photo

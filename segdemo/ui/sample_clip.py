@@ -1,5 +1,7 @@
 """A clip for whoever has none at hand: built-in photos, past which a camera moves."""
 
+import atexit
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -33,7 +35,9 @@ def sample_clip() -> Path:
     """Path of the MP4. It is made when it is asked for the first time, in half a second. Safe to call from threads."""
     with _lock:
         if not (_made and _made[0].is_file()):
-            _made[:] = [_make(Path(tempfile.mkdtemp(prefix="segdemo-sample-")) / "sample.mp4")]
+            folder = tempfile.mkdtemp(prefix="segdemo-sample-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _made[:] = [_make(Path(folder) / "sample.mp4")]
         return _made[0]
 
 

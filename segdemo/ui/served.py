@@ -3,9 +3,11 @@
 import hashlib
 import os
 import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
+from cachetools import LRUCache
 from gradio.data_classes import FileData
 from gradio.processing_utils import hash_seed, save_file_to_cache
 from gradio.utils import get_upload_folder
@@ -14,7 +16,9 @@ from segdemo.core.files import link_or_copy, write_atomic
 from segdemo.core.workspace import current
 
 MOST_COPIES = 2000  # remembered
-_copies: dict[tuple[str, int], Path] = {}  # (path, time of change) -> its copy that Gradio serves
+# (path, time of change) -> its copy that Gradio serves
+_copies: LRUCache[tuple[str, int], Path] = LRUCache(MOST_COPIES)
+_lock = threading.Lock()
 
 
 def served(path: str | Path) -> dict[str, Any]:
@@ -28,8 +32,7 @@ def served(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     stamp = (str(path), path.stat().st_mtime_ns)
-    if not (copy := _copies.get(stamp)) or not copy.is_file():
-        copy = _keep(stamp, Path(save_file_to_cache(path, get_upload_folder())))
+    copy = _known(stamp) or _keep(stamp, Path(save_file_to_cache(path, get_upload_folder())))
     return _file_data(copy, path.name)
 
 
@@ -47,8 +50,8 @@ def linked(path: Path, name: str) -> Path:
         name: of the copy.
     """
     stamp = (f"{path} {name}", path.stat().st_mtime_ns)
-    copy = _copies.get(stamp)
-    if copy is None or not copy.is_file():
+    copy = _known(stamp)
+    if copy is None:
         copy = Path(get_upload_folder()).resolve() / secrets.token_hex(16) / name
         copy.parent.mkdir(parents=True)
         link_or_copy(path, copy)
@@ -56,10 +59,15 @@ def linked(path: Path, name: str) -> Path:
     return copy
 
 
+def _known(stamp: tuple[str, int]) -> Path | None:
+    with _lock:
+        copy = _copies.get(stamp)
+    return copy if copy and copy.is_file() else None
+
+
 def _keep(stamp: tuple[str, int], copy: Path) -> Path:
-    while len(_copies) > MOST_COPIES:
-        _copies.pop(next(iter(_copies)), None)
-    _copies[stamp] = copy
+    with _lock:
+        _copies[stamp] = copy
     return copy
 
 

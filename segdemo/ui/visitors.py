@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs
 
 import anyio.to_thread
 import gradio as gr
+from cachetools import LRUCache
 from gradio.utils import get_upload_folder
 from starlette.requests import HTTPConnection
 
@@ -75,7 +75,7 @@ class Visitors:
 
     def __init__(self, keeper: Keeper, signer: Signer) -> None:
         self.keeper, self._signer = keeper, signer
-        self._pages: OrderedDict[str, str] = OrderedDict()  # what a page calls itself -> whose it is
+        self._pages: LRUCache[str, str] = LRUCache(MOST_SESSIONS)  # what a page calls itself -> whose it is
         self._owners: dict[str, set[str]] = {}  # file that Gradio serves -> ids of those who were given it
         self._lock = Lock()
         self._blocks: gr.Blocks | None = None
@@ -167,9 +167,6 @@ class Visitors:
         with self._lock:
             if visitor.has_cookie or len(session) >= SHORTEST_SESSION:
                 self._pages.setdefault(session, visitor.id)
-                self._pages.move_to_end(session)
-                while len(self._pages) > MOST_SESSIONS:
-                    self._pages.popitem(last=False)
             return self._pages.get(session, visitor.id) == visitor.id
 
     @asynccontextmanager

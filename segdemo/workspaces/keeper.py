@@ -11,10 +11,11 @@ import math
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from segdemo.cluster.jobs import executor
 from segdemo.core import settings
@@ -86,8 +87,8 @@ class Keeper:
         self.root = settings.workspaces_dir()
         self.models = ModelStore()  # those of the installation, which everybody has
         self.runs = Runs(models=self.models, models_of=self.models_of, executor=executor())
-        self._rooms: OrderedDict[str, Room] = OrderedDict()
-        self._touched: OrderedDict[str, float] = OrderedDict()
+        self._rooms: LRUCache[str, Room] = LRUCache(MOST_ROOMS)
+        self._touched: LRUCache[str, float] = LRUCache(MOST_ROOMS)
         self._total = (-math.inf, 0)  # when it was measured; bytes of all workspaces
         self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
@@ -106,15 +107,12 @@ class Keeper:
 
     def _room(self, workspace: Workspace) -> Room:
         with self._lock:
-            room = self._rooms.pop(workspace.id, None)
+            room = self._rooms.get(workspace.id)
             if room is None:
                 store = QuotaStore(workspace.folder, lambda size: self._require_room(workspace, size))
                 models = ModelStore(workspace.models)
                 seen = self.runs.of(workspace.id, models, lambda size: _begin(workspace, store, size))
-                room = Room(store, models, seen)
-            self._rooms[workspace.id] = room
-            while len(self._rooms) > MOST_ROOMS:
-                self._rooms.popitem(last=False)
+                room = self._rooms[workspace.id] = Room(store, models, seen)
             return room
 
     def models_of(self, id_: str) -> ModelStore:
@@ -125,13 +123,10 @@ class Keeper:
         """Note that a workspace is in use, if there is anything in it; now and then."""
         now = time.monotonic()
         with self._lock:
-            if now - self._touched.pop(workspace.id, -math.inf) < TOUCH_SECONDS:
-                self._touched[workspace.id] = now
+            if now - self._touched.get(workspace.id, -math.inf) < TOUCH_SECONDS:
                 return
             if workspace.folder.is_dir():
                 self._touched[workspace.id] = now
-                while len(self._touched) > MOST_ROOMS:
-                    self._touched.popitem(last=False)
         with contextlib.suppress(OSError):
             if workspace.folder.is_dir():
                 (workspace.folder / "touched").touch()

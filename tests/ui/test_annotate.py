@@ -481,6 +481,7 @@ def test_the_photo_that_was_looked_at_ahead_is_opened_without_the_model(desk, th
 
 def test_what_a_photo_was_shown_with_is_known_until_it_has_a_mask(desk, three, monkeypatch):
     monkeypatch.setattr(annotate_desk, "BEGUN", 2)
+    desk = Desk(desk.services)
     name, ids = three
     for id_ in ids.values():
         desk.payload(name, id_, "light")

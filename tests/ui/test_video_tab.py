@@ -1,6 +1,9 @@
 """What the Video tab makes of what comes from a browser."""
 
 import base64
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -120,6 +123,16 @@ def test_whoever_has_no_clip_sees_one_of_ours(tab):
     assert updates[tab.sample]["interactive"]
     kept = sample_clip.sample_clip()
     assert kept.is_file() and sample_clip.sample_clip() == kept  # made once, and not used up
+
+
+def test_our_clip_goes_with_the_process_that_made_it():
+    code = "from segdemo.ui.sample_clip import sample_clip; path = sample_clip(); assert path.is_file(); print(path)"
+    path = Path(
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+    )
+    assert path.name == "sample.mp4" and not path.parent.exists()
 
 
 def test_the_camera_of_our_clip_never_looks_beyond_a_photo(tmp_path):

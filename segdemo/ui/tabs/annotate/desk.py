@@ -4,7 +4,6 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from copy import deepcopy
@@ -15,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from cachetools import LRUCache
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
@@ -59,9 +59,9 @@ class Desk:
         self.prelabelling = Prelabelling(lambda: services.store, services.limits)
         self._entropies = Entropies(settings.home() / "cache" / "entropy")
         # Folder of a collection and canvas key -> the model whose prediction an unlabelled photo was shown with.
-        self._begun: OrderedDict[tuple[Path, str], str] = OrderedDict()
+        self._begun: LRUCache[tuple[Path, str], str] = LRUCache(BEGUN)
         # What a photo is shown with, before somebody opens it: (what it depends on) -> (when, payload).
-        self._ahead: OrderedDict[tuple[Any, ...], tuple[float, dict[str, Any]]] = OrderedDict()
+        self._ahead: LRUCache[tuple[Any, ...], tuple[float, dict[str, Any]]] = LRUCache(AHEAD)
         self._lock = Lock()
         self._ranking = Semaphore()
 
@@ -192,8 +192,6 @@ class Desk:
             self._begun.pop(place, None)
             if model is not None:
                 self._begun[place] = model
-            while len(self._begun) > BEGUN:
-                self._begun.popitem(last=False)
 
     def look_ahead(self, name: str, id_: str, model: str | None = None) -> dict[str, Any]:
         """What ``payload`` will give for a photo that is probably opened next; it is kept ready for that."""
@@ -205,8 +203,6 @@ class Desk:
         payload = payload or self._editing(collection, photo, model)
         with self._lock:
             self._ahead[made_of] = time.monotonic(), payload
-            while len(self._ahead) > AHEAD:
-                self._ahead.popitem(last=False)
         return deepcopy(payload)
 
     @staticmethod
@@ -268,7 +264,8 @@ class Desk:
         label_map = label_maps.decode_png(
             png, collection.label_set, (photo.height, photo.width), self.services.limits
         )
-        model = None if photo.revision else self._begun.get((collection.folder, key))
+        with self._lock:
+            model = None if photo.revision else self._begun.get((collection.folder, key))
         try:
             meta = {"model": model} if model else None
             author = person(request)  # type: ignore[arg-type]  # functions of components get the bare one

@@ -1,12 +1,12 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from cachetools import LRUCache
 from markupsafe import Markup
 
 from segdemo import zoo
@@ -50,16 +50,13 @@ class Latest:
     MOST = 1000  # pages that are remembered
 
     def __init__(self) -> None:
-        self._photos: OrderedDict[str, str] = OrderedDict()
+        self._photos: LRUCache[str, str] = LRUCache(self.MOST)
         self._lock = threading.Lock()
 
     def note(self, page: str | None, photo: str) -> None:
         """A page opens a photo: its id."""
         with self._lock:
             self._photos[page or ""] = photo
-            self._photos.move_to_end(page or "")
-            while len(self._photos) > self.MOST:
-                self._photos.popitem(last=False)
 
     def of(self, page: str | None) -> str | None:
         """Id of the photo that a page opened last, or None."""
