@@ -40,6 +40,32 @@ def has_atrous_gradient(dtype: str) -> bool:
 
 
 @cache
+def has_fused_norm(dtype: str) -> bool:
+    """Whether TensorFlow's fused BatchNorm and its gradient take inputs of a dtype here: tried on 4x4 pixels.
+
+    oneDNN has none in bfloat16 for processors with nothing above AVX2.
+    """
+    import tensorflow as tf
+
+    with tf.init_scope():  # at once, although a graph may be being made
+        images, ones = tf.ones((1, 4, 4, 1), dtype), tf.ones(1)
+        try:
+            result = tf.raw_ops.FusedBatchNormV3(x=images, scale=ones, offset=ones, mean=ones, variance=ones)
+            tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=images,
+                x=images,
+                scale=ones,
+                reserve_space_1=result.reserve_space_1,
+                reserve_space_2=result.reserve_space_2,
+                reserve_space_3=result.reserve_space_3,
+            )
+        except tf.errors.OpError:
+            _log.info("No fused BatchNorm in %s here: it is computed as Keras does.", dtype)
+            return False
+    return True
+
+
+@cache
 def bfloat16_is_faster() -> bool:
     """Whether a small convolution and its gradient are clearly faster here in bfloat16 than in float32: timed."""
     import tensorflow as tf

@@ -12,6 +12,7 @@ from segdemo.training.kernels import (
     depthwise_gradient_by_tiles,
     depthwise_tiles_are_faster,
     has_atrous_gradient,
+    has_fused_norm,
 )
 
 SERIAL = "segdemo"
@@ -122,6 +123,51 @@ class AtrousDepthwiseConv2D(DepthwiseConv2D):
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return self.activation(outputs) if self.activation is not None else outputs
+
+
+@keras.saving.register_keras_serializable(SERIAL)
+class BatchNormalization(keras.layers.BatchNormalization):
+    """BatchNormalization that learns by TensorFlow's fused kernel, which goes over a batch once.
+
+    Keras goes over it for each of mean, variance and result, and casts what is not float32 to it and back, also in a
+    layer that is frozen and is a mere scaling. Arguments, weights and results are those of
+    ``keras.layers.BatchNormalization``, as is the name, which files of weights have.
+    """
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        inputs = tf.convert_to_tensor(inputs)
+        plain = self.scale and self.center and not (self.renorm or self.synchronized) and mask is None
+        plain = plain and inputs.shape.rank == 4 and self.axis in (-1, 3)
+        better = self.trainable or inputs.dtype != tf.float32
+        if not (training and plain and better and has_fused_norm(inputs.dtype.name)):
+            return super().call(inputs, training=training, mask=mask)
+        gamma, beta, moving_mean, moving_variance = (
+            tf.convert_to_tensor(weight)
+            for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        )
+        if not self.trainable:
+            return _frozen_norm(inputs, gamma, beta, moving_mean, moving_variance, self.epsilon)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, gamma, beta, epsilon=self.epsilon, is_training=True
+        )
+        pixels = tf.cast(tf.size(inputs, tf.int64) / inputs.shape[-1], variance.dtype)
+        variance *= 1 - 1 / pixels  # of the batch, as Keras has it, not of what the batch is a sample of
+        self.moving_mean.assign(moving_mean * self.momentum + mean * (1 - self.momentum))
+        self.moving_variance.assign(moving_variance * self.momentum + variance * (1 - self.momentum))
+        return outputs
+
+
+def _frozen_norm(inputs, gamma, beta, mean, variance, epsilon):
+    # BatchNorm by fixed statistics, none of whose weights learn: (B, H, W, C) to the same, in the dtype of inputs.
+    @tf.custom_gradient
+    def normed(inputs):
+        outputs, *_ = tf.compat.v1.nn.fused_batch_norm(
+            inputs, gamma, beta, mean, variance, epsilon=epsilon, is_training=False
+        )
+        scale = gamma * tf.math.rsqrt(variance + epsilon)
+        return outputs, lambda upstream: upstream * tf.cast(scale, upstream.dtype)
+
+    return normed(inputs)
 
 
 @keras.saving.register_keras_serializable(SERIAL)
@@ -414,5 +460,5 @@ def conv_bn_relu(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)

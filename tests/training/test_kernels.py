@@ -14,7 +14,7 @@ from drawn import draw_pets
 from segdemo import zoo
 from segdemo.cli import main
 from segdemo.runs.config import TrainConfig
-from segdemo.training import estimate, kernels, layers, learning
+from segdemo.training import architectures, estimate, kernels, layers, learning
 from segdemo.training.architectures.efficientnet_lite import efficientnet_lite
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -178,6 +178,24 @@ def test_a_gradient_that_is_missing_is_found_out_and_told_once(monkeypatch, capl
         "TensorFlow has no gradient of atrous convolutions in float32 here, so training takes Keras's way, which is "
         "slower."
     ]
+
+
+@pytest.mark.parametrize("missing", ["FusedBatchNormV3", "FusedBatchNormGradV3"])
+def test_a_fused_norm_that_is_missing_is_found_out(monkeypatch, missing):
+    def fails(**arguments):
+        raise tf.errors.AbortedError(None, None, "could not create a primitive")
+
+    assert kernels.has_fused_norm.__wrapped__("float32")
+    monkeypatch.setattr(tf.raw_ops, missing, fails)
+    assert not kernels.has_fused_norm.__wrapped__("float32")
+
+
+@pytest.mark.parametrize("name", zoo.SPECS)
+def test_every_batch_normalisation_that_learns_is_the_fused_one(name):
+    model = architectures.build(name, 3)
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {type(layer) for layer in norms} <= {layers.BatchNormalization}
+    assert bool(norms) == (name not in ("unet_plain", "fcn32s", "fcn16s", "fcn8s"))
 
 
 @pytest.mark.parametrize(

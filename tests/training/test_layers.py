@@ -5,10 +5,12 @@ import tensorflow as tf
 from numpy_layers import close, conv2d, features, randomise
 from scipy import signal
 
+from segdemo.training import layers
 from segdemo.training.layers import (
     AtrousConv2D,
     AtrousDepthwiseConv2D,
     AtrousMaxPooling2D,
+    BatchNormalization,
     CropLike,
     LearnedUpsampling,
     MaxPoolWithIndices,
@@ -74,6 +76,69 @@ def test_atrous_depthwise_convolution_against_keras():
     ours.build(x.shape)
     ours.set_weights(keras_own.get_weights())
     assert close(ours(x), expected)
+
+
+def _norms(shape, **config):
+    """Keras's BatchNormalization and ours, with the same weights that are not those of a new one."""
+    norms = [
+        kind(momentum=0.9, epsilon=1e-3, **config)
+        for kind in (keras.layers.BatchNormalization, BatchNormalization)
+    ]
+    for norm in norms:
+        norm.build(shape)
+    random = np.random.default_rng(1)
+    weights = [random.uniform(0.5, 2, weight.shape) for weight in norms[0].weights]
+    for norm in norms:
+        norm.set_weights(weights)
+    return norms
+
+
+def _step(norm, x, training=True):
+    """Result, gradients with respect to the input and what learns, and the weights afterwards."""
+    x = tf.cast(x, norm.compute_dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = norm(x, training=training)
+        upstream = tf.sin(tf.cast(tf.reshape(tf.range(tf.size(y)), tf.shape(y)), tf.float32))
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+    assert y.dtype == norm.compute_dtype
+    gradients = tape.gradient(loss, [x, *norm.trainable_variables])
+    return [np.asarray(tf.cast(value, tf.float32)) for value in (y, *gradients, *norm.weights)]
+
+
+# The last as in global pooling of a batch of three; of one, nothing varies.
+@pytest.mark.parametrize("shape", [(2, 5, 7, 4), (3, 1, 1, 4), (1, 1, 1, 4), (6, 4)])
+@pytest.mark.parametrize(("training", "trainable"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_batch_normalisation_learns_as_keras_s(shape, training, trainable, precision):
+    theirs, ours = _norms(shape, dtype=precision, trainable=trainable)
+    x = np.random.default_rng(2).normal(1, 2, shape).astype(np.float32)
+    tolerance = 2e-5 if precision == "float32" else 3e-2
+    for expected, got in zip(_step(theirs, x, training), _step(ours, x, training), strict=True):
+        np.testing.assert_allclose(
+            got, expected, rtol=tolerance, atol=tolerance * max(1, np.abs(expected).max())
+        )
+
+
+def test_batch_normalisation_goes_keras_s_way_where_that_is_another(monkeypatch):
+    x = features(2, 5, 7, 4)
+    for config in (
+        {"scale": False},
+        {"center": False},
+        {"axis": 1},
+        {"renorm": True},
+        {"synchronized": True},
+    ):
+        theirs, ours = _norms(x.shape, **config)
+        for expected, got in zip(_step(theirs, x), _step(ours, x), strict=True):
+            assert close(got, expected)
+    theirs, ours = _norms(x.shape)
+    mask = np.arange(2 * 5 * 7).reshape(2, 5, 7) % 3 > 0
+    assert close(ours(x, training=True, mask=mask), theirs(x, training=True, mask=mask))
+    assert close(ours.moving_variance, theirs.moving_variance)
+    monkeypatch.setattr(layers, "has_fused_norm", lambda dtype: False)
+    for expected, got in zip(_step(theirs, x), _step(ours, x), strict=True):
+        assert close(got, expected)
 
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 12), (7, 13), (1, 1)])

@@ -12,7 +12,15 @@ from keras import ops
 from segdemo.errors import UserError
 from segdemo.training.architectures.efficientnet_lite import convolved, efficientnet_lite
 from segdemo.training.architectures.encoders import encoder_spec
-from segdemo.training.layers import SERIAL, DepthwiseConv2D, Preprocess, ResizeLike, Tensor, conv_bn_relu
+from segdemo.training.layers import (
+    SERIAL,
+    BatchNormalization,
+    DepthwiseConv2D,
+    Preprocess,
+    ResizeLike,
+    Tensor,
+    conv_bn_relu,
+)
 
 CHANNELS = 6  # of the input: red, green, blue, positive clicks, negative clicks, previous mask
 WIDTHS = (128, 96, 64, 32)  # of the decoder at strides 16, 8, 4 and 2
@@ -87,10 +95,10 @@ def click_network(
 def _look_around(x, name):
     """A residual inverted block of a 5x5 depthwise and a 1x1 convolution. (B, h, w, C) to the same."""
     y = DepthwiseConv2D(5, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
-    y = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_depthwise_bn")(y)
+    y = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_depthwise_bn")(y)
     y = keras.layers.ReLU(name=f"{name}_depthwise_relu")(y)
     y = keras.layers.Conv2D(x.shape[-1], 1, use_bias=False, name=f"{name}_conv")(y)
-    y = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(y)
+    y = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(y)
     return keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_add")([x, y]))
 
 

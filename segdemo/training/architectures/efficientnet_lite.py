@@ -14,7 +14,7 @@ import keras
 
 from segdemo.errors import UserError
 from segdemo.training.architectures.torch_files import read_state_dict
-from segdemo.training.layers import DepthwiseConv2D, Tensor
+from segdemo.training.layers import BatchNormalization, DepthwiseConv2D, Tensor
 
 # Repeats, kernel size, stride, expansion, channels of each stage of EfficientNet-B0 (table 1).
 STAGES = (
@@ -158,7 +158,7 @@ def _strided(x, kernel_size, name):
 
 
 def _norm(x, name):
-    return keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
+    return BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
 
 
 def _activated(x, name):

@@ -33,7 +33,12 @@ import keras
 
 from segdemo.errors import UserError
 from segdemo.training.architectures.efficientnet_lite import efficientnet_lite, load_torch_weights
-from segdemo.training.layers import AtrousConv2D, AtrousDepthwiseConv2D, AtrousMaxPooling2D
+from segdemo.training.layers import (
+    AtrousConv2D,
+    AtrousDepthwiseConv2D,
+    AtrousMaxPooling2D,
+    BatchNormalization,
+)
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -161,10 +166,7 @@ def build_encoder(
         load_torch_weights(backbone, path)
     elif path is not None:
         backbone.load_weights(path)
-    if output_stride < 32 or tuple(multi_grid) != (1, 1, 1):
-        backbone = dilate(
-            backbone, output_stride, dict(zip(spec.last_stage.split(), multi_grid, strict=True))
-        )
+    backbone = dilate(backbone, output_stride, dict(zip(spec.last_stage.split(), multi_grid, strict=True)))
     if centred:
         centre(backbone)
     features = {f"c{i}": backbone.get_layer(tap).output for i, tap in enumerate(spec.taps, 1)}
@@ -268,6 +270,8 @@ def dilate(
             return keras.layers.Identity(name=layer.name)
         if layer.name in idle_pooling:  # still a maximum over its window, as in Chen et al., arXiv:1412.7062
             return AtrousMaxPooling2D(layer.pool_size[0], idle_pooling[layer.name], name=layer.name)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return BatchNormalization.from_config(config)
         if layer.name not in new_rate:
             return layer.__class__.from_config(config)
         config["strides"] = (1, 1)

@@ -11,6 +11,7 @@ import keras
 from segdemo.errors import UserError
 from segdemo.training.architectures.encoders import encoder_spec
 from segdemo.training.layers import (
+    BatchNormalization,
     CropLike,
     MaxPoolWithIndices,
     MaxUnpool,
@@ -151,7 +152,7 @@ def _segnet(num_classes, encoder, weights, width, decoder_stages, dropout, befor
 def _conv_bn_relu(x, filters, name):
     """3x3 convolution with bias, as VGG-16's, BatchNorm, ReLU."""
     x = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(x)
-    x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from segdemo.training.architectures.encoders import build_encoder, encoder_spec
-from segdemo.training.layers import CropLike, PadToMultiple, Preprocess, conv_bn_relu
+from segdemo.training.layers import BatchNormalization, CropLike, PadToMultiple, Preprocess, conv_bn_relu
 
 # The tutorial takes the last convolution of MobileNetV2 before its BatchNorm (the encoder's c5 is behind it).
 TUTORIAL_BOTTOM = {"mobilenet_v2": "block_16_project"}
@@ -143,7 +143,7 @@ def _up_block(x, filters, dropout, name):
         kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
         name=f"{name}_deconv",
     )(x)
-    x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = BatchNormalization(name=f"{name}_bn")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name=f"{name}_dropout")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -15,7 +15,14 @@ import numpy as np
 from keras import ops
 
 from segdemo.errors import UserError
-from segdemo.training.layers import SERIAL, DepthwiseConv2D, ResizeLike, Tensor, conv_bn_relu
+from segdemo.training.layers import (
+    SERIAL,
+    BatchNormalization,
+    DepthwiseConv2D,
+    ResizeLike,
+    Tensor,
+    conv_bn_relu,
+)
 
 FACTOR = 4  # fine cells to a coarse one, along each axis
 REACH = 2  # coarse cells to each side that count
@@ -76,7 +83,7 @@ def freeze_all_else(model: keras.Model) -> None:
 def _look_around(x, size, name):
     """A residual depthwise convolution: what lies around each cell. (B, h, w, C) to the same."""
     y = DepthwiseConv2D(size, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
-    y = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(y)
+    y = BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(y)
     x = keras.layers.Add(name=f"{name}_add")([x, y])
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
