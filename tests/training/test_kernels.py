@@ -195,7 +195,7 @@ def test_every_batch_normalisation_that_learns_is_the_fused_one(name):
     model = architectures.build(name, 3)
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     assert {type(layer) for layer in norms} <= {layers.BatchNormalization}
-    assert bool(norms) == (name not in ("unet_plain", "fcn32s", "fcn16s", "fcn8s"))
+    assert bool(norms) == (name != "unet_plain")
 
 
 @pytest.mark.parametrize(
