@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Hashable
 from threading import Lock
 
+from cachetools import FIFOCache
+
 MOST_KEYS = 10_000  # remembered; the oldest are forgotten first
 
 
@@ -25,7 +27,8 @@ class Attempts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._free, self._wait, self._longest, self._clock = free, wait, longest, clock
-        self._wrong: dict[Hashable, tuple[int, float]] = {}  # key -> (how many, when the last one was)
+        # Key -> (how many, when the last one was).
+        self._wrong: FIFOCache[Hashable, tuple[int, float]] = FIFOCache(MOST_KEYS)
         self._lock = Lock()
 
     def seconds_left(self, key: Hashable) -> float:
@@ -43,8 +46,6 @@ class Attempts:
             count, last = self._wrong.pop(key, (0, 0.0))
             now = self._clock()
             self._wrong[key] = (1 if now - last > self._longest else count + 1, now)
-            while len(self._wrong) > MOST_KEYS:
-                del self._wrong[next(iter(self._wrong))]
 
     def right(self, key: Hashable) -> None:
         """A guess was right: those before are forgotten."""

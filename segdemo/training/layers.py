@@ -136,10 +136,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         inputs = tf.convert_to_tensor(inputs)
-        plain = self.scale and self.center and not (self.renorm or self.synchronized) and mask is None
-        plain = plain and inputs.shape.rank == 4 and self.axis in (-1, 3)
+        plain = self.scale and self.center and not self.renorm and not self.synchronized
+        of_images = inputs.shape.rank == 4 and self.axis in (-1, 3) and mask is None
         better = self.trainable or inputs.dtype != tf.float32
-        if not (training and plain and better and has_fused_norm(inputs.dtype.name)):
+        if not (training and plain and of_images and better and has_fused_norm(inputs.dtype.name)):
             return super().call(inputs, training=training, mask=mask)
         gamma, beta, moving_mean, moving_variance = (
             tf.convert_to_tensor(weight)

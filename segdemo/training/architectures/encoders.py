@@ -166,7 +166,11 @@ def build_encoder(
         load_torch_weights(backbone, path)
     elif path is not None:
         backbone.load_weights(path)
-    backbone = dilate(backbone, output_stride, dict(zip(spec.last_stage.split(), multi_grid, strict=True)))
+    keras_s = any(type(layer) is keras.layers.BatchNormalization for layer in backbone.layers)
+    if keras_s or output_stride < 32 or tuple(multi_grid) != (1, 1, 1):
+        backbone = dilate(
+            backbone, output_stride, dict(zip(spec.last_stage.split(), multi_grid, strict=True))
+        )
     if centred:
         centre(backbone)
     features = {f"c{i}": backbone.get_layer(tap).output for i, tap in enumerate(spec.taps, 1)}
@@ -221,7 +225,8 @@ def dilate(
     """Rebuild a backbone so that no feature map is smaller than input / ``output_stride``, weights copied.
 
     Follows the graph: a layer that would take the stride past ``output_stride`` keeps the resolution instead,
-    and every spatial convolution behind it gets the atrous rate that makes up for it.
+    and every spatial convolution behind it gets the atrous rate that makes up for it. BatchNormalization of Keras
+    becomes that of ``layers``.
 
     Args:
         backbone: a functional ``keras.Model`` in which strides sit in convolutions and max pooling.

@@ -189,8 +189,9 @@ class Desk:
 
     def _begin(self, place: tuple[Path, str], model: str | None) -> None:
         with self._lock:
-            self._begun.pop(place, None)
-            if model is not None:
+            if model is None:
+                self._begun.pop(place, None)
+            else:
                 self._begun[place] = model
 
     def look_ahead(self, name: str, id_: str, model: str | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Any, TypeGuard
 
+from cachetools import LRUCache
 from markupsafe import Markup
 
 from segdemo.core import settings
@@ -67,7 +68,7 @@ class Histories:
 
     def __init__(self, runs: Runs | Callable[[], Runs]):
         self._runs, self._lock = runs, Lock()
-        self._histories: dict[str, History] = {}  # by id of the run, the one used last at the end
+        self._histories: LRUCache[str, History] = LRUCache(MOST_HISTORIES)  # by id of the run
 
     def follow(self, run_id: str) -> tuple[Snapshot, History]:
         """A run and its curves. Raises NotFoundError."""
@@ -82,8 +83,6 @@ class Histories:
             history.add(snapshot.events)
             history.cursor = snapshot.cursor
             self._histories[run_id] = history
-            while len(self._histories) > MOST_HISTORIES:
-                del self._histories[next(iter(self._histories))]
         return snapshot, history
 
 
