@@ -14,10 +14,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+from cachetools import LRUCache
 from gradio.utils import get_upload_folder
 
 from segdemo import zoo
@@ -31,6 +33,9 @@ CLIP_BYTES = 500_000_000
 ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 _BAD_INPUT = 2  # exit code of the command line
 MOST_CPU_SECONDS, MOST_MEMORY = 1800, 6 * 2**30  # of the process that works on a clip
+MOST_EXPECTED = 1000  # pages whose work is waited for
+CANCELLED = "The clip was given up: it was cancelled."
+TOO_MUCH = "The clip was given up: it needs more time or memory than it may have. Cut it, or take fewer frames of it."
 WRITTEN = {"overlay": "segmented.mp4", "label_maps": "label_maps.zip"}  # what can be written, as which file
 
 
@@ -38,12 +43,26 @@ class ClipError(UserError):
     """A clip that nothing can be made of."""
 
 
+@dataclass(eq=False)
+class _Work:
+    """What is done, or soon to be done, for a page."""
+
+    process: subprocess.Popen[bytes] | None = None
+    cancelled: bool = False
+
+
 class Clips:
     """The clips that are worked on; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._working: dict[str, subprocess.Popen[bytes]] = {}  # by the page that asked
+        self._working: dict[str, _Work] = {}  # by the page that asked
+        self._expected: LRUCache[str, _Work] = LRUCache(MOST_EXPECTED)
         self._lock = threading.Lock()
+
+    def expect(self, page: str) -> None:
+        """Say that work for a page comes, as soon as it is its turn, so that it can be cancelled before it begins."""
+        with self._lock:
+            self._expected[page] = _Work()
 
     def segment(
         self,
@@ -108,51 +127,60 @@ class Clips:
         command = [sys.executable, "-m", "segdemo", "video", *arguments, "--json", "--progress"]
         models = settings.own_models_dir()  # where visitors have workspaces
         own = {settings.OWN_MODELS: str(models)} if models else {}
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        _limit(process.pid)
         with self._lock:
-            self._working[page] = process
+            work = self._working[page] = self._expected.pop(page, _Work())
         said = ""
-        with process:  # closes its pipes, too
-            try:
-                assert process.stderr is not None and process.stdout is not None
-                for line in process.stderr:
-                    try:
-                        at = json.loads(line)
-                        progress(at["done"], at["total"])
-                    except (ValueError, KeyError, TypeError):
-                        said = line.decode("utf-8", "replace").strip() or said
-                out = process.stdout.read()
-                code = process.wait()
-            finally:
-                process.kill()
-                with self._lock:
-                    self._working.pop(page, None)
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            with process:  # closes its pipes, too
+                try:
+                    _limit(process.pid)
+                    self._begun(work, process)
+                    assert process.stderr is not None and process.stdout is not None
+                    for line in process.stderr:
+                        try:
+                            at = json.loads(line)
+                            progress(at["done"], at["total"])
+                        except (ValueError, KeyError, TypeError):
+                            said = line.decode("utf-8", "replace").strip() or said
+                    out = process.stdout.read()
+                    code = process.wait()
+                finally:
+                    process.kill()
+        finally:
+            with self._lock:
+                self._working.pop(page, None)
         if code == 0:
             report: dict[str, Any] = json.loads(out)
             return report
         if code < 0:
-            raise UserError(
-                "The clip was given up: it was cancelled, or needs more time or memory than it may have."
-            )
+            raise UserError(CANCELLED if work.cancelled else TOO_MUCH)
         bad = ClipError if code == _BAD_INPUT else UserError
         raise bad(
             last_words(said) or "The clip could not be segmented: save it as MP4 (H.264) and try again."
         )
 
-    def cancel(self, page: str) -> bool:
-        """End the work on the clip of a page; whether there was one."""
+    def _begun(self, work: "_Work", process: subprocess.Popen[bytes]) -> None:
         with self._lock:
-            process = self._working.get(page)
-        if process is not None:
-            process.kill()
-        return process is not None
+            work.process = process
+            if work.cancelled:
+                process.kill()
+
+    def cancel(self, page: str) -> bool:
+        """End the work on the clip of a page, also before it has begun; whether there was one."""
+        with self._lock:
+            works = [w for w in (self._working.get(page), self._expected.get(page)) if w]
+            for work in works:
+                work.cancelled = True
+                if work.process is not None:
+                    work.process.kill()
+        return bool(works)
 
 
 def checked(clip: Any) -> Path:

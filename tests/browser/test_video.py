@@ -46,6 +46,9 @@ def square(frames):
     return list(drawn)
 
 
+LARGE = np.kron(square(1)[0], np.ones((8, 8, 1), np.uint8))  # takes long, so that Cancel is found in time
+
+
 def give(page, path):
     page.locator("#video-clip input[type=file]").set_input_files(path)
     expect(page.locator("#video-clip")).to_contain_text(path.stem, timeout=SECONDS)
@@ -83,11 +86,32 @@ def test_what_is_no_clip_is_told_in_a_sentence(page, tmp_path):
 
 
 def test_a_clip_is_given_up(page, tmp_path):
-    large = np.kron(square(1)[0], np.ones((8, 8, 1), np.uint8))  # or it is done before Cancel is found
-    give(page, draw_clip(tmp_path / "long.mp4", [large] * 900, rate=30))
+    give(page, draw_clip(tmp_path / "long.mp4", [LARGE] * 900, rate=30))
     page.locator("#video-cancel").click()
     expect(page.locator("#video-notice")).to_contain_text("was cancelled", timeout=SECONDS)
     expect(page.locator("#video-begin")).to_be_enabled()
+
+
+def test_a_clip_that_waits_for_another_can_be_given_up_and_another_taken(
+    page, plain_app, open_page, tmp_path
+):
+    """Who cancels in line need not wait for the turn of what was cancelled."""
+    give(page, draw_clip(tmp_path / "long.mp4", [LARGE] * 900, rate=30))
+    expect(page.locator("#video-begin")).to_be_disabled()
+    other = open_page(plain_app)
+    other.get_by_role("tab", name="Video").click()
+    other.locator("#video-model input").click()
+    other.get_by_role("option", name="Colours").click()
+    give(other, draw_clip(tmp_path / "square.mp4", square(20)))
+    other.wait_for_timeout(500)  # so that it is in line
+    other.locator("#video-cancel").click()
+    expect(other.locator("#video-notice")).to_have_text("The clip was given up: it was cancelled.")
+    expect(other.locator("#video-cancel")).to_be_hidden()
+    assert page.locator("#video-cancel").is_visible()  # that of the other goes on
+    other.locator("#video-begin").click()
+    page.locator("#video-cancel").click()
+    expect(page.locator("#video-notice")).to_contain_text("was cancelled")
+    expect(other.locator("#video-facts")).to_contain_text("20 of 128 x 96")
 
 
 def test_frames_of_a_clip_go_into_a_collection_and_on_to_annotate(page, tmp_path):

@@ -1,6 +1,7 @@
 """What is asked of a clip before a process works on it."""
 
 import pytest
+from video_files import colours, draw_clip
 
 from segdemo.errors import UserError
 from segdemo.ui import clips
@@ -52,3 +53,25 @@ def test_what_is_no_clip_leaves_nothing(tmp_path):
 
 def test_nothing_is_cancelled_where_nothing_is_done():
     assert not clips.Clips().cancel("page")
+
+
+def test_what_was_cancelled_before_its_turn_does_not_begin(tmp_path):
+    """Cancel can be pressed as soon as the work is in line, and some of it is never taken up."""
+    clip, works = draw_clip(tmp_path / "clip.mp4", colours((220, 90, 90))), clips.Clips()
+    works.expect("page")
+    works.expect("other")
+    assert works.cancel("page")
+    with pytest.raises(UserError, match=r"given up: it was cancelled\.$"):
+        works.segment("page", clip, "deeplabv3", 10, 0.7)
+    assert list((tmp_path / "gradio").iterdir()) == []
+    for page in ("other", "page", "one that did not say so"):
+        works.expect("page")  # what was cancelled before is forgotten
+        assert works.segment(page, clip, "deeplabv3", 10, 0.7)[1]["frames"] == 1
+        assert not works.cancel("other")
+
+
+def test_what_takes_too_much_is_not_said_to_be_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "MOST_CPU_SECONDS", 1)
+    clip = draw_clip(tmp_path / "clip.mp4", colours(*[(220, 90, 90)] * 900))
+    with pytest.raises(UserError, match="more time or memory than it may have"):
+        clips.Clips().segment("page", clip, "deeplabv3", 30, 0.7)

@@ -147,12 +147,15 @@ class VideoTab:
             self.cancel: gr.update(visible=False),
             **{b: gr.update(interactive=True) for b in self._buttons},
         }
+        works = []
         for pressed, work in zip(self._buttons, (self._segment, self._try, self._take), strict=True):
             started = on(pressed.click, self._offer_cancel, queue=False)
             ended = on(started.then, self._freeing(work), progress_on=pressed, always=over)
             if pressed is not self.take:
                 ended.then(**_SEE_CLIP)
-        on(self.cancel.click, self._cancel, queue=False, quiet=True)
+            works.append(ended)
+        # What waits in line leaves it, by Gradio; what is at work is ended by us.
+        on(self.cancel.click, self._cancel, queue=False, quiet=True, always=over, cancels=works)
         self.webcam.stream(
             self._frame,
             [self.webcam, self.model],
@@ -186,14 +189,15 @@ class VideoTab:
         return working
 
     def _offer_cancel(self, event: Event) -> Updates:
+        self.services.clips.expect(_page(event))
         return {
             self.cancel: gr.update(visible=True),
             **{pressed: gr.update(interactive=False) for pressed in self._buttons},
         }
 
     def _cancel(self, event: Event) -> Updates:
-        self.services.clips.cancel(_page(event))
-        return {}
+        cancelled = self.services.clips.cancel(_page(event))
+        return {self.notice: notice(clips.CANCELLED)} if cancelled else {}
 
     def _take(self, event: Event) -> Updates:
         """Frames of the clip into a collection."""
