@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -54,6 +56,19 @@ def square(value=1, ground=0):
 def png(label_map, label_set=VOC):
     """A palettized mask's file."""
     return encode_png(label_map, label_set)
+
+
+def few_bits(label_map, depth):
+    """A grey PNG of 2 or 4 bits, which Pillow does not write."""
+    height, width = label_map.shape
+    rows = (np.unpackbits(row[:, None], axis=1)[:, -depth:].ravel() for row in label_map)
+    data = zlib.compress(b"".join(b"\0" + np.packbits(row).tobytes() for row in rows))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def image(id=1, file_name="a.png", **changes):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segdemo.annotations.records import CollectionFiles, Photo, Revision, in_palette
+from segdemo.annotations.records import DRAFTS, CollectionFiles, Photo, Revision, in_palette
 from segdemo.core import faithful, label_maps, names
 from segdemo.core.arrays import UInt8, digest_of
 from segdemo.core.conventions import TRASH_DAYS, clean_title, now, one_line, slug
@@ -87,13 +87,23 @@ class Collection(CollectionFiles):
         with self._writing():
             write_json(self.folder / "collection.json", replace(self._about(), title=title).to_json())
 
-    def change_label_set(self, label_set: LabelSet) -> None:
-        """Rename, recolour or add classes.
+    def change_label_set(self, label_set: LabelSet, of: LabelSet | None = None) -> None:
+        """Rename, recolour or add classes. Ids stay: what was class 3 is class 3, whatever it is called.
+
+        Where there are fewer classes, drafts go, since they may hold one that is gone; they can be made again.
+
+        Args:
+            label_set: the new one.
+            of: the one that it was made of.
 
         Raises:
-            StoreError: a mask, even an old revision, has a class that would be gone.
+            StoreError: a mask, even an old revision, has a class that would be gone; or the collection has another
+                label set by now than ``of``.
         """
         with self._writing():
+            if of not in (None, self.label_set):
+                raise StoreError("The classes were changed meanwhile: open the collection again.")
+            fewer = len(label_set) < len(self.label_set)
             photos = self._records()
             for photo in photos:
                 used = max((i for r in photo.revisions for i in r.classes if i < VOID), default=0)
@@ -106,6 +116,8 @@ class Collection(CollectionFiles):
                 self._mark(photo.id)
             write_json(self.folder / "labels.json", label_set.to_json())
             self._settle([photo.id for photo in photos])
+            for path in [*(self.folder / DRAFTS).glob("*")] if fewer else []:
+                path.unlink(missing_ok=True)
 
     def dataset(self) -> Dataset:
         """The collection as a ``datasets.Dataset``."""
@@ -177,6 +189,7 @@ class Collection(CollectionFiles):
             known = next((photo for photo in self._records() if photo.sha256 == digest), None)
             if known is not None:
                 if known.deleted:
+                    self.store.require_room_for_photos(1)
                     self._commit(replace(known, deleted="", split=known.split and self._free_split(known.id)))
                 return Taken(known.id, "trash" if known.deleted else "there")
             self.store.require_room(len(data))
@@ -267,10 +280,11 @@ class Collection(CollectionFiles):
             self._commit(replace(self._living(id_), deleted=now()))
 
     def undelete(self, id_: str) -> None:
-        """Take a photo and its masks out of the trash."""
+        """Take a photo and its masks out of the trash. Raises StoreError: there is no room for it."""
         with self._writing():
             photo = self.photo(id_)
             if photo.deleted:
+                self.store.require_room_for_photos(1)
                 self._commit(replace(photo, deleted=""))
 
     def purge(self, days: float = TRASH_DAYS) -> int:

@@ -218,15 +218,25 @@ def _ids(image: Image.Image, depth: int, kind: int, label_set: LabelSet | None) 
             x, y = _first(alpha < 255)
             raise MaskError(f"the pixel at x={x}, y={y} is transparent: save the mask without transparency.")
     if kind in (0, 4):
-        grey = np.array(image.getchannel(0), np.uint8)
-        if depth < 8 and image.mode == "L":  # Pillow stretches 2 and 4 bits to 0..255
-            grey //= 255 // (2**depth - 1)
-        elif image.mode == "1":
-            grey = (grey > 0).astype(np.uint8)
-        return grey
+        return stored_greys(image, depth)
     if label_set is None:
         raise MaskError("the mask holds colours, which need a label set to be read: save it palettized.")
     return rgb_to_label_map(np.asarray(image.convert("RGB")), label_set)
+
+
+def stored_greys(image: Image.Image, depth: int) -> UInt8:
+    """The numbers in a grey PNG of ``depth`` bits, uint8 (H, W), which Pillow stretches to 0..255."""
+    grey = np.array(image.getchannel(0), np.uint8)
+    if depth < 8 and image.mode == "L":
+        grey //= 255 // (2**depth - 1)
+    elif image.mode == "1":
+        grey = (grey > 0).astype(np.uint8)
+    return grey
+
+
+def bit_depth(png: bytes) -> int:
+    """Bits a channel of a PNG has, by its header, the first 25 bytes; 8 for what is no PNG."""
+    return png[24] if len(png) > 24 and png.startswith(b"\x89PNG\r\n\x1a\n") else 8
 
 
 def _palettized_ids(image: Image.Image, label_set: LabelSet | None) -> UInt8:

@@ -49,6 +49,7 @@ _CODE_PAGES = (
 )
 # What Label Studio puts before the name of an uploaded file; not a date.
 _UPLOADED = re.compile(r"(?=\d*[a-f])[0-9a-f]{8}-(.+)")
+_PARTING = re.compile(r"[\s_./\-\u2010-\u2015]+")  # words of the name of a class
 LONGEST = 2000  # characters of a name; file systems stop at 255 a part
 
 
@@ -212,18 +213,26 @@ def is_background(name: str) -> bool:
 
 
 def class_id(name: str, classes: Iterable[str]) -> int | None:
-    """Which of ``classes`` a name means: the same one, else case aside, else letters and digits alone.
+    """Which of ``classes`` a name means: the same one, else case aside, else without what only parts its words.
+
+    So "tv/monitor" and "TV monitor", "pottedplant" and "potted_plant" are the same; "C" and "C++", "age 1-5" and
+    "age 15" are not.
 
     Returns:
         Its index; None if there is none, or if several are meant equally well.
     """
     classes = list(classes)
-    for form in (clean_class, lambda text: key(clean_class(text)), _letters):
+    for form in (clean_class, lambda text: key(clean_class(text)), _joined):
         wanted = form(name)
         found = [i for i, other in enumerate(classes) if wanted and form(other) == wanted]
         if found:
             return found[0] if len(found) == 1 else None
     return None
+
+
+def _joined(name: str) -> str:
+    words = _PARTING.sub(" ", key(name)).strip()
+    return re.sub(r"(?<!\d) | (?!\d)", "", words)
 
 
 def _letters(name: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segdemo.core import names
 from segdemo.core.labels import LabelSet
 from segdemo.data import learnable
 from segdemo.data.datasets import (
@@ -80,9 +81,9 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
         progress: called with (samples done, samples in all).
 
     Returns:
-        A Report of missing and unreadable photos and masks, masks of another size than their photo, ids
-        that are not in the label set, lists that are empty or missing, and masks in which there is nothing to
-        learn from or to measure.
+        A Report of missing and unreadable photos and masks, photos that share a name, masks of another size than
+        their photo, ids that are not in the label set, lists that are empty or missing, and masks in which there is
+        nothing to learn from or to measure.
     """
     problems = [
         Problem(
@@ -101,6 +102,7 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
             if ("all" if name == "val" else name) not in dataset.splits
         ]
     samples = [dataset.sample(id_) for id_ in dataset.ids]
+    problems += _doubles(samples)
     present = {}
     with ThreadPoolExecutor(WORKERS) as pool:
         checked = pool.map(lambda s: _check_sample(s, dataset.label_set), samples)
@@ -113,6 +115,23 @@ def check(dataset: Dataset, progress: Callable[[int, int], None] | None = None) 
     empty, notes = learnable.findings(dataset, present)
     problems += [Problem(dataset.root, message) for message in empty]
     return Report(dataset, len(samples), tuple(sorted(problems, key=lambda p: str(p.path))), tuple(notes))
+
+
+def _doubles(samples: list[Sample]) -> Iterator[Problem]:
+    """Samples of whose photo there are several, with other endings."""
+    photos: dict[tuple[Path, str], list[Path]] = {}
+    for folder in {sample.image_path.parent for sample in samples}:
+        for path in names.photos_in(folder):
+            photos.setdefault((folder, path.stem), []).append(path)
+    for sample in samples:
+        alike = photos.get((sample.image_path.parent, sample.image_path.stem), [])
+        if len(alike) > 1:
+            others = ", ".join(path.name for path in alike if path != sample.image_path)
+            yield Problem(
+                sample.image_path,
+                f"The photo {sample.image_path} is used, and {others} beside it has the same name: keep the one that "
+                "the mask was drawn on.",
+            )
 
 
 def _check_sample(sample: Sample, label_set: LabelSet) -> tuple[list[Problem], set[int] | None]:

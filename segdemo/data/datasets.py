@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segdemo.core import label_maps
 from segdemo.core.labels import PETS, VOID, LabelSet
 from segdemo.core.photos import IntakeError, read_photo
 from segdemo.core.settings import cores
@@ -144,7 +145,10 @@ def mask_values(path: Path) -> np.ndarray:
                     f"The mask {path} is a picture of mode {picture.mode}, not of class ids: "
                     "save it as a palettized or 8-bit grey PNG."
                 )
-            return np.array(picture)  # a mode-P picture gives its indices, not its colours
+            if picture.mode == "P":
+                return np.array(picture)  # its indices, not its colours
+            with path.open("rb") as file:
+                return label_maps.stored_greys(picture, label_maps.bit_depth(file.read(25)))
     except DatasetError:
         raise
     except FileNotFoundError:

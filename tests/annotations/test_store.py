@@ -18,6 +18,7 @@ from drawn import encoded
 from PIL import Image
 from skimage import data as photos
 
+from segdemo.annotations import drafts
 from segdemo.annotations.collection import ConflictError
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core import label_maps
@@ -148,6 +149,24 @@ def test_classes_can_be_added_and_recoloured_but_not_taken_from_a_mask(collectio
     published = picture((collection.folder / "SegmentationClass" / f"{id_}.png").read_bytes())
     assert tuple(published.convert("RGB").getpixel((0, 0))) == PETS.colors[0]
     assert_consistent(collection)
+
+
+def test_a_label_set_is_changed_only_as_it_was_seen(collection):
+    seen = collection.label_set
+    collection.change_label_set(
+        LabelSet("pets", "Pets", PETS.classes, PETS.colors[::-1], background=1), of=seen
+    )
+    with pytest.raises(StoreError, match="were changed meanwhile"):
+        collection.change_label_set(seen, of=seen)
+
+
+def test_drafts_go_where_their_classes_may_be_gone(collection):
+    id_ = collection.add_photo(photo(), "a.png")
+    drafts.put(collection, id_, mask(2), "m", "0", 0.5, 0.5)
+    collection.change_label_set(LabelSet("pets", "Pets", PETS.classes, PETS.colors[::-1], background=1))
+    assert [*drafts.found(collection)] == [id_]
+    collection.change_label_set(LabelSet("pets", "Pets", PETS.classes[:2], PETS.colors[:2]))
+    assert not drafts.found(collection)
 
 
 # --- photos ---

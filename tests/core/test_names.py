@@ -167,6 +167,23 @@ def test_classes_go_by_name(name, expected):
     assert names.class_id(name, ["cat", "Cat", "dining table", "b\u00e4r", "c", "c++"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "other", "alike"),
+    [
+        ("tv/monitor", "TV monitor", True),
+        ("pottedplant", "potted-plant", True),
+        ("Traffic_Light", "traffic light", True),
+        ("Grade A", "Grade A+", False),
+        ("C", "C#", False),
+        ("age 1-5", "age 15", False),
+        ("\u0915\u093f", "\u0915\u0940", False),  # vowel signs tell words apart
+        ("100 %", "100", False),
+    ],
+)
+def test_what_parts_words_is_all_that_is_passed_over(name, other, alike):
+    assert names.class_id(name, ["other", other]) == (1 if alike else None)
+
+
 def test_folders_list_photos_and_nothing_else(tmp_path):
     for name in ("b.JPG", "a.jfif", "._a.jfif", "Thumbs.db", "notes.txt", "Icon\r", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from archive_files import few_bits
 from drawn import SHAPES, draw_annotations, draw_pets, draw_voc, save_mask, save_photo, scene
 from PIL import Image
 
@@ -450,3 +451,21 @@ def test_lists_may_be_called_as_other_tools_call_them(tmp_path):
     (folder / "labels.json").write_text(json.dumps(SHAPES.to_json()))
     splits = open_dataset("annotations", folder).splits
     assert (splits["train"], splits["val"]) == (("a",), ("b",))
+
+
+def test_check_names_photos_that_share_a_name(voc):
+    sample = voc.sample(voc.ids[0])
+    other = sample.image_path.with_suffix(".png" if sample.image_path.suffix != ".png" else ".jpg")
+    Image.open(sample.image_path).save(other)
+    [problem] = [p for p in check(open_dataset("voc", voc.root)).problems if "same name" in p.message]
+    assert sample.image_path.name in problem.message and other.name in problem.message
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_masks_of_few_bits_hold_the_numbers_that_are_stored(voc, depth):
+    sample = voc.sample(voc.ids[0])
+    height, width = read_label_map(sample).shape
+    label_map = np.zeros((height, width), np.uint8)
+    label_map[: height // 2] = 3
+    sample.mask_path.write_bytes(few_bits(label_map, depth))
+    np.testing.assert_array_equal(read_label_map(sample, VOC), label_map)

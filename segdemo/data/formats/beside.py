@@ -16,7 +16,7 @@ import re
 
 from segdemo.core import names
 from segdemo.data.formats import by_class, voc
-from segdemo.data.formats.photos import UNCLEAR, kind_of, some
+from segdemo.data.formats.photos import UNCLEAR, kind_of, lies_like, place_of, some
 from segdemo.data.formats.reader import Found, Reader
 
 _NEITHER = ("segmentationobject", "overlays", "instances")  # folders of pictures that hold no class ids
@@ -31,6 +31,10 @@ _OTHER_TAIL = re.compile(
     r"(.+?)[-_. ](?:gtfine|gtcoarse)_(?:instanceids|color|labeltrainids|instancetrainids)"
 )
 _TRAIN_IDS = re.compile(r"(.+?)[-_. ](?:gtfine|gtcoarse)_labeltrainids")
+_OPEN_IMAGES = re.compile(r"([0-9a-f]{16})_m(0[0-9a-z_]+)_[0-9a-f]{8}")  # photo, label and box of a mask
+_SHOWN = re.compile(
+    r"(?:.*[-_ ])?(?:rgb|colou?rs?|vis|visuali[sz]ations?)"
+)  # folders of masks painted to look at
 _MOST_ALIKE = 200  # photos of one name that are told apart by their folders
 _MOST_WORDS = 8  # of the name of a class behind that of a photo
 _PHOTO_STEMS, _MASK_STEMS = ("img", "image", "photo"), ("label", "mask", "labels", "gt")
@@ -38,10 +42,13 @@ _PHOTO_STEMS, _MASK_STEMS = ("img", "image", "photo"), ("label", "mask", "labels
 
 def find(reader: Reader) -> Found | None:
     """The pairs of photos and masks of an archive that no other format has told of, or None."""
-    masks = [name for name in reader.names if _may_be_mask(name) and not reader.is_used(name)]
+    # Photos of a SegDemo export may be called like masks, and are none.
+    own = tuple(f"{root}JPEGImages/" for root in reader.own)
+    free = [name for name in reader.names if not reader.is_used(name) and not name.startswith(own)]
+    masks = [name for name in free if _may_be_mask(name)]
     photos = _Photos(reader, masks)
     pairs, lost = _paired(masks, photos)
-    ready = by_class.take_named(reader, _named(lost, photos, pairs))
+    ready = by_class.take_named(reader, _named(lost, photos, pairs, _descriptions(reader, lost)))
     lost = [(mask, why) for mask, why in lost if not reader.is_used(mask)]
     if not pairs and not ready:
         reader.unpaired = [mask for mask, _ in lost if _in_mask_folder(mask)]
@@ -72,8 +79,7 @@ def find(reader: Reader) -> Found | None:
     if not items and not ready:
         return None
     items += [(None, mask, why) for mask, why in lost if names.folder(mask) in folders]
-    for tree in trees.values():
-        voc.decide(reader, tree)
+    voc.decide(reader, trees.values())
     ready += [_item(reader, trees, *entry) for entry in sorted(items, key=lambda entry: entry[1])]
     return Found(ready, "Imported masks")
 
@@ -122,7 +128,7 @@ class _Photos:
             for called in (stem, match.group(1)) if match else (stem,):
                 self._by_stem.setdefault(called, []).append(name)
                 self._by_folder.setdefault((names.folder(name), called), []).append(name)
-                self._by_place.setdefault((_place(name), called), []).append(name)
+                self._by_place.setdefault((place_of(name), called), []).append(name)
 
     def in_folder(self, mask, called):
         """Those in the folder of a mask."""
@@ -130,13 +136,8 @@ class _Photos:
 
     def like(self, mask, called):
         """Those whose folders are those of a mask, less what they say of the kind; else any that are called so."""
-        found = self._by_place.get((_place(mask), called)) or self._by_stem.get(called, [])
+        found = self._by_place.get((place_of(mask), called)) or self._by_stem.get(called, [])
         return [name for name in found if name != mask]
-
-
-def _place(name):
-    """What the folders of a file say, less what they say of the kind of picture."""
-    return tuple(part for part in map(names.key, name.split("/")[:-1]) if not kind_of(part))
 
 
 def _paired(masks, photos):
@@ -157,12 +158,30 @@ def _paired(masks, photos):
     return pairs, lost
 
 
-def _named(lost, photos, pairs):
+def _descriptions(reader, lost):
+    """Names of Open Images' labels, by their ids, from its tables, if there are masks of it."""
+    found = {}
+    if not any(_OPEN_IMAGES.fullmatch(names.stem(mask)) for mask, _ in lost):
+        return found
+    for name in reader.names:
+        if "class-descriptions" in names.key(names.base(name)) and name.lower().endswith(".csv"):
+            pairs = (line.split(",", 1) for line in reader.lines(name) if "," in line)
+            found |= {label: names.clean_class(called.strip('"')) for label, called in pairs}
+    return found
+
+
+def _named(lost, photos, pairs, described):
     """{photo: {mask: class}} of masks whose names are those of photos without a mask, with a class behind."""
     named = {}
     for mask, _ in lost:
         stem = names.stem(mask)
         if not _in_mask_folder(mask):
+            continue
+        if thing := _OPEN_IMAGES.fullmatch(stem):
+            photo, _ = _nearest(mask, photos.like(mask, names.key(thing[1])))
+            if photo and photo not in pairs:
+                label = f"/m/{thing[2]}"
+                named.setdefault(photo, {})[mask] = described.get(label, label)
             continue
         if tail := _MASK_TAIL.fullmatch(stem.lower()):
             stem = stem[: tail.end(1)]
@@ -183,14 +202,12 @@ def _nearest(mask, found):
     """
     if len(found) > _MOST_ALIKE:
         return None, f"{len(found)} photos are called like it, {UNCLEAR}"
-    subset, place = names.subset_of_folders(mask), set(_place(mask))
+    subset = names.subset_of_folders(mask)
     same, fitting = [], []
     for name in found:
         if None in (subset, names.subset_of_folders(name)) or names.subset_of_folders(name) == subset:
             same.append(name)
-            other = {part for part in _place(name) if names.subset(part) is None}
-            mine = {part for part in place if names.subset(part) is None}
-            if other <= mine or mine <= other:
+            if lies_like(name, mask):
                 fitting.append(name)
     if not fitting:
         why = "lies in another folder" if same else "is of another subset"
@@ -207,6 +224,10 @@ def _chosen(found):
     """The mask to read of those of a photo, or None."""
     ids = [mask for mask in found if not _OTHER_TAIL.fullmatch(names.key(names.stem(mask)))]
     ids = ids or [mask for mask in found if _TRAIN_IDS.fullmatch(names.key(names.stem(mask)))]
+    plain = [
+        m for m in ids if not any(_SHOWN.fullmatch(part) for part in names.key(names.folder(m)).split("/"))
+    ]
+    ids = plain if len(plain) == 1 else ids
     return ids[0] if len(ids) == 1 else None
 
 

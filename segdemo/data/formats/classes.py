@@ -13,7 +13,8 @@ from segdemo.data.formats.annotation import ExchangeError, refusing
 Colors = dict[str, tuple[int, int, int]]  # RGB, 0..255, by ``names.key`` of the name of a class
 ClassNames = tuple[list[str], Colors]
 _IGNORED = {"__ignore__", "ignore", "ignored", "void", "unlabeled", "unlabelled"}
-_COLOURED = re.compile(r"(.*?)[:\s]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
+_COLOURED = re.compile(r"(.*)[:\s]\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(?::.*)?")
+_COMMENT = re.compile(r"#(?:\s.*|#.*|label:.*)?")  # "#1 pipe" is the name of a class
 _COLOUR_FIRST = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\S.*)")
 _NUMBERED = re.compile(r"(\d{1,3})\s*[:,;\s]\s*(\S.*)")
 
@@ -142,7 +143,7 @@ def parse_names(text: str) -> ClassNames:
     Raises:
         ExchangeError: no name in it, or one twice.
     """
-    lines = [line for line in names.lines(text) if not line.startswith("#")]
+    lines = [line for line in names.lines(text) if _COLOURED.fullmatch(line) or not _COMMENT.fullmatch(line)]
     if lines and all(map(_COLOUR_FIRST.fullmatch, lines)):
         lines = [_COLOUR_FIRST.sub(r"\4:\1,\2,\3", line) for line in lines]
     numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
@@ -157,7 +158,7 @@ def parse_names(text: str) -> ClassNames:
     for line in lines:
         match = _COLOURED.fullmatch(line)
         color = (int(match[2]), int(match[3]), int(match[4])) if match else None
-        name = names.clean_class(match[1] if match else re.sub(r":+$", "", line))
+        name = names.clean_class(re.sub(r"\s*:+$", "", match[1] if match else line))
         if name.casefold() == "__ignore__" or (color == VOID_COLOR and name.casefold() in _IGNORED):
             continue
         if color is not None and max(color) <= 255:
@@ -172,15 +173,28 @@ def parse_names(text: str) -> ClassNames:
 def parse_document(text: str) -> ClassNames:
     """Names of classes from the ``dataset.json`` of nnU-Net, {"labels": {name: id}}, or MONAI, {"labels": {id: name}}.
 
+    Where nnU-Net has regions, {"labels": {"tumor": [1, 2], "core": 2}}, an id is called like the smallest of those
+    that it is in and that is not called like another id already.
+
     Raises:
         ExchangeError: it names none.
     """
     with refusing("names no class", AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pairs = json.loads(text)["labels"].items()
+        if any(isinstance(ids, list) for _, ids in pairs):
+            pairs = _of_regions({name: ids if isinstance(ids, list) else [ids] for name, ids in pairs})
         found = {int(k): str(v) for k, v in pairs if str(k).isdecimal()} or {int(v): k for k, v in pairs}
         if not all(0 <= id_ < VOID for id_ in found):
             raise ValueError
     return _in_order({id_: names.clean_class(name) for id_, name in found.items()}), {}
+
+
+def _of_regions(regions: dict[str, list[int]]) -> list[tuple[str, int]]:
+    named: dict[int, str] = {}
+    for name in sorted(regions, key=lambda name: len(regions[name])):
+        if free := [id_ for id_ in regions[name] if id_ not in named]:
+            named[min(free)] = name
+    return [(name, id_) for id_, name in named.items()]
 
 
 def parse_table(text: str) -> ClassNames:

@@ -31,6 +31,7 @@ from segdemo.data.formats.annotation import SUBSETS, ExchangeError
 from segdemo.data.formats.archives import to_json
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing
+from segdemo.data.formats.photos import MISSING, likeness
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Shape, outlined_classes, ring
 from segdemo.data.formats.values import as_id, as_number, check_size, run_lengths
@@ -177,7 +178,7 @@ class _Document:
         by_id = {}
         for number, entry in enumerate(entries, 1):
             entry = entry if isinstance(entry, dict) else {}
-            id_, file_name = as_id(entry.get("id")), entry.get("file_name")
+            id_, file_name = as_id(entry.get("id")), entry.get("file_name") or entry.get("coco_url")  # LVIS
             if id_ is None or not isinstance(file_name, (str, int)) or not str(file_name).strip():
                 self._leave_out(f"image {id_ or f'number {number}'}", "has no id or no file_name")
                 continue
@@ -318,31 +319,33 @@ def _add_classes(reader, documents):
             own.remove(group)
             said += f", less {group!r}, which only groups the others"
         reader.add_classes(document.name, own, said)
+        reader.note_merged(document.name, own)
 
 
 def _items(reader, documents, subsets):
     """One for each photo, with what all documents say of it."""
-    jobs, unplaced = {}, []
+    placed, jobs, unplaced = {}, {}, []
     for document in documents:
-        placed = {}
         for image in document.images:
             photo, why = reader.photos.find(image.file_name, document.name, document.subset)
             if photo is None:
                 unplaced.append((document, image, why))
             else:
-                placed.setdefault(photo, []).append(image)
-        for photo, images in placed.items():
-            agreeing = [(names.agreement(photo, image.file_name), image) for image in images]
-            best = max(agreement for agreement, _ in agreeing)
-            meant = {names.key(names.tidy(i.file_name)) for agreement, i in agreeing if agreement == best}
-            for agreement, image in agreeing:
-                if agreement < best:
-                    unplaced.append((document, image, "the photo is missing, add it"))
-                elif len(meant) > 1:
-                    why = f"several entries of the document fit the photo {photo}"
-                    unplaced.append((document, image, why))
-                else:
-                    jobs.setdefault(photo, []).append((document, image))
+                placed.setdefault(photo, []).append((document, image))
+    for photo, entries in placed.items():
+        alike = [likeness(photo, image.file_name, document.name) for document, image in entries]
+        meant = {}  # by the name of the document
+        for (document, image), measure in zip(entries, alike, strict=True):
+            if measure == max(alike):
+                meant.setdefault(document.name, set()).add(names.key(names.tidy(image.file_name)))
+        for (document, image), measure in zip(entries, alike, strict=True):
+            if measure < max(alike):
+                unplaced.append((document, image, MISSING))
+            elif len(meant[document.name]) > 1:
+                why = f"several entries of the document fit the photo {photo}"
+                unplaced.append((document, image, why))
+            else:
+                jobs.setdefault(photo, []).append((document, image))
     items = [_item(reader, [(document, image)], None, None, why) for document, image, why in unplaced]
     for photo, entries in jobs.items():
         told = {document.subset or subsets.get(names.key(names.tidy(i.file_name))) for document, i in entries}
@@ -374,6 +377,8 @@ def _forms(segmentation, height, width, leave_out):
         return [run_lengths(segmentation, (height, width))]
     if not isinstance(segmentation, list) or not segmentation:
         raise ExchangeError("has no segmentation: it is a box or a point")
+    if (height, width) != (1, 1) and _are_fractions(segmentation):
+        raise ExchangeError("has coordinates in fractions of the photo, where COCO has pixels")
     flat = all(as_number(value) is not None for value in segmentation)
     if flat or (len(segmentation) > 2 and all(isinstance(p, list) and len(p) == 2 for p in segmentation)):
         segmentation = [segmentation]  # one polygon, of numbers or pairs, not in a list of its own
@@ -390,6 +395,14 @@ def _forms(segmentation, height, width, leave_out):
     for why in reasons:
         leave_out(f"{why}; its other polygons are kept")
     return forms
+
+
+def _are_fractions(segmentation):
+    """Whether coordinates are all within 0..1 and not whole, as Azure's are: in pixels that is nothing to be seen."""
+    numbers = [v for part in segmentation for v in (part if isinstance(part, list) else [part])]
+    numbers = [as_number(v) for pair in numbers for v in (pair if isinstance(pair, list) else [pair])]
+    inside = all(v is not None and 0 <= v <= 1 for v in numbers)
+    return inside and any(isinstance(v, float) for v in numbers)
 
 
 def _sorted(categories):

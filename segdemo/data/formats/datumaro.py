@@ -3,13 +3,14 @@
 Format: https://openvinotoolkit.github.io/datumaro/latest/docs/data-formats/formats/datumaro.html
 """
 
+from functools import partial
 from typing import Any
 
 from segdemo.core import names
 from segdemo.data.formats.annotation import ExchangeError
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import ring
-from segdemo.data.formats.values import run_lengths
+from segdemo.data.formats.values import check_size, run_lengths
 
 
 def find(reader: Reader) -> Found | None:
@@ -63,7 +64,14 @@ def _item(reader, document, entry, labels):
         form = _form(annotation, size)
         return reader.class_value(labels[label]), form, layer if isinstance(layer, (int, float)) else 0
 
-    return reader.item_of_shapes(document, photo, why, entries, read, title=path, subset=subset)
+    height, width = _stated(media.get("size"))
+    check = partial(check_size, width, height)
+    return reader.item_of_shapes(document, photo, why, entries, read, title=path, subset=subset, check=check)
+
+
+def _stated(size):
+    """(height, width) of a photo as its item says, None for what it does not."""
+    return size if isinstance(size, list) and len(size) == 2 else (None, None)
 
 
 def _what(annotation, number):

@@ -2,6 +2,8 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from segdemo.data.formats import strangers
 from segdemo.data.formats.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.data.formats.archives import ArchiveLimits, FolderSource, Source, ZipSource
 from segdemo.data.formats.classes import ClassNames
-from segdemo.data.formats.reader import Reader
+from segdemo.data.formats.photos import MISSING, likeness
+from segdemo.data.formats.reader import Item, Reader
 from segdemo.data.formats.registry import FORMATS, IMPORT_FORMATS, READ
 
 _NAMED = 3  # reasons in the sentence on an archive of which nothing can be read
@@ -78,8 +81,8 @@ def import_zip(
     """Read the annotations of a ZIP file that ``export_zip`` or another tool wrote.
 
     Nothing is unpacked to disk. All formats that are found are read; where two speak of one photo, the first in
-    the order of ``IMPORT_FORMATS`` counts, and the account says so. Of a SegDemo export one format is read, as all
-    say the same.
+    the order of ``IMPORT_FORMATS`` counts, and the account says so. So it is with a SegDemo export, whose formats all
+    say the same: only what differs, because somebody has worked on it since, is spoken of.
 
     >>> imported = import_zip(folder / "planes.zip")
     >>> [(photo.name, photo.label_map.max()) for photo in imported.annotations]
@@ -161,14 +164,26 @@ def _find(reader, only):
             error = error or raised
             continue
         if one is not None:
+            _settle_photos(one.items)
             found[format.name] = one
-            if reader.own:  # a SegDemo export says the same in every format
-                break
     if error and not found:
         raise error
     if error:
         reader.account.leave_out(reader.source.title, "part of it", f"is not read: {error}", whole=True)
     return found
+
+
+def _settle_photos(items):
+    """Where several annotations of a format fit one photo, those that fit it less well are without a photo."""
+    fitting = {}
+    for item in items:
+        if item.photo is not None:
+            fitting.setdefault(item.photo, []).append(item)
+    for photo, several in fitting.items():
+        alike = [likeness(photo, item.title, item.where) for item in several if len(several) > 1]
+        for item, measure in zip(several, alike, strict=False):
+            if measure < max(alike):
+                item.photo, item.why_not = None, f"{MISSING} ({photo} is another's)"
 
 
 def _nothing(reader, format):
@@ -194,19 +209,76 @@ def _nothing(reader, format):
     )
 
 
+@dataclass
+class _Done:
+    """What was read of a photo: in which format, from which file, and the size and SHA-256 of its label map."""
+
+    format: str
+    where: str
+    size: tuple[int, int] | None = None
+    digest: bytes = b""
+
+    @classmethod
+    def of(cls, format: str, item: Item, annotation: Annotation | None) -> "_Done":
+        if annotation is None or annotation.label_map is None:
+            return cls(format, item.where)
+        label_map = annotation.label_map
+        return cls(format, item.where, label_map.shape, sha256(label_map.tobytes()).digest())
+
+
+def _photo(reader, item):
+    """What the photo of an item is known by: its file, or in a SegDemo export, with copies in formats, its name."""
+    if item.photo is None:
+        return None
+    root = reader.own_root(item.photo)
+    return item.photo if root is None else (root, item.stem)
+
+
+def _bare(reader, found):
+    """{(format, photo)} of what only lists a photo that another format labels."""
+    formats = {}
+    for format, one in found.items():
+        for item in one.items:
+            if item.photo is not None:
+                formats.setdefault(_photo(reader, item), {}).setdefault(format, []).append(item)
+    bare = set()
+    for photo, told in formats.items():
+        if len(told) > 1:
+            empty = [format for format, items in told.items() if not any(item.parts() for item in items)]
+            bare.update((format, photo) for format in empty if len(empty) < len(told))
+    return bare
+
+
+def _differs(reader, item, done):
+    """Why an annotation is left out whose photo is read in another format; "" if it says just the same."""
+    if reader.own_root(item.photo) is None:
+        return f"labels a photo whose labels in {done.format} are used"
+    # A SegDemo export says the same in every format, unless somebody has worked on one of them since.
+    label_map = reader.look(item, *done.size) if done.size else None
+    if label_map is not None and sha256(label_map.tobytes()).digest() == done.digest:
+        return ""
+    return (
+        f"says something else than {done.where}, which is read: delete what is not to count, or name a format"
+    )
+
+
 def _annotations(reader, found):
     """Every photo of every format, once; what the account counts is counted here."""
-    account, done = reader.account, {}
+    account, done, bare = reader.account, {}, _bare(reader, found)
     try:
         for format, one in found.items():
             for item in one.items:
-                if item.photo is not None and done.get(item.photo, format) != format:
-                    why = f"labels a photo whose labels in {done[item.photo]} are used"
-                    account.add_duplicate(item.where, item.photo, why)
+                photo = _photo(reader, item)
+                if (format, photo) in bare:
                     continue
-                if item.photo is not None:
-                    done[item.photo] = format
-                if (annotation := reader.annotation(item)) is None:
+                if photo is not None and photo in done and done[photo].format != format:
+                    if why := _differs(reader, item, done[photo]):
+                        account.add_duplicate(item.where, item.photo, why)
+                    continue
+                annotation = reader.annotation(item)
+                if photo is not None:
+                    done[photo] = _Done.of(format, item, annotation)
+                if annotation is None:
                     continue
                 account.photos += 1
                 account.labelled += annotation.label_map is not None

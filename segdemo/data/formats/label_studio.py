@@ -23,7 +23,7 @@ from segdemo.data.formats.shapes import Patch, box, ellipse, ring
 from segdemo.data.formats.values import data_url_mask
 
 _KINDS = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
-_UPLOADED = re.compile(r"[0-9a-f]{4,8}-(.+)")  # what Label Studio puts before the name of an uploaded file
+_UPLOADED = re.compile(r".*upload/(?:.*/)?[0-9a-f]{8}-([^/]+)")
 _PHOTO_KEYS = ("image", "img", "photo", "picture", "url")  # of a task's data, the likeliest first
 _ALPHA = 4  # brush strokes are packed as RGBA; the last byte of each pixel says whether it is covered
 
@@ -58,8 +58,8 @@ def is_label_studio(data: Any) -> bool:
     """Whether plain data is a list of Label Studio's tasks."""
     if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
         return False
-    full = all(isinstance(e.get("data"), dict) and isinstance(e.get("annotations"), list) for e in data)
-    return full or any(_minimal(entry) for entry in data)
+    full = [e for e in data if isinstance(e.get("data"), dict) and isinstance(e.get("annotations"), list)]
+    return bool(full) or any(_minimal(entry) for entry in data)
 
 
 def _minimal(entry):
@@ -75,7 +75,8 @@ def _tasks(entry, number):
         regions = [(f"region {i}", {**r, "value": r}) for i, r in enumerate(_minimal(entry), 1)]
         return [_Task(what, _photo_names(entry), regions, [])]
     live, others = [], []
-    for annotation in entry["annotations"]:
+    listed = entry.get("annotations")
+    for annotation in listed if isinstance(listed, list) else []:
         if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
             others.append(("annotation", "has no result"))
         elif annotation.get("was_cancelled"):
@@ -151,7 +152,7 @@ def _regions(annotation):
             continue
         id_ = region["id"] if isinstance(region.get("id"), (str, int)) and region["id"] != "" else number
         labels.setdefault(id_, []).extend(_labels(region))
-        if id_ not in regions or regions[id_].get("type") == "labels":
+        if id_ not in regions or _kind(regions[id_], regions[id_]["value"]) not in _KINDS:
             regions[id_] = region
     unique = {id_: list(dict.fromkeys(labels.get(id_, []))) for id_ in regions}
     return [(f"region {id_}", {**region, "labels": unique[id_]}) for id_, region in regions.items()]
@@ -186,14 +187,16 @@ def _photo_names(values, keys=()):
     return found
 
 
+def _without_mark(name):
+    """A name without the mark of its upload, which may look like a date where Label Studio has made it."""
+    match = _UPLOADED.fullmatch(names.tidy(name))
+    return match[1] if match else names.without_upload_mark(name)
+
+
 def _item(reader, document, task):
     photo, why = None, "names no photo"
-    forms = list(task.wanted)
-    for wanted in task.wanted:
-        if match := _UPLOADED.fullmatch(names.base(names.tidy(wanted))):
-            forms.append(match.group(1))
     subset = reader.subset_of(document)
-    for wanted in forms:
+    for wanted in dict.fromkeys([*task.wanted, *map(_without_mark, task.wanted)]):
         photo, why = reader.photos.find(wanted, document, subset)
         if photo or "missing" not in why:
             break

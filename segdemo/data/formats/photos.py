@@ -15,6 +15,7 @@ _MASK_WORDS = {
     *("mask", "masks", "trainmasks", "label", "labels", "labelled", "labelmap", "labelmaps", "gt", "gtfine"),
     *("annotation", "annotations", "annot", "annots", "ann", "anns", "trainannot", "valannot", "testannot"),
     *("segmentation", "segmentations", "seg", "segs", "target", "targets", "groundtruth", "truth", "truths"),
+    *("semantic", "semantics"),  # KITTI
     *("gtcoarse", "manual", "labelstr", "labelsts", "stuffthingmaps", "labeledapproved"),
 }
 _PHOTO_WORDS = {"leftimg8bit", "jpegimages", "rgb", "imagestr", "imagests"}
@@ -22,6 +23,7 @@ _PHOTO_WORDS |= {f"{word}{s}" for word in ("image", "img", "photo", "input") for
 # How words end that are put together: PedMasks, PNGImages.
 _MASK_ENDS, _PHOTO_ENDS = ("mask", "masks", "labels"), ("image", "images")
 UNCLEAR = "so it is not clear which one is meant"
+MISSING = "the photo is missing, add it"
 
 
 def some(found: list[str]) -> str:
@@ -73,7 +75,7 @@ class Photos:
             (name or None, why not): the reason is "" with a name.
         """
         if len(wanted) > names.LONGEST:
-            return None, "the photo is missing, add it"
+            return None, MISSING
         found, told = [], wanted
         address = names.of_address(told)
         others = (address, names.without_upload_mark(address), *names.misread(told))
@@ -89,13 +91,13 @@ class Photos:
             wanted = names.tidy(address).lstrip("/")
         if not found and (alike := self._stems.all(names.base(names.without_photo_ending(wanted)))):
             shown = f"{alike[0]} has" if len(alike) == 1 else f"{len(alike)} have"
-            return None, f"the photo is missing, add it ({shown} another ending)"
+            return None, f"{MISSING} ({shown} another ending)"
         return self._choose(found, wanted, document, subset)
 
     def find_stem(self, wanted: str, below: str = "", document: str = "") -> tuple[str | None, str]:
         """As ``find``, for a name without ending: ``"cam1/a"``; ``below`` is what the photo's name begins with."""
         if len(wanted) > names.LONGEST:
-            return None, "the photo is missing, add it"
+            return None, MISSING
         start = names.key(below)
         found = [name for name in self._stems.all(below + wanted) if _same_length(name, below + wanted)]
         for tail in [] if found else _tails(wanted):
@@ -117,18 +119,25 @@ class Photos:
         if len(found) > 1 and all(self._same(found[0], name) for name in found[1:]):
             found = found[:1]
         if not found:
-            return None, "the photo is missing, add it"
+            return None, MISSING
         if len(found) > 1:
             return None, f"several photos fit ({some(found)}), {UNCLEAR}"
         told = names.subset_of_folders(wanted) or subset
         other = names.subset_of_folders(found[0])
         if told and other and told != other and _agreement(found[0], wanted) < 2:
-            return None, f"the photo is missing, add it ({found[0]} is of another subset)"
+            return None, f"{MISSING} ({found[0]} is of another subset)"
         return found[0], ""
 
 
 def _of_masks(name):
-    return any(_MASK_FOLDERS.fullmatch(names.key(part)) for part in name.split("/")[:-1])
+    """Whether the innermost folder that tells says that a picture is a mask, or painted for people to look at."""
+    for part in reversed(name.split("/")[:-1]):
+        if _MASK_FOLDERS.fullmatch(names.key(part)):
+            # Panoptic masks are PNGs; and a folder may be called after what the whole archive is for.
+            return not (names.key(part).startswith("panoptic") and name.lower().endswith((".jpg", ".jpeg")))
+        if kind_of(part) == "photos":
+            return False
+    return False
 
 
 def _among_masks(name):
@@ -149,6 +158,35 @@ def _best(index, path, wanted, document):
     """What lies exactly at ``path``, else what agrees with most of ``wanted``."""
     beside = [name for name in index.all(path) if _same_length(name, path)] if document else []
     return beside or next((found for tail in _tails(wanted) if tail and (found := index.all(tail))), [])
+
+
+def place_of(name: str) -> tuple[str, ...]:
+    """What the folders of a file say, less what they say of the kind of picture, case aside."""
+    return tuple(part for part in map(names.key, name.split("/")[:-1]) if not kind_of(part))
+
+
+def lies_like(name: str, other: str) -> bool:
+    """Whether two files may belong together by their folders: ``cam1/a.jpg`` and ``cam2/labels/a.txt`` do not.
+
+    Of the folders of one, those that say of the kind of picture and of the subset aside, all must be among those of
+    the other.
+    """
+    one, two = (
+        {part for part in place_of(n) if names.subset(part) is None and not _MASK_FOLDERS.fullmatch(part)}
+        for n in (name, other)
+    )
+    return one <= two or two <= one
+
+
+def likeness(photo: str, wanted: str, document: str) -> tuple[int, bool]:
+    """How well a photo is the one that a document means; what is greater is better.
+
+    Args:
+        photo: name of the file.
+        wanted: what the document calls it; "" if it has no name for it.
+        document: name of the document.
+    """
+    return _agreement(photo, names.tidy(wanted)) if wanted else 0, lies_like(photo, document)
 
 
 def _agreement(name, wanted):

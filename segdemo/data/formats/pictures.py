@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image, ImageChops
 
-from segdemo.core import apart, decoding
-from segdemo.core.labels import VOID
+from segdemo.core import apart, decoding, label_maps
+from segdemo.core.labels import VOID, VOID_COLOR, LabelSet
 from segdemo.core.photos import Limits
 from segdemo.core.quiet import quiet_pillow
 from segdemo.data.formats.annotation import ExchangeError, refusing
@@ -35,6 +35,7 @@ class Look:
         colored: whether there are colour pictures without a palette.
         smeared: whether one is black and white with greys between, as scaling and JPEG leave them.
         values: all that there are in those that hold ids, void's too.
+        greys: those of them that are stored as grey, not as indices of a palette.
     """
 
     black_and_white: bool = False
@@ -43,6 +44,7 @@ class Look:
     colored: bool = False
     smeared: bool = False
     values: frozenset[int] = frozenset()
+    greys: frozenset[int] = frozenset()
 
 
 def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -> Look:
@@ -60,26 +62,33 @@ def look(reader: Reader, files: Iterable[str], enough: Callable[[Look], bool]) -
     found = Look()
     plain, white, black, colored, smeared = True, False, False, False, False
     values: set[int] = set()
+    greys: set[int] = set()
     for file in files:
         try:
-            picture = _decoded(as_png(reader, file), reader.limits)
+            data = as_png(reader, file)
         except ExchangeError:
             continue
+        picture = _decoded(data, reader.limits)
         if picture is None:
             continue
+        if picture.mode == "L" and label_maps.bit_depth(data) < 8:
+            picture = Image.fromarray(label_maps.stored_greys(picture, label_maps.bit_depth(data)))
         kind = _kind(picture)
         white, plain = white or kind == "white", plain and kind != "other"
         if picture.mode in ("RGB", "RGBA"):
             black = black or bool((np.asarray(picture.convert("RGB")) == 0).all(-1).any())
+        is_grey = picture.mode in ("1", "L")
         picture = _grey(picture) or picture
         if picture.mode in ("P", "L"):
             counts = np.array(picture.histogram()[:256])
             smeared = smeared or (picture.mode == "L" and _is_smeared(counts))
             values.update(np.flatnonzero(counts).tolist())
+        if is_grey:
+            greys.update(np.flatnonzero(picture.convert("L").histogram()).tolist())
         elif picture.mode in ("RGB", "RGBA"):
             colored = colored or kind == "other"
         highest = max(values - {VOID}, default=-1)
-        found = Look(plain and white, highest, black, colored, smeared, frozenset(values))
+        found = Look(plain and white, highest, black, colored, smeared, frozenset(values), frozenset(greys))
         if not plain and enough(found):
             break
     return found
@@ -137,6 +146,27 @@ def as_grey(data: bytes, limits: Limits) -> bytes | None:
         return None
     out = io.BytesIO()
     grey.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def in_colors(data: bytes, label_set: LabelSet, limits: Limits, grey: bool) -> bytes | None:
+    """A palettized PNG, or with ``grey`` a grey one, as one in RGB, if all of its colours are a label set's; else None.
+
+    So colours count, and not numbers, where a file says which colours classes have.
+    """
+    picture = _decoded(data, limits)
+    if (
+        picture is None
+        or picture.mode not in (("P", "1", "L") if grey else ("P",))
+        or "transparency" in picture.info
+    ):
+        return None
+    rgb = picture.convert("RGB")
+    found = rgb.getcolors(256)
+    if found is None or not {color for _, color in found} <= {*label_set.colors, VOID_COLOR}:
+        return None
+    out = io.BytesIO()
+    rgb.save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 

@@ -280,6 +280,18 @@ class Reader:
         if new := [name for name in found if names.class_id(name, own.classes) is None]:
             self.classes.add(new, source, colors)
 
+    def note_merged(self, document: str, found: Iterable[str]) -> None:
+        """Say which classes of a document are one here: those called alike, case aside."""
+        alike: dict[str, list[str]] = {}
+        for name in map(names.clean_class, found):
+            alike.setdefault(names.key(name), []).append(name)
+        for called in alike.values():
+            if len(called) > 1:
+                shown = " and ".join(map(repr, called))
+                self.account.notes.append(
+                    f"{document} has {len(called)} classes {shown}, which are one here."
+                )
+
     def item(
         self, where: str, photo: str | None, why: str, parts: Callable[[], Parts], load: Load, **more: Any
     ) -> Item:
@@ -377,24 +389,39 @@ class Reader:
         Some tools turn a photo as its orientation says, and others do not. Where the sizes differ, they tell.
         """
         orientation = photo_orientation(photo, self.limits)
-        sizes_tell = orientation >= 5 and height != width
-        told = len(self.account.left_out)
-        try:
+        if orientation < 5 or height == width:
             label_map, parts = item.load(height, width)
-        except (ExchangeError, label_maps.MaskError) as error:
-            if not sizes_tell:
-                raise
-            first, self.account.left_out[told:] = self.account.left_out[told:], []
-            try:
-                label_map, parts = item.load(width, height)
-            except (ExchangeError, label_maps.MaskError):
-                self.account.left_out[told:] = first
-                raise error from None
+            if parts and orientation != 1:
+                self.doubtful.append(item.photo or item.where)
+            return label_map, parts
+        (stored, stored_parts), why_not = self._try(item, width, height)
+        left_out = len(self.account.left_out)
+        (upright, parts), error = self._try(item, height, width, keep=True)
+        if stored is not None and len(stored_parts) > len(parts):
+            del self.account.left_out[left_out:]
+            item.load(width, height)  # once more, for what it says of parts that are left out
             self.turned.append(item.photo or item.where)
-            return (None if label_map is None else turn_upright(label_map, orientation)), parts
-        if parts and orientation != 1 and not sizes_tell:
+            return turn_upright(stored, orientation), stored_parts
+        if error is not None:
+            raise error
+        if parts and why_not is None and len(stored_parts) == len(parts):
             self.doubtful.append(item.photo or item.where)
-        return label_map, parts
+        return upright, parts
+
+    def _try(self, item, height, width, keep=False):
+        """(What ``item.load`` gives, the error or None); what it says is forgotten unless it is to be kept."""
+        left_out = len(self.account.left_out)
+        try:
+            return item.load(height, width), None
+        except (ExchangeError, label_maps.MaskError) as error:
+            return (None, []), error
+        finally:
+            if not keep:
+                del self.account.left_out[left_out:]
+
+    def look(self, item: Item, height: int, width: int) -> np.ndarray | None:
+        """The label map of an ``Item`` whose photo has this size, uint8; None without. The account hears nothing."""
+        return self._try(item, height, width)[0][0]
 
     def note(self) -> None:
         """Say how photos were read that can be read in several ways: those stored turned, those without annotations."""

@@ -54,6 +54,8 @@ class Tree:
     by_id: bool = False  # class ids are those of the label set read into
     trimaps: bool = False  # the masks hold class id + 1
     by_color: bool = False  # its classes have colours that are told, so that no grey is an id
+    by_grey: bool = False  # what its masks hold are greys among these colours
+    unread: str = ""  # a list of names that cannot be read
     voc: bool = True  # the classes are VOC's where nothing names them; else they are called after their ids
 
     def take(self, reader: Reader, label_set: LabelSet, source: str) -> None:
@@ -101,8 +103,8 @@ def find(reader: Reader) -> Found | None:
     photos = _below(reader.photos.files, "jpegimages")
     lists = _below([name for name in reader.names if name.lower().endswith(".txt")], "imagesets")
     items = []
+    decide(reader, trees.values())
     for tree in trees.values():
-        decide(reader, tree)
         root = names.key(tree.root)
         photo_folder = f"{tree.root}JPEGImages/" if root in photos and not tree.trimaps else tree.root
         items += _items(reader, tree, photo_folder, lists.get(root, []))
@@ -135,29 +137,59 @@ def _below(files, folder):
 # --- classes ----------------------------------------------------------------------------------------------
 
 
-def decide(reader: Reader, tree: Tree) -> None:
-    """Find out what the masks of a ``Tree`` hold, and what their classes are called; put it into both."""
-    own = reader.own.get(tree.root)
-    if own is not None:
-        tree.take(reader, own, f"{tree.root}{sidecars.LABEL_SET}")
-        return
-    found, colors, source = ([], {}, "") if tree.trimaps else _class_names(reader, tree.root)
+def decide(reader: Reader, trees: Iterable[Tree]) -> None:
+    """Find out what the masks of ``Tree``s hold, and what their classes are called; put it into both.
+
+    Trees that share a list of names, or have none and differ in their subset alone, are read alike.
+    """
+    alike: dict[tuple, list[Tree]] = {}
+    named = {}
+    for tree in trees:
+        own = reader.own.get(tree.root)
+        if own is not None:
+            tree.take(reader, own, f"{tree.root}{sidecars.LABEL_SET}")
+            continue
+        found = named[tree.root] = ([], {}, "", "") if tree.trimaps else _class_names(reader, tree.root)
+        place = tuple(part for part in tree.root.split("/") if names.subset(part) is None)
+        alike.setdefault((found[2] or place, tree.trimaps, tree.voc), []).append(tree)
+    for several in alike.values():
+        first = several[0]
+        masks = {f"{tree.root}{id_}": mask for tree in several for id_, mask in tree.masks.items()}
+        *found, unread = named[first.root]
+        whole = Tree(first.root, masks, trimaps=first.trimaps, voc=first.voc and not unread, unread=unread)
+        _decide(reader, whole, *found)
+        for tree in several:
+            tree.label_set, tree.object_id, tree.refusal = whole.label_set, whole.object_id, whole.refusal
+            tree.by_id, tree.by_color, tree.by_grey = whole.by_id, whole.by_color, whole.by_grey
+
+
+def _decide(reader, tree, found, colors, source):
     has_background = any(map(names.is_background, found))
     tree.by_color = bool(colors)
+    told = {*colors.values()} | ({(0, 0, 0)} if not has_background else set())
+
+    def are_colors(greys):
+        return bool(greys - {0}) and {(v, v, v) for v in greys} <= told
 
     def enough(look):
+        if are_colors(look.greys):
+            return False
         if not found and not tree.voc:
             return look.colored or look.smeared  # else the highest id is wanted
         return not found or has_background or look.highest >= len(found)
 
     look = pictures.look(reader, list(tree.masks.values()), enough)
-    if look.black_and_white:
+    tree.by_grey = are_colors(look.greys)
+    in_table = tree.by_grey or (not look.greys and (255, 255, 255) in colors.values())
+    if look.black_and_white and not in_table:
         _decide_white(reader, tree, found, colors, source)
     elif tree.trimaps:
         tree.take(reader, LABEL_SETS["pets"], "Oxford-IIIT Pet's, as the masks are called trimaps")
     elif found:
-        black = colors and look.black and (0, 0, 0) not in colors.values()
-        add = not has_background and (look.highest >= len(found) or black)
+        black = (
+            colors and (look.black or (tree.by_grey and 0 in look.greys)) and (0, 0, 0) not in colors.values()
+        )
+        add = not has_background and (black or (look.highest >= len(found) and not tree.by_grey))
         counted = "" if has_background or add or colors else ", whose first name is class id 0"
         label_set = make_label_set(found, f"Classes of {source}", colors, add_background=add)
         tree.take(reader, label_set, f"{source}{counted}")
@@ -187,7 +219,8 @@ def _decide_by_ids(reader, tree, look):
                 f"The masks in {tree.root or reader.source.title} hold {values} alone, which were read as class ids, "
                 "and 255 as void: if they are greys, number them 0, 1, 2 and so on first."
             )
-        said = "no file names them: they are called after their ids, and 0 was read as the background"
+        why = f"{tree.unread} cannot be used" if tree.unread else "no file names them"
+        said = f"{why}: they are called after their ids, and 0 was read as the background"
     if look.colored and not look.smeared:
         tree.refusal = (
             "is coloured, and no file says which colour is which class: add a class_dict.csv with the columns name, "
@@ -224,11 +257,11 @@ def _decide_white(reader, tree, found, colors, source):
 
 
 def _class_names(reader, root):
-    """(names, colours, source) of a tree's classes, given or from its files; ([], {}, "") without any."""
+    """(names, colours, source, a list that cannot be read) of a tree's classes, given or from its files; else ""."""
     if reader.class_names is not None:
         found, colors = reader.class_names
-        return list(found), colors, "the list that was given"
-    folder = root
+        return list(found), colors, "the list that was given", ""
+    folder, unread = root, ""
     while True:
         for file in _NAMES:
             name = reader.by_name.one(folder + file)
@@ -242,12 +275,13 @@ def _class_names(reader, root):
                 make_label_set(found, "", colors)  # whether they can be classes at all
             except ExchangeError as error:
                 if not document:
+                    unread = unread or (name if reader.lines(name) else "")
                     reader.leave_out_file(name, "the list of classes", error)
                 continue
             reader.use(name)
-            return found, colors, name
+            return found, colors, name, ""
         if not folder:
-            return [], {}, ""
+            return [], {}, "", unread
         folder = names.above(folder)
 
 
@@ -317,6 +351,8 @@ def _load(reader, tree, name, height, width):
         label_map = np.where(white, np.uint8(tree.object_id), np.uint8(ground_of(tree.label_set)))
     else:
         data = pictures.as_png(reader, name)
+        if tree.by_color:
+            data = pictures.in_colors(data, tree.label_set, reader.limits, tree.by_grey) or data
         own = reader.label_set if tree.by_id else tree.label_set
         known, size = None if tree.trimaps else own, (height, width)
         try:

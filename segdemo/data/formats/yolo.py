@@ -27,6 +27,7 @@ from segdemo.data.formats.annotation import ExchangeError, refusing
 from segdemo.data.formats.classes import parse_names
 from segdemo.data.formats.format import File, Writer
 from segdemo.data.formats.outgoing import Outgoing
+from segdemo.data.formats.photos import some
 from segdemo.data.formats.reader import Found, Reader
 from segdemo.data.formats.shapes import Shape, outlined_classes, ring
 
@@ -91,6 +92,15 @@ class _Set:
     source: str
     settings: dict = field(default_factory=dict)
     told: dict[str, set] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)  # photos in the folders and lists that the settings name
+
+    def numbers_of_key_points(self) -> int | None:
+        """How many numbers a line has behind its class where lines are boxes with key points, as YOLO-pose's are."""
+        try:
+            points, each = map(int, self.settings["kpt_shape"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return 4 + points * each
 
 
 def find(reader: Reader) -> Found | None:
@@ -106,11 +116,16 @@ def find(reader: Reader) -> Found | None:
             f"{reader.source.title} holds no annotations that can be read: nothing names the classes of its YOLO "
             "labels, so add a data.yaml, classes.txt or notes.json."
         )
-    for one in {id(s): s for s in (_set_of(sets, name) for name in labels)}.values():
+    places = {name: _photo(reader, name) for name in labels}
+    chosen = {name: _set_of(sets, name, photo) for name, (photo, _) in places.items()}
+    for one in {id(s): s for s in chosen.values() if s is not None}.values():
         reader.use(one.source)
         reader.add_classes(one.source, [one.names[i] for i in sorted(one.names)], one.source)
+        reader.note_merged(one.source, one.names.values())
         _read_subsets(reader, one)
-    return Found([_item(reader, name, _set_of(sets, name)) for name in labels], "Imported from YOLO")
+    return Found(
+        [_item(reader, name, places[name], chosen[name], sets) for name in labels], "Imported from YOLO"
+    )
 
 
 # --- names of the classes ---------------------------------------------------------------------------------
@@ -128,19 +143,20 @@ def _sets(reader):
             by_folder.setdefault(_root(name), []).append((rank, name))
     sets = []
     for root, files in by_folder.items():
-        chosen = None
+        here = []
         for _, name in sorted(files):
             found, settings = _names(reader, name)
             if found is None:
                 continue
             reader.use(name)
-            if chosen is None:
-                chosen = _Set(root, found, name, settings)
-            elif any(chosen.names[i] != found[i] for i in chosen.names.keys() & found.keys()):
-                why = f"differs from {chosen.source}, whose names of classes are used"
+            one = _Set(root, found, name, settings)
+            one.claimed = {p for place in _places(reader, one) for p in _photos_at(reader, place)}
+            if not here or (one.claimed and not any(one.claimed & other.claimed for other in here)):
+                here.append(one)  # the first, or one that says of which photos it speaks
+            elif any(here[0].names[i] != found[i] for i in here[0].names.keys() & found.keys()):
+                why = f"differs from {here[0].source}, whose names of classes are used"
                 reader.account.leave_out(name, "the list of classes", why)
-        if chosen:
-            sets.append(chosen)
+        sets += here
     return sorted(sets, key=lambda one: -len(one.root))
 
 
@@ -201,8 +217,13 @@ def _yaml(reader, name):
     return data if isinstance(data, dict) else None
 
 
-def _set_of(sets, name):
-    return next((one for one in sets if name.startswith(one.root)), sets[-1])
+def _set_of(sets, name, photo):
+    """The dataset of a label file: that which names its photo, else the nearest above it; None if several may be."""
+    fitting = [one for one in sets if photo in one.claimed]
+    if not fitting:
+        above = [one for one in sets if name.startswith(one.root)] or sets
+        fitting = [one for one in above if len(one.root) == len(above[0].root)] if above is not sets else sets
+    return fitting[0] if fitting and all(one.names == fitting[0].names for one in fitting) else None
 
 
 # --- labels and photos ------------------------------------------------------------------------------------
@@ -230,9 +251,15 @@ def _looks_like_labels(reader, name):
         return False
 
 
-def _item(reader, name, one):
-    photo, why = _photo(reader, name)
+def _item(reader, name, place, one, sets):
+    photo, why = place
     reader.use(name)
+    if one is None:
+        photo, why = (
+            None,
+            f"which of the lists of classes is its own is not clear: {some([s.source for s in sets])}",
+        )
+        one = _Set("", {}, "")
     told = one.told.get(photo)
     subset = reader.one_subset(told, photo, one.source) if told else reader.subset_of("", name)
     void = _moved(name, "void")  # SegDemo's outlines of void, which YOLO has no place for
@@ -286,6 +313,10 @@ def _shapes(reader, file, lines, one, scale):
         what = f"line {number}"
         try:
             value, numbers = _outline(words)
+            if one is not None and len(numbers) == one.numbers_of_key_points():
+                raise ExchangeError(
+                    "is a box with key points, not an outline: only YOLO-seg labels can be imported"
+                )
             if one is None:
                 value = VOID
             elif value not in one.names:  # 3.0 finds 3
@@ -318,18 +349,13 @@ def _outline(words):
 
 def _read_subsets(reader, one):
     """What the settings, and lists of photos beside them, tell of subsets."""
-    places = {}
-    for word, value in one.settings.items():
-        subset = names.subset(word) if isinstance(word, str) else None
-        for path in value if isinstance(value, list) else [value]:
-            if subset and isinstance(path, str) and (place := _place(reader, one, path)):
-                places.setdefault(place, set()).add(subset)
+    places = _places(reader, one)
     for name in reader.names:
         stem = names.stem(name)
         if names.folder(name) == one.root and name.lower().endswith(".txt") and names.subset(stem):
             places.setdefault(name, set()).add(names.subset(stem))
     for place, subsets in places.items():
-        if len(subsets) > 1:  # trainers insist on a val, so some name one folder twice
+        if len(subsets) != 1:  # trainers insist on a val, so some name one folder twice
             continue
         for photo in _photos_at(reader, place):
             one.told.setdefault(photo, set()).update(subsets)
@@ -338,16 +364,37 @@ def _read_subsets(reader, one):
         reader.say_split(f"{one.source}{lists}")
 
 
+def _places(reader, one):
+    """{folder or list in the archive: the subsets it is named for} of the settings."""
+    places = {}
+    for word, value in one.settings.items():
+        subset = names.subset(word) if isinstance(word, str) else None
+        for path in value if isinstance(value, list) else [value]:
+            if subset and isinstance(path, str) and (place := _place(reader, one, path)):
+                places.setdefault(place, set()).add(subset)
+    if not places and (place := _place(reader, one, "")):
+        places[place] = set()
+    return places
+
+
 def _place(reader, one, path):
-    """The folder, or list, in the archive that an entry of the settings means; None if there is none such."""
+    """The folder, or list, in the archive that an entry of the settings means; None if there is none such.
+
+    Paths are told from the folder of the settings, from one above it, or from wherever somebody else has the data.
+    """
     prefix = one.settings.get("path") if isinstance(one.settings.get("path"), str) else ""
     parts = [p for p in names.tidy(f"{prefix}/{path}").split("/") if p not in ("", "..")]
     for start in range(len(parts)):
-        place = one.root + "/".join(parts[start:])
-        if place.lower().endswith(".txt") and place in reader.source.sizes:
-            return place
-        if any(names.key(name).startswith(names.key(place) + "/") for name in reader.photos.files):
-            return f"{place}/"
+        above = one.root
+        while True:
+            place = above + "/".join(parts[start:])
+            if place.lower().endswith(".txt") and place in reader.source.sizes:
+                return place
+            if any(names.key(name).startswith(names.key(place) + "/") for name in reader.photos.files):
+                return f"{place}/"
+            if not above:
+                break
+            above = names.above(above)
     return None
 
 

@@ -1,7 +1,9 @@
 """The table in which a visitor writes a label set: names, colours, which class is the background."""
 
+import json
 from collections.abc import Sequence
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,29 @@ def first_table() -> dict[str, Any]:
 
 
 def to_table(label_set: LabelSet) -> dict[str, Any]:
-    """A label set as the table's value; its classes can be renamed and recoloured but not taken away."""
-    return {
-        "rows": [
-            {"name": name, "color": _hex(color)}
-            for name, color in zip(label_set.classes, label_set.colors, strict=True)
-        ],
-        "background": label_set.background,
-        "fixed": len(label_set),
-    }
+    """A label set as the table's value; its classes can be renamed and recoloured but not taken away.
+
+    It says which label set it is of, so that one that another visitor has changed meanwhile is told from it.
+    """
+    rows = [
+        {"name": name, "color": _hex(color)}
+        for name, color in zip(label_set.classes, label_set.colors, strict=True)
+    ]
+    table: dict[str, Any] = {"rows": rows, "background": label_set.background, "fixed": len(label_set)}
+    return {**table, "of": _digest(table)}
+
+
+def is_changed(table: Any) -> bool:
+    """Whether somebody has written into a table that ``to_table`` made; True for what is none."""
+    try:
+        return bool(table["of"] != _digest(table))
+    except (KeyError, TypeError, ValueError):
+        return True
+
+
+def _digest(table: dict[str, Any]) -> str:
+    told = {key: table[key] for key in ("rows", "background", "fixed")}
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def from_table(table: Any, name: str, title: str) -> LabelSet:

@@ -1,14 +1,15 @@
 """Masks beside their photos: folders, tails of names, subsets, classes, and what is not clear."""
 
 import io
+import json
 import time
 
 import numpy as np
 import pytest
-from archive_files import HEIGHT, WIDTH, coco, encoded, image, make_zip, picture, read, same, square
+from archive_files import HEIGHT, WIDTH, coco, encoded, few_bits, image, make_zip, picture, read, same, square
 from PIL import Image
 
-from segdemo.core.labels import VOC
+from segdemo.core.labels import VOC, VOID
 from segdemo.data.formats import ExchangeError, import_zip
 
 PHOTO, OTHER = picture(1, "JPEG"), picture(2, "JPEG")
@@ -290,7 +291,7 @@ def test_lists_of_known_sets_name_the_classes(tmp_path, file, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{", '{"labels": ["a"]}', '{"labels": {"a": [1]}}', '{"labels": {"a": 300}}']
+    "text", ["[]", "{", '{"labels": ["a"]}', '{"labels": {"a": ["x"]}}', '{"labels": {"a": 300}}']
 )
 def test_a_document_of_that_name_that_names_no_classes_is_nobodys(tmp_path, text):
     files = {"dataset.json": text, "images/a.jpg": PHOTO, "masks/a.png": MASK}
@@ -358,3 +359,55 @@ def test_a_few_high_ids_are_asked_about(tmp_path):
     _, imported = read(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": encoded(mask)})
     [note] = imported.account.notes
     assert note.startswith("The masks in masks/ hold 0, 127, 255 alone") and "number them 0, 1, 2" in note
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+def test_greys_of_few_bits_are_the_numbers_that_are_stored(tmp_path, depth):
+    mask = few_bits(square(3), depth)
+    photos, imported = read(
+        tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": mask, "classes.txt": "cat\ndog\nsky\n"}
+    )
+    assert imported.label_set.classes == ("background", "cat", "dog", "sky")
+    assert same(photos["images/a.jpg"], square(3))
+
+
+@pytest.mark.parametrize("white", [square(255), np.dstack([square(255)] * 3)], ids=["grey", "RGB"])
+def test_white_in_a_table_of_colours_is_its_class(tmp_path, white):
+    table = "name,r,g,b\nbuilding,255,255,255\nroad,0,0,0\n"
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(white), "class_dict.csv": table}
+    photos, imported = read(tmp_path, files)
+    building, road = map(imported.label_set.classes.index, ("building", "road"))
+    assert same(photos["images/a.jpg"], square(building, road)) and "object" not in imported.label_set.classes
+    photos, imported = read(
+        tmp_path, {**files, "class_dict.csv": "name,r,g,b\nbuilding,255,255,255\nroad,9,0,0\n"}
+    )
+    assert imported.label_set.classes == ("background", "building", "road")
+    assert same(photos["images/a.jpg"], square(1))
+
+
+def test_void_is_no_white_of_a_table_where_masks_hold_ids(tmp_path):
+    table = "name,r,g,b\nroad,0,0,0\nbuilding,255,255,255\ncar,9,0,0\n"
+    ids = square(2)
+    ids[0, 0] = VOID
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(ids), "class_dict.csv": table}
+    files |= {"images/b.jpg": OTHER, "masks/b.png": encoded(square(VOID))}
+    photos, _ = read(tmp_path, files)
+    assert same(photos["images/a.jpg"], ids) and same(photos["images/b.jpg"], square(VOID))
+
+
+def test_regions_of_nnunet_name_the_ids_that_are_theirs_alone(tmp_path):
+    labels = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing": [3]}
+    files = {"images/a.jpg": PHOTO, "masks/a.png": encoded(square(3))}
+    photos, imported = read(tmp_path, {**files, "dataset.json": json.dumps({"labels": labels})})
+    assert imported.label_set.classes == ("background", "whole tumor", "tumor core", "enhancing")
+    assert same(photos["images/a.jpg"], square(3))
+
+
+def test_kittis_masks_are_read_and_not_those_to_look_at(tmp_path):
+    name = "000000_10.png"
+    files = {f"training/image_2/{name}": picture(1), f"training/semantic/{name}": encoded(square(2))}
+    files[f"training/semantic_rgb/{name}"] = encoded(np.dstack([square(9)] * 3))
+    photos, imported = read(tmp_path, files)
+    assert same(photos[f"training/image_2/{name}"], square(2))
+    [entry] = imported.account.left_out
+    assert entry.file.startswith("training/semantic_rgb") and "another mask of a photo" in entry.why

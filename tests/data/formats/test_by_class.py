@@ -99,3 +99,19 @@ def test_things_of_a_class_are_put_together(tmp_path):
 def test_what_names_do_not_tell_is_not_guessed(tmp_path, masks):
     with pytest.raises(ExchangeError, match=f"its masks, such as {next(iter(masks))}, are called like none"):
         read(tmp_path, {"images/a.png": picture(), "images/b.png": picture(1), **masks})
+
+
+def test_open_images_masks_are_called_by_their_labels(tmp_path):
+    photo, other = "0123456789abcdef", "fedcba9876543210"
+    files = {f"images/{name}.jpg": picture(n, "JPEG") for n, name in enumerate((photo, other))}
+    files |= {
+        f"masks/{photo}_m01yrx_98ed1b5f.png": encoded(square(255)),
+        "masks.csv": "MaskPath,ImageID,LabelName\n",
+    }
+    files[f"masks/{other}_m0bt9lr_00ed1b50.png"] = encoded(square(255))
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "/m/01yrx", "/m/0bt9lr")
+    files["class-descriptions-boxable.csv"] = '/m/01yrx,Cat\n/m/0bt9lr,"Dog, house"\n'
+    photos, imported = read(tmp_path, files)
+    assert imported.label_set.classes == ("background", "Cat", "Dog, house")
+    assert same(photos[f"images/{photo}.jpg"], square(1)) and same(photos[f"images/{other}.jpg"], square(2))

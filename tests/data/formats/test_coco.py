@@ -542,3 +542,41 @@ def test_photos_without_annotations_are_said_to_be_background(tmp_path):
         "b.png is listed without annotations (and 1 more like it): it is background all over; delete such masks where "
         "nobody has looked for anything."
     ]
+
+
+def test_coordinates_in_fractions_are_refused(tmp_path):
+    for segmentation in (
+        [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]],
+        [[[0.1, 0.1], [0.9, 0.1], [1, 1]]],
+        [0.5, 0, 1, 0, 1, 1],
+    ):
+        document = coco(annotations=[annotation(segmentation=segmentation)])
+        photos, imported = read(tmp_path, {"c.json": document, "a.png": picture()})
+        assert same(photos["a.png"], None)
+        assert "in fractions of the photo" in imported.account.left_out[0].why
+    corner = annotation(segmentation=([0, 0, 1, 0, 1, 1, 0, 1],))
+    photos, _ = read(tmp_path, {"c.json": coco(annotations=[corner]), "a.png": picture()})
+    assert photos["a.png"].label_map.sum() == 1
+
+
+def test_categories_that_become_one_class_are_told(tmp_path):
+    categories = ({"id": 1, "name": "wheel"}, {"id": 2, "name": "door"}, {"id": 3, "name": "Wheel"})
+    document = coco(annotations=[annotation(category_id=3)], categories=categories)
+    photos, imported = read(tmp_path, {"c.json": document, "a.png": picture()})
+    assert same(photos["a.png"], square()) and imported.label_set.classes == ("background", "wheel", "door")
+    assert imported.account.notes == ["c.json has 2 classes 'wheel' and 'Wheel', which are one here."]
+
+
+def test_lvis_names_its_photos_by_their_addresses(tmp_path):
+    entry = {"id": 1, "coco_url": "http://images.example.org/val2017/a.png", "width": WIDTH, "height": HEIGHT}
+    photos, imported = read(tmp_path, {"lvis.json": coco([entry]), "a.png": picture()})
+    assert same(photos["a.png"], square()) and not imported.account.left_out
+
+
+@pytest.mark.parametrize(
+    "place", ["panoptic_parts/leftImg8bit/a.jpg", "panoptic_parts/a.jpg", "overlays/images/a.jpg"]
+)
+def test_a_folder_called_after_what_is_in_others_holds_photos_too(tmp_path, place):
+    files = {"c.json": coco([image(file_name="a.jpg")]), place: picture(1, "JPEG")}
+    photos, imported = read(tmp_path, files)
+    assert same(photos[place], square()) and not imported.account.left_out

@@ -50,3 +50,10 @@ def test_what_cannot_be_painted_is_left_out_and_named(tmp_path):
     assert same(photos["a.png"], square())
     whats = [entry.what for entry in imported.account.left_out]
     assert whats == ["bbox 1", "polygon 2", "polygon 3", "mask 4", "annotation 5"]
+
+
+def test_labels_of_another_size_are_not_painted(tmp_path):
+    photos, imported = read(
+        tmp_path, {"annotations/train.json": datumaro(SQUARE), "a.png": picture(size=(3, 4))}
+    )
+    assert same(photos["a.png"], None) and "but the photo measures 4x3" in imported.account.left_out[0].why

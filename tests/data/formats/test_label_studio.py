@@ -269,3 +269,33 @@ def test_the_small_picture_of_a_task_is_not_the_one_that_was_labelled(tmp_path, 
     entry = {**task(region() | more), "data": {"small": "t/s.png", key: "a.png"}}
     photos, _ = read_task(tmp_path, entry, photo="a.png", **{"t/s.png": picture(1)})
     assert list(photos) == ["a.png"] and same(photos["a.png"], square())
+
+
+def test_what_else_is_said_of_a_region_does_not_hide_it(tmp_path):
+    choice = {
+        "id": "r1",
+        "type": "choices",
+        "value": {"choices": ["blurred"]},
+        "from_name": "c",
+        "to_name": "i",
+    }
+    photos, imported = read_task(tmp_path, task(choice, region()))
+    assert same(photos["images/90fb12ab-a.png"], square()) and not imported.account.left_out
+
+
+def test_one_task_without_annotations_costs_the_others_nothing(tmp_path):
+    bare = {"id": 2, "data": {"image": "b.png"}}
+    photos, _ = read_task(tmp_path, task(region()), bare, **{"images/b.png": picture(3)})
+    assert same(photos["images/90fb12ab-a.png"], square()) and same(photos["images/b.png"], None)
+
+
+def test_a_year_is_no_mark_of_an_upload(tmp_path):
+    photos, imported = read_task(tmp_path, task(region(), image="2023-cat.png"), photo="images/cat.png")
+    assert not photos and "the photo is missing" in imported.account.left_out[0].why
+
+
+def test_a_mark_of_digits_alone_is_one(tmp_path):
+    photos, imported = read_task(
+        tmp_path, task(region(), image="/data/upload/1/12345678-a.png"), photo="a.png"
+    )
+    assert same(photos["a.png"], square()) and not imported.account.left_out

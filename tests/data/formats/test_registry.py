@@ -74,7 +74,7 @@ def test_a_format_is_one_file_and_one_row(tmp_path, monkeypatch):
     files = exported(tmp_path, [photo], ["counts", "voc"])
     assert json.loads(files["counts/a.json"]) == {"counts": [32, 16]}
     photos, imported = read(tmp_path, files)
-    assert imported.formats == ["counts"] and imported.account.ignored == []
+    assert imported.formats == ["counts", "voc"] and imported.account.ignored == []
     assert same(photos["JPEGImages/a.png"], label_map)
 
 

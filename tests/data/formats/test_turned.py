@@ -8,6 +8,7 @@ from archive_files import HEIGHT, WIDTH, annotation, coco, exif, image, picture,
 
 from formats.test_labelme import labelme, shape
 from segdemo.core.photos import photo_orientation, read_photo, turn_upright
+from segdemo.core.shapes import rle_encode
 
 TURNS = {5: lambda a: a.T, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90}
 
@@ -73,3 +74,19 @@ def test_label_maps_are_turned_as_photos_are(orientation):
     assert photo_orientation(data) == orientation
     found = turn_upright(np.ascontiguousarray(plain[..., 0]), orientation)
     assert np.array_equal(found, read_photo(data)[..., 0])
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_where_no_size_is_stated_it_is_said(tmp_path, orientation):
+    document = coco([{"id": 1, "file_name": "a.jpg"}], [annotation(segmentation=(CORNER,))])
+    photos, imported = read(tmp_path, {"c.json": document, "a.jpg": turned(orientation)})
+    assert photos["a.jpg"].label_map.shape == (WIDTH, HEIGHT) and photos["a.jpg"].label_map[:2, :3].all()
+    assert "taken to be drawn on the upright photo" in imported.account.notes[0]
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_run_lengths_tell_by_their_size(tmp_path, orientation):
+    document = coco([{"id": 1, "file_name": "a.jpg"}], [annotation(segmentation=rle_encode(stored() > 0))])
+    photos, imported = read(tmp_path, {"c.json": document, "a.jpg": turned(orientation)})
+    assert same(photos["a.jpg"], TURNS[orientation](stored()))
+    assert not imported.account.left_out and "turned with them" in imported.account.notes[0]

@@ -333,3 +333,50 @@ def test_the_label_map_of_an_export_is_understood_whatever_is_read(tmp_path, for
     files = exported(tmp_path, examples(VOC), ["voc", "coco"])
     _, imported = read(tmp_path, files, format=format)
     assert imported.label_set == VOC and imported.account.ignored == []
+
+
+def test_a_class_may_begin_with_a_number_sign(tmp_path):
+    for file, text in {
+        "classes.txt": "# which is which\n#1 pipe\n#2 pipe\n",
+        "labelmap.txt": "# label:color_rgb:parts:actions\n#1 pipe:128,0,0::\n# 2 pipe:0,128,0::\n",
+    }.items():
+        photos, imported = read(tmp_path, tree(mask=png(square(2)), **{file: text}))
+        assert imported.label_set.classes[1].startswith("#1 pipe") and len(imported.label_set) == 3
+        assert same(photos["JPEGImages/a.png"], square(2))
+
+
+def test_colours_in_the_name_of_a_class_are_not_its_own(tmp_path):
+    _, imported = read(tmp_path, tree(**{"labelmap.txt": "background:0,0,0::\nc:1,2,3:128,0,0::\n"}))
+    assert imported.label_set.classes == ("background", "c:1,2,3") and imported.label_set.colors[1] == (
+        128,
+        0,
+        0,
+    )
+
+
+def test_colours_that_are_told_count_more_than_the_numbers_of_a_palette(tmp_path):
+    table = "background:0,0,0::\ncat:0,128,0::\ndog:128,0,0::\n"
+    photos, imported = read(tmp_path, tree(mask=png(square(1)), **{"labelmap.txt": table}))
+    assert same(photos["JPEGImages/a.png"], square(imported.label_set.classes.index("dog")))
+    cat, person = VOC.classes.index("cat"), VOC.classes.index("person")
+    both = square(cat)
+    both[0, 0] = person
+    told = ((name, VOC.colors[VOC.classes.index(name)]) for name in ("cat", "person"))
+    table = "".join(f"{name}:{','.join(map(str, color))}::\n" for name, color in told)
+    photos, imported = read(tmp_path, tree(mask=png(both), **{"labelmap.txt": table}))
+    expected = square(imported.label_set.classes.index("cat"))
+    expected[0, 0] = imported.label_set.classes.index("person")
+    assert same(photos["JPEGImages/a.png"], expected) and not imported.account.left_out
+
+
+def test_a_list_that_cannot_be_used_is_no_reason_to_take_vocs(tmp_path):
+    photos, imported = read(
+        tmp_path, tree(**{"labelmap.txt": "background:0,0,0::\nCat:1,0,0::\ncat:2,0,0::\n"})
+    )
+    assert imported.label_set.classes == ("background", "class 1") and same(
+        photos["JPEGImages/a.png"], square()
+    )
+    assert imported.account.classes_source.startswith(
+        "labelmap.txt cannot be used: they are called after their ids"
+    )
+    assert "twice" in imported.account.left_out[0].why

@@ -204,3 +204,17 @@ def test_other_formats_in_the_archive_are_read_too(tmp_path):
     assert same(photos["images/a.png"], square(1)) and same(photos["b.png"], square(2))
     [entry] = imported.account.duplicates
     assert entry.file == "again.json" and entry.of == "images/a.png" and "yolo" in entry.why
+
+
+def test_boxes_with_key_points_are_no_outlines(tmp_path):
+    pose = "0 .5 .5 .5 .6 .25 .2 .75 .2 .75 .8 .25 .8\n"
+    settings = {"data.yaml": "kpt_shape: [4, 2]\nnames: [tiger]\n"}
+    photos, imported = read(tmp_path, {**ONE, **settings, "labels/a.txt": pose + YOLO_SQUARE})
+    assert same(photos["images/a.png"], square())
+    [entry] = imported.account.left_out
+    assert entry.what == "line 1" and "is a box with key points" in entry.why
+
+
+def test_names_that_become_one_class_are_told(tmp_path):
+    _, imported = read(tmp_path, {**ONE, "data.yaml": "names: [Cat, cat, dog]"})
+    assert imported.account.notes == ["data.yaml has 2 classes 'Cat' and 'cat', which are one here."]

@@ -34,7 +34,7 @@ from segdemo.data.formats import Account, export_zip
 from segdemo.errors import UserError
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas
-from segdemo.ui.components.label_table import from_table, to_table
+from segdemo.ui.components.label_table import from_table, is_changed, to_table
 from segdemo.ui.components.photo_list import UNSURE
 from segdemo.ui.guard import person
 from segdemo.ui.photos import shown_as_it_is
@@ -91,10 +91,20 @@ class Desk:
         return self.store.create(title, label_set).name
 
     def change(self, name: str, title: str, table: Any) -> None:
-        """Give a collection another title and other classes (renamed, recoloured, added)."""
+        """Give a collection another title and other classes (renamed, recoloured, added).
+
+        Raises:
+            StoreError: what cannot be; the classes are others now than those that the table was made of.
+        """
         collection = self.store.open(name)
-        if table != to_table(collection.label_set):
-            collection.change_label_set(from_table(table, name, title.strip() or collection.title))
+        now = collection.label_set
+        if is_changed(table) and table != to_table(now):
+            label_set = from_table(table, name, title.strip() or collection.title)
+            if table.get("of") != to_table(now)["of"]:
+                raise StoreError(
+                    "Somebody else has changed the classes meanwhile: open the collection again, and write yours anew."
+                )
+            collection.change_label_set(label_set, of=now)
         collection.rename(title)
 
     # --- photos ---
