@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import struct
+import time
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _OTHERS = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     (257, b"ustar", "a tar archive"),
 )
+_EXPORTED = (1980, 1, 1, 0, 0, 0)  # the first that a ZIP can tell
 _UNICODE_PATH = 0x7075  # the extra field in which Info-ZIP keeps a name that its code page does not have
 
 
@@ -52,6 +54,7 @@ class Source:
         self.sizes: dict[str, int] = {}
         self.skipped: list[str] = []
         self.odd: list[tuple[str, str]] = []
+        self.untouched: set[str] = set()  # files with the date that exports give all of theirs
         self._originals: dict[str, str] = {}  # tidy name -> what the archive calls it
 
     def read(self, name: str, max_bytes: int) -> bytes:
@@ -76,7 +79,7 @@ class Source:
                 f"{self.title} would unpack to more than {gigabytes:g} GB: import it in parts."
             )
 
-    def _take(self, original, shown, size, link):
+    def _take(self, original, shown, size, link, date):
         """Sort in a file.
 
         Args:
@@ -84,6 +87,7 @@ class Source:
             shown: its name as people see it.
             size: in bytes.
             link: whether it is a link, or a device.
+            date: year, month, day, hour, minute and second of its last change.
         """
         name = names.tidy(shown)
         if names.is_system(name):
@@ -97,6 +101,8 @@ class Source:
         else:
             self.sizes[name] = size
             self._originals[name] = original
+            if date == _EXPORTED:
+                self.untouched.add(name)
 
 
 class ZipSource(Source):
@@ -147,7 +153,7 @@ class ZipSource(Source):
                 self.odd.append((shown, f"is packed with {how}, which is not read: pack it as a usual ZIP"))
             else:
                 link = stat.S_ISLNK(info.external_attr >> 16)
-                self._take(info.filename, shown, info.file_size, link)
+                self._take(info.filename, shown, info.file_size, link, info.date_time)
         if locked and not self.sizes:
             raise ExchangeError(f"{self.title} is encrypted: unpack it and pack it again without a password.")
 
@@ -229,7 +235,8 @@ class FolderSource(Source):
             for file in sorted(files):
                 status = Path(folder, file).lstat()
                 inside = (below / file).as_posix()
-                self._take(inside, inside, status.st_size, not stat.S_ISREG(status.st_mode))
+                date = time.localtime(status.st_mtime)[:6]
+                self._take(inside, inside, status.st_size, not stat.S_ISREG(status.st_mode), date)
             if len(self.sizes) > limits.max_files:
                 break
         self._check()
@@ -243,7 +250,7 @@ class FolderSource(Source):
 
 def add_file(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
     """Put text or bytes into an open ``ZipFile``; pictures are not compressed again."""
-    info = zipfile.ZipInfo(name)  # with the fixed date of ZipInfo, so that equal annotations give equal files
+    info = zipfile.ZipInfo(name, _EXPORTED)  # a fixed date, so that equal annotations give equal files
     info.external_attr = 0o644 << 16
     packed = name.lower().endswith((".jpg", ".jpeg", ".png"))
     info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED

@@ -16,6 +16,7 @@ from archive_files import (
     encoded,
     exported,
     image,
+    make_folder,
     picture,
     png,
     read,
@@ -25,6 +26,8 @@ from archive_files import (
 
 from formats.test_labelme import labelme, shape
 from segdemo.core.labels import VOC, VOID
+from segdemo.data.formats import export_zip, import_folder, import_zip
+from segdemo.data.formats.reader import Reader
 
 # --------------------------------------------------------------------------------- formats of one export
 
@@ -71,11 +74,24 @@ def test_work_on_one_format_of_an_export_is_not_passed_over_in_silence(tmp_path)
         "labelme/train/new.png": picture(7),
         "labelme/train/new.json": labelme(shape(), imagePath="new.png"),
     }
-    photos, imported = read(tmp_path, {**files, name: json.dumps(document), **new})
+    imported = import_folder(make_folder(tmp_path / "out", {**files, name: json.dumps(document), **new}))
+    photos = {photo.file: photo for photo in imported.photos}
     assert same(photos["labelme/train/new.png"], square(VOC.classes.index("cat")))
     assert sum(same(photo, square()) for photo in photos.values()) == 1
     [other] = imported.account.duplicates
     assert other.file == name and other.why.startswith("says something else than SegmentationClass/")
+
+
+def test_an_export_as_it_was_written_is_read_once(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Reader, "look", lambda *given: looked.append(given))
+    path = export_zip(annotations_of({"m": square()}, VOC), tmp_path / "out.zip")
+    imported = import_zip(path)
+    assert [photo.label_map.max() for photo in imported.photos] == [1] and imported.formats[:2] == [
+        "voc",
+        "coco",
+    ]
+    assert not looked and not imported.account.duplicates
 
 
 def test_a_photo_that_is_only_listed_leaves_its_labels_to_others(tmp_path):
