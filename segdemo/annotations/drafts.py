@@ -72,7 +72,7 @@ def put(
             raise label_maps.MaskError(
                 f"A draft has its photo's size, {photo.width} x {photo.height} pixels."
             )
-        collection.store.require_room(len(data))
+        collection.store.require_room(len(data), photos=0)
         folder = collection.folder / DRAFTS
         folder.mkdir(exist_ok=True)
         write_atomic(folder / f"{id_}.png", data, durable=False)  # it can be made again

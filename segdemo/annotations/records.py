@@ -190,11 +190,14 @@ class Store(Protocol):
     def lock(self, name: str) -> AbstractContextManager[None]:
         """The lock of a collection."""
 
-    def require_room(self, size: int = 0) -> None:
+    def require_room(self, size: int = 0, photos: int | None = None) -> None:
         """Raise StoreError if there is no room for ``size`` bytes more."""
 
     def require_room_for_mask(self, size: int) -> None:
         """The same before a mask is kept."""
+
+    def require_room_for_photos(self, number: int) -> None:
+        """The same before photos come out of the trash."""
 
 
 class CollectionFiles:
@@ -218,6 +221,11 @@ class CollectionFiles:
     def title(self) -> str:
         """What a person calls it."""
         return self._about().title
+
+    @property
+    def made(self) -> tuple[Path, str]:
+        """Which collection it is: its folder, and when it was made, since another may be called alike by then."""
+        return self.folder, self._about().created
 
     @property
     def label_set(self) -> LabelSet:

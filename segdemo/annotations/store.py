@@ -68,11 +68,7 @@ class AnnotationStore:
         """
         title = clean_title(title)
         with self.lock(".store"):
-            most = settings.read("SEGDEMO_MAX_COLLECTIONS")
-            if most and len(list(self.root.glob("[!.]*/collection.json"))) >= most:
-                raise StoreError(
-                    f"There may be {number_of(int(most), 'collection')} here: delete one that nobody needs first."
-                )
+            self.require_place()
             self.require_room()
             name = wanted = slug(title, "collection")
             taken = {path.name for path in self.root.iterdir()}
@@ -87,8 +83,19 @@ class AnnotationStore:
                 write_json(build / "collection.json", About(title=title, created=now()).to_json())
         return Collection(self, self.root / name)
 
-    def require_room(self, size: int = 0) -> None:
-        """Raise StoreError if the collections fill the disk they may have; ``size`` bytes are about to be added."""
+    def require_place(self, others: int = 0) -> None:
+        """Raise StoreError if there may not be one more collection, after ``others`` that are about to come."""
+        most = settings.read("SEGDEMO_MAX_COLLECTIONS")
+        if most and len(list(self.root.glob("[!.]*/collection.json"))) + others >= most:
+            raise StoreError(
+                f"There may be {number_of(int(most), 'collection')} here: delete one that nobody needs first."
+            )
+
+    def require_room(self, size: int = 0, photos: int | None = None) -> None:
+        """Raise StoreError if the collections fill the disk they may have; ``size`` bytes are about to be added.
+
+        So many ``photos`` are among them; None says one, if there are any bytes. Here there may be any number.
+        """
         most = settings.read("SEGDEMO_MAX_COLLECTIONS_GB")
         if not most:
             return
@@ -104,6 +111,9 @@ class AnnotationStore:
 
     def require_room_for_mask(self, size: int) -> None:
         """As ``require_room`` for a mask of ``size`` bytes; here masks are always kept."""
+
+    def require_room_for_photos(self, number: int) -> None:
+        """As ``require_room`` for photos that come out of the trash, whose bytes count already; here all may."""
 
     def open(self, name: str) -> Collection:
         """The Collection whose folder is called ``name``. Raises NotFoundError."""
@@ -140,13 +150,15 @@ class AnnotationStore:
             The Collection, under its old name or, if that is taken, a new one.
 
         Raises:
-            NotFoundError: it is not in the trash (any more).
+            NotFoundError: it is not in the trash (any more). StoreError: there is no room for it.
         """
         with self.lock(".store"):
             source = self.root / ".trash" / key
             wanted = key.partition(".")[0]
             if not re.fullmatch(r"[a-z0-9-]+\.[0-9]+-[0-9a-f]{6}", key) or not source.is_dir():
                 raise NotFoundError(f"{wanted!r} is not in the trash any more.")
+            self.require_place()
+            self.require_room_for_photos(count_photos(source))
             name, number = wanted, 1
             while (self.root / name).exists():
                 number += 1
@@ -166,3 +178,11 @@ class AnnotationStore:
     def lock(self, name: str) -> AbstractContextManager[None]:
         """The lock of a collection, kept outside it so that the folder holds data only."""
         return locked(self.root / ".locks" / f"{name}.lock")
+
+
+def count_photos(folder: Path) -> int:
+    """How many photos the folder of a collection holds, without those in its trash."""
+    try:
+        return sum(1 for path in (folder / "JPEGImages").iterdir() if path.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):  # or it has just been moved or deleted
+        return 0

@@ -85,7 +85,7 @@ def save(collection: Collection, id_: str, strokes: UInt8, base: str) -> str:
         if data is None:
             path.unlink(missing_ok=True)
         elif data != now:
-            collection.store.require_room(len(data))
+            collection.store.require_room(len(data), photos=0)
             path.parent.mkdir(exist_ok=True)
             write_atomic(path, data)
     return version(data)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segdemo.cli.common import Commands, add_dataset, add_int8, print_json
+from segdemo.cli.common import Commands, add_dataset, add_int8, complain, given_path, print_json, say
 from segdemo.errors import UserError
 
 
@@ -20,7 +20,7 @@ def add_to(commands: Commands) -> None:
     command = commands.add_parser("train", help="train or fine-tune a model")
     add_settings(command)
     command.add_argument("--list-recipes", action="store_true")
-    command.add_argument("--out", type=Path, help="the run directory")
+    command.add_argument("--out", type=given_path, help="the run directory")
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
     command.add_argument("--no-export", action="store_true", help="do not export at the end")
     add_int8(command)
@@ -56,7 +56,7 @@ def _train(options: argparse.Namespace) -> None:
         if options.json:
             print_json(shown)
         else:
-            print("\n".join(f"{name:33} {summary}" for name, summary in shown.items()))
+            say(*(f"{name:33} {summary}" for name, summary in shown.items()))
         return None
     if options.out is None and not options.estimate:
         raise UserError("Say where the run goes: --out RUN_DIR.")
@@ -78,18 +78,21 @@ def _train(options: argparse.Namespace) -> None:
         if options.json:
             print_json(measured)
         else:
-            print(Estimate("done", Measured.from_json(measured)).sentence(config.epochs))
+            say(Estimate("done", Measured.from_json(measured)).sentence(config.epochs))
         return None
-    from segdemo.training import trainer
+    from segdemo.runs.claim import claimed
 
-    with contextlib.redirect_stdout(sys.stderr):  # Keras draws its progress bar on stdout
-        status = trainer.train(
-            config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json
-        )
-    if status["state"] == "done" and not options.no_export:
-        from segdemo.training.export.exporter import export_run
+    with claimed(options.out):  # before TensorFlow is loaded, and until the model is measured
+        from segdemo.training import trainer
 
-        status["model"] = export_run(options.out, int8=options.int8)
+        with contextlib.redirect_stdout(sys.stderr):  # Keras draws its progress bar on stdout
+            status = trainer.train(
+                config, options.out, options.resume, verbose=sys.stderr.isatty() or not options.json
+            )
+        if status["state"] == "done" and not options.no_export:
+            from segdemo.training.export.exporter import export_run
+
+            status["model"] = export_run(options.out, int8=options.int8)
     if options.json:
         print_json(status)
     return None
@@ -109,14 +112,24 @@ def _check_run_folder(out: Path, settings: dict[str, Any]) -> None:
 
 def _train_settings(options: argparse.Namespace) -> dict[str, Any]:
     from segdemo.core.files import read_json
+    from segdemo.runs.config import of_before
 
     if options.resume:
         if options.out is None:
             raise UserError("Say which run to go on with: --out RUN_DIR.")
+        if options.recipe:
+            raise UserError("Leave out --recipe: a run goes on with the settings that it was begun with.")
         path = options.out / "config.json"
         if not path.is_file():
             raise UserError(f"There is no run in {options.out} to go on with: leave out --resume.")
-        return asked_settings(options, read_json(path))
+        before = read_json(path)
+        if not isinstance(before, dict):
+            raise UserError(
+                f"{path} is damaged: it holds no settings of a run. Restore it, or begin a new run."
+            )
+        if (options.out / "checkpoints" / "state.json").is_file():
+            before = of_before(before)
+        return asked_settings(options, before)
     return asked_settings(options)
 
 
@@ -137,10 +150,7 @@ def asked_settings(options: argparse.Namespace, before: Mapping[str, Any] | None
         if not separator:
             raise UserError(f"--set takes NAME=VALUE, not {pair!r}.")
         if name in RETIRED:
-            print(
-                f"segdemo: {name} is no setting any more, since {RETIRED[name]}: it is left out.",
-                file=sys.stderr,
-            )
+            complain(f"{name} is no setting any more, since {RETIRED[name]}: it is left out.")
         try:
             settings[name] = json.loads(value)
         except json.JSONDecodeError:

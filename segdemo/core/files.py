@@ -50,7 +50,7 @@ def write_atomic(path: Path | str, data: bytes, durable: bool = True) -> None:
     """
     path = Path(path)
     # In the same folder, because only there a rename is atomic; hidden, because readers of folders skip it.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    part = _beside(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -78,7 +78,7 @@ def written_atomic(path: Path | str) -> Iterator[TextIO]:
         DiskError: in place of an OSError. The old file is then still there, as after any other error within.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    part = _beside(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -89,6 +89,34 @@ def written_atomic(path: Path | str) -> Iterator[TextIO]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced_atomic(path: Path | str) -> Iterator[Path]:
+    """As ``write_atomic``, for a file that others write by its path: a hidden path beside it, which takes its place.
+
+    Raises:
+        DiskError: in place of an OSError. The old file is then still there, as after any other error within.
+    """
+    path, part = Path(path), _beside(path, "part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise error if isinstance(error, DiskError) else disk_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A hidden path that is nobody's, in the folder of another path, which may be that of a folder such as ``.``."""
+    path = path.absolute()
+    return path.parent / f".{path.name}.{secrets.token_hex(6)}.{ending}"
 
 
 def write_json(path: Path | str, data: Any, default: Callable[[Any], Any] | None = None) -> None:
@@ -190,13 +218,17 @@ def hidden_build(target: Path) -> Iterator[Path]:
     """A new, hidden folder to fill, which becomes ``target`` in one step at the end; it is gone if anything fails.
 
     Args:
-        target: the folder to be; there is none, or an empty one.
+        target: the folder to be; there is none, or an empty one, in which nobody works.
 
     Raises:
-        DiskError: in place of an OSError.
+        StoreError: it is the current folder. DiskError: in place of an OSError.
     """
-    build = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    build = _beside(target, "new")
     try:
+        if target.is_dir() and target.samefile("."):  # whoever is in it would be nowhere
+            raise StoreError(
+                f"{target.absolute()} is the current folder: give another one, which will be made."
+            )
         build.mkdir(parents=True)
         yield build
         if target.is_dir():
@@ -253,11 +285,16 @@ def trim(folder: Path, limit: float, keep: Iterable[Path | str] = ()) -> None:
 
 def sweep(folder: Path, days: float) -> None:
     """Delete what has lain in a trash folder for ``days``, and what an interrupted process left half done."""
-    if not folder.is_dir():
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return
-    for path in folder.iterdir():
+    for path in paths:
         left_over = path.name.startswith(".") and path.suffix in (".part", ".gone", ".new")
-        age = time.time() - path.lstat().st_mtime
+        try:
+            age = time.time() - path.lstat().st_mtime
+        except FileNotFoundError:  # somebody else deletes or renames it
+            continue
         if (left_over and age > 3600) or (folder.name == ".trash" and age > days * 86400):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

@@ -19,6 +19,7 @@ UPSAMPLING = "all but upsampling"
 Stages = Literal["", "c1", "c2", "c3", "c4", "c5", "all but upsampling"]
 STAGES = get_args(Stages)[1:-1]
 Optimizer = Literal["adam", "adamw", "sgd"]
+DECAYING = ("adamw", "sgd")  # optimizers with a weight_decay
 Schedule = Literal["constant", "polynomial", "cosine"]
 Loss = Literal["cross_entropy", "dice", "cross_entropy_dice"]
 Weighting = Literal["set", "image"]
@@ -117,9 +118,11 @@ class TrainConfig:
     loss_stride: int = _set("the loss is taken on label maps so much smaller than the crop", 1, ge=1)
     optimizer: Optimizer = _set("who takes the steps", "adam")
     learning_rate: float = _set("the highest, see schedule", 1e-4, gt=0, lt=1, title="The learning rate")
-    weight_decay: float = _set("of the optimizer", 0.0)
+    weight_decay: float = _set("of the optimizers that have one, adamw and sgd", 0.0, ge=0)
     schedule: Schedule = _set("of the learning rate, over all steps", "constant")
-    warmup_steps: int = _set("with cosine, the learning rate rises linearly over these", 0, ge=0)
+    warmup_steps: int = _set(
+        "with cosine, the learning rate rises linearly over these, a tenth of all steps at most", 0, ge=0
+    )
     loss: Loss = _set("see training.losses", "cross_entropy")
     dice_weight: float = _set("of the Dice part of cross_entropy_dice", 1.0, ge=0)
     dice_form: DiceForm = _set("Dice of each class, averaged, or one over all pixels", "classes")
@@ -156,6 +159,22 @@ class TrainConfig:
             raise TrainingError("A teacher goes with the augmentation 'strong'.")
         if self.given_weights and (min(self.given_weights) < 0 or not any(self.given_weights)):
             raise TrainingError("given_weights are 0 or more, and not all of them 0.")
+        if self.weight_decay and self.optimizer not in DECAYING:
+            raise TrainingError(
+                f"The optimizer {self.optimizer!r} has no weight_decay: choose 'adamw' or 'sgd', or leave it at 0."
+            )
+        side = self.size or zoo.spec(self.model).size
+        if self.loss_stride > side:
+            raise TrainingError(
+                f"A crop of {side} pixels leaves nothing at a loss_stride of {self.loss_stride}: choose one of {side} "
+                "or less."
+            )
+        least, largest = self.scale
+        if not 0 < least <= largest:
+            raise TrainingError(
+                f"scale is the least and the largest magnification, both above 0, not {least:g} and {largest:g}: "
+                "choose others."
+            )
         return self
 
     @classmethod
@@ -182,6 +201,41 @@ class TrainConfig:
         settings = asdict(self)
         together: dict[str, Any] = settings | settings.pop("distillation")
         return together
+
+
+def of_before(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that an earlier version began, without what was of no effect and is refused by now.
+
+    So it goes on, is exported and is cloned as what it was.
+
+    Args:
+        settings: of ``config.json``. Values that never worked stay as they are.
+
+    Returns:
+        A copy. ``weight_decay`` is 0 with an optimizer that has none and where it was negative, ``scale`` in order, or
+        left out where nothing reads it. What is about an encoder is left out where the architecture has none, and
+        so is ``freeze_encoder`` where it contradicts ``frozen``.
+    """
+    kept = dict(settings)
+    decay, scale, options = (kept.get(name) for name in ("weight_decay", "scale", "options"))
+    if kept.get("optimizer", "adam") not in DECAYING or (isinstance(decay, int | float) and decay < 0):
+        kept.pop("weight_decay", None)
+    if isinstance(scale, list | tuple) and len(scale) == 2 and all(isinstance(n, int | float) for n in scale):
+        if min(scale) > 0:
+            kept["scale"] = sorted(scale)
+        elif kept.get("augment") != "strong":
+            del kept["scale"]
+    spec = zoo.SPECS.get(str(kept.get("model")))
+    if spec is not None and spec.encoder is None:
+        kept.pop("freeze_batch_norm", None)
+        if kept.get("frozen") in STAGES:
+            del kept["frozen"]
+        named = isinstance(options, dict) and "encoder" in options  # as SegNet's may be
+        if not named and kept.get("encoder_weights") != "none":
+            kept.pop("encoder_weights", None)
+    if isinstance(options, dict) and options.get("freeze_encoder") and kept.get("frozen") != STAGES[-1]:
+        kept["options"] = {name: value for name, value in options.items() if name != "freeze_encoder"}
+    return kept
 
 
 def setting(name: str) -> FieldInfo:

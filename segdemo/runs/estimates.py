@@ -117,7 +117,11 @@ class Estimates:
         self._bench: Bench = bench or ThisMachine()
 
     def ask(
-        self, settings: Mapping[str, Any], environment: Mapping[str, str], reason: str | None = None
+        self,
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+        reason: str | None = None,
+        photos: Sequence[int] = (),
     ) -> Estimate:
         """An Estimate for settings of a run; a measurement is begun if none is known. Hold the runs' lock.
 
@@ -125,8 +129,11 @@ class Estimates:
             settings: fields of ``config.TrainConfig``.
             environment: of the process.
             reason: why no measurement may begin now, one sentence; None if it may.
+            photos: how many there are in each subset now; with others an epoch has other steps.
         """
         text = json.dumps({k: v for k, v in settings.items() if k not in FREE}, sort_keys=True)
+        if photos:
+            text += json.dumps(photos)
         if self._bench.place != ThisMachine.place:
             text += self._bench.place
         key = hashlib.sha256(text.encode()).hexdigest()[:24]

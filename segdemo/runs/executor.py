@@ -114,21 +114,28 @@ class Here:
                 )
         finally:
             os.close(handle)
-        launch = Launch(pid=pid, started=processes.started(pid), time=time.time())
+        at = max(time.time(), run.record.queued)  # also if the clock was set back since
+        launch = Launch(pid=pid, started=processes.started(pid), time=at)
         run.note(launches=[*run.record.launches, launch])
         return True
 
     def signs(self, run: Run) -> Signs:
         pid, launches = run.trainer_pid(), run.record.launches
         cpu_seconds = None if pid is None else processes.cpu_seconds(pid)
-        return Signs(processes.rss(pid), cpu_seconds, launches[-1].time if launches else None)
+        since = launches[-1].time if launches else None
+        if since is not None and pid is not None and (age := processes.age(pid)) is not None:
+            since = time.time() - age  # whatever the clock was set to meanwhile
+        return Signs(processes.rss(pid), cpu_seconds, since)
 
     def kill(self, run: Run) -> None:
-        pid = run.trainer_pid()
-        if pid is None and run.record.launches:
-            pid = run.record.launches[-1].pid  # it has ended, but something it started holds on
-        if pid:
+        """As ``Executor``; a process of which nothing but its number tells that it is the trainer is asked to stop."""
+        if pid := run.proven_pid():
             processes.kill(pid)
+        elif run.trainer_pid() is not None:
+            with contextlib.suppress(OSError):
+                (run.folder / "cancel").touch()
+        elif run.record.launches and processes.started(run.record.launches[-1].pid) is None:
+            processes.kill(run.record.launches[-1].pid)  # it has ended, but something it started holds on
 
     def cause(self, run: Run) -> str:
         code = next((processes.exit_code(launch.pid) for launch in run.record.launches[-1:]), 0)

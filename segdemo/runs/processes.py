@@ -1,6 +1,7 @@
 """What has to be known and done about processes: locks they inherit, their priority, memory and lifetime."""
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -53,9 +54,22 @@ def start(
 
 
 def kill(pid: int) -> None:
-    """End a program that ``start`` started, and all that it started, at once."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+    """End a program at once; of one that ``start`` started also all that it started itself, if it has ended or not."""
+    if pid <= 1:  # these numbers stand for many
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if _leads(pid):
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _leads(pid: int) -> bool:
+    """Whether a process has a session of its own, or had one: its group keeps its number from being given away."""
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return True
 
 
 def fetch_exit_codes() -> None:
@@ -114,6 +128,28 @@ def hold(path: Path, patience: float = 1.0) -> int | None:
                 os.close(handle)
                 return None
             time.sleep(0.01)
+
+
+def let_go(handle: int) -> None:
+    """Give a lock of ``hold`` back, whoever else has its handle."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
+
+
+def was_given(path: Path) -> bool:
+    """Whether this process was started with the handle of a lock that ``hold`` took, as ``start`` starts programs."""
+    try:
+        wanted = path.stat()
+    except OSError:
+        return False
+    for path_of_handle in Path("/dev/fd").iterdir() if CAN_LOCK else ():
+        handle = int(path_of_handle.name)
+        with contextlib.suppress(OSError):  # that of the folder just listed is closed by now
+            if os.get_inheritable(handle) and os.path.samestat(os.fstat(handle), wanted):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which it is already
+                return True
+    return False
 
 
 def is_held(path: Path) -> bool:
@@ -176,11 +212,44 @@ def rss(pid: int | None) -> int:
     return 0
 
 
-def command_line(pid: int) -> str:
-    """What a living process was started with; "" if it is not known."""
-    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
-        return " ".join(psutil.Process(pid).cmdline())
-    return ""
+def age(pid: int) -> float | None:
+    """Seconds since a process began, by a clock that nobody sets; None if they are not known."""
+    try:
+        since = float(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - since / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a living process has a file open, as whoever holds a lock of ``hold`` has."""
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError, OSError):
+        wanted = path.stat()
+        return any(
+            os.path.samestat(Path(file.path).stat(), wanted) for file in psutil.Process(pid).open_files()
+        )
+    return False
+
+
+def was_told(pid: int, option: str, folder: Path, until: float) -> bool:
+    """Whether a living process was started with an option that names a folder.
+
+    Args:
+        pid: of the process.
+        option: such as ``--out``.
+        folder: the whole of the next argument, or of what follows ``=``; it may be named from where the process works.
+        until: when the process was there for certain, in seconds since 1970: one that began later does not count.
+    """
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError, OSError):
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        named = [after for word, after in itertools.pairwise(words) if word == option]
+        named += [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
+        if not named or process.create_time() > until + 2:
+            return False
+        place, wanted = Path(process.cwd()), folder.resolve()
+        return any((place / name).resolve() == wanted for name in named)
+    return False
 
 
 def machine_memory() -> int:

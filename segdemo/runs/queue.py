@@ -36,17 +36,17 @@ from segdemo.data.datasets import Dataset
 from segdemo.data.sources import outline
 from segdemo.errors import UserError
 from segdemo.runs import processes
+from segdemo.runs.config import of_before
 from segdemo.runs.estimates import Estimate, Estimates
 from segdemo.runs.executor import Executor, Here
 from segdemo.runs.policy import Policy, PolicyError, RunError, training_installed
 from segdemo.runs.record import Record, Run, Status, events_since, every_run, find_run, log_tail
-from segdemo.runs.snapshot import ENDED, Snapshot, snapshot_of
+from segdemo.runs.snapshot import ENDED, NOT_INSTALLED, WAITING, Snapshot, snapshot_of
 from segdemo.runs.supervisor import Supervisor
 from segdemo.zoo.versions import ModelStore
 
 MIN_PHOTOS = 3  # one to learn from, one to choose by, one to report on
 CANCEL_SECONDS = 60  # for a trainer to end by itself once it is asked to
-WAITING = "Waiting for its turn."
 
 _log = logging.getLogger(__name__)
 
@@ -261,13 +261,16 @@ class Runs:
             As ``start``.
         """
         self.permit(token, user)
-        settings, _ = self._checked(settings)
+        settings, dataset = self._checked(settings)
+        learning = settings.get("subset") or dataset.learning_subset
+        subsets = (learning, settings.get("validation", "val"), settings.get("held_out", "test"))
+        photos = [len(dataset.samples(subset)) for subset in subsets]
         with self._lock():
             busy = any(self._takes_room(run) for run in every_run(self.root))
             when = "no run waits for room" if self._executor.several else "no run is in progress"
             reason = f"How long it takes is measured when {when}." if busy else None
             environment = self._supervisor.environment(self._workspace)
-            return self._estimates.ask(settings, environment, reason if begin or busy else "")
+            return self._estimates.ask(settings, environment, reason if begin or busy else "", photos)
 
     def _takes_room(self, run: Run) -> bool:
         """Whether a run works where a measurement would be in its way, or waits for that."""
@@ -288,7 +291,7 @@ class Runs:
         run = self._find(run_id)
         if not (settings := run.settings()):
             raise RunError(f"The settings of {run.title} are damaged: start a new run instead.")
-        return settings
+        return of_before(settings)
 
     def rename(self, run_id: str, title: str, user: str = "", token: str = "") -> None:
         """Call a run something else. Raises StoreError without a title."""
@@ -307,13 +310,12 @@ class Runs:
             remove_folder(run.folder)
 
     def tidy(self) -> None:
-        """Remove runs that ended too long ago or are too many, see ``Policy``, and what killed servers left."""
+        """Remove runs that ended too long ago or are too many, see ``Policy``, and what killed servers left.
+
+        One whose model is still to be installed stays, such as one that ended while no server was there.
+        """
         with self._lock():
-            ended = [
-                run
-                for run in every_run(self.root)
-                if self._supervisor.state(run).state in ENDED and not self._executor.alive(run)
-            ]
+            ended = [run for run in every_run(self.root) if self._is_over(run)]
             limit = time.time() - self.policy.keep_days * 86400
             too_many = len(ended) - int(self.policy.keep_runs) if self.policy.keep_runs else 0
             for number, run in enumerate(ended):
@@ -322,6 +324,14 @@ class Runs:
                     remove_folder(run.folder)
             sweep(self.root, days=0)
             self._estimates.tidy()
+
+    def _is_over(self, run: Run) -> bool:
+        """Whether a run has ended, and nothing has to be done for it any more."""
+        status = self._supervisor.state(run)
+        to_install = status.state == "done" and not (
+            run.record.model or status.message.startswith(NOT_INSTALLED)
+        )
+        return status.state in ENDED and not to_install and not self._executor.alive(run)
 
     # --- workspaces ---
 
@@ -417,7 +427,7 @@ class Runs:
                 raise RunError(f"Say which {key} first.")
         zoo.spec(plain["model"])
         if not tfds.is_tfds(plain["data"]):
-            plain["data"] = str(Path(str(plain["data"])).expanduser().resolve())
+            plain["data"] = str(places.expanded(str(plain["data"])).resolve())
         if start := zoo.served_models().get(plain.get("start_from", "")):
             # What a promoted name stands for may change until the run is measured against its start.
             plain["start_from"] = start.alias_of or start.name

@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,12 +149,26 @@ class Run:
 
     def trainer_pid(self) -> int | None:
         """Process id of the trainer that works on it, or None; another process with that number does not count."""
-        for launch in self.record.launches[-1:]:
+        if (pid := self.proven_pid()) is not None:
+            return pid
+        status = self.status()  # a trainer of before each held the lock, or of a disk without locks
+        if status.pid is None or status.heartbeat is None:
+            return None
+        return status.pid if processes.was_told(status.pid, "--out", self.folder, status.heartbeat) else None
+
+    def proven_pid(self) -> int | None:
+        """As ``trainer_pid``, of a trainer that was started here or has the lock of the run: it may be ended."""
+        lock = self.folder / "alive"
+        launched = self.record.launches[-1:]
+        for launch in launched:
             if launch.pid and processes.lives(launch.pid, launch.started):
                 return launch.pid
-        # A server killed right after starting it, or the command line: the trainer itself has written its number.
-        pid = self.status().pid
-        return pid if pid is not None and self.id in processes.command_line(pid) else None
+        if not processes.is_held(lock):
+            return None
+        # The clock was set since, a server was killed right after starting it, or it is one of the command line:
+        # that has written its number itself.
+        numbers = [*(launch.pid for launch in launched), self.status().pid]
+        return next((pid for pid in numbers if pid and processes.has_open(pid, lock)), None)
 
     def alive(self) -> bool:
         """Whether a trainer works on it."""
@@ -171,8 +186,12 @@ def every_run(root: Path) -> list[Run]:
 def find_run(root: Path, run_id: str) -> Run:
     """The run called so, whatever a page says it is called. Raises NotFoundError."""
     folder = root / str(run_id)
-    if str(run_id).startswith(".") or folder.name != run_id or not (folder / "status.json").is_file():
-        raise NotFoundError(f"There is no run {run_id!r}: look it up in the list.")
+    try:
+        there = folder.name == run_id and run_id[0] != "." and (folder / "status.json").is_file()
+    except OSError:  # no file can be called so
+        there = False
+    if not there:
+        raise NotFoundError(f"There is no run {reprlib.repr(run_id)}: look it up in the list.")
     return Run.read(folder)
 
 

@@ -10,6 +10,7 @@ from segdemo.runs.record import Run, Status
 from segdemo.zoo.scores import Lineage, Report
 
 ENDED = ("done", "failed", "cancelled")
+WAITING = "Waiting for its turn."
 NOT_INSTALLED = "Finished, but not installed"  # how the message of a run begins whose model could not be
 
 

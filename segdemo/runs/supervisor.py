@@ -1,8 +1,9 @@
 """The process of a run: started, watched, ended where it asks too much, and what it made installed.
 
 The trainer writes what ``segdemo.training.trainer`` describes; here come ``train.log`` (what the trainer printed) and
-``alive``, a lock file the trainer inherits open and locked. The system lets go of that lock when the trainer ends,
-however it ends, so whether a run lives never has to be guessed, by any server, before or after a restart.
+``alive``, a lock file the trainer inherits open and locked; one of the command line locks it itself, see ``claim``. The
+system lets go of that lock when the trainer ends, however it ends, so whether a run lives never has to be guessed, by
+any server, before or after a restart.
 
 Nothing here imports Keras. A trainer that runs out of memory or crashes takes no page down with it.
 """
@@ -16,11 +17,12 @@ from pathlib import Path
 
 from segdemo.core import settings
 from segdemo.core.files import DISK_FULL, DiskError, StoreError, disk_error, disk_usage, write_json
+from segdemo.core.workspace import WorkspaceError
 from segdemo.runs.executor import LAUNCHED, Executor, Here
 from segdemo.runs.lineage import lineage_of
 from segdemo.runs.policy import Policy
 from segdemo.runs.record import Run, Status, Stopped, last_words, log_tail
-from segdemo.runs.snapshot import NOT_INSTALLED
+from segdemo.runs.snapshot import NOT_INSTALLED, WAITING
 from segdemo.zoo.scores import Lineage
 from segdemo.zoo.versions import ModelStore
 
@@ -58,6 +60,8 @@ class Supervisor:
         self._settled: dict[str, tuple[int, int]] = {}
         # Run -> (heartbeat, CPU seconds, when these last changed).
         self._signs: dict[str, tuple[float | None, float, float]] = {}
+        # Run -> (number of its launch, monotonic time at which that began)
+        self._begun: dict[str, tuple[int, float]] = {}
         self._disk = (0.0, 0)  # when it was last measured, bytes
 
     # --- what a run is doing ---
@@ -82,8 +86,10 @@ class Supervisor:
             or (status.state == "done" and measured)
         ):
             return status
-        if not stopped and not (run.folder / "cancel").exists() and (why := self.executor.unplaced(run)):
-            return replace(status, state="queued", message=why)
+        if not stopped and not (run.folder / "cancel").exists():
+            why = self.executor.unplaced(run) or (WAITING if _never_began(run, status) else "")
+            if why:
+                return replace(status, state="queued", message=why)
         state, message = self._epitaph(run, status.state)
         return replace(status, state=state, message=message)
 
@@ -120,6 +126,9 @@ class Supervisor:
                 return
         except DiskError:
             raise
+        except WorkspaceError as error:  # the next run must not wait for it
+            run.tell(state="failed", message=str(error))
+            return
         except OSError as error:
             run.tell(state="failed", message=f"The trainer cannot be started ({error.strerror}).")
             return
@@ -162,7 +171,6 @@ class Supervisor:
             return
         # Of another machine nobody knows here how much it has.
         most = policy.max_memory_gb * 1e9 if self.executor.several else policy.memory_bytes
-        hours = (time.time() - signs.since) / 3600 if signs.since is not None else 0
         if signs.rss > most > 0:
             why = f"It needed {signs.rss / 1e9:.1f} GB of memory and may have {most / 1e9:.1f}"
             _stop_as(run, "failed", f"{why}: choose a smaller batch or crop.")
@@ -173,12 +181,21 @@ class Supervisor:
             kill(run)
         elif cancel.exists():
             return
-        elif policy.max_hours and hours > policy.max_hours:
+        elif policy.max_hours and self._seconds(run, signs.since) > 3600 * policy.max_hours:
             _stop_as(run, "cancelled", f"Stopped at the limit of {policy.max_hours:g} hours.")
             self.ask_to_stop(run)
         elif (lack := self.lack_of_disk()) is not None:
             _stop_as(run, "cancelled", f"Stopped because {lack}, then resume it.")
             self.ask_to_stop(run)
+
+    def _seconds(self, run: Run, since: float | None) -> float:
+        """How long a trainer has worked, whatever the clock is set to once it was seen here."""
+        if since is None:
+            return 0.0
+        launch, begun = len(run.record.launches), self._begun.get(run.id)
+        if begun is None or begun[0] != launch:
+            begun = self._begun[run.id] = launch, time.monotonic() - max(0.0, time.time() - since)
+        return time.monotonic() - begun[1]
 
     def _hangs(self, run: Run, status: Status, cpu: float | None) -> bool:
         if cpu is None:
@@ -230,6 +247,7 @@ class Supervisor:
                 run.tell(message=f"{NOT_INSTALLED}: {error}")
         self._settled[run.id] = run.stamp()
         self._signs.pop(run.id, None)
+        self._begun.pop(run.id, None)
 
     # --- the disk ---
 
@@ -244,6 +262,13 @@ class Supervisor:
         if self._disk[1] > self.policy.max_disk_gb * 1e9:
             return f"the runs fill the {self.policy.max_disk_gb:g} GB they may have: delete old ones"
         return None
+
+
+def _never_began(run: Run, status: Status) -> bool:
+    """Whether the server was killed when it was about to start a trainer, which nothing was heard of."""
+    queued = run.record.queued
+    waited = all(launch.time < queued for launch in run.record.launches)
+    return status.state == "running" and status.pid is None and queued > 0 and waited
 
 
 def _stop_as(run: Run, state: str, message: str) -> None:

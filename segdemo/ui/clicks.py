@@ -50,10 +50,11 @@ class Clicks:
     def __init__(self, photos: PhotoCache, limits: Limits, capacity: float | None = None) -> None:
         self._photos = photos
         self._mask_limits = replace(limits, max_bytes=MASK_BYTES, max_pixels=MASK_SIDE**2)
-        self._capacity = settings.read("SEGDEMO_CLICK_CACHE_MB") * 1e6 if capacity is None else capacity
+        most = settings.read("SEGDEMO_CLICK_CACHE_MB") * 1e6 if capacity is None else capacity
+        self._capacity = max(1.0, most)  # what takes nothing would be kept for ever
         # One that takes more than there is room for is kept alone.
         self._kept: LRUCache[tuple[str, int], Levels] = LRUCache(
-            self._capacity, lambda levels: min(levels.bytes, self._capacity)
+            self._capacity, lambda levels: max(1.0, min(levels.bytes, self._capacity))
         )
         self._keeping = Lock()
         self._line, self._loading = Line(MOST_WAITING), Line(MOST_WAITING)

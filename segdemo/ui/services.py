@@ -4,6 +4,7 @@ import logging
 import statistics
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,11 @@ from segdemo.annotations.store import AnnotationStore
 from segdemo.cluster.batches import batches
 from segdemo.cluster.jobs import executor
 from segdemo.core import settings
-from segdemo.core.files import StoreError
 from segdemo.core.frugal import give_back
 from segdemo.core.photos import Limits
 from segdemo.data import sources
 from segdemo.data.datasets import Dataset
+from segdemo.errors import UserError
 from segdemo.inference.jobs import Jobs
 from segdemo.inference.predict import PASSES, Prediction
 from segdemo.inference.predictors import PredictorCache
@@ -37,6 +38,8 @@ from segdemo.zoo.scores import Scores
 from segdemo.zoo.versions import ModelStore
 
 GIVE_BACK_SECONDS = 60  # between two times that freed memory is handed back to the system
+TIDY_SECONDS = 3600  # between two times that what is old or half done is cleared away
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Services:
         """Once in each process: keep the queue of runs going, clear away what is old or half done, and free memory.
 
         Returns:
-            The thread that clears away.
+            The thread that clears away first; that is done again every ``TIDY_SECONDS``.
         """
 
         runs, keeper = self.all_runs, self.keeper
@@ -150,14 +153,14 @@ class Services:
             for owner in owners:
                 try:
                     owner.tidy()
-                except (StoreError, OSError) as error:  # a full or locked disk must not keep the page away
-                    logging.getLogger(__name__).warning("Not tidied up: %s", error)
+                except (UserError, OSError) as error:  # a full or locked disk must not keep the page away
+                    _log.warning("Not tidied up: %s", error)
 
         runs.watch()
         self.jobs.watch()
         if keeper:
             keeper.watch()
-        Thread(target=_give_back, name="memory", daemon=True).start()
+        Thread(target=_now_and_then, args=(tidy,), name="memory", daemon=True).start()
         thread = Thread(target=tidy, name="tidy", daemon=True)
         thread.start()
         return thread
@@ -246,7 +249,14 @@ class Services:
         return join(parts, " · ")
 
 
-def _give_back() -> None:
+def _now_and_then(tidy: Callable[[], None]) -> None:
+    tidied = time.monotonic()
     while True:
         time.sleep(GIVE_BACK_SECONDS)
         give_back()
+        if time.monotonic() - tidied > TIDY_SECONDS:
+            try:
+                tidy()
+            except Exception:  # whatever it is, memory must be freed all the same
+                _log.exception("It could not be tidied up.")
+            tidied = time.monotonic()

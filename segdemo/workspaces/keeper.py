@@ -8,10 +8,11 @@ machine.
 import contextlib
 import logging
 import math
+import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from segdemo.cluster.jobs import executor
 from segdemo.core import settings
 from segdemo.core.conventions import TRASH_DAYS
 from segdemo.core.files import (
+    DiskError,
     NotFoundError,
     StoreError,
     disk_errors,
@@ -28,12 +30,12 @@ from segdemo.core.files import (
     locked,
     remove_folder,
     sweep,
-    write_json,
 )
 from segdemo.core.workspace import Workspace, WorkspaceError, required
 from segdemo.runs.queue import Runs
-from segdemo.runs.record import Run
 from segdemo.runs.snapshot import ENDED
+from segdemo.workspaces import moving
+from segdemo.workspaces.moving import Moving
 from segdemo.workspaces.quota import QuotaStore, usage
 from segdemo.zoo.versions import ModelStore
 
@@ -45,6 +47,7 @@ CLEAR_SECONDS = 600  # between two looks for what nobody touched
 IN_USE_SECONDS = 3600  # what was touched since then is not cleared to make room
 MOST_ROOMS = 500  # workspaces whose stores are kept in memory
 MOST_WORKSPACES = 10_000  # on the disk
+CLOCK_SECONDS = 60  # by which a clock that goes by itself is never wrong between two looks
 _ID = re.compile(r"[a-z0-9-]{1,80}")
 _log = logging.getLogger(__name__)
 
@@ -89,6 +92,8 @@ class Keeper:
         self.runs = Runs(models=self.models, models_of=self.models_of, executor=executor())
         self._rooms: LRUCache[str, Room] = LRUCache(MOST_ROOMS)
         self._touched: LRUCache[str, float] = LRUCache(MOST_ROOMS)
+        self._left: LRUCache[tuple[str, str], float] = LRUCache(MOST_ROOMS)  # for lack of room, when
+        self._clocks = time.time(), time.monotonic()  # at the last look for what nobody touched
         self._total = (-math.inf, 0)  # when it was measured; bytes of all workspaces
         self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
@@ -169,7 +174,7 @@ class Keeper:
         """What there is of each workspace, the largest first."""
         counts = self.runs.counts()
         found = []
-        for id_ in {*self._ids(), *counts} - {""}:
+        for id_ in self._everyone(counts):
             workspace = self.workspace(id_)
             room, (size, photos) = self._room(workspace), usage(workspace.folder)
             found.append(
@@ -187,10 +192,14 @@ class Keeper:
             )
         return sorted(found, key=lambda facts: -facts.bytes - facts.run_bytes)
 
+    def _everyone(self, owners: Iterable[str]) -> set[str]:
+        """Ids of the workspaces there are, and of those that only runs are of; a damaged run may name anything."""
+        return {*self._ids(), *filter(_ID.fullmatch, owners)}
+
     # --- clearing ---
 
     def clear(self, id_: str) -> None:
-        """Remove a workspace with all that is in it, its runs too.
+        """Remove a workspace with all that is in it, its runs too. What is being saved there is waited for.
 
         Raises:
             NotFoundError: there is none. StoreError: one of its runs is running. DiskError.
@@ -201,9 +210,15 @@ class Keeper:
                 raise NotFoundError(f"There is no workspace {id_}: look at the list again.")
             if any(self.runs.is_running(run) for run in runs):
                 raise StoreError("One of its runs is running: clear it when that has ended.")
-            for run in runs:
-                remove_folder(run.folder)
-            remove_folder(workspace.folder)
+            with contextlib.ExitStack() as held:
+                if workspace.folder.is_dir():
+                    store = self._room(workspace).store
+                    for name in (".store", *(path.name for path in moving.folders(store.root))):
+                        with contextlib.suppress(DiskError):  # a full disk may have no room for the lock
+                            held.enter_context(store.lock(name))
+                for run in runs:
+                    remove_folder(run.folder)
+                remove_folder(workspace.folder)
         with self._lock:
             self._rooms.pop(id_, None)
             self._touched.pop(id_, None)
@@ -214,23 +229,25 @@ class Keeper:
         """Clear away what nobody touched for ``SEGDEMO_WORKSPACE_HOURS``, and more if the disk is full.
 
         Those of visitors who are not signed in go by age, and then, if all have no room, by who was here longest ago.
-        Those of people who are signed in go last: for lack of room alone, and after ``TRASH_DAYS`` only.
+        Those of people who are signed in go last: for lack of room alone, and after ``TRASH_DAYS`` only. Setting the
+        clock makes nobody idle.
 
         Returns:
             Ids of those that were cleared.
         """
         sweep(self.root, days=TRASH_DAYS)
+        self._end_moves()
         hours, cleared = settings.read("SEGDEMO_WORKSPACE_HOURS"), []
-        everyone = {id_ for id_ in {*self._ids(), *self.runs.counts()} if id_}
-        idle = {id_: time.time() - _last_use(self.workspace(id_)) for id_ in everyone}
-        working = {
-            id_ for id_, states in self.runs.counts().items() if any(state not in ENDED for state in states)
-        }
+        counts = self.runs.counts()
+        everyone = self._everyone(counts)
+        self._allow_for_the_clock(everyone)
+        idle = {id_: self._idle(self.workspace(id_)) for id_ in everyone}
+        working = {id_ for id_, states in counts.items() if any(state not in ENDED for state in states)}
         free = sorted(idle.keys() - working, key=lambda id_: (id_.startswith(SIGNED_IN), -idle[id_]))
         for id_ in free:
             named = id_.startswith(SIGNED_IN)
             # Clearing many takes a while, in which some of their visitors may have come back.
-            since = time.time() - _last_use(self.workspace(id_))
+            since = self._idle(self.workspace(id_))
             old = bool(hours) and not named and since > hours * 3600
             least = TRASH_DAYS * 86400 if named else IN_USE_SECONDS
             if old or (since > least and self._full()):
@@ -240,6 +257,29 @@ class Keeper:
                 except StoreError as error:
                     _log.warning("The workspace %s was not cleared: %s", id_, error)
         return cleared
+
+    def _idle(self, workspace: Workspace) -> float:
+        """Seconds since it was used, as far as is known, by whichever clock says less."""
+        with self._lock:
+            touched = self._touched.get(workspace.id, -math.inf)
+        return min(time.time() - _last_use(workspace), time.monotonic() - touched)
+
+    def _allow_for_the_clock(self, ids: Iterable[str]) -> None:
+        """If the clock was set since the last look, move the times at which workspaces were used along with it."""
+        now = time.time(), time.monotonic()
+        with self._lock:
+            before, self._clocks = self._clocks, now
+        jump = (now[0] - before[0]) - (now[1] - before[1])
+        if abs(jump) < CLOCK_SECONDS:
+            jump = 0.0
+        else:
+            _log.warning("The clock was set by %+.0f seconds: no workspace is older by that.", jump)
+        for path in (path for id_ in ids for path in _notes(self.workspace(id_))):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                used = min(now[0], status.st_mtime + max(0.0, jump))
+                if abs(used - status.st_mtime) >= CLOCK_SECONDS:
+                    os.utime(path, (status.st_atime, used))
 
     def _full(self) -> bool:
         most = settings.read("SEGDEMO_MAX_COLLECTIONS_GB")
@@ -277,64 +317,54 @@ class Keeper:
         """Move all that is in one workspace into another, when a visitor has signed in; nothing is overwritten.
 
         A collection or model whose name is taken gets another one. While a run of the old workspace is running, its
-        models and the collection it learns from stay; they follow when this is called after it has ended.
+        models and the collection it learns from stay; they follow when this is called after it has ended. So do
+        collections for which the new workspace has no room, when it has some.
 
         Raises:
             DiskError.
         """
         if not old.folder.is_dir() or old.id == new.id:
             return
-        with (
-            locked(self.root / ".locks" / f"{old.id}.lock"),
-            self.runs.standing_still(old.id, new.id) as runs,
-        ):
+        with self._lock:
+            if time.monotonic() - self._left.get((old.id, new.id), -math.inf) < MEASURE_SECONDS:
+                return
+        with locked(self.root / ".locks" / f"{old.id}.lock"):
+            begun = moving.begun(old)  # by a server that was killed
+            if begun is not None and begun.to != new.id and _ID.fullmatch(begun.to):
+                self._move(old, self.workspace(begun.to), begun)
+                begun = None
+            running = self._move(old, new, begun)
+        with self._lock:
+            self._rooms.pop(old.id, None)
+            for id_ in (old.id, new.id):
+                self._touched.pop(id_, None)
+            if not running and old.folder.is_dir():
+                self._left[old.id, new.id] = time.monotonic()
+
+    def _move(self, old: Workspace, new: Workspace, begun: Moving | None) -> bool:
+        """Move what can be moved; whether a run goes on, so that more will follow."""
+        with self.runs.standing_still(old.id, new.id) as runs:
             # Those that were handed over before go on reading where they began.
             running = [run for run in runs if self.runs.is_running(run)]
-            moved = self._move_collections(old, new, {str(run.settings().get("data")) for run in running})
-            renamed = {} if running else self._move_models(old, new)
-            for run in runs:
-                _hand_over(run, new.id, moved, renamed if run.record.workspace == old.id else {})
-            if not running and not any(old.folder.glob("annotations/[!.]*/collection.json")):
+            moving.move(old, self._room(old).store, new, self._room(new).store, runs, running, begun)
+            if not running and moving.is_empty(old):
                 remove_folder(old.folder)
-        with self._lock:
-            for id_ in (old.id, new.id):
-                self._rooms.pop(id_, None)
-                self._touched.pop(id_, None)
+        return bool(running)
 
-    def _move_collections(self, old: Workspace, new: Workspace, stay: set[str]) -> dict[str, str]:
-        """Old folder to new one, of each collection that was moved; those in ``stay`` are not."""
-        source, target = self._room(old).store, self._room(new).store
-        moved = {}
-        with source.lock(".store"), target.lock(".store"):
-            for path in sorted(source.root.glob("[!.]*/collection.json")):
-                folder = path.parent
-                if str(folder.resolve()) in stay or str(folder) in stay:
-                    continue
-                with source.lock(folder.name):
-                    place = _free(target.root, folder.name)
-                    _rename(folder, place)
-                    moved[str(folder.resolve())] = str(place.resolve())
-            for path in (source.root / ".trash").glob("*"):
-                if not (target.root / ".trash" / path.name).exists():
-                    _rename(path, target.root / ".trash" / path.name)
-        return moved
-
-    def _move_models(self, old: Workspace, new: Workspace) -> dict[str, str]:
-        """Old name to new one, of each model; all are moved."""
-        source, renamed = ModelStore(old.models), {}
-        for name in source.names():
-            place = new.models / name
-            if place.exists():
-                place = _free(new.models, name, source.root)
-                source.rename(name, place.name)
-            _rename(source.root / place.name, place)
-            renamed[name] = place.name
-        return renamed
+    def _end_moves(self) -> None:
+        """Hand over what a server that was killed had begun to: whoever it is of may not come again."""
+        for id_ in self._ids():
+            old = self.workspace(id_)
+            if (begun := moving.begun(old)) is not None and _ID.fullmatch(begun.to):
+                try:
+                    self.hand_over(old, self.workspace(begun.to))
+                except StoreError as error:
+                    _log.warning("The workspace %s was not handed over: %s", id_, error)
 
 
 def _begin(workspace: Workspace, store: QuotaStore, size: int) -> None:
     """Before a run begins: is there room, and a place that tells when its owner was here last."""
-    store.require_room(0, size)
+    store.require_room(others=size)
     with disk_errors(workspace.folder):
         workspace.folder.mkdir(parents=True, exist_ok=True)
 
@@ -342,39 +372,12 @@ def _begin(workspace: Workspace, store: QuotaStore, size: int) -> None:
 def _last_use(workspace: Workspace) -> float:
     """When it was touched last, as seconds of the epoch; of one without a folder, long ago."""
     times = [0.0]
-    for path in (workspace.folder / "touched", workspace.folder, workspace.folder / "annotations"):
+    for path in _notes(workspace):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     return max(times)
 
 
-def _free(root: Path, wanted: str, besides: Path | None = None) -> Path:
-    """A folder in ``root`` that is neither there nor in ``besides``, called as wanted or with a number."""
-    name, number = wanted, 1
-    while any((folder / name).exists() for folder in (root, besides) if folder):
-        number += 1
-        name = f"{wanted[:50]}-{number}"
-    return root / name
-
-
-def _rename(source: Path, target: Path) -> None:
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-
-
-def _hand_over(run: Run, workspace: str, moved: Mapping[str, str], renamed: Mapping[str, str]) -> None:
-    """Make a run that of another workspace, with what it names by the new names."""
-    told = run.settings()
-    data, start = str(told.get("data") or ""), str(told.get("start_from") or "")
-    changed = {"data": moved.get(data, data), "start_from": _renamed(start, renamed)}
-    if told and changed != {"data": data, "start_from": start}:
-        write_json(run.folder / "config.json", {**told, **changed})
-    model = _renamed(run.record.model, renamed)
-    if (workspace, model) != (run.record.workspace, run.record.model):
-        run.note(workspace=workspace, model=model)
-
-
-def _renamed(model: str, renamed: Mapping[str, str]) -> str:
-    name, at, number = model.partition("@")
-    return f"{renamed.get(name, name)}{at}{number}"
+def _notes(workspace: Workspace) -> tuple[Path, ...]:
+    """What is newer whenever a workspace was used."""
+    return workspace.folder / "touched", workspace.folder, workspace.folder / "annotations"

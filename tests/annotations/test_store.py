@@ -109,6 +109,18 @@ def test_collections_are_made_listed_renamed_and_deleted_with_a_way_back(tmp_pat
     assert shelf.create("漢字", VOC).name == "collection"
 
 
+def test_the_number_of_collections_holds_for_those_out_of_the_trash_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "2")
+    shelf = AnnotationStore(tmp_path)
+    first, _ = shelf.create("a", VOC), shelf.create("b", VOC)
+    key = shelf.delete(first.name)
+    third = shelf.create("c", VOC)
+    with pytest.raises(StoreError, match="There may be 2 collections here: delete one"):
+        shelf.undelete(key)
+    shelf.delete(third.name)
+    assert shelf.undelete(key).name == "a"
+
+
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".trash", None, "missing"])
 def test_only_collections_can_be_opened(tmp_path, name):
     with pytest.raises(NotFoundError, match="There is no collection"):

@@ -14,6 +14,8 @@ from segdemo.core.files import (
     hidden_build,
     locked,
     read_json,
+    replaced_atomic,
+    sweep,
     trim,
     write_atomic,
     write_json,
@@ -28,6 +30,34 @@ def test_write_atomic_replaces_the_whole_file_and_makes_folders(tmp_path):
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
+
+
+def test_a_file_that_others_write_is_replaced_at_the_end_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    with replaced_atomic(path) as part:
+        part.write_bytes(b"old")
+        assert not path.exists() and part.name.startswith(".")
+    with pytest.raises(KeyboardInterrupt), replaced_atomic(path) as part:
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+    with pytest.raises(DiskError, match="cannot be written"), replaced_atomic(path):
+        pass  # nobody wrote it
+    with pytest.raises(DiskError, match="cannot be written"), replaced_atomic(path / "below") as part:
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
+
+
+def test_a_folder_given_as_a_dot_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DiskError, match="cannot be written"):
+        write_atomic(".", b"new")
+    with pytest.raises(StoreError, match="is the current folder"), hidden_build(Path()):
+        pass
+    assert not list(tmp_path.iterdir()) and not list(tmp_path.parent.glob(".*.part"))
+    with hidden_build(Path("new")) as build:
+        (build / "file").write_bytes(b"")
+    assert (tmp_path / "new" / "file").is_file()
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
@@ -140,6 +170,25 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path):
         write_atomic(path, text.encode())
         assert [cache(path), cache(path)] == [text, text]
     assert len(seen) == 2
+
+
+def test_what_vanishes_while_a_folder_is_swept_is_passed_over(tmp_path, monkeypatch):
+    old = [tmp_path / ".trash" / name for name in ("a", "b", "c")]
+    for path in old:
+        path.mkdir(parents=True)
+        os.utime(path, (0, 0))
+    lstat = Path.lstat
+
+    def going(path):
+        if path == old[1] and path.is_dir():
+            path.rmdir()  # another server empties the same trash
+        return lstat(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "lstat", going)
+        sweep(tmp_path / ".trash", days=1)
+    assert not list((tmp_path / ".trash").iterdir())
+    sweep(tmp_path / "nowhere", days=1)
 
 
 @pytest.mark.parametrize("damage", [b"", b"[" * 100_000, b"\xff\xfe", b'{"a": '])

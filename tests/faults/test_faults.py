@@ -20,6 +20,7 @@ from drawn import SHAPES, draw_annotations, save_mask
 from PIL import Image
 from running import TINY, pid_of, tiny_config, until
 
+from segdemo.cli import main
 from segdemo.core.files import read_json
 from segdemo.core.labels import LabelSet
 from segdemo.data.datasets import DatasetError
@@ -246,6 +247,54 @@ def test_a_held_out_photo_that_breaks_leaves_the_trained_run_to_be_exported_late
         exporter.export_run(tmp_path / "run")
     path.write_bytes(whole)
     assert exporter.export_run(tmp_path / "run")["metrics"]["images"] == 4
+
+
+# --- one trainer in a run ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
+@pytest.mark.usefixtures("eager")
+def test_a_second_trainer_is_refused_and_a_request_that_a_killed_one_left_ends_no_later_one(config, tmp_path):
+    run = tmp_path / "run"
+    trainer.train(replace(config, epochs=1), run, verbose=False)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    handle = processes.hold(run / "alive")
+    with pytest.raises(TrainingError, match="Another trainer works on this run: wait until it has ended"):
+        trainer.train(config, run, resume=True, verbose=False)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    processes.let_go(handle)
+    # It was asked to stop, and then killed.
+    (run / "status.json").write_text(json.dumps({**status(run), "state": "running"}))
+    (run / "cancel").touch()
+    os.utime(run / "cancel", (1e9, 1e9))
+    held = []
+    fit = trainer._fit
+    trainer_fit = lambda *given: held.append(processes.is_held(run / "alive")) or fit(*given)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_fit", trainer_fit)
+        assert trainer.train(config, run, resume=True, verbose=False)["state"] == "done"
+    assert held == [True]
+    assert not processes.is_held(run / "alive")
+
+
+@pytest.mark.skipif(not processes.CAN_LOCK, reason="runs need a POSIX system")
+@pytest.mark.usefixtures("eager")
+def test_the_command_line_holds_a_run_until_its_model_is_measured(config, tmp_path, monkeypatch):
+    run, held = tmp_path / "run", []
+    export = exporter.export_run
+    monkeypatch.setattr(
+        exporter,
+        "export_run",
+        lambda *given, **more: held.append(processes.is_held(run / "alive")) or export(*given, **more),
+    )
+    settings = {
+        name: value for name, value in config.to_json().items() if name in ("options", "batch", "size")
+    }
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    places = ["--model", config.model, "--dataset", config.dataset, "--data", config.data, "--epochs", "1"]
+    assert main(["train", *places, *words, "--out", str(run)]) == 0
+    assert held == [True]
+    assert not processes.is_held(run / "alive")
 
 
 # --- patience is kept --------------------------------------------------------------------------------------

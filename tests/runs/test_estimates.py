@@ -71,6 +71,18 @@ def test_the_first_to_ask_starts_a_measurement_and_later_ones_get_its_result(hom
     assert server.list() == []
 
 
+def test_a_dataset_that_has_grown_is_measured_again(home):
+    server = Runs(policy=Policy(), command=TRAINER)
+    settings = config(home)
+    until(server, settings, "done")
+    draw_annotations(home / "data", [*"abcdefghijklmnop"])
+    assert server.estimate(settings, begin=False).state == "waiting"  # how many steps it has is not known
+    assert server.estimate(settings).state == "measuring"
+    until(server, settings, "done")
+    draw_annotations(home / "data", [*"abcdefghijklmnop"])
+    assert server.estimate(settings, begin=False).state == "done"
+
+
 def test_what_is_asked_for_next_does_not_lose_the_last_result(home):
     server = Runs(policy=Policy(), command=TRAINER)
     first, second = config(home), config(home, export=0.1)

@@ -26,6 +26,7 @@ from segdemo.runs.lineage import dataset_hash
 from segdemo.runs.policy import Policy, PolicyError, RunError, training_installed
 from segdemo.runs.queue import Runs
 from segdemo.runs.record import every_run, find_run
+from segdemo.workspaces.keeper import Keeper
 from segdemo.zoo.versions import ModelStore
 
 TESTS = Path(__file__).parent.parent
@@ -501,6 +502,173 @@ def test_what_cannot_be_installed_is_done_and_says_why(make, config, home):
     assert "by hand" in snapshot.message
 
 
+# --- what is not taken for something else ---
+
+
+def by_hand(server, name, **status):
+    """A run of the command line, as its files say."""
+    folder = server.root / name
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(json.dumps({"state": "running", **status}))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["sleep", "6", "60"])
+def test_a_program_that_only_has_a_word_in_common_with_a_run_is_left_alone(make, name):
+    server = make(limits={"hang_minutes": 0.0001}, cancel_seconds=0)
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        folder = by_hand(server, name, pid=stranger.pid, heartbeat=time.time() - 1000)
+        for _ in range(3):
+            server.tick()
+            (folder / "cancel").touch()
+            time.sleep(0.05)
+        assert server.follow(name).state == "failed"
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_only_its_words_tell_to_be_a_trainer_counts_and_is_asked_to_stop_but_not_killed(make):
+    server = make(limits={"hang_minutes": 0.0001})
+    folder = by_hand(server, "cats")
+    command = [sys.executable, "-c", "print(flush=True); input()", "--out", "."]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes) as trainer:
+        trainer.stdout.readline()
+        now = {"state": "running", "pid": trainer.pid, "heartbeat": time.time()}
+        (folder / "status.json").write_text(json.dumps(now))
+        once(lambda: server.tick() or (folder / "cancel").exists())
+        assert server.follow("cats").state == "running"
+        assert trainer.poll() is None
+        trainer.kill()
+    assert until(server, "cats", "failed").message.startswith("It showed no sign of life")
+
+
+def test_a_trainer_that_holds_the_lock_is_ended_though_nobody_here_started_it(make):
+    server = make(limits={"hang_minutes": 0.0001})
+    folder = by_hand(server, "cats")
+    code = "import sys; from segdemo.runs.claim import claimed\nwith claimed(sys.argv[1]): print(flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=TESTS.parent, **pipes) as trainer:
+        trainer.stdout.readline()
+        assert server.follow("cats").state == "running"
+        now = {"state": "running", "pid": trainer.pid, "heartbeat": time.time()}
+        (folder / "status.json").write_text(json.dumps(now))
+        once(lambda: server.tick() or trainer.poll() is not None)
+        assert trainer.wait() == -signal.SIGKILL
+    assert until(server, "cats", "failed").message.startswith("It showed no sign of life")
+
+
+def test_a_clock_that_is_set_ends_no_run(make, config, monkeypatch):
+    server = make(limits={"max_hours": 24})
+    run_id = server.start(config(**SLOW)).run_id
+    at = until(server, run_id, step(2))
+    now, started = time.time, processes.started
+    for hours in (25, 50, -25):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now() + 3600 * hours)
+        # The system tells when processes began by the clock as it is now.
+        monkeypatch.setattr(
+            processes, "started", lambda pid, hours=hours: (began := started(pid)) and began + 3600 * hours
+        )
+        for one in (server, make(limits={"max_hours": 24})):  # one that was started since, too
+            for _ in range(2):
+                one.tick()
+            assert one.follow(run_id).state == "running"
+            assert not one.follow(run_id).cancelling
+            assert find_run(one.root, run_id).trainer_pid() == pid_of(at)
+    server.cancel(run_id)
+    until(server, run_id, "cancelled")
+
+
+def test_a_trainer_elsewhere_is_timed_by_a_clock_that_nobody_sets(make, config, monkeypatch):
+    server = make(limits={"max_hours": 24})
+    run_id = server.start(config(**SLOW)).run_id
+    until(server, run_id, step(1))
+    seconds, run = make()._supervisor._seconds, find_run(server.root, run_id)
+    began, now = time.time() - 3600, time.time
+    assert seconds(run, None) == 0
+    assert seconds(run, began) == pytest.approx(3600, abs=60)
+    monkeypatch.setattr(time, "time", lambda: now() + 25 * 3600)
+    assert seconds(run, began) == pytest.approx(3600, abs=60)
+    server.cancel(run_id)
+    until(server, run_id, "cancelled")
+
+
+def test_a_run_that_ended_while_no_server_was_there_is_a_model_before_it_is_tidied_away(make, config):
+    server = make()
+    run_id = server.start(config()).run_id
+    folder = until(server, run_id, lambda s: s.model).folder
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "model": ""}))
+    (name,) = ModelStore().names()
+    ModelStore().delete(name)
+    long_ago = time.time() - 40 * 86400
+    os.utime(folder / "status.json", (long_ago, long_ago))
+    fresh = make(limits={"keep_days": 30, "keep_runs": 1})
+    fresh.tidy()
+    assert folder.is_dir()
+    fresh.tick()
+    assert ModelStore().names() == [name]
+    assert fresh.follow(run_id).model
+    fresh.tidy()
+    assert not folder.exists()
+
+
+def test_one_that_cannot_be_installed_is_tidied_away_all_the_same(make, config, home):
+    server = make()
+    (home / "home" / "models" / "mine").mkdir(parents=True)
+    (home / "home" / "models" / "mine" / "manifest.json").write_text('{"models": {}}')
+    folder = until(
+        server, server.start(config(), name="mine").run_id, lambda s: "not inst" in s.message
+    ).folder
+    long_ago = time.time() - 40 * 86400
+    os.utime(folder / "status.json", (long_ago, long_ago))
+    make(limits={"keep_days": 30}).tidy()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_server_killed_before_it_has_started_a_trainer_costs_nobody_their_turn(make, config, before):
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise KilledError
+
+    server = make()
+    run_id = server.start(config(fault="exit" if before else "")).run_id
+    until(server, run_id, "failed" if before else "done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "start", killed)
+        with pytest.raises(KilledError):
+            if before:
+                server.resume(run_id)
+            else:
+                server.start(config(epochs=2))
+    (waiting,) = [run for run in every_run(server.root) if run.status().state == "running"]
+    fresh = make()
+    assert fresh.follow(waiting.id).state == "queued"
+    fresh.cancel(waiting.id)
+    assert fresh.follow(waiting.id).state == "cancelled"
+    fresh.resume(waiting.id)
+    assert until(fresh, waiting.id, "done").state == "done"
+
+
+def test_a_run_of_no_workspace_fails_and_the_next_one_starts(make, config):
+    server = make(models_of=Keeper().models_of)
+    bad = server.start(config(**SLOW), title="bad").run_id
+    server.cancel(bad)
+    until(server, bad, "cancelled")
+    path = server.root / bad / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "workspace": "../.."}))
+    server.resume(bad)
+    good = server.start(config(epochs=2)).run_id
+    until(server, good, "done")
+    assert server.follow(bad).message == "This is no workspace: open the page again."
+
+
 # --- where a model comes from ---
 
 
@@ -552,7 +720,7 @@ def test_renaming_cloning_and_deleting(make, config):
             call(run_id)
 
 
-@pytest.mark.parametrize("run_id", ["", "..", "../data", ".lock", "a/b", None, 3])
+@pytest.mark.parametrize("run_id", ["", "..", "../data", ".lock", "a/b", None, 3, "a" * 5000, "a\0b"])
 def test_only_runs_can_be_followed(make, run_id):
     with pytest.raises(NotFoundError):
         make().follow(run_id)

@@ -205,7 +205,7 @@ def test_what_is_no_request_gives_a_sentence(clicks, photo, data):
 
 def test_a_photo_that_is_gone_and_a_fault_of_the_program_are_sentences(clicks, tmp_path, monkeypatch):
     on_select = clicks.answering(lambda key: tmp_path / "gone.png")
-    assert "There is no file" in on_select({"key": "x", "clicks": [[1, 1, 1]]})["error"]
+    assert "not kept here any more" in on_select({"key": "x", "clicks": [[1, 1, 1]]})["error"]
     on_select = clicks.answering(lambda key: 1 / 0)
     assert on_select({"key": "x"}) == {"error": "Something unexpected went wrong; it is in the server's log."}
 
@@ -223,6 +223,15 @@ def test_photos_are_kept_up_to_a_number_of_bytes_the_last_used_ones(tmp_path):
     assert clicks.levels(paths[2]) is kept[2]
     assert clicks.levels(paths[1]) is not kept[1]
     assert sum(levels.bytes for levels in clicks._kept.values()) <= 3.5 * 160 * 240 * 4
+
+
+def test_without_memory_for_photos_the_last_one_is_kept_alone(tmp_path):
+    paths = [draw(tmp_path / f"{n}.png") for n in range(3)]
+    clicks = made(capacity=0)
+    kept = [clicks.levels(path) for path in paths]
+    assert len(clicks._kept) == 1
+    assert clicks.levels(paths[2]) is kept[2]
+    assert clicks.levels(paths[0]) is not kept[0]
 
 
 def test_a_photo_that_has_changed_is_read_again(clicks, photo):

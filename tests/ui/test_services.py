@@ -5,10 +5,12 @@ import re
 import numpy as np
 import pytest
 from tiny import bright, write_model
+from waiting import once
 
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.labels import PETS
 from segdemo.runs.queue import Runs
+from segdemo.ui import services as module
 from segdemo.ui.components import model_menu
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.desk import Desk
@@ -57,3 +59,29 @@ def test_the_menu_of_models_tells_what_is_known_of_each_those_made_here_first(tm
     services.predict("colours", np.zeros((32, 32, 3), np.uint8))
     assert re.fullmatch(r"\d+ ms", model_menu.cards(services)[0]["speed"])
     assert model_menu.cards(services, "mirrored")[0]["speed"] is None  # which takes another time
+
+
+def test_what_is_old_is_cleared_away_as_long_as_the_server_runs(made, monkeypatch):
+    monkeypatch.setattr(module, "GIVE_BACK_SECONDS", 0)
+    monkeypatch.setattr(module, "TIDY_SECONDS", 0)
+    monkeypatch.setattr(module, "give_back", lambda: None)
+    done, rounds = [], []
+
+    def tidy():
+        rounds.append(len(rounds))
+        if rounds[-1] == 1:
+            raise RuntimeError("a fault of the program")
+        if rounds[-1] == 3:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        module._now_and_then(tidy)
+    for kind in (Runs, ModelStore, AnnotationStore):
+        monkeypatch.setattr(kind, "tidy", lambda self, *_: done.append(type(self).__name__))
+    monkeypatch.setattr(Runs, "watch", lambda self: None)
+    given = []
+    monkeypatch.setattr(module, "_now_and_then", given.append)
+    Services.start().look_after().join(30)
+    assert len(done) == 3
+    once(lambda: given)[0]()
+    assert sorted(done) == sorted(2 * ["AnnotationStore", "ModelStore", "Runs"])

@@ -1,7 +1,9 @@
 """Workspaces: what each may keep, who clears them away when, and how one becomes part of another."""
 
+import itertools
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,13 +13,15 @@ from tiny import bright, write_model
 from waiting import once
 
 from segdemo import zoo
-from segdemo.core.files import NotFoundError, StoreError, read_json, write_json
+from segdemo.annotations import drafts, strokes
+from segdemo.core.files import NotFoundError, StoreError, read_json, remove_folder, write_json
 from segdemo.core.labels import PETS, VOC
 from segdemo.core.workspace import WorkspaceError, entered
 from segdemo.runs import processes
 from segdemo.runs.policy import Policy, PolicyError, RunError
 from segdemo.runs.queue import Runs, in_turn
 from segdemo.runs.record import Launch, Record, Run, Status, find_run
+from segdemo.workspaces import moving, quota
 from segdemo.workspaces.keeper import NOBODY, Keeper
 from segdemo.zoo.versions import ModelStore
 
@@ -229,6 +233,95 @@ def test_deleted_collections_make_room(keeper, monkeypatch):
         assert not list((store.root / ".trash").iterdir())
 
 
+def test_whoever_has_all_photos_they_may_have_can_still_paint_on_them(keeper, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_PHOTOS", "2")
+    made = collection(keeper, "visit-a", photos=(1,))
+    painted = np.full((12, 20), 3, np.uint8)
+    with entered(keeper.workspace("visit-a")):
+        id_ = made.add_photo(photo(2), "2.png")
+        version = strokes.save(made, id_, painted, strokes.version(None))
+        assert strokes.version(strokes.png(made, id_)) == version
+        assert drafts.put(made, id_, painted, "m", "0", 0.5, 0.5)
+        with pytest.raises(StoreError, match="the 2 photos"):
+            made.add_photo(photo(3), "3.png")
+
+
+def test_what_comes_out_of_the_trash_counts_again(keeper, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_PHOTOS", "3")
+    keys = []
+    for number in range(3):
+        made = collection(keeper, "visit-a", f"No. {number}", range(3 * number, 3 * number + 3))
+        with entered(keeper.workspace("visit-a")):
+            store = keeper.room().store
+            keys.append(store.delete(made.name))
+    assert store.undelete(keys[0]).photos().total == 3  # as Undo does
+    for key in keys[1:]:
+        with pytest.raises(StoreError, match="the 3 photos that each visitor may have"):
+            store.undelete(key)
+    (back,) = store.collections()
+    ids = [photo.id for photo in back.photos().photos]
+    back.delete(ids[0])
+    back.add_photo(photo(100), "100.png")
+    with pytest.raises(StoreError, match="the 3 photos"):
+        back.undelete(ids[0])
+    with pytest.raises(StoreError, match="the 3 photos"):
+        back.add_photo(back.image(ids[0]), "again.png")
+    back.delete(ids[1])
+    back.undelete(ids[0])
+    assert back.photos().total == 3
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_PHOTOS", "100")
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "2")
+    store.undelete(keys[1])
+    with pytest.raises(StoreError, match="There may be 2 collections here"):
+        store.undelete(keys[2])
+
+
+def test_an_undo_empties_no_trash(keeper, monkeypatch):
+    made = collection(keeper, "visit-a", photos=range(8))
+    with entered(keeper.workspace("visit-a")):
+        store = keeper.room().store
+        key = store.delete(made.name)
+        monkeypatch.setenv("SEGDEMO_WORKSPACE_MB", "0.000001")
+        assert store.undelete(key).photos().total == 8  # it takes no more of the disk than before
+
+
+def test_photos_that_come_at_the_same_time_are_limited(keeper, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_PHOTOS", "10")
+    made = [collection(keeper, "visit-a", f"No. {number}", ()) for number in range(12)]
+    start, refused = threading.Barrier(len(made)), []
+
+    def add(number):
+        start.wait()
+        for seed in range(6):
+            try:
+                made[number].add_photo(photo(100 * number + seed), "p.png")
+            except StoreError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(len(made))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.photos().total for one in made) == 10
+    assert len(refused) == 62
+    assert all("the 10 photos that each visitor may have" in one for one in refused)
+
+
+def test_a_collection_that_goes_while_all_are_counted_counts_nothing(keeper, monkeypatch):
+    made, other = (collection(keeper, "visit-a", title, range(3)) for title in ("Going", "Staying"))
+    iterdir = Path.iterdir
+
+    def going(path):
+        if path == made.folder / "JPEGImages" and path.is_dir():
+            remove_folder(made.folder)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", going)
+    assert quota.usage(keeper.workspace("visit-a").folder)[1] == 3
+    assert other.photos().total == 3
+
+
 def test_all_visitors_together_are_limited(keeper, monkeypatch):
     collection(keeper, "visit-a")
     monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS_GB", "0.000001")
@@ -277,6 +370,96 @@ def test_whoever_comes_while_others_are_cleared_keeps_it(keeper, monkeypatch):
     monkeypatch.setattr(keeper, "clear", slowly)
     assert keeper.clear_untouched() == ["visit-a"]
     assert keeper.workspace("visit-b").folder.is_dir()
+
+
+@pytest.mark.parametrize("hours", [25, -1000])
+def test_a_clock_that_is_set_clears_nothing_in_use(keeper, monkeypatch, hours):
+    for id_, ago in (("visit-now", 0), ("visit-today", 20), ("visit-old", 30)):
+        collection(keeper, id_)
+        idle(keeper, id_, ago)
+    keeper.touch(keeper.workspace("visit-now"))
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+    keeper.touch(keeper.workspace("visit-now"))  # which is not noted again within a minute
+    gone = (
+        ["visit-old"] if hours > 0 else []
+    )  # how long that was left nobody knows when the clock is set back
+    assert keeper.clear_untouched() == gone
+    assert keeper.clear_untouched() == []
+    assert {"visit-now", "visit-today"} <= {path.name for path in keeper.root.glob("[!.]*")}
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * (hours + 5))
+    keeper._clocks = time.time(), time.monotonic()  # five hours later
+    assert ("visit-today" in keeper.clear_untouched()) == (hours > 0)
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * (hours + 30))
+    keeper._clocks = time.time(), time.monotonic()
+    keeper._touched.clear()
+    assert "visit-now" in keeper.clear_untouched()
+
+
+def test_a_clock_that_is_set_while_others_are_cleared_clears_nothing_in_use(keeper, monkeypatch):
+    for id_, ago in (("visit-old", 40), ("visit-now", 0)):
+        collection(keeper, id_)
+        idle(keeper, id_, ago)
+    keeper.touch(keeper.workspace("visit-now"))
+    clear, now = keeper.clear, time.time
+
+    def slowly(id_):
+        clear(id_)
+        monkeypatch.setattr(time, "time", lambda: now() + 3600 * 25)
+
+    monkeypatch.setattr(keeper, "clear", slowly)
+    assert keeper.clear_untouched() == ["visit-old"]
+
+
+@pytest.mark.parametrize("owner", ["../../etc", "A", "x" * 81, " "])
+def test_a_run_that_names_no_workspace_stops_nobody_from_seeing_and_clearing_the_others(keeper, owner):
+    for id_ in ("visit-a", "visit-b"):
+        collection(keeper, id_)
+    idle(keeper, "visit-b", 30)
+    run = run_of(keeper, owner, "damaged")
+    assert {one.id for one in keeper.facts()} == {"visit-a", "visit-b"}
+    assert keeper.clear_untouched() == ["visit-b"]
+    keeper.tidy()
+    assert run.folder.is_dir()
+
+
+def test_what_is_being_saved_is_waited_for_and_nothing_is_saved_where_nothing_is(keeper, monkeypatch):
+    made = collection(keeper, "visit-a")
+    (saved,) = made.photos().photos
+    inside, go_on, answers = threading.Event(), threading.Event(), []
+    arrange = made._arrange
+
+    def slowly(id_):
+        inside.set()
+        assert go_on.wait(30)
+        arrange(id_)
+
+    monkeypatch.setattr(made, "_arrange", slowly)
+
+    def save(value):
+        try:
+            answers.append(made.save(saved.id, np.full((12, 20), value, np.uint8), 1))
+        except StoreError as error:
+            answers.append(error)
+
+    threads = [
+        threading.Thread(target=save, args=(1,)),
+        threading.Thread(target=keeper.clear, args=("visit-a",)),
+    ]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    threads.append(threading.Thread(target=save, args=(2,)))
+    threads[2].start()
+    time.sleep(0.3)
+    assert keeper.workspace("visit-a").folder.is_dir()  # it is not cleared while somebody saves
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    left = [path for path in keeper.workspace("visit-a").folder.rglob("*") if path.is_file()]
+    assert not [path for path in left if path.parent.name != ".locks"]
+    assert answers[0] == 2
+    assert answers[1] in (3, 2) or isinstance(answers[1], StoreError)
 
 
 def test_it_can_be_kept_for_ever(keeper, monkeypatch):
@@ -384,3 +567,161 @@ def test_what_a_run_is_reading_follows_when_it_has_ended(keeper):
     assert read_json(run.folder / "config.json")["data"] == str(
         (keeper.workspace("user-ann-1").folder / "annotations" / "read").resolve()
     )
+
+
+def test_signing_in_moves_what_there_is_room_for_and_the_rest_later(keeper, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_PHOTOS", "5")
+    named = keeper.workspace("user-ann-1")
+    for number in range(4):
+        collection(keeper, f"visit-{number}", f"No. {number}", range(10 * number, 10 * number + 2))
+        hand_over(keeper, f"visit-{number}")
+    with entered(named):
+        store = keeper.room().store
+        assert [c.title for c in store.collections()] == ["No. 0", "No. 1"]
+    for number in (2, 3):  # to be cleared away if nobody makes room
+        with entered(keeper.workspace(f"visit-{number}")):
+            assert [c.photos().total for c in keeper.room().store.collections()] == [2]
+        idle(keeper, f"visit-{number}", 25)
+        hand_over(keeper, f"visit-{number}")  # which makes it no younger
+    store.delete("no-0")
+    keeper._left.clear()  # a minute later
+    hand_over(keeper, "visit-2")
+    assert sorted(c.title for c in store.collections()) == ["No. 1", "No. 2"]
+    assert not keeper.workspace("visit-2").folder.exists()
+    assert keeper.clear_untouched() == ["visit-3"]
+
+
+def test_signing_in_passes_no_limit_of_bytes_and_collections(keeper, monkeypatch):
+    collection(keeper, "user-ann-1", "Mine", ())
+    for title in ("A", "B", "C"):
+        collection(keeper, "visit-a", title, range(3))
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "3")
+    hand_over(keeper)
+    with entered(keeper.workspace("user-ann-1")):
+        store = keeper.room().store
+        assert [c.title for c in store.collections()] == ["A", "B", "Mine"]
+    monkeypatch.setenv("SEGDEMO_MAX_COLLECTIONS", "0")
+    with entered(keeper.workspace("visit-a")):
+        key = keeper.room().store.delete("c")
+    collection(keeper, "visit-a", "D", range(3))
+    used = quota.usage(keeper.workspace("user-ann-1").folder)[0]
+    monkeypatch.setenv("SEGDEMO_WORKSPACE_MB", str(used / 1e6 + 1e-5))
+    keeper._left.clear()
+    hand_over(keeper)
+    assert [c.title for c in store.collections()] == ["A", "B", "Mine"]
+    assert not (store.root / ".trash").exists()
+    monkeypatch.delenv("SEGDEMO_WORKSPACE_MB")
+    keeper._left.clear()
+    hand_over(keeper)
+    assert [c.title for c in store.collections()] == ["A", "B", "D", "Mine"]
+    assert store.undelete(key).photos().total == 3
+
+
+def test_names_that_are_free_for_one_are_not_given_to_two(keeper):
+    for title in ("Leaves", "Leaves 2"):
+        collection(keeper, "visit-a", title, (1,))
+    version_of(keeper, "visit-a")
+    version_of(keeper, "visit-a", "leaves-2")
+    collection(keeper, "user-ann-1", "Leaves", (3,))
+    version_of(keeper, "user-ann-1")
+    first = run_of(keeper, "visit-a", "a1", start_from="leaves@1")
+    second = run_of(keeper, "visit-a", "a2", start_from="leaves-2@1")
+    hand_over(keeper)
+    with entered(keeper.workspace("user-ann-1")):
+        assert {c.name for c in keeper.room().store.collections()} == {"leaves", "leaves-2", "leaves-3"}
+        assert keeper.room().versions.names() == ["leaves", "leaves-2", "leaves-3"]
+    assert [run.settings()["start_from"] for run in (first, second)] == ["leaves-3@1", "leaves-2@1"]
+
+
+def test_a_model_whose_manifest_is_damaged_goes_along(keeper):
+    version_of(keeper, "visit-a")
+    version_of(keeper, "visit-a", "broken")
+    version_of(keeper, "user-ann-1", "broken")
+    manifest = keeper.workspace("visit-a").models / "broken" / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:100])
+    hand_over(keeper)
+    models = keeper.models_of("user-ann-1")
+    assert models.names() == ["broken", "leaves"]
+    (models.root / "broken-2" / "manifest.json").write_bytes(whole)  # from a copy
+    assert models.version("broken-2", 1).folder.is_dir()
+    assert not keeper.workspace("visit-a").folder.exists()
+
+
+def test_what_cannot_be_moved_is_not_deleted(keeper, monkeypatch):
+    version_of(keeper, "visit-a")
+    monkeypatch.setattr(moving, "_move_models", lambda *_: None)
+    hand_over(keeper)
+    assert keeper.models_of("visit-a").names() == ["leaves"]
+
+
+def _dies_at(number, work):
+    """Do something in a process that is killed at its n-th change of a name on the disk; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = [number]
+
+        def dying(real):
+            def call(*args, **kwargs):
+                left[0] -= 1
+                if left[0] == 0:
+                    os._exit(9)
+                return real(*args, **kwargs)
+
+            return call
+
+        for step in ("rename", "replace", "unlink"):
+            setattr(os, step, dying(getattr(os, step)))
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+@pytest.mark.parametrize("who", ["same", "other", "nobody"])
+def test_a_server_killed_at_any_step_of_signing_in_loses_nothing(tmp_path, monkeypatch, who):
+    """Whether the same visitor comes again, or another one with that browser, or nobody until the next round."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    for number in itertools.count(1):
+        monkeypatch.setenv("SEGDEMO_HOME", str(tmp_path / f"home{number}"))
+        keeper = Keeper()
+        old = collection(keeper, "visit-a", "Leaves", (1, 2))
+        collection(keeper, "visit-a", "Other", (4,))
+        collection(keeper, "user-ann-1", "Leaves", (3,))
+        version_of(keeper, "visit-a")
+        version_of(keeper, "user-ann-1")
+        for name in ("a1", "a2"):
+            run = run_of(keeper, "visit-a", name, data=str(old.folder.resolve()), start_from="leaves@1")
+            run.note(model="leaves@1")
+        killed = _dies_at(number, lambda: hand_over(Keeper()))
+        fresh = Keeper()
+        if who == "same":
+            hand_over(fresh)
+        elif who == "other":
+            hand_over(fresh, new="user-bob-2")
+        fresh.tidy()
+        kept = {id_: fresh.workspace(id_) for id_ in ("visit-a", "user-ann-1", "user-bob-2")}
+        photos, models, places = 0, 0, []
+        for workspace in kept.values():
+            with entered(workspace):
+                room = fresh.room()
+                photos += sum(c.photos().total for c in room.store.collections())
+                models += sum(len(room.versions.versions(name)) for name in room.versions.names())
+                for run in room.runs.list():
+                    places.append(Path(run.settings["data"]))
+                    assert len([c for c in room.store.collections() if c.photos().total == 2]) == 1
+                    assert places[-1].is_dir(), (number, who)
+                    assert places[-1].is_relative_to(workspace.folder)
+                    assert len(list(places[-1].glob("JPEGImages/*.png"))) == 2
+                    name, _, version = run.settings["start_from"].partition("@")
+                    assert run.model == run.settings["start_from"]
+                    assert room.versions.version(name, int(version)).folder.is_dir()
+        assert (photos, models, len(places)) == (4, 2, 2), (number, who)
+        assert not list(fresh.root.glob("*/moving.json"))
+        if who == "same":
+            assert not kept["visit-a"].folder.exists()
+        if not killed:
+            assert number > 8
+            return
