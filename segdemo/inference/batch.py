@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from segdemo.core.arrays import UInt8
 from segdemo.core.files import disk_errors, write_atomic
@@ -41,12 +41,17 @@ class Item:
         name: what files that speak of all photos call it.
         source: what ``read_photo`` takes, or a function that gives it, which may raise ExchangeError.
         files: {name of a format: path}, of its own results.
+        stamp: (bytes, nanoseconds since 1970) of its file, by which one that has become another is done again; () where
+            that does not happen.
+        formerly: its key in the notes of versions that noted no stamps; "" for the same.
     """
 
     key: str
     name: str
     source: Source | Callable[[], Source]
     files: Mapping[str, Path]
+    stamp: tuple[int, ...] = ()
+    formerly: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,25 +93,32 @@ def segmented(
     limits: Limits,
     look: Callable[[UInt8, UInt8], object] = lambda photo, label_map: None,
 ) -> Outcome:
-    """Take a photo from its file to its own results; arguments as of ``Batch``. Raises DiskError, DamagedModelError."""
+    """Take a photo from its file to its own results; arguments as of ``Batch``. Raises DiskError, DamagedModelError.
+
+    A photo that takes more memory than there is, at whatever step, has none.
+    """
+    written: dict[Path, int] = {}
     try:
         source = item.source() if callable(item.source) else item.source
         photo = read_photo(source, limits, name=item.name)
         prediction = predictor(photo)
+        label_set = predictor.entry.label_set
+        for format in formats:
+            if format.encode:
+                data = format.encode(photo, prediction, label_set)
+                path = item.files[format.name]
+                write_atomic(path, data, durable=False)
+                written[path] = len(data)
+        look(photo, prediction.label_map)
+        row = row_of(prediction.label_map, label_set, formats)
     except (IntakeError, ExchangeError, MemoryError) as error:
+        for path in written:
+            path.unlink(missing_ok=True)
         why = str(error) if isinstance(error, UserError) else f"{item.name} {_OUT_OF_MEMORY}."
         return Outcome(item.key, why=why)
-    label_set, written = predictor.entry.label_set, 0
-    for format in formats:
-        if format.encode:
-            data = format.encode(photo, prediction, label_set)
-            write_atomic(item.files[format.name], data, durable=False)
-            written += len(data)
-    look(photo, prediction.label_map)
-    row = row_of(prediction.label_map, label_set, formats)
     row["milliseconds"] = round(prediction.milliseconds, 1)
     row["out_of_domain"] = prediction.out_of_domain
-    return Outcome(item.key, row, bytes=written)
+    return Outcome(item.key, row, bytes=sum(written.values()))
 
 
 class Batch:
@@ -139,6 +151,7 @@ class Batch:
         self.formats: list[Format] = chosen(formats)
         self.notes = notes_path(out, part)
         self._limits, self._look = limits or Limits.from_env(), look
+        self._items = {item.key: item for item in items}
         self._places: dict[str, int] = {}  # key -> where its row begins in the notes
         self._lock = threading.Lock()
 
@@ -229,7 +242,7 @@ class Batch:
         tally = Tally(len(self.items))
         self._places = self._read_notes() if resume else {}
         tally.before = tally.done = sum(item.key in self._places for item in self.items)
-        if not self._places:
+        if not resume:
             self.forget()  # the notes of another batch
         return tally, [item for item in self.items if item.key not in self._places]
 
@@ -261,7 +274,7 @@ class Batch:
         self._take(outcome, tally, progress)
 
     def _take(self, outcome: Outcome, tally: Tally, progress: Callable[[Tally], object]) -> None:
-        line = _line({"key": outcome.key, "row": outcome.row})
+        line = _line(_noted(self._items[outcome.key], outcome.row))
         with self._lock:
             if outcome.row is None:
                 tally.failed[outcome.key] = outcome.why
@@ -272,15 +285,25 @@ class Batch:
             progress(tally)
 
     def _note(self, key: str, line: bytes) -> None:
+        with self._noting() as notes:
+            self._places[key] = notes.tell()
+            notes.write(line)
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[BinaryIO]:
+        """The notes, begun if there are none, to add to. Raises DiskError."""
         with disk_errors(self.notes):
             self.out.mkdir(parents=True, exist_ok=True)
             with self.notes.open("ab") as notes:
-                if not self._places:
+                if not notes.tell():
                     notes.write(_line(self._header()))
-                self._places[key] = notes.tell()
-                notes.write(line)
+                yield notes
 
     def _finish(self) -> None:
+        if any(format.finish for format in self.formats):
+            with self._noting():
+                pass  # by them what follows is known as of this batch, also where no photo could be used
+
         def rows() -> Iterator[tuple[str, Row]]:
             return ((item.name, row) for item, row in self.rows())
 
@@ -301,7 +324,8 @@ class Batch:
     def _read_notes(self) -> dict[str, int]:
         """Where the rows of photos that are done begin. A line that was cut off is removed. Raises BatchError."""
         places: dict[str, int] = {}
-        items = {item.key: item for item in self.items}
+        latest: dict[str, str] = {}  # name of a result -> key of the photo that it is of
+        formerly = {item.formerly: item for item in self.items if item.formerly}
         with disk_errors(self.notes), contextlib.suppress(FileNotFoundError), self.notes.open("r+b") as notes:
             place = 0
             for number, line in enumerate(notes):
@@ -314,13 +338,20 @@ class Batch:
                         "What is there is a batch of another model or other settings: give the same again, or begin "
                         "anew without resuming."
                     )
-                item = items.get(str(noted.get("key")))
+                key = str(noted.get("key"))
+                item = self._items.get(key) or (None if "stamp" in noted else formerly.get(key))
+                places.pop(latest.get(str(noted.get("result")), ""), None)  # it was written over
+                if item:
+                    places.pop(item.key, None)
                 if (
                     item
+                    and noted.get("stamp", [*item.stamp]) == [*item.stamp]
                     and isinstance(noted.get("row"), dict)
                     and all(item.files[f.name].is_file() for f in self.formats if f.encode)
                 ):
                     places[item.key] = place
+                if "result" in noted:
+                    latest[str(noted["result"])] = key
                 place += len(line)
         return places
 
@@ -343,6 +374,16 @@ def of_all(out: Path, format: Format, part: str = "") -> Path:
     """Path of the file in which a format speaks of all photos of a batch, or of a ``part`` of it."""
     stem, dot, ending = format.suffix.rpartition(".")
     return out / f"{stem}{part}{dot}{ending}"
+
+
+def _noted(item: Item, row: Row | None) -> dict[str, Any]:
+    """What is noted of a photo: its key and row, and for photos that may change, their stamp and a result's name."""
+    noted: dict[str, Any] = {"key": item.key, "row": row}
+    if item.stamp:
+        noted["stamp"] = item.stamp
+        if (result := next(iter(item.files.values()), None)) is not None:
+            noted["result"] = result.name
+    return noted
 
 
 def _line(noted: dict[str, Any]) -> bytes:

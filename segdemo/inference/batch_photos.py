@@ -1,5 +1,7 @@
 """The photos of a batch that somebody left here, wherever they are: in files, or in ZIP files."""
 
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,11 @@ class Archives:
         return self._opened[path]
 
 
+def most_bytes() -> float:
+    """Bytes that the photos of a batch may have, and its results again; infinity for any. Raises SettingError."""
+    return settings.read("SEGDEMO_MAX_BATCH_GB") * 1e9 or math.inf
+
+
 class Photos:
     """The photos of a batch; its ZIP files stay open within a ``with``.
 
@@ -72,8 +79,8 @@ class Photos:
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._files = sorted(folder.iterdir())
-        self._most_bytes = settings.read("SEGDEMO_MAX_BATCH_GB") * 1e9
-        limits_of_zip = ArchiveLimits(MOST_ENTRIES, int(max(1, self._most_bytes)))
+        self._most_bytes = most_bytes()
+        limits_of_zip = ArchiveLimits(MOST_ENTRIES, int(min(max(1, self._most_bytes), sys.maxsize)))
         self._archives = Archives(limits_of_zip, limits.max_bytes)
         self.left_out = 0  # files of archives that are no photos
 
@@ -85,7 +92,7 @@ class Photos:
 
     def items(self, out: Path, formats: Sequence[str]) -> list[Item]:
         """An ``Item`` for each photo. Raises BatchError: none, too many or too large ones; ExchangeError."""
-        most = settings.read("SEGDEMO_MAX_BATCH_PHOTOS")
+        most = settings.read("SEGDEMO_MAX_BATCH_PHOTOS") or math.inf
         taken, size = Names(), 0
         found: list[Item] = []
         each = [name for name in formats if FORMATS[name].encode]

@@ -289,6 +289,27 @@ def calibrate(
     )
 
 
+def effort(watched: int, held_out: int, passes: int = 1, background: bool = True) -> tuple[int, int]:
+    """How often ``calibrate`` asks a network and refines an answer, where no size is chosen.
+
+    Args:
+        watched: photos of the subset to choose on. held_out: of the one to report on.
+        passes: of the network for an answer.
+        background: whether the label set has one. Windows that show nothing else, which few photos have, do not count.
+
+    Returns:
+        (passes of the network, refinements).
+    """
+    enough = watched >= FEWEST_PHOTOS
+    answers = watched + held_out  # for the temperature
+    if enough and background:
+        answers += watched + held_out  # for the threshold
+    if not enough or passes > 1:
+        return passes * answers, 0
+    answers += 2 * watched  # for the adjustment and the refinement
+    return answers, watched * len(RADII) * len(EPSILONS)
+
+
 def _pixels(predictor: Predictor, samples: Iterable[Sample]) -> tuple[Floats, UInt8]:
     """Logits float32 (n, K) and truth uint8 (n,) of every ``SPACING``-th pixel with a known class.
 
@@ -345,10 +366,10 @@ def choose_threshold(known: Floats, unknown: Floats) -> float:
         known: float (n,), of photos of known things, one or more. unknown: float (m,), of others.
 
     Returns:
-        The float, in the middle of a gap between evidences, with the largest share of ``unknown`` below it less
-        the share of ``known`` below it.
+        The float, in the middle of a gap between evidences or at one of ``known``, with the largest share of
+        ``unknown`` below it less the share of ``known`` below it.
     """
-    limit = float(np.quantile(known, FALSE_ALARMS))
+    limit = float(np.sort(known)[int(FALSE_ALARMS * len(known))])  # below which there are no more than may be
     if not len(unknown):
         return limit
     values = np.unique(np.concatenate([known, unknown]))

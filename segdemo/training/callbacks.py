@@ -20,6 +20,7 @@ from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import read_photo
 from segdemo.data.datasets import Dataset, Sample, read_label_map
 from segdemo.runs.config import TrainConfig, TrainingError, weights_are_chosen
+from segdemo.runs.record import events_since
 from segdemo.training.checkpoints import Checkpoints, save_weights
 
 CHECKPOINT_SECONDS = 120
@@ -53,8 +54,12 @@ class RunFolder:
     def event(self, kind: str, **data: Any) -> None:
         """Append a line to ``events.jsonl``."""
         line = json.dumps({"time": round(time.time(), 3), "kind": kind, **data}, default=float)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with (self.path / "events.jsonl").open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # the disk was full, or the power went: that line ends here
+                    line = f"\n{line}"
+            file.write(f"{line}\n".encode())
 
     @property
     def last_state(self) -> str | None:
@@ -274,17 +279,23 @@ class Curves(keras.callbacks.Callback):
         self._folder = Path(folder)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        events = (self._folder / "events.jsonl").read_text("utf-8").splitlines()
-        rows = [row for row in map(json.loads, events) if row["kind"] == "epoch"]
+        events, _ = events_since(self._folder / "events.jsonl", 0)
+        rows = [event for event in events if event.get("kind") == "epoch"]
         pictures.curves(rows).savefig(self._folder / "curves.png", dpi=110)
 
 
 def log_goes_on(path: Path) -> bool:
     """Whether ``log.csv`` is there to be appended to; one of before gets columns for what is measured since.
 
-    Keras sorts the columns by name and writes no names when it appends.
+    Keras sorts the columns by name and writes no names when it appends. A row that was cut short is taken off.
     """
     if not path.is_file():
+        return False
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    if not whole:
         return False
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -292,7 +303,7 @@ def log_goes_on(path: Path) -> bool:
     wanted = ["epoch", *sorted({*columns, "mean_accuracy", "val_mean_accuracy"} - {"epoch"})]
     if rows and len(wanted) > len(columns):
         with written_atomic(path) as file:
-            writer = csv.DictWriter(file, wanted, restval="")
+            writer = csv.DictWriter(file, wanted, restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
     return True

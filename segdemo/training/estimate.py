@@ -8,6 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from segdemo import zoo
+from segdemo.core.labels import VOID
+from segdemo.data.datasets import read_pair
+from segdemo.inference import calibrate
+from segdemo.inference.predict import input_size
+from segdemo.inference.refine import grid_size, refine
 from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import batches, distillation
 from segdemo.training.callbacks import SAMPLE_PHOTOS, rss_mb
@@ -27,7 +33,7 @@ class Measured:
     images_per_second: float
     seconds_to_start: float
     seconds_per_validation: float
-    seconds_to_finish: float  # export and the two measurements on the held-out photos
+    seconds_to_finish: float  # export, calibration and the two measurements on the held-out photos
     rss_mb: int | None
 
 
@@ -66,16 +72,41 @@ def estimate(config: TrainConfig, steps: int = 4) -> dict[str, Any]:
         before = time.perf_counter()
         model.test_on_batch(photos, label_maps)
         per_photo = (time.perf_counter() - before) / len(photos)
+        finish = _seconds_to_finish(task, per_photo)
     per_step = float(np.median(times[1:]))
-    batch = min(config.batch, len(task.dataset.samples(task.config.subset)))
-    held_out = len(task.dataset.samples(config.held_out))
     measured = Measured(
         steps=task.steps,
         seconds_per_step=per_step,
-        images_per_second=batch / per_step,
+        images_per_second=task.batch / per_step,
         seconds_to_start=before - began - sum(times[1:]),
         seconds_per_validation=per_photo * (len(task.watched) + SAMPLE_PHOTOS),
-        seconds_to_finish=EXPORT_SECONDS + 2 * per_photo * held_out,
+        seconds_to_finish=finish,
         rss_mb=rss_mb(),
     )
     return asdict(measured)
+
+
+def _seconds_to_finish(task: Task, per_photo: float) -> float:
+    """How long what comes after the last epoch takes, at ``per_photo`` seconds for an answer of the network."""
+    samples, background = zoo.spec(task.config.model).samples, task.dataset.label_set.background
+    watched, held_out = (
+        len(task.dataset.samples(part)) for part in (task.config.validation, task.config.held_out)
+    )
+    passes, refinements = calibrate.effort(watched, held_out, samples, background is not None)
+    seconds = EXPORT_SECONDS + per_photo * (passes + 2 * samples * held_out)
+    return seconds + refinements * _seconds_to_refine(task) if refinements else seconds
+
+
+def _seconds_to_refine(task: Task) -> float:
+    """How long it takes to draw the outlines of a photo anew, from a coarse answer that is like the truth."""
+    image, truth = read_pair(task.watched[0], task.dataset.label_set)
+    height, width = truth.shape
+    size = input_size(height, width, zoo.spec(task.config.model).long_side)
+    h, w = grid_size(*size)
+    rows, columns = np.arange(h) * height // h, np.arange(w) * width // w
+    coarse = truth[np.ix_(rows, columns)]
+    answer = np.eye(task.num_classes, dtype=np.float32)[np.where(coarse == VOID, 0, coarse)]
+    radius, epsilon = calibrate.RADII[0], calibrate.EPSILONS[0]
+    before = time.perf_counter()
+    refine(answer, image, size, radius, epsilon)
+    return time.perf_counter() - before

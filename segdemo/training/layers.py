@@ -139,6 +139,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         plain = self.scale and self.center and not self.renorm and not self.synchronized
         of_images = inputs.shape.rank == 4 and self.axis in (-1, 3) and mask is None
         better = self.trainable or inputs.dtype != tf.float32
+        better &= self.variable_dtype == "float32"  # the kernel's statistics are
         if not (training and plain and of_images and better and has_fused_norm(inputs.dtype.name)):
             return super().call(inputs, training=training, mask=mask)
         gamma, beta, moving_mean, moving_variance = (
@@ -444,6 +445,15 @@ def last_logits(model: keras.Model) -> keras.KerasTensor:
     found = {layer.name: layer for layer in model.layers}
     last = found.get("fine_logits") or found.get("logits")
     return last.output if last else model.output
+
+
+def cropped_logits(model: keras.Model) -> keras.KerasTensor:
+    """Logits of what a segmentation model sees, to be resized: a tensor (B, h, w, K).
+
+    They are its ``last_logits``, unless these reach over the margin of ``PadToMultiple``: then its output, without it.
+    """
+    padded = any(isinstance(layer, CropLike) for layer in model.layers)
+    return model.output if padded else last_logits(model)
 
 
 def conv_bn_relu(

@@ -23,7 +23,7 @@ from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import batches, losses, metrics
 from segdemo.training.callbacks import RunFolder
 from segdemo.training.kernels import bfloat16_is_faster
-from segdemo.training.layers import last_logits
+from segdemo.training.layers import cropped_logits
 from segdemo.training.tfds import open_data
 
 _log = logging.getLogger(__name__)
@@ -77,6 +77,11 @@ class Task:
         size = config.size or zoo.spec(config.model).size
         steps = config.steps_per_epoch or math.ceil(len(dataset.samples(config.subset)) / config.batch)
         return cls(config, dataset, size, steps, _watched(config, dataset), notes)
+
+    @property
+    def batch(self) -> int:
+        """Photos a step: no more than there are."""
+        return min(self.config.batch, len(self.dataset.samples(self.config.subset)))
 
     @property
     def num_classes(self) -> int:
@@ -133,7 +138,7 @@ class PlainLearner:
         # The model whose output the loss sees: logits (B, size / loss_stride, size / loss_stride, K).
         if self.task.config.loss_stride == 1:
             return keras.Model(model.input, model.output, name=model.name)
-        return keras.Model(model.input, self._at_loss_size(last_logits(model)), name=model.name)
+        return keras.Model(model.input, self._at_loss_size(cropped_logits(model)), name=model.name)
 
     def _at_loss_size(self, logits: keras.KerasTensor) -> keras.KerasTensor:
         side = self.task.size // self.task.config.loss_stride
@@ -154,7 +159,7 @@ def optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.Optimiz
     if config.schedule == "polynomial":
         rate = keras.optimizers.schedules.PolynomialDecay(rate, total_steps, rate / 100, power=0.9)
     elif config.schedule == "cosine":
-        rate = cosine(rate, total_steps, config.warmup_steps)
+        rate = cosine(rate, total_steps, min(config.warmup_steps, total_steps // 10))
     shared = {"use_ema": config.ema > 0, "ema_momentum": config.ema or 0.99}
     if config.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=5.0, **shared)
@@ -164,7 +169,8 @@ def optimizer(config: TrainConfig, total_steps: int) -> keras.optimizers.Optimiz
 
 
 def cosine(rate: float, steps: int, warmup: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A learning rate that rises to ``rate`` in ``warmup`` steps and falls to a hundredth of it by ``steps``."""
+    """A learning rate that rises to ``rate`` in ``warmup`` steps, fewer than ``steps``, and falls to a hundredth of it
+    by ``steps``."""
     return keras.optimizers.schedules.CosineDecay(
         rate / 20 if warmup else rate,
         max(1, steps - warmup),

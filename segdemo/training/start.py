@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,23 +36,57 @@ def build_model(config: TrainConfig, num_classes: int, pretrained: bool = True) 
         pretrained: load ``start_from`` or the encoder weights, and freeze what is to be frozen.
 
     Raises:
-        TrainingError: as ``load_start``. FileNotFoundError, WeightsError: no encoder weights.
+        TrainingError: as ``load_start``, or settings about an encoder that have nothing to act on. FileNotFoundError,
+            WeightsError: no encoder weights.
     """
-    encoder = encoder_name(config)
-    weights = None
-    if pretrained and not config.start_from and encoder and config.encoder_weights != "none":
-        weights = config.encoder_weights
-        weights = architectures.encoder_weights(encoder) if weights == "auto" else weights
+    if pretrained:
+        _require_an_encoder(config)
+    weights, options = None, config.options
+    if pretrained and not config.start_from:
+        weights, options = _encoder_start(config)
     with _computing_in(config.precision):
-        model = architectures.build(config.model, num_classes, weights, **config.options)
+        model = architectures.build(config.model, num_classes, weights, **options)
     if pretrained and config.start_from:
         load_start(model, config.start_from)
+    encoder = encoder_name(config)
     # SegNet's encoder is part of the network itself, not a layer.
     if config.frozen == UPSAMPLING:
         freeze_all_else(model)
     elif encoder and any(layer.name == encoder for layer in model.layers):
         freeze(model.get_layer(encoder), config.frozen, config.freeze_batch_norm)
     return model
+
+
+def _require_an_encoder(config: TrainConfig) -> None:
+    """Raise TrainingError for settings about an encoder that would be of no effect."""
+    spec = zoo.spec(config.model)
+    if spec.encoder is None and (config.frozen in STAGES or config.freeze_batch_norm):
+        name, instead = ("frozen", "''") if config.frozen in STAGES else ("freeze_batch_norm", "false")
+        raise TrainingError(
+            f"{spec.title} has no encoder apart from its other layers to keep as it is: choose {instead} for {name}, "
+            "or another architecture."
+        )
+    entry = zoo.served_models().get(config.start_from)
+    inherited = entry is not None and entry.options.get("freeze_encoder")  # says how that one was trained
+    if config.options.get("freeze_encoder") and not inherited and config.frozen != STAGES[-1]:
+        raise TrainingError(
+            f"In a run, the setting frozen says what freeze_encoder does: choose {STAGES[-1]!r} for it as well, or "
+            "leave that option out."
+        )
+
+
+def _encoder_start(config: TrainConfig) -> tuple[str | None, dict[str, Any]]:
+    """(the encoder's weights, as ``architectures.build`` takes them; options of the builder) of a new run."""
+    encoder, weights, options = encoder_name(config), config.encoder_weights, config.options
+    if weights == "none" or (weights == "auto" and not encoder):
+        return None, options
+    if not encoder and not (encoder := architectures.own_encoder(config.model)):
+        raise TrainingError(
+            f"{zoo.spec(config.model).title} has no encoder to begin with weights of its own: choose 'none' for "
+            "encoder_weights, or another architecture."
+        )
+    weights = architectures.encoder_weights(encoder) if weights == "auto" else weights
+    return weights, {**options, "encoder": encoder}
 
 
 def encoder_name(config: TrainConfig) -> str | None:

@@ -23,6 +23,7 @@ from segdemo.core.photos import IntakeError
 from segdemo.data.datasets import DatasetError, read_image
 from segdemo.data.sources import open_dataset
 from segdemo.runs import failures
+from segdemo.runs.claim import claimed
 from segdemo.runs.config import TrainConfig, TrainingError
 from segdemo.training import batches, callbacks, devices, distillation, pipeline
 from segdemo.training.callbacks import NO_SCORE, CancelledError, Recorder, RunFolder
@@ -47,9 +48,13 @@ def train(config: TrainConfig, out: Path | str, resume: bool = False, verbose: b
 
     Raises:
         TrainingError, datasets.DatasetError: bad settings or data. The run's state is then ``"failed"``, with
-        the same sentence.
+        the same sentence; but not if another trainer works on it, which goes on.
     """
-    out = Path(out)
+    with claimed(out):
+        return _train(config, Path(out), resume, verbose)
+
+
+def _train(config: TrainConfig, out: Path, resume: bool, verbose: bool) -> dict[str, Any]:
     begun = (out / "checkpoints" / "state.json").exists()
     if begun and not resume:
         raise TrainingError(
@@ -141,7 +146,7 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
     try:
         if state is None and learner.begin(model, train_data, run, verbose):
             checkpoints.save(fitted, epoch=0, step=0, best=NO_SCORE)
-        recorder = Recorder(run, config.epochs, steps, config.batch, done_steps)
+        recorder = Recorder(run, config.epochs, steps, task.batch, done_steps)
         watching += callbacks.for_run(
             task.config, run, checkpoints, state, recorder, model, task.watched, task.dataset
         )
@@ -172,5 +177,4 @@ def _fit(config: TrainConfig, run: RunFolder, verbose: bool) -> bool:
 
 def _photos_a_step(task: Task) -> int:
     # As many as devices may share; a teacher and its pupil stay on one.
-    config = task.config
-    return 1 if config.distillation.teacher else min(config.batch, len(task.dataset.samples(config.subset)))
+    return 1 if task.config.distillation.teacher else task.batch

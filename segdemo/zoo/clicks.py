@@ -7,6 +7,7 @@ from typing import Any
 
 from segdemo.core.documents import DamagedError, Document, damage, log_once
 from segdemo.core.files import FileCache
+from segdemo.core.settings import expanded
 from segdemo.zoo.served import Manifest, manifests
 from segdemo.zoo.specs import UnknownModelError
 
@@ -81,7 +82,7 @@ def click_model(name: str = DEFAULT) -> ClickModel:
     models = click_models()
     if name in models:
         return models[name]
-    found = read_click_models(Path(name).expanduser() / "manifest.json")
+    found = read_click_models(expanded(name) / "manifest.json")
     if len(found) == 1:
         return next(iter(found.values()))
     if not models and name == DEFAULT:

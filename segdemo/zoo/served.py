@@ -9,7 +9,7 @@ from typing import Any, Self
 from segdemo.core.documents import DamagedError, Document, damage, log_once
 from segdemo.core.files import FileCache
 from segdemo.core.labels import LABEL_SETS, LabelSet
-from segdemo.core.settings import PACKAGE, home, models_dir, own_annotations_dir, own_models_dir
+from segdemo.core.settings import PACKAGE, expanded, home, models_dir, own_annotations_dir, own_models_dir
 from segdemo.zoo import taught
 from segdemo.zoo.scores import (
     Adjustment,
@@ -210,7 +210,7 @@ def model_at(name: str) -> ModelEntry:
     """
     if name in served_models():
         return served_model(name)
-    for folder in (Path(name).expanduser(), home() / "runs" / name):
+    for folder in (expanded(name), home() / "runs" / name):
         if (folder / "manifest.json").is_file():
             entries = read_manifest(folder / "manifest.json")
             if len(entries) == 1:

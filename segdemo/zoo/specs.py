@@ -1,5 +1,6 @@
 """The architectures there are to train, as data: nothing here imports a framework."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,13 @@ class ModelSpec:
         """Name of its encoder, or None if it has none of ``models.encoders``."""
         encoder: str | None = self.options.get("encoder")
         return encoder
+
+    def encoder_with(self, options: Mapping[str, Any]) -> str | None:
+        """Name of the layer that is its encoder with some ``options`` of the builder.
+
+        None if it has none, even where an option is called so: SegNet's encoder is part of the network itself.
+        """
+        return options.get("encoder", self.encoder) if self.encoder else None
 
 
 _MODULES = "segdemo.training.architectures."

@@ -2,6 +2,7 @@ import gc
 import json
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from segdemo.core import label_maps
 from segdemo.core.labels import PETS
 from segdemo.core.photos import Limits
 from segdemo.core.shapes import rle_decode
+from segdemo.inference import batch as batches
 from segdemo.inference.batch import Batch, BatchError, Item, notes_path, segmented
 from segdemo.inference.batch_formats import FORMATS
 from segdemo.inference.predict import DamagedModelError, Predictor
@@ -162,6 +164,34 @@ def test_a_network_that_cannot_be_run_ends_it_all(predictor, items, monkeypatch)
     )()
     with pytest.raises(DamagedModelError):
         broken.run(workers=2)
+
+
+@pytest.mark.parametrize("step", ["encode", "look", "row"])
+def test_a_photo_that_takes_too_much_memory_is_passed_over_at_any_step(predictor, items, monkeypatch, step):
+    overlay, options = FORMATS["overlay"].encode, {}
+
+    def fail(photo, *more):
+        if photo.shape[0] == 27:  # the eighth
+            raise MemoryError
+        return overlay(photo, *more) if step == "encode" else None
+
+    if step == "encode":
+        monkeypatch.setitem(FORMATS, "overlay", replace(FORMATS["overlay"], encode=fail))
+    elif step == "look":
+        options["look"] = fail
+    else:
+        made = batches.row_of
+        monkeypatch.setattr(
+            batches, "row_of", lambda label_map, *args: fail(label_map) or made(label_map, *args)
+        )
+    one = batch(predictor, items, ("label_map", "overlay", "csv"), **options)
+    tally = one.run(workers=2)
+    assert (tally.done, len(tally.failed)) == (10, 2)
+    assert "needs more memory than there is" in tally.failed[items[7].key]
+    for name in ("label_map", "overlay"):
+        assert not items[7].files[name].exists()
+        assert items[8].files[name].is_file()
+    assert "07.png" not in (one.out / "classes.csv").read_text()
 
 
 def test_results_have_a_limit_in_bytes(predictor, items):

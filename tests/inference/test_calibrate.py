@@ -15,7 +15,7 @@ from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.inference import calibrate
 from segdemo.inference.calibrate import background_window, expected_calibration_error, fit_temperature
-from segdemo.inference.predict import softmax
+from segdemo.inference.predict import Predictor, softmax
 from segdemo.zoo.scores import Adjustment, Refinement, Scores
 
 RNG = np.random.default_rng(0)
@@ -239,9 +239,43 @@ def test_the_chosen_size_is_what_all_else_is_measured_at_and_kept(pets, entry):
 def test_the_threshold_tells_two_samples_apart():
     known, unknown = np.linspace(0.8, 1, 50), np.array([0.1, 0.2, 0.4])
     assert calibrate.choose_threshold(known, unknown) == pytest.approx(0.6)  # the middle of the gap
-    assert calibrate.choose_threshold(known, np.array([])) == np.quantile(known, 0.05)
+    assert calibrate.choose_threshold(known, np.array([])) == known[2]  # below which there are 2 of 50, not 3
     mixed = calibrate.choose_threshold(known, np.linspace(0.7, 1, 50))
     assert 0.7 < mixed <= np.quantile(known, 0.05)
+
+
+@pytest.mark.parametrize("levels", [10**9, 30])
+def test_a_threshold_gives_no_more_false_alarms_than_may_be(levels):
+    for count in (1, 2, 19, 20, 21, *range(40, 200, 7), 1449):
+        known = RNG.integers(levels, size=count) / levels
+        least = np.sort(known)
+        for unknown in (np.zeros(0), np.full(200, least[count // 20] + 1e-12), RNG.random(50)):
+            threshold = calibrate.choose_threshold(known, unknown)
+            assert (known < threshold).mean() <= calibrate.FALSE_ALARMS
+        # One more would be too many.
+        limit = calibrate.choose_threshold(known, np.zeros(0))
+        assert (known <= limit).mean() > calibrate.FALSE_ALARMS
+
+
+@pytest.mark.parametrize(("fewest", "samples"), [(2, 1), (2, 3), (1000, 1)])
+def test_what_calibrating_takes_is_known_before(pets, entry, monkeypatch, fewest, samples):
+    seen = {"passes": 0, "refined": 0}
+
+    def counted(function, key):
+        def count(*args, **options):
+            seen[key] += 1
+            return function(*args, **options)
+
+        return count
+
+    monkeypatch.setattr(calibrate, "FEWEST_PHOTOS", fewest)
+    monkeypatch.setattr(calibrate, "refine", counted(calibrate.refine, "refined"))
+    # Some class is rarer, so that there is something to adjust.
+    monkeypatch.setattr(calibrate, "by_class", lambda *_: {0: ["a"], 1: ["a", "b"], 2: ["a"]})
+    monkeypatch.setattr(Predictor, "logits", counted(Predictor.logits, "passes"))
+    calibrate.calibrate(replace(entry, samples=samples), pets)
+    counts = len(pets.splits["val"]), len(pets.splits["test"])
+    assert (seen["passes"], seen["refined"]) == calibrate.effort(*counts, samples)
 
 
 def test_few_photos_choose_no_threshold(pets, entry):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -105,6 +107,72 @@ def test_warp_by_whole_pixels_is_exact_and_paired():
     crop, cut = aug.warp(image, mask, (8, 8), (5, 7), (1, 1), mirrored=True)
     np.testing.assert_allclose(crop, image[5:13, 14:6:-1], atol=1e-3)
     np.testing.assert_array_equal(cut, mask[5:13, 14:6:-1])
+
+
+def as_it_is(image, step):
+    """Stands for ``augment._averaged``."""
+    return image, tf.ones(2)
+
+
+def noise(side, seed=0):
+    """A grey photo (side, 3/4 side, 3) with noise of standard deviation 20, and its mask."""
+    values = np.random.default_rng(seed).normal(128, 20, (side, side * 3 // 4, 3))
+    return np.clip(values, 0, 255).astype(np.uint8), ids(side, side * 3 // 4)
+
+
+@pytest.mark.parametrize("side", [384, 500, 640, 1279])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_ordinary_photos_are_resampled_as_they_are(monkeypatch, side, kind):
+    image, mask = noise(side)
+    image = image.astype(kind)
+    warp = partial(aug.random_warp, image, mask, (64, 64), (0.5, 2.0), 1.15, 96.0, seed(side))
+    resized, warped = aug.resize(image, mask, (64, 64)), warp()
+    plain = tf.image.resize(image.astype(np.float32), (64, 64), "bilinear")
+    np.testing.assert_array_equal(resized[0], plain)
+    monkeypatch.setattr(aug, "_averaged", as_it_is)
+    for got, expected in zip(warped, warp(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_noise_of_a_very_large_photo_is_averaged(monkeypatch, kind):
+    image, mask = noise(2600)
+    image = image.astype(kind)
+
+    def both():
+        window = {"start": (0, 0), "step": (2600 / 64, 1950 / 64)}
+        return aug.resize(image, mask, (64, 64)), aug.warp(image, mask, (64, 64), **window)
+
+    averaged = both()
+    monkeypatch.setattr(aug, "_averaged", as_it_is)
+    for (mean, where), (plain, as_before) in zip(averaged, both(), strict=True):
+        assert np.std(plain) > 12
+        assert np.std(mean) < 20 / 3  # four pixels by four make one, and their neighbours count
+        assert np.mean(mean) == pytest.approx(image.mean(), abs=0.2)
+        np.testing.assert_array_equal(where, as_before)
+
+
+def test_a_very_large_photo_that_is_averaged_stays_where_it_is(monkeypatch):
+    y, x = np.mgrid[:1601, :1283]
+    image, mask = np.stack([x, y, x + y], -1).astype(np.float32), np.zeros((1601, 1283), np.uint8)
+    for number in range(20):
+        warp = partial(aug.random_warp, image, mask, (48, 64), (0.8, 2.0), 1.15, 96.0, seed(number))
+        with monkeypatch.context() as patch:
+            patch.setattr(aug, "_averaged", as_it_is)
+            (plain, inside), whole = warp(), aug.resize(image, mask, (48, 64))
+        (got, where), resized = warp(), aug.resize(image, mask, (48, 64))
+        np.testing.assert_array_equal(where, inside)
+        middle = ndimage.binary_erosion(np.asarray(where) != VOID, iterations=2)
+        assert middle.any()
+        np.testing.assert_allclose(got.numpy()[middle], plain.numpy()[middle], atol=0.3)
+        np.testing.assert_array_equal((got == aug.IMAGENET_MEAN), (plain == aug.IMAGENET_MEAN))
+        np.testing.assert_allclose(resized[0], whole[0], atol=2)
+
+
+def test_a_very_large_photo_of_which_a_small_part_is_used_keeps_its_detail():
+    image, mask = noise(2600)
+    crop, _ = aug.warp(image, mask, (64, 64), (500, 500), (1.0, 1.0))
+    np.testing.assert_allclose(crop, image[500:564, 500:564], atol=1e-2)
 
 
 def test_warp_outside_the_photo_is_void_and_fill():

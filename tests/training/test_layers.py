@@ -120,6 +120,15 @@ def test_batch_normalisation_learns_as_keras_s(shape, training, trainable, preci
         )
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "float64"])
+def test_batch_normalisation_learns_as_keras_s_in_one_precision_for_all(precision):
+    x = features(2, 5, 7, 4)
+    theirs, ours = _norms(x.shape, dtype=precision)
+    assert ours.variable_dtype == precision
+    for expected, got in zip(_step(theirs, x), _step(ours, x), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 def test_batch_normalisation_goes_keras_s_way_where_that_is_another(monkeypatch):
     x = features(2, 5, 7, 4)
     for config in (

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import keras
 from segdemo.core.labels import LABEL_SETS
 from segdemo.core.settings import pretrained_dir
 from segdemo.errors import UserError
-from segdemo.zoo.specs import spec
+from segdemo.zoo.specs import ModelSpec, spec
 
 
 def build(
@@ -29,8 +30,7 @@ def build(
         UnknownModelError: no such architecture. ValueError: it has no such option.
     """
     chosen = spec(name)
-    module, function = chosen.builder.split(":")
-    builder = getattr(importlib.import_module(module), function)
+    builder = _builder(chosen)
     options = {**chosen.options, **options}
     known = sorted(inspect.signature(builder).parameters.keys() - {"num_classes", "weights", "name"})
     if unknown := sorted(options.keys() - set(known)):
@@ -43,6 +43,13 @@ def build(
     if "encoder" in options:
         options["weights"] = encoder_weights
     return builder(num_classes=num_classes or len(LABEL_SETS[chosen.label_set]), **options)
+
+
+def own_encoder(name: str) -> str | None:
+    """The encoder that an architecture takes if none is named; None if it takes none. Raises UnknownModelError."""
+    chosen = spec(name)
+    default = inspect.signature(_builder(chosen)).parameters.get("encoder")
+    return chosen.options.get("encoder", default.default if default else None)
 
 
 def encoder_weights(encoder: str) -> str:
@@ -62,3 +69,9 @@ def encoder_weights(encoder: str) -> str:
         places.append((Path(str(found.origin)).parent / "models", "*.pth"))
     matches = [path for place, pattern in places for path in sorted(place.glob(pattern))]
     return str(matches[0]) if matches else "imagenet"
+
+
+def _builder(chosen: ModelSpec) -> Callable[..., keras.Model]:
+    module, function = chosen.builder.split(":")
+    builder: Callable[..., keras.Model] = getattr(importlib.import_module(module), function)
+    return builder

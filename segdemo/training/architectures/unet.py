@@ -93,7 +93,8 @@ def unet(
         num_classes: channels of the logits; void is not a class.
         encoder: name of the encoder.
         weights: encoder weights, see ``build_encoder``.
-        freeze_encoder: the encoder neither learns nor updates its BatchNorm statistics.
+        freeze_encoder: the encoder neither learns nor updates its BatchNorm statistics. In a run, the setting
+            ``frozen`` decides on that.
         decoder_filters: width of the four up blocks, innermost first.
         dropout: rate in each up block; 0 leaves it out.
         refine: two more 3x3 convolutions with BatchNorm and ReLU behind each concatenation, as in the

@@ -24,7 +24,7 @@ import tensorflow as tf
 from keras import ops
 
 from segdemo.training.distillation.tflite import FloatNetwork, TeacherError
-from segdemo.training.layers import Tensor, last_logits
+from segdemo.training.layers import Tensor, cropped_logits
 from segdemo.training.learning import cosine
 
 EPSILON = 1e-6
@@ -127,7 +127,7 @@ def imitating(model: keras.Model, encoder: keras.Model, network: FloatNetwork) -
         network: the teacher, a ``tflite.FloatNetwork``.
 
     Returns:
-        A ``keras.Model`` from RGB 0..255 (B, H, W, 3) to a list: the model's ``last_logits``, and what each block
+        A ``keras.Model`` from RGB 0..255 (B, H, W, 3) to a list: the model's ``cropped_logits``, and what each block
         ends in. It shares its weights with ``model``, and keeps them in the same order.
 
     Raises:
@@ -151,7 +151,7 @@ def imitating(model: keras.Model, encoder: keras.Model, network: FloatNetwork) -
         ends.extend(blocks)
         return features
 
-    whole = keras.Model(model.input, last_logits(model))
+    whole = keras.Model(model.input, cropped_logits(model))
     whole = keras.models.clone_model(whole, clone_function=lambda layer: layer, call_function=call)
     return keras.Model(whole.input, [whole.output, *ends], name=model.name)
 

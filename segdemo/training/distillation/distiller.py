@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from segdemo.core.labels import VOID
-from segdemo.core.settings import pretrained_dir
+from segdemo.core.settings import expanded, pretrained_dir
 from segdemo.training.augment import Pair
 from segdemo.training.distillation import blockwise
 from segdemo.training.distillation.tflite import FloatNetwork, TeacherError
@@ -27,7 +27,7 @@ def find_teacher(name: str) -> Path:
     Raises TeacherError if there is neither.
     """
     folder = pretrained_dir()
-    candidates = [Path(name).expanduser(), *([folder / name] if folder else [])]
+    candidates = [expanded(name), *([folder / name] if folder else [])]
     for path in candidates:
         if path.is_file():
             return path
@@ -63,7 +63,8 @@ def mixup(
     chance: float = 0.2,
     shares: tuple[float, float] = (0.15, 0.5),
 ) -> Pair:
-    """Blend photos with the second next photo of the batch; what a blended pixel shows is void.
+    """Blend photos with the second next photo of the batch, or of two with the other; what a blended pixel shows is
+    void. A single photo stays as it is.
 
     Zhang et al., "mixup", ICLR 2018, arXiv:1710.09412. For a teacher that looks at the blend itself (Beyer et al.,
     "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022, arXiv:2106.05237).
@@ -78,11 +79,12 @@ def mixup(
         images float32, masks.
     """
     seeds = tf.random.split(seed, 2)
-    blended = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1], seeds[0]) < chance
-    share = tf.random.stateless_uniform([tf.shape(masks)[0], 1, 1, 1], seeds[1], *shares)
+    count = tf.shape(masks)[0]
+    blended = (tf.random.stateless_uniform([count, 1, 1], seeds[0]) < chance) & (count > 1)
+    share = tf.random.stateless_uniform([count, 1, 1, 1], seeds[1], *shares)
     share = share * tf.cast(blended[..., None], tf.float32)
     images = tf.cast(images, tf.float32)
-    mixed = images * (1 - share) + tf.roll(images, 2, axis=0) * share
+    mixed = images * (1 - share) + tf.roll(images, tf.minimum(2, count - 1), axis=0) * share
     return mixed, tf.where(blended, tf.cast(VOID, masks.dtype), masks)
 
 

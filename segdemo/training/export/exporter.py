@@ -8,6 +8,7 @@ straight to the photo's size, once.
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from onnx import helper, numpy_helper
 from segdemo import __version__, zoo
 from segdemo.core.files import read_json, sha256, write_json
 from segdemo.core.photos import read_photo
+from segdemo.data.datasets import Sample
 from segdemo.errors import UserError
 from segdemo.inference.calibrate import calibrate
 from segdemo.inference.evaluate import evaluate_model
@@ -103,14 +105,18 @@ def _set_attributes(node, **values):
 
 
 def _fold_holes(graph):
-    """Turn depthwise kernels whose odd taps are all zero (``AtrousDepthwiseConv2D``) into atrous ones."""
+    """Turn depthwise kernels whose rows and columns between the taps are all zero (``AtrousDepthwiseConv2D``) into
+    atrous ones."""
     weights = {w.name: w for w in graph.initializer}
     for node in graph.node:
         if node.op_type != "Conv" or attributes(node).get("group", 1) == 1 or node.input[1] not in weights:
             continue
         kernel = numpy_helper.to_array(weights[node.input[1]])
         size = kernel.shape[-1]
-        taps = np.flatnonzero(np.any(kernel != 0, axis=(0, 1, 2)))
+        if kernel.shape[-2] != size or any(rate != 1 for rate in attributes(node).get("dilations", ())):
+            continue
+        rows, columns = (np.flatnonzero(np.any(kernel != 0, axis=(0, 1, axis))) for axis in (3, 2))
+        taps = np.union1d(rows, columns)
         rates = [r for r in range(2, size) if (size - 1) % r == 0 and not np.any(taps % r)]
         if not rates:
             continue
@@ -180,20 +186,20 @@ def export_run(run_dir: Path | str, name: str | None = None, int8: bool = False)
     Raises:
         ExportError: no best checkpoint yet, or the exported graph disagrees with Keras.
     """
-    from segdemo.runs.config import TrainConfig
+    from segdemo.runs.config import TrainConfig, of_before
     from segdemo.training.start import build_model
 
     run_dir = Path(run_dir)
     best = run_dir / "checkpoints" / "best.weights.h5"
     if not best.is_file():
         raise ExportError(f"{run_dir} has no best checkpoint yet: train at least one epoch first.")
-    config = TrainConfig.from_json(read_json(run_dir / "config.json"))
+    config = TrainConfig.from_json(of_before(read_json(run_dir / "config.json")))
     spec = zoo.spec(config.model)
     dataset = open_data(config.dataset, config.data)
     config = replace(config, precision="float32")  # what it is served in
     model = build_model(config, len(dataset.label_set), pretrained=False)
     model.load_weights(best)
-    name = name or run_dir.name
+    name = name or run_dir.resolve().name
     weights, graph = run_dir / "model.weights.h5", run_dir / "model.onnx"
     save_float16(model, weights)
     model.load_weights(weights)  # what is served is what can be fine-tuned from
@@ -253,6 +259,12 @@ def inherited_refinement(name: str) -> dict[str, Any] | None:
     return {"radius": refinement.radius, "epsilon": refinement.epsilon, "chosen_for": name}
 
 
+def to_calibrate_on(samples: Sequence[Sample]) -> list[Sample]:
+    """``CALIBRATION_PHOTOS`` of some samples, evenly spread, or all where there are no more."""
+    count = min(len(samples), CALIBRATION_PHOTOS)
+    return [samples[n * len(samples) // count] for n in range(count)]
+
+
 def _try_int8(config, dataset, served, predictor):
     """Quantise a served float graph; if that pays, it takes the graph's place. Returns what was measured.
 
@@ -262,8 +274,7 @@ def _try_int8(config, dataset, served, predictor):
     from segdemo.training.export.quantize import milliseconds, quantise
 
     samples = dataset.samples(config.subset or dataset.learning_subset)
-    step = max(1, len(samples) // CALIBRATION_PHOTOS)
-    photos = [predictor.network_input(read_photo(s.image_path)) for s in samples[::step]]
+    photos = [predictor.network_input(read_photo(s.image_path)) for s in to_calibrate_on(samples)]
     candidate = served.path.with_name("candidate.onnx")
     before = evaluate_model(served, dataset, config.validation).mean_iou
     for in_float in FLOAT_CONVOLUTIONS:

@@ -102,6 +102,15 @@ def test_a_model_that_imitates_answers_what_the_teacher_does_at_every_block_up_t
     assert max(error) < 0.5
 
 
+def test_logits_of_a_model_that_imitates_are_those_of_the_crop_without_its_margin(teacher):
+    model = randomise(architectures.build("fcn8s", 5, fc_filters=4, output_stride=16))
+    images = crops(1, 80)  # which it pads to 96
+    learner = blockwise.imitating(model, model.get_layer("mobilenet_v2"), teacher)
+    logits = learner(images, training=False)[0]
+    assert logits.shape == (1, 80, 80, 5)
+    assert [id(v) for v in learner.variables] == [id(v) for v in model.variables]
+
+
 def test_a_model_that_imitates_is_the_model_itself_in_all_else(same, teacher, tmp_path):
     learner = blockwise.imitating(same, same.get_layer("mobilenet_v2"), teacher)
     assert [id(v) for v in learner.trainable_variables] == [id(v) for v in same.trainable_variables]
@@ -280,6 +289,6 @@ def test_settings_of_blocks_that_make_no_sense_are_refused(settings, message):
 
 
 def test_an_architecture_without_that_encoder_is_refused(config, tmp_path):
-    config |= {"model": "unet_plain", "options": {}, "frozen": ""}
+    config |= {"model": "unet_plain", "options": {}, "frozen": "", "freeze_batch_norm": False}
     with pytest.raises(TeacherError, match="to a MobileNetV2 only"):
         train(TrainConfig.from_json(config), tmp_path / "run", verbose=False)

@@ -127,6 +127,17 @@ def test_mixup_blends_photos_and_forgets_what_they_show():
         np.testing.assert_allclose(out[n], out[n, 0, 0, 0])
 
 
+def test_mixup_of_two_photos_blends_each_with_the_other_and_leaves_a_single_one():
+    masks = np.arange(2, dtype=np.uint8).repeat(6 * 8).reshape(2, 6, 8)
+    images = 100.0 * masks[..., None].repeat(3, axis=-1)
+    out, ids_ = distiller.mixup(images, masks, chance=1.0, seed=(1, 2))
+    assert (ids_.numpy() == VOID).all()
+    assert 15 <= out[0, 0, 0, 0] <= 50 <= out[1, 0, 0, 0] <= 85
+    out, ids_ = distiller.mixup(images[:1], masks[:1], chance=1.0, seed=(1, 2))
+    np.testing.assert_array_equal(out, images[:1])
+    np.testing.assert_array_equal(ids_, masks[:1])
+
+
 def test_weights_of_a_distiller_are_those_of_the_model(tmp_path):
     model = network()
     model.set_weights([np.full_like(w, 0.5) for w in model.get_weights()])

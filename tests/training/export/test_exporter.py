@@ -25,8 +25,10 @@ from segdemo.training.export.exporter import (
     inherited_refinement,
     save_float16,
     serving_model,
+    to_calibrate_on,
     to_onnx,
 )
+from segdemo.training.layers import Preprocess
 
 BUILDERS = {
     "deeplabv3": lambda: deeplabv3(5, aspp_filters=8, output_stride=8, multi_grid=(1, 2, 4)),
@@ -105,6 +107,36 @@ def test_atrous_convolutions_come_out_as_such(exported):
         assert full == {1, 12, 24, 36}
     elif name == "unet":
         assert depthwise == {(3, 1)}
+
+
+SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "folded"),
+    [(SOBEL, False), (SOBEL.T, False), (np.array([[1, 0, 2], [0, 0, 0], [3, 0, 4]], np.float32), True)],
+)
+def test_a_kernel_is_atrous_only_if_its_rows_are_as_its_columns(tmp_path, kernel, folded):
+    images = keras.Input((None, None, 3), name="image")
+    x = Preprocess("unit")(images)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="edges")(x)
+    model = keras.Model(images, keras.layers.Conv2D(2, 1, name="logits")(x))
+    model.get_layer("edges").set_weights([np.repeat(kernel[:, :, None, None], 3, 2)])
+    to_onnx(model, tmp_path / "model.onnx")
+    image = RNG.integers(0, 256, (1, 24, 32, 3), np.uint8)
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", image), in_keras(model, image), atol=1e-4)
+    rates = {
+        (k.shape[-1], d[0]) for k, d, groups in convolutions(onnx.load(tmp_path / "model.onnx")) if groups > 1
+    }
+    assert rates == ({(2, 2)} if folded else {(3, 1)})
+
+
+@pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 100, 127, 128, 1000])
+def test_an_int8_graph_is_calibrated_on_so_many_photos(count):
+    chosen = to_calibrate_on(range(count))
+    assert len(chosen) == len(set(chosen)) == min(count, 64)
+    assert chosen[0] == 0
+    assert max(np.diff([*chosen, count])) <= -(-count // 64)
 
 
 def test_the_graph_ends_before_the_last_upsampling(exported):
