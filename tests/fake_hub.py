@@ -69,7 +69,10 @@ class Hub:
         if kind in ("variables", "secrets") and method == "GET":
             return 200, {}, {name: {"key": name} for name in settings[kind]}
         if kind in ("variables", "secrets"):
-            settings[kind][body["key"]] = body["value"]
+            if method == "DELETE":
+                del settings[kind][body["key"]]
+            else:
+                settings[kind][body["key"]] = body["value"]
             return 200, {}, {name: {"key": name, "value": value} for name, value in settings[kind].items()}
         if kind == "runtime":
             hardware = {"current": None, "requested": settings.get("hardware")}

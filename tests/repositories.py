@@ -19,6 +19,7 @@ FRONT = {
 SERVING = {
     *("README.md", "LICENSE", "app.py", "requirements.txt", "segdemo/__init__.py", "segdemo/ui/page.css"),
     *("weights/manifest.json", "weights/squares.md", "weights/squares.onnx", "weights/click.onnx"),
+    "weights/features.onnx",
 }
 TRAINING = SERVING | {"segdemo/training/trainer.py", "weights/squares.weights.h5"}
 
@@ -26,7 +27,8 @@ TRAINING = SERVING | {"segdemo/training/trainer.py", "weights/squares.weights.h5
 def write_repository(root, **front):
     """Files that a Space gets and files that it does not; ``front`` changes the front matter."""
     models = {"squares": {"onnx": "squares.onnx", "weights": "squares.weights.h5"}}
-    manifest = {"models": models, "clicks": {"click": {"onnx": "click.onnx", "weights": ""}}}
+    clicks = {"click": {"onnx": "click.onnx", "weights": ""}}
+    manifest = {"models": models, "clicks": clicks, "features": {"onnx": "features.onnx"}}
     texts = {
         "README.md": front_matter.written({**FRONT, **front}) + "\n# Squares, at length\n",
         "pyproject.toml": '[project]\nrequires-python = ">=3.11,<3.14"\n',
@@ -38,13 +40,17 @@ def write_repository(root, **front):
         "segdemo/__pycache__/__init__.cpython-312.pyc": "bytes",
         "segdemo/ui/page.css": "b {}",
         "segdemo/ui/.env": "SECRET=1",
+        "segdemo/ui/.env.json": "{}",
+        "segdemo/.ipynb_checkpoints/page-checkpoint.py": "SECRET = 1",
         "segdemo/ui/page.css.orig": "b {}",
         "segdemo/training/trainer.py": "",
         "weights/manifest.json": json.dumps(manifest),
         "weights/squares.md": "# Squares",
         "weights/squares.onnx": "graph",
         "weights/click.onnx": "graph",
+        "weights/features.onnx": "graph",
         "weights/forgotten.onnx": "graph",
+        "weights/.private.md": "mine",
         "weights/squares.weights.h5": "float16",
         "weights/unshipped/more.weights.h5": "float16",
         "docs/picture.webp": "picture",

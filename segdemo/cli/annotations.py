@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segdemo.cli.common import Commands, print_json
+from segdemo.cli.common import Commands, complain, given_path, print_json, say
 
 if TYPE_CHECKING:
     from segdemo.annotations.collection import Collection
@@ -26,10 +25,13 @@ def add_to(commands: Commands) -> None:
     action.set_defaults(run=_list)
 
     action = actions.add_parser("import", help="take annotations into a collection, and print the account")
-    action.add_argument("archive", type=Path, metavar="ARCHIVE_OR_DIR")
+    action.add_argument("archive", type=given_path, metavar="ARCHIVE_OR_DIR")
     action.add_argument("--into", required=True, metavar="NAME", help="the collection; made if there is none")
     action.add_argument(
-        "--label-set", type=Path, metavar="FILE", help="names of the classes: one a line, or a labels.json"
+        "--label-set",
+        type=given_path,
+        metavar="FILE",
+        help="names of the classes: one a line, or a labels.json",
     )
     action.add_argument("--json", action="store_true")
     action.set_defaults(run=_import)
@@ -43,7 +45,7 @@ def add_to(commands: Commands) -> None:
         metavar="FORMAT",
         help="voc, coco, yolo and others; several, if you like",
     )
-    action.add_argument("--out", required=True, type=Path, metavar="ZIP_OR_DIR")
+    action.add_argument("--out", required=True, type=given_path, metavar="ZIP_OR_DIR")
     action.set_defaults(run=_export)
 
     action = actions.add_parser("check", help="open every photo and mask of a collection")
@@ -73,11 +75,11 @@ def _list(options: argparse.Namespace) -> None:
         print_json(listed)
         return
     for entry in listed:
-        print(
+        say(
             f"{entry['name']:30} {entry['labelled']:6} of {entry['photos']:6} photos labelled  {entry['title']}"
         )
     if not listed:
-        print("There is no collection yet: import one, or make one in the page.")
+        say("There is no collection yet: import one, or make one in the page.")
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -90,28 +92,20 @@ def _import(options: argparse.Namespace) -> None:
     if options.json:
         print_json(account.to_json())
         for note in account.notes:
-            print(f"segdemo: {note}", file=sys.stderr)
+            complain(note)
         return
-    _say(f"{account.archive} was imported into {account.collection}.")
+    say(f"{account.archive} was imported into {account.collection}.")
     for sentence in account.totals():
-        _say(sentence)
+        say(sentence)
     for title, lines in (
         ("Left out", account.sentences()),
         ("There already", [f"{d.file}: {d.why} ({d.of})." for d in account.duplicates]),
         ("Belong to no annotation", account.ignored),
     ):
         if lines:
-            _say(f"\n{title}:")
+            say("", f"{title}:")
             for line in lines:
-                _say(f"  {line}")
-
-
-def _say(text: str) -> None:
-    # Names of files may hold bytes that are no text, and control characters that would write elsewhere.
-    from segdemo.core import names
-
-    shown = names.printable(text, keep="\n")
-    print(shown.encode("utf-8", "backslashreplace").decode("utf-8"))
+                say(f"  {line}")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -121,7 +115,7 @@ def _export(options: argparse.Namespace) -> None:
     export = export_zip if options.out.suffix.lower() == ".zip" else export_folder
     export(collection.annotations(), options.out, options.format, progress=_progress())
     collection.keep("exported")
-    print(options.out)
+    say(str(options.out))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -131,7 +125,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report.to_json())
     else:
-        print("\n".join(report.lines()))
+        say(*report.lines())
     return 0 if report.ok else 2
 
 

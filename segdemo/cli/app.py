@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from segdemo.cli.common import Commands
 
@@ -15,8 +16,12 @@ def add_to(commands: Commands) -> None:
 
 def _app(options: argparse.Namespace) -> None:
     from segdemo.core.frugal import be_frugal
+    from segdemo.core.settings import check_port
 
     be_frugal()
+    check_port()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)  # the address is to be seen at once, also in a file
     from segdemo.ui.page import build, launch_options
 
     build().launch(**launch_options())

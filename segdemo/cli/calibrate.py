@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from segdemo.cli.common import Commands, add_dataset, add_model, asked_dataset, print_json, progress
+from segdemo.cli.common import Commands, add_dataset, add_model, asked_dataset, print_json, progress, say
 
 if TYPE_CHECKING:
     from segdemo.zoo.scores import Adjustment, Refinement
@@ -51,28 +51,28 @@ def _calibrate(options: argparse.Namespace) -> None:
         return
     if size := result.size:
         tried = ", ".join(f"{side}: {_percent(score)}" for side, score in size.mean_iou.items())
-        print(f"photos are scaled to {size.long_side} pixels; mean IoU on {size.chosen_on} {tried}")
+        say(f"photos are scaled to {size.long_side} pixels; mean IoU on {size.chosen_on} {tried}")
     if adjustment := result.adjustment:
-        print(f"adjusted for rare classes with strength {adjustment.strength}: {_gain(adjustment)}")
-    print(f"temperature {result.temperature}")
+        say(f"adjusted for rare classes with strength {adjustment.strength}: {_gain(adjustment)}")
+    say(f"temperature {result.temperature}")
     if error := result.calibration:
-        print(
+        say(
             f"expected calibration error on {error.subset} {_percent(error.ece_before, 2)} %, "
             f"with it {_percent(error.ece, 2)} %"
         )
     refinement = result.refinement
     if refinement and refinement.mean_iou is not None:  # one that it had may not have been measured
         what = f"radius {refinement.radius}, epsilon {refinement.epsilon}"
-        print(f"outlines refined with {what}: {_gain(refinement)}")
+        say(f"outlines refined with {what}: {_gain(refinement)}")
     if domain := result.domain:
         noticed = f", of {domain.windows} that show none of it {_percent(domain.noticed)} %"
-        print(
+        say(
             f"of {domain.photos} photos of what it knows, {_percent(domain.false_alarms)} % are called unknown"
             f"{noticed if domain.windows else ''}"
         )
     for name, passes in result.test_time.items():
         gain = 100 * (passes.mean_iou - passes.mean_iou_once)
-        print(f"{name} {gain:+.2f} mean IoU, {passes.times_slower} times as slow")
+        say(f"{name} {gain:+.2f} mean IoU, {passes.times_slower} times as slow")
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

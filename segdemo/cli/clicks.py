@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from segdemo.cli.common import Commands, print_json, progress
+from segdemo.cli.common import Commands, given_path, print_json, progress, say
 
 
 def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("clicks", help="measure how many clicks a thing takes")
-    command.add_argument("--images", required=True, type=Path, metavar="DIR", help="photos")
+    command.add_argument("--images", required=True, type=given_path, metavar="DIR", help="photos")
     command.add_argument(
         "--masks",
         required=True,
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="masks called alike: 255 thing, 0 not, 128 ignored",
     )
@@ -38,9 +37,9 @@ def _clicks(options: argparse.Namespace) -> None:
     if options.json:
         print_json(report.to_json())
         return
-    print(f"{report.model}, {report.things} things" + (", noisy clicks" if report.noise else ""))
+    say(f"{report.model}, {report.things} things" + (", noisy clicks" if report.noise else ""))
     for goal, clicks in report.noc.items():
-        print(f"clicks to {goal} %   {clicks:6.2f}   not in 20: {report.failures[goal]}")
+        say(f"clicks to {goal} %   {clicks:6.2f}   not in 20: {report.failures[goal]}")
     for n, value in report.iou.items():
-        print(f"IoU after {n}      {100 * value:6.2f} %")
-    print(f"a click takes    {1000 * report.seconds:6.0f} ms")
+        say(f"IoU after {n}      {100 * value:6.2f} %")
+    say(f"a click takes    {1000 * report.seconds:6.0f} ms")

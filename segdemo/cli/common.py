@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from segdemo.errors import UserError
 
 if TYPE_CHECKING:
     from segdemo.zoo import ModelEntry
@@ -34,9 +37,16 @@ def add_dataset(command: argparse.ArgumentParser, required: bool = True) -> None
     )
 
 
+def given_path(text: str) -> Path:
+    """The type of arguments that are paths: an empty one is no way to say the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is a path, and nothing was given: the current folder is a dot.")
+    return Path(text)
+
+
 def place_of_data(text: str) -> Path | str:
     """A folder, or ``tfds:NAME`` as it is: a type of arguments."""
-    return text if text.startswith("tfds:") else Path(text)
+    return text if text.startswith("tfds:") else given_path(text)
 
 
 def asked_dataset(options):
@@ -113,8 +123,38 @@ def asked_model(options: argparse.Namespace) -> ModelEntry:
     return entry.unrefined() if options.no_refine else entry
 
 
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """What stdout refuses within is a UserError, one sentence for people; BrokenPipeError stays as it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"What was to be printed cannot be written ({error.strerror}): send it elsewhere, or free some space."
+        ) from error
+
+
+def say(*lines: str) -> None:
+    """Print lines. What names of files and titles hold that would move a terminal's cursor is written out."""
+    from segdemo.core import names
+
+    with printing():
+        for line in lines:
+            print(names.printable(line))
+
+
+def complain(sentence: str) -> None:
+    """Tell on stderr, in one line, what went wrong; as ``say``."""
+    from segdemo.core import names
+
+    print(f"segdemo: {names.printable(sentence)}", file=sys.stderr)
+
+
 def print_json(data: Any) -> None:
-    print(json.dumps(data, indent=1))
+    with printing():
+        print(json.dumps(data, indent=1))
 
 
 def progress(items: Iterable[T], unit: str) -> Iterable[T]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segdemo.cli.common import Commands, bytes_progress, place_of_data, print_json, progress
+from segdemo.cli.common import Commands, bytes_progress, given_path, place_of_data, print_json, progress, say
 from segdemo.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_to(commands: Commands) -> None:
     actions = command.add_subparsers(required=True, metavar="ACTION")
     action = actions.add_parser("download")
     action.add_argument("kind", choices=("voc", "pets"))
-    action.add_argument("--out", type=Path, help="where to (default: SEGDEMO_DATA)")
+    action.add_argument("--out", type=given_path, help="where to (default: SEGDEMO_DATA)")
     action.set_defaults(run=_download)
     action = actions.add_parser("check")
     action.add_argument(
@@ -33,15 +33,15 @@ def add_to(commands: Commands) -> None:
     action.add_argument("--json", action="store_true")
     action.set_defaults(run=_check)
     action = actions.add_parser("binary", help="copy a dataset of masks of 0 and 255, with 255 as a class")
-    action.add_argument("folder", type=Path, metavar="DIR")
-    action.add_argument("--out", type=Path, required=True, help="the folder to make")
+    action.add_argument("folder", type=given_path, metavar="DIR")
+    action.add_argument("--out", type=given_path, required=True, help="the folder to make")
     action.add_argument("--name", default="object", help="what 255 shows (default: object)")
     action.set_defaults(run=_binary)
     action = actions.add_parser("trimaps", help="turn VOC's cats and dogs into a dataset like Pets")
-    action.add_argument("folder", type=Path, metavar="VOC_DIR")
-    action.add_argument("--out", type=Path, required=True)
+    action.add_argument("folder", type=given_path, metavar="VOC_DIR")
+    action.add_argument("--out", type=given_path, required=True)
     action.add_argument(
-        "--pets", type=Path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
+        "--pets", type=given_path, metavar="PETS_DIR", help="add the training photos of this Pets dataset"
     )
     action.set_defaults(run=_trimaps)
 
@@ -66,7 +66,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         print_json([report.to_json() for report in reports])
     else:
-        print("\n".join(line for report in reports for line in report.lines()))
+        say(*(line for report in reports for line in report.lines()))
     return 0 if all(report.ok for report in reports) else 2
 
 
@@ -102,7 +102,7 @@ def _binary(options: argparse.Namespace) -> None:
         )
     outputs.refuse_dataset(options.out, found[0].root)
     count = write_copy(found[0], options.out, options.name, wrap=partial(progress, unit="photos"))
-    print(f"{count} masks in {options.out}, to use with --dataset annotations")
+    say(f"{count} masks in {options.out}, to use with --dataset annotations")
 
 
 def _trimaps(options: argparse.Namespace) -> None:
@@ -122,4 +122,4 @@ def _trimaps(options: argparse.Namespace) -> None:
         ]
     )
     count = write_pets_folder(samples, options.out, progress=lambda items: progress(items, "photos"))
-    print(f"{count + add_pets(pets, options.out)} photos in {options.out}")
+    say(f"{count + add_pets(pets, options.out)} photos in {options.out}")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from segdemo.cli.common import Commands, print_json
+from segdemo.cli.common import Commands, print_json, say
 
 
 def add_to(commands: Commands) -> None:
@@ -52,16 +52,16 @@ def _deploy(options: argparse.Namespace) -> None:
     if options.json:
         print_json({**report, "url": done.url, "new": done.new, "made_up": done.made_up})
         return
-    print(f"{done.url} is {'made' if done.new else 'renewed'}; it opens when the Hub has built it.")
+    say(f"{done.url} is {'made' if done.new else 'renewed'}; it opens when the Hub has built it.")
     for name, value in done.made_up.items():
-        print(f"{name} is {value}: keep it, since nobody can read it from now on.")
+        say(f"{name} is {value}: keep it, since nobody can read it from now on.")
 
 
 def _print(report: dict[str, Any]) -> None:
     for file in report["files"]:
-        print(f"{file['bytes']:>12,}  {file['path']}")
-    print(f"{report['bytes']:>12,}  bytes in {len(report['files'])} files, for {report['space']}")
+        say(f"{file['bytes']:>12,}  {file['path']}")
+    say(f"{report['bytes']:>12,}  bytes in {len(report['files'])} files, for {report['space']}")
     for name, value in report["variables"].items():
-        print(f"{name}={value}")
+        say(f"{name}={value}")
     for name in report["secrets"]:
-        print(f"{name}, a secret")
+        say(f"{name}, a secret")

@@ -16,9 +16,12 @@ from segdemo.cli.common import (
     add_passes,
     asked_dataset,
     asked_model,
+    complain,
+    given_path,
     positive,
     print_json,
     progress,
+    say,
 )
 from segdemo.errors import UserError
 
@@ -39,7 +42,7 @@ def add_to(commands: Commands) -> None:
     )
     command.add_argument(
         "--pictures",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="also write <stem>_triptych.png for each photo: input, truth and prediction side by side",
     )
@@ -93,7 +96,7 @@ def _evaluate_on_ray(options: argparse.Namespace) -> int:
             lambda done: bar.update(done - bar.n),
         )
     for why in wrong:
-        print(f"segdemo: {why}", file=sys.stderr)
+        complain(why)
     _show(report, options.json)
     return 2 if wrong else 0
 
@@ -102,7 +105,7 @@ def _show(report: Scores, as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())
         return
-    print(f"{report.model} on {report.dataset} {report.subset}, {report.images} photos")
+    say(f"{report.model} on {report.dataset} {report.subset}, {report.images} photos")
     for key, over in (
         ("mean_iou", "over the classes that have truth"),
         ("mean_iou_with_predicted", "and those predicted without truth, which count 0"),
@@ -110,10 +113,10 @@ def _show(report: Scores, as_json: bool) -> None:
         ("pixel_accuracy", ""),
     ):
         name = key.removesuffix("_with_predicted").replace("_", " ")
-        print(f"{name:16} {100 * getattr(report, key):6.2f} %  {over}".rstrip())
-    print(f"{'median time':16} {report.milliseconds:6.1f} ms")
+        say(f"{name:16} {100 * getattr(report, key):6.2f} %  {over}".rstrip())
+    say(f"{'median time':16} {report.milliseconds:6.1f} ms")
     for name, value in report.class_iou.items():
-        print(f"  {name:14} {'   -' if value is None else f'{100 * value:6.2f}'}")
+        say(f"  {name:14} {'   -' if value is None else f'{100 * value:6.2f}'}")
 
 
 def _drawn(dataset: Dataset, subset: str, out: Path) -> Look:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from segdemo.cli.common import Commands, add_int8, print_json
+from segdemo.cli.common import Commands, add_int8, given_path, print_json, say
 
 
 def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("export", help="turn a run's best checkpoint into a served model")
-    command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
+    command.add_argument("run_dir", type=given_path, metavar="RUN_DIR")
     command.add_argument("--name", help="name of the model (default: the run's folder)")
     add_int8(command)
     command.add_argument("--json", action="store_true")
@@ -25,4 +24,4 @@ def _export(options: argparse.Namespace) -> None:
     if options.json:
         print_json(entry)
     else:
-        print(f"{options.run_dir / entry['onnx']}  {100 * entry['metrics']['mean_iou']:.1f} mean IoU")
+        say(f"{options.run_dir / entry['onnx']}  {100 * entry['metrics']['mean_iou']:.1f} mean IoU")

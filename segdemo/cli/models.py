@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from segdemo.cli.common import Commands, print_json
+from segdemo.cli.common import Commands, print_json, say
 
 _FACTS = ("parameters", "input", "multiply_adds", "flops")  # of one photo of the size `input`
 
@@ -38,6 +38,6 @@ def _models(options: argparse.Namespace) -> None:
     for model in served:
         score = model.get("metrics", {}).get("mean_iou")
         shown = f"{100 * score:5.1f} mean IoU" if score is not None else ""
-        print(f"{model['name']:24} {model['title']:24} {model['label_set']:6} {shown}")
+        say(f"{model['name']:24} {model['title']:24} {model['label_set']:6} {shown}")
     untrained = [name for name in zoo.SPECS if name not in {m["architecture"] for m in served}]
-    print(f"Not trained yet: {', '.join(untrained)}")
+    say(f"Not trained yet: {', '.join(untrained)}")

@@ -7,13 +7,23 @@ import contextlib
 import re
 import secrets
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segdemo.cli.common import Commands, add_cluster, add_model, add_passes, asked_model, positive, print_json
+from segdemo.cli.common import (
+    Commands,
+    add_cluster,
+    add_model,
+    add_passes,
+    asked_model,
+    complain,
+    given_path,
+    positive,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from segdemo.inference.batch import Batch, Item, Outcome
 
@@ -22,7 +32,7 @@ def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("predict", help="write the label map of each photo")
     add_model(command)
-    command.add_argument("--out", required=True, type=Path, help="folder for <stem>.png")
+    command.add_argument("--out", required=True, type=given_path, help="folder for <stem>.png")
     command.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
     command.add_argument(
         "--uncertainty",
@@ -52,7 +62,7 @@ def add_to(commands: Commands) -> None:
     )
     add_passes(command)
     command.add_argument("--json", action="store_true")
-    command.add_argument("photos", nargs="+", type=Path, metavar="IMAGE_OR_DIR")
+    command.add_argument("photos", nargs="+", type=given_path, metavar="IMAGE_OR_DIR")
     command.set_defaults(run=_predict)
 
 
@@ -74,7 +84,7 @@ def _predict(options: argparse.Namespace) -> int:
     part = f"-{number}-of-{shards}" if shards > 1 else ""
     also = [name for name in ("overlay", "uncertainty") if getattr(options, name)]
     formats = [*(options.formats or ["label_map"]), *also]
-    items = _items(options, formats, part)[number - 1 :: shards]
+    items = _items(options, formats, part)
     workers = min(options.workers or settings.threads(), max(1, len(items)))
     threads = max(1, settings.threads() // workers)
     predictor = open_predictor(asked_model(options), options.scales, options.flip, threads)
@@ -92,13 +102,14 @@ def _predict(options: argparse.Namespace) -> int:
     for item in items:
         if why := tally.failed.get(item.key):
             named = why if item.name in why else f"{item.name}: {why}"
-            print(f"segdemo: {named}", file=sys.stderr)
-    if options.json:
-        print_json([_told(batch, item, row) for item, row in batch.rows()])
+            complain(named)
+    told = [_told(batch, item, row) for item, row in batch.rows()] if options.json else []
     if not (
         options.resume or options.formats or part
     ):  # all is done, and nobody asked for more than label maps
         batch.forget()
+    if options.json:
+        print_json(told)
     return 2 if tally.failed else 0
 
 
@@ -120,7 +131,7 @@ def _on_ray(
 
 
 def _items(options: argparse.Namespace, formats: list[str], part: str) -> list[Item]:
-    """All photos and where their results go. Raises OutputError, FormatError."""
+    """The photos of the shard and where their results go. Raises OutputError, FormatError."""
     from segdemo.data import outputs
     from segdemo.inference.batch import Item, notes_path, of_all
     from segdemo.inference.batch_formats import chosen
@@ -135,8 +146,22 @@ def _items(options: argparse.Namespace, formats: list[str], part: str) -> list[I
         raise outputs.OutputError(
             f"{there} is there already and is of no earlier run: choose another --out, or move it."
         )
-    found = outputs.results(photos, options.out, suffixes, ours)
-    return [Item(str(photo), photo.name, photo, files) for photo, files in found]
+    number, shards = options.shard
+    own = photos[number - 1 :: shards]
+    found = outputs.results(photos, options.out, suffixes, ours, own)
+    return [
+        Item(str(photo.absolute()), photo.name, photo, files, _stamp(photo), str(photo))
+        for photo, files in found
+    ]
+
+
+def _stamp(photo: Path) -> tuple[int, int]:
+    """(bytes, nanoseconds since 1970) of a file; zeros where there is none, which is said when it is its turn."""
+    try:
+        status = photo.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _told(batch: Batch, item: Item, row: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +170,7 @@ def _told(batch: Batch, item: Item, row: dict[str, Any]) -> dict[str, Any]:
 
     entry = batch.predictor.entry
     return {
-        "image": item.key,
+        "image": str(item.source),
         **{kind: str(path) for kind, path in item.files.items() if kind == "label_map"},
         "model": entry.name,
         "label_set": entry.label_set.name,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segdemo.cli.common import Commands, print_json, progress
+from segdemo.cli.common import Commands, complain, given_path, print_json, progress
 from segdemo.runs import failures
 
 if TYPE_CHECKING:
@@ -22,17 +21,25 @@ def add_to(commands: Commands) -> None:
         "teach", help="learn classes from strokes on photos, and find them on others"
     )
     command.add_argument(
-        "--photos", type=Path, metavar="DIR", help="folder of the photos that are painted on"
+        "--photos", type=given_path, metavar="DIR", help="folder of the photos that are painted on"
     )
     command.add_argument(
-        "--strokes", type=Path, metavar="DIR", help="folder of <stem>.png: class ids, 255 where not painted"
+        "--strokes",
+        type=given_path,
+        metavar="DIR",
+        help="folder of <stem>.png: class ids, 255 where not painted",
     )
     command.add_argument(
-        "--classifier", type=Path, metavar="FILE", help="what --save wrote, instead of photos and strokes"
+        "--classifier",
+        type=given_path,
+        metavar="FILE",
+        help="what --save wrote, instead of photos and strokes",
     )
-    command.add_argument("--save", type=Path, metavar="FILE", help="keep what was learned")
-    command.add_argument("--apply", required=True, type=Path, metavar="DIR", help="folder of photos to label")
-    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for <stem>.png")
+    command.add_argument("--save", type=given_path, metavar="FILE", help="keep what was learned")
+    command.add_argument(
+        "--apply", required=True, type=given_path, metavar="DIR", help="folder of photos to label"
+    )
+    command.add_argument("--out", required=True, type=given_path, metavar="DIR", help="folder for <stem>.png")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_teach)
 
@@ -54,6 +61,11 @@ def _teach(options: argparse.Namespace) -> int:
         raise UserError("Give either --photos and --strokes, or a --classifier that is known already.")
     found = outputs.results(outputs.photos_in([options.apply]), options.out, {"label_map": ".png"})
     targets = [(photo, files["label_map"]) for photo, files in found]
+    pairs = [] if options.classifier else _pairs(options.photos, options.strokes)
+    written = [*(path for _, path in targets), *([options.save] if options.save else [])]
+    read = [*(photo for photo, _ in targets), *(path for pair in pairs for path in pair)]
+    outputs.refuse_overwriting(written, [*read, *([options.classifier] if options.classifier else [])])
+    outputs.refuse_one_file(written)
     features = Features()
     painted: dict[str, Strokes] = {}
     if options.classifier is not None:
@@ -61,10 +73,6 @@ def _teach(options: argparse.Namespace) -> int:
         if taught.features != features.entry.onnx_sha256:
             raise teach.TeachError(f"{options.classifier} knows other features: teach it again.")
     else:
-        pairs = _pairs(options.photos, options.strokes)
-        read = [path for pair in pairs for path in pair]
-        kept = [options.save] if options.save else []
-        outputs.refuse_overwriting([*(path for _, path in targets), *kept], read)
         painted = _painted(pairs, features)
         taught = teach.learn([*painted.values()], features.steps, features.entry.onnx_sha256)
         if options.save:
@@ -78,7 +86,7 @@ def _teach(options: argparse.Namespace) -> int:
         except IntakeError as error:  # the others are still wanted
             sentence = failures.sentence(error)
             named = sentence if photo.name in sentence else f"{photo.name}: {sentence}"
-            print(f"segdemo: {named}", file=sys.stderr)
+            complain(named)
             failed += 1
             continue
         start = time.perf_counter()

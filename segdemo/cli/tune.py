@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from pathlib import Path
 
-from segdemo.cli.common import Commands, positive, print_json
+from segdemo.cli.common import Commands, complain, given_path, positive, print_json, say
 from segdemo.cli.train import add_settings, asked_settings
 
 
@@ -23,7 +22,9 @@ def add_to(commands: Commands) -> None:
         help="what is tried: LOW..HIGH or VALUE,VALUE of a setting, or of encoder "
         "(default: learning_rate=1e-5..1e-2 and the losses)",
     )
-    command.add_argument("--out", type=Path, help="folder of the runs (default: where the page shows them)")
+    command.add_argument(
+        "--out", type=given_path, help="folder of the runs (default: where the page shows them)"
+    )
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_tune)
 
@@ -39,7 +40,7 @@ def _tune(options: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # Ray Tune says what it does on stdout
         runs, wrong = tune(settings, search, out, options.trials, room(), places.read("SEGDEMO_RAY_PYTHON"))
     for why in wrong:
-        print(f"segdemo: {why}", file=sys.stderr)
+        complain(why)
     rows = [(run, run.status()) for run in runs]
     if options.json:
         print_json(
@@ -51,7 +52,7 @@ def _tune(options: argparse.Namespace) -> int:
         return 2 if wrong else 0
     for run, status in rows:
         best = "   -" if status.best is None else f"{100 * status.best:5.1f}"
-        print(f"{best} %  {status.state:9} {run.title}  {run.folder}")
+        say(f"{best} %  {status.state:9} {run.title}  {run.folder}")
         if status.state == "failed":
-            print(f"segdemo: {run.id}: {status.message}", file=sys.stderr)
+            complain(f"{run.id}: {status.message}")
     return 2 if wrong else 0

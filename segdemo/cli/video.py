@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
-from segdemo.cli.common import Commands, print_json
+from segdemo.cli.common import Commands, given_path, print_json, say
 from segdemo.errors import UserError
 
 
 def add_to(commands: Commands) -> None:
     """Add the command to the subparsers of the program."""
     command = commands.add_parser("video", help="segment a clip, or write its frames")
-    command.add_argument("clip", type=Path, metavar="CLIP", help="an MP4, WebM, MOV or what FFmpeg reads")
-    command.add_argument("--model", default="deeplabv3", help="a trained model (default: deeplabv3)")
-    command.add_argument("--overlay", type=Path, metavar="FILE.mp4", help="the clip with its masks")
-    command.add_argument("--labels", type=Path, metavar="FILE.zip", help="a label map for each frame, as PNG")
     command.add_argument(
-        "--frames", type=Path, metavar="DIR", help="only write the frames, as JPEG, to label them"
+        "clip", type=given_path, metavar="CLIP", help="an MP4, WebM, MOV or what FFmpeg reads"
+    )
+    command.add_argument("--model", default="deeplabv3", help="a trained model (default: deeplabv3)")
+    command.add_argument("--overlay", type=given_path, metavar="FILE.mp4", help="the clip with its masks")
+    command.add_argument(
+        "--labels", type=given_path, metavar="FILE.zip", help="a label map for each frame, as PNG"
+    )
+    command.add_argument(
+        "--frames", type=given_path, metavar="DIR", help="only write the frames, as JPEG, to label them"
     )
     command.add_argument("--rate", type=float, default=10, help="frames a second (default: 10)")
     command.add_argument(
@@ -37,6 +42,8 @@ def add_to(commands: Commands) -> None:
 
 
 def _video(options: argparse.Namespace) -> None:
+    if options.frames and (options.overlay or options.labels):
+        raise UserError("Give either --frames, which only writes the frames, or --overlay and --labels.")
     if options.frames:
         report = _write_frames(options)
     elif options.overlay or options.labels:
@@ -47,7 +54,7 @@ def _video(options: argparse.Namespace) -> None:
         print_json(report)
         return
     for name, value in report.items():
-        print(f"{name:14} {value}")
+        say(f"{name:14} {value}")
 
 
 def _segment(options):
@@ -55,8 +62,6 @@ def _segment(options):
     from segdemo.inference.video import segment_clip
     from segdemo.zoo import model_at
 
-    for path in filter(None, (options.overlay, options.labels)):
-        path.parent.mkdir(parents=True, exist_ok=True)
     return segment_clip(
         open_predictor(model_at(options.model)),
         options.clip,
@@ -80,8 +85,11 @@ def _told(options):
 def _write_frames(options):
     from segdemo.core.files import write_atomic
     from segdemo.core.photos import encode_jpeg
+    from segdemo.data.outputs import OutputError
     from segdemo.inference.video import JPEG_QUALITY, frames
 
+    if (there := _frames_there(options.frames, options.clip.stem)) is not None:
+        raise OutputError(f"{there} is there already: choose another --frames, or move it.")
     tell, count = _told(options), 0
     for count, frame in enumerate(frames(options.clip, options.rate, options.side), 1):
         options.frames.mkdir(parents=True, exist_ok=True)
@@ -90,3 +98,13 @@ def _write_frames(options):
         )
         tell(count, count)
     return {"frames": count, "folder": str(options.frames)}
+
+
+def _frames_there(folder: Path, stem: str) -> Path | None:
+    """A file in a folder that is called as a frame of the clip ``stem`` would be, also where case does not count."""
+    from segdemo.core import names
+
+    if not folder.is_dir():
+        return None
+    ours = re.compile(re.escape(names.key(stem)) + r"_\d{5,}\.jpg")
+    return next((path for path in folder.iterdir() if ours.fullmatch(names.key(path.name))), None)

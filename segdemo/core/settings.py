@@ -4,7 +4,6 @@ README's table of settings is ``table()``.
 """
 
 import importlib.util
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +32,9 @@ class Variable:
         name: of the environment variable.
         meaning: for README.
         default: what it is where it is not set.
-        kind: ``"text"``, ``"folder"``, ``"count"`` (a positive whole number) or ``"number"`` (0 or more).
+        kind: ``"text"``, ``"folder"``, ``"count"`` (a positive whole number), ``"whole"`` (a whole number, 0 or more)
+            or ``"number"`` (0 or more).
+        most: the largest number that it may be.
         choices: what a text may be; empty for anything.
         shown: the default in README, where its value does not say it.
     """
@@ -42,6 +43,7 @@ class Variable:
     meaning: str
     default: Any = ""
     kind: str = "text"
+    most: int = 10**9
     choices: Sequence[str] = ()
     shown: str = ""
 
@@ -51,26 +53,46 @@ class Variable:
         if not text:
             return self.default
         if self.kind == "folder":
-            return Path(text).expanduser()
-        if self.kind == "count":
-            if not text.isdecimal() or int(text) < 1:
-                raise SettingError(f"{self.name} is a positive whole number, not {text!r}.")
-            return int(text)
-        if self.kind == "number":
             try:
-                number = float(text)
-            except ValueError:
-                number = -1.0
-            if not 0 <= number < math.inf:
-                raise SettingError(f"{self.name} is a number, 0 or more, not {text!r}.")
-            return number
+                return Path(text).expanduser()
+            except RuntimeError:
+                raise SettingError(
+                    f"{self.name} is a folder whose ~ nobody knows here: give the whole path, not {_shown(text)}."
+                ) from None
+        if self.kind in _NUMBERS:
+            return self._number(text)
         if self.choices and text not in self.choices:
             listed = f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
             raise SettingError(f"{self.name} is {listed}, not {text!r}.")
         return text
 
+    def _number(self, text: str) -> int | float:
+        least, what = _NUMBERS[self.kind]
+        try:
+            number = float(text) if self.kind == "number" or text.isdecimal() else -1.0
+        except ValueError:
+            number = -1.0
+        if not least <= number:  # nor is what is no number
+            raise SettingError(f"{self.name} is {what}, not {_shown(text)}.")
+        if number > self.most:
+            raise SettingError(f"{self.name} is {self.most:,} at most, not {_shown(text)}.")
+        return number if self.kind == "number" else int(number)
 
-_NUMBER = {"kind": "number"}
+
+def _shown(text: str) -> str:
+    """A value in a sentence, cut where it is long."""
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+
+
+_NUMBERS = {
+    "count": (1, "a positive whole number"),
+    "whole": (0, "a whole number, 0 or more"),
+    "number": (0, "a number, 0 or more"),
+}
+_WHOLE: dict[str, Any] = {"kind": "whole"}
+_NUMBER: dict[str, Any] = {"kind": "number", "most": 10**6}  # megabytes, gigabytes, hours, days, CPUs
+_THREADS = 1024  # at most: of a network, and of requests that are answered at a time
+_BYTES = 10**12
 VARIABLES = {
     variable.name: variable
     for variable in (
@@ -96,12 +118,14 @@ VARIABLES = {
             "folder",
             shown="none",
         ),
-        Variable("SEGDEMO_THREADS", "threads of one prediction", None, "count", shown="all cores"),
-        Variable("SEGDEMO_MAX_BYTES", "largest photo accepted, bytes", 40_000_000, "count"),
-        Variable("SEGDEMO_MAX_PIXELS", "largest photo accepted, width times height", 64_000_000, "count"),
+        Variable("SEGDEMO_THREADS", "threads of one prediction", None, "count", _THREADS, shown="all cores"),
+        Variable("SEGDEMO_MAX_BYTES", "largest photo accepted, bytes", 40_000_000, "count", _BYTES),
+        Variable(
+            "SEGDEMO_MAX_PIXELS", "largest photo accepted, width times height", 64_000_000, "count", _BYTES
+        ),
         Variable("SEGDEMO_MAX_SIDE", "longest side of a photo accepted, pixels", 32_768, "count"),
         Variable("SEGDEMO_MAX_ASPECT", "a photo's longest side over its shortest", 1000, "count"),
-        Variable("SEGDEMO_PREDICTIONS", "photos that are segmented at a time", 2, "count"),
+        Variable("SEGDEMO_PREDICTIONS", "photos that are segmented at a time", 2, "count", _THREADS),
         Variable(
             "SEGDEMO_MAX_WAITING",
             "photos that may wait to be segmented; others are told when to come",
@@ -118,16 +142,26 @@ VARIABLES = {
             **_NUMBER,
         ),
         Variable(
-            "SEGDEMO_MAX_PHOTO_SECONDS", "processor time that decoding one photo or mask may take", 5, "count"
+            "SEGDEMO_MAX_PHOTO_SECONDS",
+            "processor time that decoding one photo or mask may take",
+            5,
+            "count",
+            86_400,
         ),
         Variable(
             "SEGDEMO_MAX_PHOTO_MB",
             "memory for decoding a TIFF, WebP or AVIF, which is done in a process of its own, MB",
             1024,
             "count",
+            10**6,
         ),
         Variable("SEGDEMO_MAX_VIDEO_SECONDS", "of a clip that are segmented, from its start", 60, **_NUMBER),
-        Variable("SEGDEMO_USERS", "who may open the page: `ann:secret,bob:other`", "", shown="everybody"),
+        Variable(
+            "SEGDEMO_USERS",
+            "who may open the page: `ann:secret,bob:other`; spaces around a name or password are left out",
+            "",
+            shown="everybody",
+        ),
         Variable(
             "SEGDEMO_ADMINS",
             "names of `SEGDEMO_USERS`, on a Space without these of accounts of the Hub, who see storage, runs and "
@@ -155,24 +189,24 @@ VARIABLES = {
             "SEGDEMO_MAX_COLLECTIONS",
             "collections of annotations; 0 is no limit, here and below",
             500,
-            **_NUMBER,
+            **_WHOLE,
         ),
         Variable(
             "SEGDEMO_MAX_COLLECTIONS_GB", "disk of all collections together, with their trash", 20, **_NUMBER
         ),
-        Variable("SEGDEMO_WORKSPACE_PHOTOS", "photos of one visitor", 300, **_NUMBER),
+        Variable("SEGDEMO_WORKSPACE_PHOTOS", "photos of one visitor", 300, **_WHOLE),
         Variable(
             "SEGDEMO_WORKSPACE_MB", "disk of one visitor's collections, models and runs", 1000, **_NUMBER
         ),
-        Variable("SEGDEMO_WORKSPACE_QUEUE", "runs of one visitor that may wait", 2, **_NUMBER),
+        Variable("SEGDEMO_WORKSPACE_QUEUE", "runs of one visitor that may wait", 2, **_WHOLE),
         Variable(
             "SEGDEMO_WORKSPACE_HOURS",
             "what a visitor who is not signed in has not touched for so long is cleared away",
             24,
             **_NUMBER,
         ),
-        Variable("SEGDEMO_MAX_BATCH_PHOTOS", "photos of one batch on the page", 2000, "count"),
-        Variable("SEGDEMO_MAX_BATCH_GB", "photos of one batch, and its results again", 4, "count"),
+        Variable("SEGDEMO_MAX_BATCH_PHOTOS", "photos of one batch on the page", 2000, **_WHOLE),
+        Variable("SEGDEMO_MAX_BATCH_GB", "photos of one batch, and its results again", 4, **_NUMBER),
         Variable(
             "SEGDEMO_MAX_BATCHES_GB", "disk of all batches together; each is gone after a day", 20, **_NUMBER
         ),
@@ -184,12 +218,17 @@ VARIABLES = {
             shown="`on`; on Spaces `off`",
         ),
         Variable("SEGDEMO_TRAINING_TOKEN", "what has to be given with `token`", "", shown="none"),
-        Variable("SEGDEMO_MAX_EPOCHS", "epochs of one run", 200, **_NUMBER),
-        Variable("SEGDEMO_MAX_IMAGES", "photos in the subset a run learns from", 0, **_NUMBER),
+        Variable("SEGDEMO_MAX_EPOCHS", "epochs of one run", 200, **_WHOLE),
+        Variable("SEGDEMO_MAX_IMAGES", "photos in the subset a run learns from", 0, **_WHOLE),
         Variable("SEGDEMO_MAX_RUN_HOURS", "of one run, from its start or last resumption", 24, **_NUMBER),
         Variable("SEGDEMO_MAX_RUN_MEMORY_GB", "memory of a run", 0, **_NUMBER, shown="3/4 of the machine's"),
         Variable(
-            "SEGDEMO_RUN_THREADS", "threads of a run", 0, **_NUMBER, shown="all cores; one CPU of a cluster"
+            "SEGDEMO_RUN_THREADS",
+            "threads of a run",
+            0,
+            "whole",
+            _THREADS,
+            shown="all cores; one CPU of a cluster",
         ),
         Variable(
             "SEGDEMO_EXECUTOR",
@@ -204,15 +243,15 @@ VARIABLES = {
             "SEGDEMO_RAY_PYTHON", "Python with SegDemo on the nodes of a cluster", "", shown="this one's path"
         ),
         Variable(
-            "SEGDEMO_BATCH_CPUS", "CPUs of a batch on a cluster", 0, **_NUMBER, shown="half of the cluster's"
+            "SEGDEMO_BATCH_CPUS", "CPUs of a batch on a cluster", 0, **_WHOLE, shown="half of the cluster's"
         ),
-        Variable("SEGDEMO_MAX_QUEUE", "runs that may wait", 10, **_NUMBER),
+        Variable("SEGDEMO_MAX_QUEUE", "runs that may wait", 10, **_WHOLE),
         Variable("SEGDEMO_MAX_RUNS_GB", "disk of all runs together", 20, **_NUMBER),
         Variable(
             "SEGDEMO_MAX_HANG_MINUTES", "a run without a sign of life for so long is ended", 10, **_NUMBER
         ),
         Variable(
-            "SEGDEMO_KEEP_RUNS", "older runs are cleared away; the models they ended in stay", 100, **_NUMBER
+            "SEGDEMO_KEEP_RUNS", "older runs are cleared away; the models they ended in stay", 100, **_WHOLE
         ),
         Variable(
             "SEGDEMO_KEEP_RUN_DAYS",
@@ -230,6 +269,13 @@ def read(name: str) -> Any:
     return VARIABLES[name].read()
 
 
+def check_port() -> None:
+    """Raise SettingError if Gradio, which reads the port as it is imported, would not know what to make of it."""
+    text = os.environ.get("GRADIO_SERVER_PORT")
+    if text is not None and not (text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65_535):
+        raise SettingError(f"GRADIO_SERVER_PORT is a number from 1 to 65535, not {_shown(text)}.")
+
+
 def table() -> str:
     """README's table of the settings, as Markdown."""
     rows = (f"| `{v.name}` | {v.meaning} | {v.shown or f'{v.default:,}'} |" for v in VARIABLES.values())
@@ -237,8 +283,23 @@ def table() -> str:
 
 
 def home() -> Path:
-    """The state root. It is created by whoever first writes to it."""
-    return read("SEGDEMO_HOME") or Path(platformdirs.user_data_dir("segdemo", appauthor=False))
+    """The state root. It is created by whoever first writes to it. Raises SettingError."""
+    if (told := read("SEGDEMO_HOME")) is not None:
+        return Path(told)
+    try:
+        return Path(platformdirs.user_data_dir("segdemo", appauthor=False))
+    except RuntimeError:  # as in a container whose user is a mere number
+        raise SettingError(
+            "Set SEGDEMO_HOME to a folder for annotations, runs and models: this user has no home."
+        ) from None
+
+
+def expanded(path: Path | str) -> Path:
+    """A path with a leading ``~`` expanded; where nobody knows whose folder it means, the path as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def models_dir() -> Path:
@@ -275,10 +336,15 @@ def for_visitors() -> bool:
 
 
 def users() -> list[tuple[str, str]]:
-    """Who may open the page, (name, password) each; none is everybody. Raises SettingError."""
-    parts = [part.strip().partition(":") for part in read("SEGDEMO_USERS").split(",") if part.strip()]
-    pairs = [(name, password) for name, _, password in parts]
-    if not all(name and password for name, password in pairs):
+    """Who may open the page, (name, password) each, without spaces around them; none is everybody.
+
+    Raises:
+        SettingError: it is set and names nobody, or one lacks a name or a password.
+    """
+    told = read("SEGDEMO_USERS")
+    parts = [part.partition(":") for part in told.split(",") if part.strip()]
+    pairs = [(name.strip(), password.strip()) for name, _, password in parts]
+    if (told and not pairs) or not all(name and password for name, password in pairs):
         raise SettingError(
             "SEGDEMO_USERS is a list such as ann:secret,bob:other, one name and password each."
         )

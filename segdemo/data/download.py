@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from segdemo import __version__
 from segdemo.core.files import read_json
+from segdemo.core.settings import expanded
 from segdemo.data.datasets import DatasetError
 from segdemo.data.sources import open_dataset
 from segdemo.errors import UserError
@@ -142,7 +143,7 @@ def download(
     if kind not in RELEASES:
         raise DownloadError(f"There is no download called {kind!r}: choose one of {', '.join(RELEASES)}.")
     release = release or RELEASES[kind]
-    destination = Path(destination).expanduser()
+    destination = expanded(destination)
     if (present := _present(kind, destination)) is not None:
         return present
     target = destination / release.folder

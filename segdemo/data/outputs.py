@@ -41,7 +41,11 @@ def photos_in(paths: Iterable[Path]) -> list[Path]:
 
 
 def results(
-    photos: Sequence[Path], out: Path, suffixes: Mapping[str, str], ours: bool = False
+    photos: Sequence[Path],
+    out: Path,
+    suffixes: Mapping[str, str],
+    ours: bool = False,
+    wanted: Iterable[Path] | None = None,
 ) -> list[tuple[Path, dict[str, Path]]]:
     """Where several kinds of results of each photo go: ``<stem><suffix>`` in ``out``.
 
@@ -50,9 +54,11 @@ def results(
         out: folder of the results; it need not exist.
         suffixes: of each kind; that of label maps is called ``"label_map"``.
         ours: whether ``out`` is known to hold results of an earlier run, which may be replaced.
+        wanted: those of the photos whose results are to be written now, by whoever shares them with others; None for
+            all.
 
     Returns:
-        (photo, {kind: path}) of each photo.
+        (photo, {kind: path}) of each photo that is wanted.
 
     Raises:
         OutputError: a result would replace a photo, a mask of a dataset, or another result.
@@ -63,6 +69,9 @@ def results(
     ]
     refuse_same_names([(photo, path) for photo, files in found for path in files.values()])
     refuse_overwriting([path for _, files in found for path in files.values()], photos)
+    if wanted is not None:
+        now = {*wanted}
+        found = [(photo, files) for photo, files in found if photo in now]
     dataset = dataset_of(out)
     for _, files in found:
         label_map = files.get("label_map")
@@ -113,6 +122,23 @@ def refuse_overwriting(targets: Iterable[Path], sources: Iterable[Path]) -> None
         for identity in _identities(target):
             if identity in read:
                 raise OutputError(f"{read[identity]} would be replaced by {target}: choose another --out.")
+
+
+def refuse_one_file(targets: Iterable[Path]) -> None:
+    """Raise OutputError if two of the files to be written are one, by whatever path, link or spelling, or if one is
+    there already and is no file.
+
+    Args:
+        targets: paths to be written, which need not exist.
+    """
+    taken: dict[str | tuple[int, int], Path] = {}
+    for target in targets:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{target} is no file that can be written over: give the path of one.")
+        known = {*_identities(target), names.key(str(target.resolve()))}
+        if other := next((taken[one] for one in known if one in taken), None):
+            raise OutputError(f"{other} and {target} would be one file: give each a name of its own.")
+        taken |= dict.fromkeys(known, target)
 
 
 def refuse_dataset(out: Path | str, *roots: Path | str) -> None:

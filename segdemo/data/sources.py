@@ -6,6 +6,7 @@ Nothing here opens a photo or a mask, and nothing outside ``LAYOUTS`` tells one 
 from pathlib import Path
 from typing import Protocol
 
+from segdemo.core.settings import expanded
 from segdemo.data import annotations, folders, pets, tfds, voc
 from segdemo.data.datasets import Dataset, DatasetError
 
@@ -74,7 +75,7 @@ def open_dataset(kind: str, root: Path | str) -> Dataset:
         raise DatasetError(f"There is no dataset kind {kind!r}: choose one of {', '.join(KINDS)}.")
     if tfds.is_tfds(root):
         return tfds.open_written(kind, root)
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise DatasetError(f"There is no folder {root}: give the folder that holds the dataset.")
     prepared = prepared_at(kind, root)
@@ -88,7 +89,7 @@ def prepared_at(kind: str, root: Path | str) -> Path | None:
     """
     if tfds.is_tfds(root) or kind not in LAYOUTS:
         return None
-    root = Path(root).expanduser()
+    root = expanded(root)
     return tfds.prepared_in(kind, root) if LAYOUTS[kind].find(root) is None else None
 
 
@@ -126,7 +127,7 @@ def find_datasets(root: Path | str | None) -> list[Dataset]:
 
 def dataset_of(path: Path | str) -> Path | None:
     """The root of the dataset one of whose folders of photos, masks or lists ``path`` is, or lies in; else None."""
-    path = Path(path).expanduser().resolve()
+    path = expanded(path).resolve()
     for root in path.parents:
         kind = _kind_of(root)
         if kind is not None and path.relative_to(root).parts[0] in LAYOUTS[kind].OWNED:

@@ -98,7 +98,7 @@ def _code(package: Path, train: bool) -> Iterator[Path]:
     for pattern in CODE:
         for path in package.rglob(pattern):
             inside = path.relative_to(package).parts
-            if path.is_file() and not path.is_symlink() and (train or inside[0] != "training"):
+            if _is_sent(path, package) and (train or inside[0] != "training"):
                 yield path
 
 
@@ -106,11 +106,21 @@ def _weights(folder: Path, train: bool) -> Iterator[Path]:
     """What the manifest names, and the cards."""
     manifest = Manifest.read(folder / "manifest.json")
     yield folder / "manifest.json"
-    yield from folder.glob("*.md")
-    for entry in (*manifest.models.values(), *manifest.clicks.values()):
+    yield from (card for card in folder.glob("*.md") if _is_sent(card, folder))
+    features = [manifest.features] if manifest.features else []
+    for entry in (*manifest.models.values(), *manifest.clicks.values(), *features):
         for name in (entry["onnx"], entry.get("weights") if train else None):
             if not name:
                 continue
-            if Path(name).name != name or not (folder / name).is_file():
-                raise HostingError(f"Put {name} into {folder}: its manifest names it, and it is not there.")
+            if Path(name).name != name or not _is_sent(folder / name, folder):
+                raise HostingError(
+                    f"Put {name} into {folder}: its manifest names it, and there is no such file, or it is hidden or "
+                    "a link."
+                )
             yield folder / name
+
+
+def _is_sent(path: Path, root: Path) -> bool:
+    """Whether a path is a file that neither is hidden or a link nor lies in a folder below ``root`` that is."""
+    below = [path, *(parent for parent in path.parents if parent.is_relative_to(root) and parent != root)]
+    return path.is_file() and not any(part.name.startswith(".") or part.is_symlink() for part in below)

@@ -132,7 +132,8 @@ def deploy(space: Space, files: Bundle, api: HfApi | None = None) -> Deployed:
         api: the Hub; None is the one of the environment, with its token.
 
     Raises:
-        HostingError: no token or a wrong one, somebody else's name, a Space of something else, no network.
+        HostingError: no token or a wrong one, somebody else's name, a Space of something else, admins of users that are
+            known to the Hub alone, no network.
     """
     api = api or HfApi()
     with _told(space):
@@ -144,12 +145,13 @@ def deploy(space: Space, files: Bundle, api: HfApi | None = None) -> Deployed:
             and OURS not in held
         ):
             raise HostingError(f"{space.name} is a Space of something else: choose another name.")
+        held_secrets = set() if new else set(api.get_space_secrets(space.name))
+        wanted, made_up = _with_users_held(space, held_secrets), {}
         volumes = [Volume(type="bucket", source=space.bucket, mount_path=STATE)] if space.storage else []
         if volumes:
             api.create_bucket(space.bucket, private=True, exist_ok=True)
-        wanted, made_up = space.secrets(), {}
         if wanted.get("SEGDEMO_TRAINING_TOKEN") == "":
-            if not new and "SEGDEMO_TRAINING_TOKEN" in api.get_space_secrets(space.name):
+            if "SEGDEMO_TRAINING_TOKEN" in held_secrets:
                 del wanted["SEGDEMO_TRAINING_TOKEN"]
             else:
                 made_up = {"SEGDEMO_TRAINING_TOKEN": secrets.token_urlsafe(24)}
@@ -167,6 +169,9 @@ def deploy(space: Space, files: Bundle, api: HfApi | None = None) -> Deployed:
                 space_volumes=volumes or None,
             )
         else:
+            # Admins have to be among users: those that it had before are not.
+            if "SEGDEMO_USERS" in wanted and "SEGDEMO_ADMINS" in held_secrets - wanted.keys():
+                api.delete_space_secret(space.name, "SEGDEMO_ADMINS")
             _renew(api, space, wanted, volumes)
         with tempfile.TemporaryDirectory(prefix="segdemo-space-") as folder:
             files.write_to(Path(folder))
@@ -178,6 +183,26 @@ def deploy(space: Space, files: Bundle, api: HfApi | None = None) -> Deployed:
                 delete_patterns=["segdemo/*", "weights/*"],
             )
     return Deployed(f"{api.endpoint}/spaces/{space.name}", new, made_up)
+
+
+def _with_users_held(space: Space, held: set[str]) -> dict[str, str]:
+    """``Space.secrets``, less what does not go with the users that the Hub knows and this environment does not.
+
+    Args:
+        space: what it is to be. held: names of the secrets that it has.
+
+    Raises:
+        HostingError: admins are given, and their users are not.
+    """
+    wanted = space.secrets()
+    if "SEGDEMO_USERS" in held and "SEGDEMO_USERS" not in wanted:
+        if settings.read("SEGDEMO_ADMINS"):
+            raise HostingError(
+                f"Set SEGDEMO_USERS here too, or leave out SEGDEMO_ADMINS: {space.name} has users, and admins are "
+                "some of them."
+            )
+        wanted.pop("SEGDEMO_ADMINS", None)  # the one whose Space it is need not be among them
+    return wanted
 
 
 def _renew(api: HfApi, space: Space, wanted: dict[str, str], volumes: list[Volume]) -> None:

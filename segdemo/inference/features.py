@@ -3,6 +3,7 @@
 ``docs/teach.md`` is the contract that the page's own learner follows.
 """
 
+import contextlib
 import io
 from functools import lru_cache
 from pathlib import Path
@@ -86,8 +87,9 @@ class Features:
         features = self.compute(image)
         data = io.BytesIO()
         np.save(data, features, allow_pickle=False)
-        write_atomic(path, data.getvalue(), durable=False)
-        trim(self._folder, CACHE_BYTES, keep=[path])
+        with contextlib.suppress(OSError):  # where nothing can be kept it is made again
+            write_atomic(path, data.getvalue(), durable=False)
+            trim(self._folder, CACHE_BYTES, keep=[path])
         return features
 
 

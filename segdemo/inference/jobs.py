@@ -56,7 +56,7 @@ from segdemo.data.formats.naming import usable_stem
 from segdemo.errors import UserError
 from segdemo.inference.batch import Batch, BatchError, Item, Outcome, Tally
 from segdemo.inference.batch_formats import chosen
-from segdemo.inference.batch_photos import Photos
+from segdemo.inference.batch_photos import Photos, most_bytes
 from segdemo.inference.predictors import open_predictor
 from segdemo.inference.previews import Previews
 
@@ -195,8 +195,7 @@ class Jobs:
             raise BatchError("There are no photos: choose some, or a ZIP of them.")
         with self._lock():
             jobs = self.every()
-            if owner and any(job.wish.owner == owner and not job.ended for job in jobs):
-                raise BatchError("Your last batch has not ended yet: wait for it, or cancel it first.")
+            _require_no_other(jobs, owner)
             _require_place(jobs, asker or owner)
             self._require_disk(jobs, asker or owner)
             id_ = secrets.token_hex(16)
@@ -250,12 +249,14 @@ class Jobs:
         """Put a job that was cancelled or failed in line again; photos that are done are not done again.
 
         Raises:
-            BatchError: too many are waiting.
+            BatchError: another one of theirs has not ended, or too many are waiting.
         """
         with self._lock():
             job = self.get(id_, owner)
             if job.progress.state in ("cancelled", "failed"):
-                _require_place(self.every(), job.wish.asker)
+                jobs = self.every()
+                _require_no_other(jobs, owner)
+                _require_place(jobs, job.wish.asker)
                 (job.folder / "cancel").unlink(missing_ok=True)
                 self._tell(job, replace(job.progress, state="queued", message="", seconds_left=None))
         self._wake.set()
@@ -450,7 +451,7 @@ class Jobs:
                 look=previews,
             )
             progress(Tally(len(items)))
-            most = settings.read("SEGDEMO_MAX_BATCH_GB") * 1e9
+            most = most_bytes()
             if spread is None:
                 tally = batch.run(settings.threads(), True, stop, progress, most, prepare=step_back)
             else:
@@ -500,6 +501,12 @@ class Jobs:
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return locked(self.root / ".jobs.lock")
+
+
+def _require_no_other(jobs: Sequence[Job], owner: str) -> None:
+    """Raise BatchError if an owner has a job that has not ended."""
+    if owner and any(job.wish.owner == owner and not job.ended for job in jobs):
+        raise BatchError("Your last batch has not ended yet: wait for it, or cancel it first.")
 
 
 def _require_place(jobs: Sequence[Job], asker: str) -> None:

@@ -8,7 +8,7 @@ with the change of colour, so that what moves is not smeared. ``flicker`` says w
 import math
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,8 @@ from PIL import Image
 
 from segdemo.core import label_maps, settings
 from segdemo.core.arrays import Bools, Floats, UInt8
-from segdemo.data.outputs import refuse_overwriting
+from segdemo.core.files import replaced_atomic
+from segdemo.data.outputs import refuse_one_file, refuse_overwriting
 from segdemo.errors import UserError
 from segdemo.inference.predictors import Segmenter
 
@@ -28,8 +29,10 @@ SMOOTHING = 0.7  # weight of the frames before where nothing changed
 SMOOTHING_MOST = 0.95
 SAME = 8.0  # change of colour below which a pixel should keep its class: what flicker counts
 LONGEST_SIDE = 960  # pixels of the frames that are segmented and written
-SMALLEST_SIDE = 64
+SMALLEST_SIDE, LARGEST_SIDE = 64, 4096
 MOST_RATE = 30.0  # frames a second
+EARLY = 0.002  # seconds before a frame is due at which it will do: many files round times to milliseconds
+BASE = Fraction(1, 60_000)  # seconds, in which times are written; MPEG-4 allows 1/65,535 at the finest
 MOST_PIXELS = 4096 * 4096  # of a frame as it comes
 JPEG_QUALITY = 92  # of frames that are written one by one
 CODECS = ("libx264", "mpeg4")  # the first that is at hand
@@ -113,12 +116,21 @@ def frames(
         VideoError: no video, a damaged one, or frames that are too large.
         UserError: rate or side out of range.
     """
-    if not 0 < rate <= MOST_RATE:
-        raise VideoError(f"The rate is a number of frames a second up to {MOST_RATE:g}, not {rate:g}.")
-    if not SMALLEST_SIDE <= side <= 4096:
-        raise VideoError(f"The longer side is a number of pixels from {SMALLEST_SIDE} to 4096, not {side}.")
+    _check(rate, side)
     with _opened(clip) as container:
         yield from _picked(container, rate, side, _limit(most_seconds))
+
+
+def _check(rate: float, side: int, smoothing: float = SMOOTHING) -> None:
+    """Raise VideoError if one of them is out of range, or no number."""
+    if not 0 < rate <= MOST_RATE:
+        raise VideoError(f"The rate is a number of frames a second up to {MOST_RATE:g}, not {rate:g}.")
+    if not SMALLEST_SIDE <= side <= LARGEST_SIDE:
+        raise VideoError(
+            f"The longer side is a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}, not {side}."
+        )
+    if not 0 <= smoothing <= SMOOTHING_MOST:
+        raise VideoError(f"The smoothing is a number from 0 to {SMOOTHING_MOST}, not {smoothing:g}.")
 
 
 @contextmanager
@@ -151,20 +163,23 @@ def _limit(most_seconds: float | None) -> float:
 def _picked(container: Any, rate: float, side: int, limit: float) -> Iterator[Frame]:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
+    between = 1 / float(stream.average_rate or 25)  # seconds; bare H.264 tells no times
     first = due = None
-    for frame in container.decode(stream):
+    for number, frame in enumerate(container.decode(stream)):
         if frame.width * frame.height > MOST_PIXELS:
             raise VideoError(
                 f"The frames have {frame.width} x {frame.height} pixels: scale the clip to 4096 x 4096 or less."
             )
-        time = float(frame.time or 0)
+        time = number * between if frame.time is None else float(frame.time)
         first = time if first is None else first
         due = first if due is None else due
         if time - first >= limit:
             return
-        if time + 1e-6 < due:
+        if time + EARLY < due:
             continue
-        due = max(due + 1 / rate, time + 0.5 / rate)
+        due += 1 / rate  # since it was due, not since it came, which would lose a little each time
+        if due < time:  # it came after a gap
+            due = time + 1 / rate
         yield Frame(time - first, _scaled(frame, side))
 
 
@@ -223,8 +238,7 @@ def segmented(
         clip: of ``frames``; all of one size.
         smoothing: weight of the frames before where nothing changed, 0 (each by itself) up to 0.95.
     """
-    if not 0 <= smoothing <= SMOOTHING_MOST:
-        raise VideoError(f"The smoothing is a number from 0 to {SMOOTHING_MOST}, not {smoothing:g}.")
+    _check(MOST_RATE, LONGEST_SIDE, smoothing)
     before: Seen | None = None
     for frame in clip:
         label_map, seen = steady(predictor, frame.image, before, smoothing)
@@ -253,7 +267,7 @@ class Writer:
 
     Args:
         path: of the file.
-        rate: frames a second.
+        rate: frames a second, of those that are written without a time.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -261,8 +275,9 @@ class Writer:
 
         self._av = av
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        self._rate = Fraction(rate).limit_denominator(1000)
+        self._rate = max(Fraction(rate).limit_denominator(1000), Fraction(1, 1000))
         self._stream: Any = None
+        self._last: int | None = None  # time of the frame before, in BASE
 
     def __enter__(self) -> "Writer":
         return self
@@ -270,20 +285,39 @@ class Writer:
     def __exit__(self, kind: object, *_: object) -> None:
         if self._stream is not None and kind is None:
             self._container.mux(self._stream.encode())  # what the encoder still holds
-        with suppress(self._av.FFmpegError, ValueError):  # nothing was written to close
+        failed = kind is not None or self._stream is None  # then there may be nothing to close
+        with suppress(self._av.FFmpegError, ValueError) if failed else nullcontext():
             self._container.close()
 
-    def write(self, image: UInt8) -> None:
-        """Add a frame, uint8 (H, W, 3), both sides even; all of one size."""
+    def write(self, image: UInt8, seconds: float | None = None) -> None:
+        """Add a frame.
+
+        Args:
+            image: uint8 (H, W, 3), both sides even; all of one size.
+            seconds: from the beginning until it is shown, later than that of the frame before; None for as long after
+                that as the rate says.
+        """
         if self._stream is None:
             codec = next(c for c in CODECS if c in self._av.codecs_available)
             self._stream = self._container.add_stream(codec, rate=self._rate)
+            self._stream.codec_context.time_base = BASE
             self._stream.height, self._stream.width = image.shape[:2]
             self._stream.pix_fmt = "yuv420p"
             if codec == "libx264":
-                self._stream.options = {"crf": "23", "preset": "veryfast"}
+                # A file that ends in frames out of their order is as long as those that come last in it.
+                self._stream.options = {"crf": "23", "preset": "veryfast", "bf": "0"}
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = self._time(seconds), BASE
         self._container.mux(self._stream.encode(frame))
+
+    def _time(self, seconds: float | None) -> int:
+        last, step = self._last, round(1 / (self._rate * BASE))
+        if seconds is None:
+            at = 0 if last is None else last + step
+        else:
+            at = max(round(seconds / BASE), 0 if last is None else last + 1)
+        self._last = at
+        return at
 
 
 def segment_clip(
@@ -297,57 +331,64 @@ def segment_clip(
     most_seconds: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VideoReport:
-    """Segment a clip and write what is wanted.
+    """Segment a clip and write what is wanted: whole, or not at all.
 
     Args:
         predictor: the model.
         clip: the video.
-        overlay: the MP4 to write, with the masks over the frames.
+        overlay: the MP4 to write, with the masks over the frames, each as long as in the clip.
         labels: the ZIP to write, a palettized PNG for each frame, ``000001.png`` on.
         rate, side, most_seconds: as for ``frames``. smoothing: as for ``segmented``.
         progress: called with the frames that are done and about how many there will be.
 
     Raises:
-        VideoError, UserError: as ``frames`` and ``segmented``. OutputError: the clip would be written over.
+        VideoError, UserError: as ``frames`` and ``segmented``. OutputError: the clip would be written over, or both
+            would be one file. DiskError. What was there before is still there then.
     """
     written = [path for path in (overlay, labels) if path]
+    _check(rate, side, smoothing)
     refuse_overwriting(written, [Path(clip)])
+    refuse_one_file(written)
     (total, seconds), limit = length(clip), _limit(most_seconds)
-    rate = min(rate, total / seconds) if seconds and total else rate
-    expected = max(1, round(min(seconds, limit) * rate))
+    mean_rate = min(rate, total / seconds) if seconds and total else rate
+    end = min(seconds, limit)
+    expected = max(1, round(end * mean_rate))
     label_set = predictor.entry.label_set
     counts = np.zeros(256, np.int64)
     flickers: list[tuple[float, float]] = []
-    done, shape = 0, (0, 0)
-    try:
-        with ExitStack() as writers:
-            video = writers.enter_context(Writer(overlay, rate)) if overlay else None
-            archive = writers.enter_context(zipfile.ZipFile(labels, "w")) if labels else None
-            for frame in segmented(predictor, frames(clip, rate, side, most_seconds), smoothing):
-                if done and frame.image.shape[:2] != shape:
-                    break  # a stream that changes its size in the middle
-                done, shape = done + 1, frame.image.shape[:2]
-                counts += np.bincount(frame.label_map.ravel(), minlength=256)
-                if frame.flicker is not None and frame.flicker_alone is not None:
-                    flickers.append((frame.flicker, frame.flicker_alone))
-                if video:
-                    video.write(label_maps.overlay(frame.image, frame.label_map, label_set))
-                if archive:
-                    archive.writestr(f"{done:06d}.png", label_maps.encode_png(frame.label_map, label_set))
-                progress(done, max(done, expected))
-            if not done:
-                raise VideoError(f"{Path(clip).name} holds no frame: save it as MP4 (H.264) and try again.")
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
+    done, shape, at = 0, (0, 0), 0.0
+    with ExitStack() as parts, ExitStack() as writers:
+        places = {path: parts.enter_context(replaced_atomic(path)) for path in written}
+        video = writers.enter_context(Writer(places[overlay], mean_rate)) if overlay else None
+        archive = writers.enter_context(zipfile.ZipFile(places[labels], "w")) if labels else None
+        picture = None
+        for frame in segmented(predictor, frames(clip, rate, side, most_seconds), smoothing):
+            if done and frame.image.shape[:2] != shape:
+                end = at  # a stream that changes its size in the middle
+                break
+            done, shape, at = done + 1, frame.image.shape[:2], frame.seconds
+            counts += np.bincount(frame.label_map.ravel(), minlength=256)
+            if frame.flicker is not None and frame.flicker_alone is not None:
+                flickers.append((frame.flicker, frame.flicker_alone))
+            if video:
+                picture = label_maps.overlay(frame.image, frame.label_map, label_set)
+                video.write(picture, at)
+            if archive:
+                archive.writestr(f"{done:06d}.png", label_maps.encode_png(frame.label_map, label_set))
+            progress(done, max(done, expected))
+        if not done:
+            raise VideoError(f"{Path(clip).name} holds no frame: save it as MP4 (H.264) and try again.")
+        if (
+            video and picture is not None and end - at > 2 / mean_rate
+        ):  # it ends in a frame that stays for long
+            video.write(picture, end - 1 / mean_rate)
     means = np.mean(flickers, 0) if flickers else (None, None)
     shares = counts[: len(label_set)] / counts.sum()
     return VideoReport(
         frames=done,
         width=shape[1],
         height=shape[0],
-        rate=round(float(rate), 3),
+        rate=round(float(mean_rate), 3),
         flicker=None if means[0] is None else round(float(means[0]), 5),
         flicker_alone=None if means[1] is None else round(float(means[1]), 5),
         classes={name: round(float(s), 5) for name, s in zip(label_set.classes, shares, strict=True) if s},

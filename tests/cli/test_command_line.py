@@ -423,6 +423,16 @@ def test_a_copy_of_binary_masks_can_be_trained_on(capsys, tmp_path):
     assert "There is no VOC" in refused(capsys, "data", "binary", tmp_path / "home", "--out", tmp_path / "x")
 
 
+def test_a_copy_does_not_take_the_place_of_the_current_folder(capsys, tmp_path, monkeypatch):
+    root, here = draw_binary(tmp_path / "data"), tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert "is the current folder" in refused(capsys, "data", "binary", root, "--out", ".")
+    assert not list(here.iterdir()) and len(list(tmp_path.glob(".*"))) == 0
+    assert call(capsys, "data", "binary", root, "--out", "copy")[0] == 0
+    assert (here / "copy" / "labels.json").is_file()
+
+
 def test_evaluate_names_the_mask_it_stumbles_over(capsys, tmp_path):
     draw_pets(tmp_path / "data", {"pug": 10})
     command = ["--model", "colours", "--dataset", "pets", "--data", tmp_path / "data"]
@@ -493,6 +503,8 @@ def test_recipes_are_listed(capsys):
         (["--out", "RUN", "--model", "unet", "--dataset", "pets"], "Say which data: --data"),
         (["--out", "RUN", "--recipe", "cake"], "no recipe 'cake'"),
         (["--out", "RUN", "--resume"], "There is no run in"),
+        (["--out", "RUN", "--resume", "--recipe", "unet-pets"], "Leave out --recipe"),
+        (["--out", "RUN", "--resume", "--recipe", "cake"], "Leave out --recipe"),
         (
             ["--out", "RUN", "--recipe", "unet-pets", "--data", ".", "--set", "epochs"],
             "--set takes NAME=VALUE",
@@ -511,6 +523,13 @@ def test_a_wrong_training_is_refused(capsys, tmp_path, arguments, sentence):
     assert sentence in refused(capsys, "train", *arguments)
 
 
+@pytest.mark.parametrize("text", ["[]", '["model"]', "null", "3"])
+def test_settings_of_a_run_that_are_none_are_refused(capsys, tmp_path, text):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(text)
+    assert "config.json is damaged" in refused(capsys, "train", "--out", tmp_path / "run", "--resume")
+
+
 def test_a_run_does_not_go_into_its_data_or_its_start(capsys, tmp_path, home):
     data = draw_pets(tmp_path / "data", {"pug": 10})
     command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data", data, "--out"]
@@ -525,7 +544,7 @@ def test_a_run_does_not_go_into_its_data_or_its_start(capsys, tmp_path, home):
 
 
 @pytest.mark.usefixtures("eager")
-def test_train_and_export_here(capsys, tmp_path):
+def test_train_and_export_here(capsys, tmp_path, monkeypatch):
     draw_pets(tmp_path / "data", {"pug": 10})
     run = tmp_path / "tiny"
     command = ["train", "--model", "unet_plain", "--dataset", "pets", "--data"]
@@ -541,9 +560,11 @@ def test_train_and_export_here(capsys, tmp_path):
     entry = json.loads(out)
     assert entry["metrics"]["images"] == 2
     assert zoo.read_manifest(run / "manifest.json")["small"].path.is_file()
-    code, out, _ = call(capsys, "export", run)
+    monkeypatch.chdir(run)
+    code, out, _ = call(capsys, "export", ".")
     assert code == 0
     assert "mean IoU" in out
+    assert list(zoo.read_manifest(run / "manifest.json")) == ["tiny"]
     assert "already holds a run" in refused(capsys, *command)
 
 

@@ -31,8 +31,8 @@ def test_a_dry_run_lists_files_and_their_total(repository, capsys):
     assert main(["deploy", "ann/squares", "--dry-run"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "           5  weights/squares.onnx" in out
-    sizes = [int(line.split()[0].replace(",", "")) for line in out[:10]]
-    assert out[10].strip() == f"{sum(sizes):,}  bytes in 10 files, for ann/squares"
+    sizes = [int(line.split()[0].replace(",", "")) for line in out[:11]]
+    assert out[11].strip() == f"{sum(sizes):,}  bytes in 11 files, for ann/squares"
     assert "SEGDEMO_TRAINING=off" in out
 
 

@@ -98,6 +98,104 @@ def test_shards_are_all_photos_together(capsys, photos, tmp_path):
     assert lines == [2, 2, 1, 1]
 
 
+@pytest.mark.parametrize("formats", ["overlay", "cutout,csv", "coco"])
+def test_shards_without_label_maps_share_a_folder(capsys, photos, tmp_path, formats):
+    out = tmp_path / "out"
+    for number in (1, 2, 1):  # and the first once more
+        assert predict(capsys, out, "--formats", formats, "--shard", f"{number}/2", photos) == (0, "", "")
+
+
+def test_a_shard_looks_for_its_own_results(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "5_overlay.png").write_bytes(b"mine")
+    assert predict(capsys, out, "--formats", "overlay", "--shard", "1/6", photos) == (0, "", "")
+    code, _, err = predict(capsys, out, "--formats", "overlay", "--shard", "6/6", photos)
+    assert code == 2 and "5_overlay.png is there already" in err
+    assert (out / "5_overlay.png").read_bytes() == b"mine"
+
+
+def test_photos_of_one_name_are_refused_in_every_shard(capsys, photos, tmp_path):
+    Image.new("RGB", (30, 20)).save(photos / "5.png")
+    for number in (1, 2, 3):
+        code, _, err = predict(capsys, tmp_path / "out", "--shard", f"{number}/3", photos)
+        assert code == 2 and "5.png" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shard", [["--shard", "8/9"], []])
+def test_where_no_photo_was_done_the_same_can_be_said_again(capsys, photos, tmp_path, shard):
+    if not shard:
+        for path in photos.iterdir():
+            path.write_bytes(b"words")
+    for again in ([], ["--resume"], []):
+        code, _, err = predict(capsys, tmp_path / "out", "--formats", "csv,overlay", *shard, *again, photos)
+        assert code == (0 if shard else 2)
+        assert "is there already" not in err
+    [table] = (tmp_path / "out").glob("*.csv")
+    assert table.read_text().count("\n") == 1 and table.read_text().startswith("photo,width")
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A folder with a photo called as one of ``photos``, all white."""
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    Image.new("RGB", (30, 20), (255, 255, 255)).save(tmp_path / "other" / "photos" / "0.jpg")
+    return tmp_path / "other"
+
+
+def label_map(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_a_photo_of_another_folder_is_not_taken_for_done(capsys, photos, other, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    command = [out, "--formats", "label_map", "--resume", "--json", "photos"]
+    monkeypatch.chdir(photos.parent)
+    code, told, _ = predict(capsys, *command)
+    assert code == 0 and json.loads(told)[0]["image"] == "photos/0.jpg"
+    first = label_map(out / "0.png")
+    monkeypatch.chdir(other)
+    code, told, _ = predict(capsys, *command)
+    assert code == 0 and [row["image"] for row in json.loads(told)] == ["photos/0.jpg"]
+    assert np.ptp(first) and not np.ptp(label_map(out / "0.png"))
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    monkeypatch.chdir(photos.parent)
+    assert predict(capsys, *command)[0] == 0  # its result was written over: that one alone is made again
+    np.testing.assert_array_equal(label_map(out / "0.png"), first)
+    assert [path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp] == ["0.png"]
+
+
+def test_a_photo_that_has_changed_is_done_again(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    command = [out, "--formats", "label_map,csv", "--resume", photos]
+    assert predict(capsys, *command)[0] == 0
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    Image.new("RGB", (31, 20), (255, 255, 255)).save(photos / "3.jpg")
+    for changed in (["3.png"], []):
+        assert predict(capsys, *command)[0] == 0
+        assert [p.name for p, stamp in sorted(stamps.items()) if p.stat().st_mtime_ns != stamp] == changed
+        assert not np.ptp(label_map(out / "3.png"))
+        assert "3.jpg,31,20" in (out / "classes.csv").read_text()
+        stamps = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+
+
+def test_notes_of_earlier_versions_are_gone_on_with(capsys, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    command = [out, "--formats", "label_map", "--resume", "photos"]
+    assert predict(capsys, *command)[0] == 0
+    header, *lines = (out / ".batch.jsonl").read_text().splitlines()
+    old = [{"key": f"photos/{n}.jpg", "row": json.loads(line)["row"]} for n, line in enumerate(lines[:4])]
+    (out / ".batch.jsonl").write_text("".join(f"{line}\n" for line in (header, *map(json.dumps, old))))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    for again in (2, 0):
+        assert predict(capsys, *command)[0] == 0
+        assert sum(path.stat().st_mtime_ns != stamp for path, stamp in before.items()) == again
+        before = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+
+
 def test_more_shards_than_photos_leave_some_with_nothing_to_do(capsys, photos, tmp_path):
     assert predict(capsys, tmp_path / "out", "--shard", "7/9", photos) == (0, "", "")
 

@@ -144,6 +144,32 @@ def test_a_classifier_of_other_features_is_refused(capsys, folders):
     assert "knows other features" in refused(capsys, folders, **changes)
 
 
+def test_what_is_kept_replaces_no_photo_and_no_label_map(capsys, folders):
+    for save in ("apply/p3.png", "photos/p0.png", "strokes/p0.png"):
+        before = (folders / save).read_bytes()
+        assert "would be replaced" in refused(capsys, folders, save=folders / save)
+        assert (folders / save).read_bytes() == before
+    for save in ("out/p2.png", "out/P2.png", "apply/../out/p4.png"):
+        assert "would be one file" in refused(capsys, folders, save=folders / save)
+    assert "is no file that can be written over" in refused(capsys, folders, save=folders / "apply")
+
+
+def test_nor_is_what_was_kept_replaced_by_a_label_map(capsys, folders):
+    assert teach(capsys, folders, save=folders / "kept" / "p2.png", out=folders / "first")[0] == 0
+    before = (folders / "kept" / "p2.png").read_bytes()
+    changes = {"photos": None, "strokes": None, "classifier": folders / "kept" / "p2.png"}
+    code, _, err = teach(capsys, folders, out=folders / "kept", **changes)
+    assert code == 2 and "would be replaced" in err
+    assert (folders / "kept" / "p2.png").read_bytes() == before
+
+
+def test_a_home_that_cannot_be_written_keeps_no_features(capsys, folders, monkeypatch):
+    (folders / "file").write_text("no folder")
+    monkeypatch.setenv("SEGDEMO_HOME", str(folders / "file"))
+    code, out, err = teach(capsys, folders)
+    assert (code, err, len(json.loads(out))) == (0, "", 3)
+
+
 @pytest.mark.parametrize("out", ["apply", "strokes"])
 def test_nothing_that_is_read_is_written_over(capsys, folders, out):
     changes = {"apply": folders / "photos"} if out == "strokes" else {}

@@ -10,7 +10,7 @@ from running import run_apart
 from serving import free_port
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from segdemo.core.settings import VARIABLES, SettingError
+from segdemo.core.settings import VARIABLES, SettingError, admins
 from segdemo.hosting.bundle import bundle
 from segdemo.hosting.front_matter import HostingError
 from segdemo.hosting.hub import HARDWARE, PROXIES, Space, deploy
@@ -119,6 +119,45 @@ def test_secrets_come_from_the_environment(hub, files, monkeypatch):
     monkeypatch.setenv("SEGDEMO_ADMINS", "eve")
     with pytest.raises(SettingError, match="give eve a password"):
         Space("ann/squares").secrets()
+
+
+def started(hub, monkeypatch):
+    """Names of the admins that the Space reads at its start."""
+    for name in ("SEGDEMO_USERS", "SEGDEMO_ADMINS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPACE_ID", "ann/squares")
+    for name, value in hub.settings["ann/squares"]["secrets"].items():
+        monkeypatch.setenv(name, value)
+    names = set(admins())
+    for name in ("SPACE_ID", *hub.settings["ann/squares"]["secrets"]):
+        monkeypatch.delenv(name)
+    return names
+
+
+def test_an_open_space_that_gets_users_starts(hub, files, monkeypatch):
+    send(hub, Space("ann/squares"), files)
+    assert started(hub, monkeypatch) == {"ann"}
+    monkeypatch.setenv("SEGDEMO_USERS", "bob:secret")
+    send(hub, Space("ann/squares"), files)
+    assert hub.settings["ann/squares"]["secrets"] == {"SEGDEMO_USERS": "bob:secret"}
+    assert started(hub, monkeypatch) == set()
+    monkeypatch.setenv("SEGDEMO_USERS", "bob:secret")
+    monkeypatch.setenv("SEGDEMO_ADMINS", "bob")
+    send(hub, Space("ann/squares"), files)
+    assert started(hub, monkeypatch) == {"bob"}
+
+
+def test_a_space_with_users_that_is_renewed_without_them_starts(hub, files, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_USERS", "bob:secret")
+    send(hub, Space("ann/squares"), files)
+    monkeypatch.delenv("SEGDEMO_USERS")
+    send(hub, Space("ann/squares"), files)
+    assert hub.settings["ann/squares"]["secrets"] == {"SEGDEMO_USERS": "bob:secret"}
+    assert started(hub, monkeypatch) == set()
+    monkeypatch.setenv("SEGDEMO_ADMINS", "ann")
+    with pytest.raises(HostingError, match=r"Set SEGDEMO_USERS here too, .*\.$"):
+        send(hub, Space("ann/squares", storage=True), files)
+    assert hub.settings["ann/squares"]["secrets"] == {"SEGDEMO_USERS": "bob:secret"} and not hub.buckets
 
 
 @pytest.mark.parametrize("hardware", HARDWARE)

@@ -220,6 +220,17 @@ def test_bad_input_ends_in_a_sentence(jobs, photos, tmp_path, monkeypatch):
     assert not list(jobs.root.glob(".*.new"))
 
 
+def test_0_is_no_limit_of_a_batch(jobs, photos, monkeypatch):
+    monkeypatch.setenv("SEGDEMO_MAX_BATCH_PHOTOS", "0")
+    monkeypatch.setenv("SEGDEMO_MAX_BATCH_GB", "0")
+    job = jobs.submit("ann", photos, "colours", ["csv"])
+    jobs.work()
+    assert jobs.get(job.id, "ann").progress.state == "done"
+    monkeypatch.setenv("SEGDEMO_MAX_BATCH_GB", "0.000000001")
+    with pytest.raises(BatchError, match="A batch has up to 1e-09 GB here"):
+        jobs.submit("ann", photos, "colours", ["csv"])
+
+
 def test_hostile_archives(jobs, tmp_path):
     names = {"../../out.png": png(), "/etc/x.png": png(), "ok/..\\..\\y.png": png(), "good.png": png()}
     link = zipfile.ZipInfo("link.png")
@@ -312,3 +323,22 @@ def test_a_damaged_job_is_no_job(jobs, photos):
         assert not jobs.work()
     shutil.rmtree(jobs.root)
     assert not jobs.work()
+
+
+def test_who_has_one_at_work_resumes_no_other(jobs, photos):
+    ids = []
+    for _ in range(2):
+        ids.append(jobs.submit("ann", photos, "colours", ["csv"]).id)
+        jobs.cancel(ids[-1], "ann")
+    jobs.resume(ids[0], "ann")
+    with pytest.raises(BatchError, match="has not ended yet"):
+        jobs.resume(ids[1], "ann")
+    assert jobs.get(ids[1], "ann").progress.state == "cancelled"
+    jobs.resume(ids[0], "ann")  # that is at work anyway
+    jobs.work()
+    jobs.resume(ids[1], "ann")
+    assert jobs.get(ids[1], "ann").progress.state == "queued"
+    nobodys = [jobs.submit("", photos, "colours", ["csv"]).id for _ in range(2)]
+    for id_ in nobodys:
+        jobs.cancel(id_, "")
+        jobs.resume(id_, "")

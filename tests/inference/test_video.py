@@ -1,6 +1,8 @@
 import zipfile
+from fractions import Fraction
 from io import BytesIO
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,8 +116,6 @@ def test_what_is_no_clip_gets_a_sentence_and_leaves_nothing(predictor, tmp_path,
 
 
 def test_sound_alone_is_no_video(tmp_path):
-    import av
-
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
@@ -135,6 +135,146 @@ def test_a_clip_is_not_written_over(predictor, moving):
         with pytest.raises(OutputError, match="would be replaced"):
             segment_clip(predictor, moving, **files)
     assert moving.read_bytes() == before
+
+
+def test_two_results_are_not_one_file(predictor, moving, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").symlink_to(tmp_path)
+    for overlay, labels in (("same", "same"), ("same", "./Same"), ("same", "here/same")):
+        with pytest.raises(OutputError, match="would be one file"):
+            segment_clip(predictor, moving, tmp_path / overlay, tmp_path / labels)
+    with pytest.raises(OutputError, match="is no file"):
+        segment_clip(predictor, moving, tmp_path)
+    assert not list(tmp_path.glob("*ame"))
+
+
+@pytest.mark.parametrize(
+    "options", [{"rate": 0}, {"rate": np.nan}, {"side": 10}, {"smoothing": 3}, {"smoothing": np.nan}]
+)
+def test_what_was_there_stays_where_options_are_wrong(predictor, moving, tmp_path, options):
+    before = sorted(tmp_path.iterdir())
+    paths = [tmp_path / "over.mp4", tmp_path / "labels.zip"]
+    for path in paths:
+        path.write_bytes(b"of yesterday")
+    with pytest.raises(VideoError, match="is a number"):
+        segment_clip(predictor, moving, *paths, **options)
+    assert [path.read_bytes() for path in paths] == [b"of yesterday"] * 2
+    assert sorted(tmp_path.iterdir()) == sorted([*before, *paths])
+
+
+def test_results_are_written_whole_or_not_at_all(predictor, moving, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    paths = [tmp_path / "over.mp4", tmp_path / "labels.zip"]
+    for path in paths:
+        path.write_bytes(b"of yesterday")
+    seen = []
+
+    def progress(done, total):
+        seen.append([path.read_bytes() for path in paths])
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segment_clip(predictor, moving, *paths, progress=progress)
+    assert seen == [[b"of yesterday"] * 2] * 7
+    assert sorted(tmp_path.iterdir()) == sorted([*before, *paths])
+    segment_clip(predictor, moving, *paths)
+    assert len(read_clip(paths[0])) == 20 and len(listed(paths[1])) == 20
+    assert sorted(tmp_path.iterdir()) == sorted([*before, *paths])
+    with pytest.raises(OSError, match="cannot be written"):
+        segment_clip(predictor, moving, labels=paths[0] / "labels.zip")
+
+
+class Blank:
+    """A model that takes no time, to segment long clips."""
+
+    class entry:
+        label_set = PETS
+
+    def glance(self, image, picture=None, scale=1.0):
+        return np.full((4, 4, 3), 1 / 3, np.float32)
+
+    def label_map(self, probabilities, image, picture=None):
+        return np.zeros(image.shape[:2], np.uint8)
+
+
+def drawn_at(path, times, rate=10, base=60_000):
+    """A clip with a frame at each of these times, seconds, of which the last one is shown for 1 / rate."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(rate).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, base)
+        for number, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), number % 255, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(time * base), Fraction(1, base)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def listed(path):
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def times_of(path):
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("rate", [5, 10, 20, 21, 24, 29, 30])
+@pytest.mark.parametrize("fps", [12.5, 24, 25, 29.97, 50])
+def test_an_overlay_is_as_long_as_its_clip(tmp_path, fps, rate):
+    count, shown = round(4 * fps), min(fps, rate)
+    clip = drawn_at(tmp_path / "clip.mp4", np.arange(count) / fps, fps)
+    report = segment_clip(Blank(), clip, tmp_path / "over.mp4", rate=rate)
+    assert report.frames == pytest.approx(count * shown / fps, abs=1)
+    assert report.rate == pytest.approx(shown, abs=0.01)
+    assert length(tmp_path / "over.mp4")[1] == pytest.approx(count / fps, abs=1.1 / shown)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])  # which rounds to milliseconds
+@pytest.mark.parametrize("rate", [10, 30])
+def test_frames_of_any_rate_stay_as_long_as_they_were(tmp_path, rate, ending):
+    """As a screen is recorded: two seconds that move, five that do not, two that do, and an end that stays."""
+    moving, shown = np.arange(60) / 30, min(rate, 30)
+    times = [*moving, *(7 + moving), 12, 12.1]
+    clip = drawn_at(tmp_path / f"clip.{ending}", times)
+    every = list(frames(clip, rate))
+    assert {round(frame.seconds, 2) for frame in every} <= {round(t, 2) for t in times}
+    assert len(every) == pytest.approx(4 * shown + 1, abs=2)
+    report = segment_clip(Blank(), clip, tmp_path / "over.mp4", tmp_path / "labels.zip", rate=rate)
+    assert report.frames == len(every) == len(listed(tmp_path / "labels.zip"))
+    np.testing.assert_allclose(
+        times_of(tmp_path / "over.mp4")[: len(every)], [f.seconds for f in every], atol=1e-3
+    )
+    assert length(tmp_path / "over.mp4")[1] == pytest.approx(length(clip)[1], abs=0.2)
+
+
+def test_what_stays_to_the_end_is_shown_to_the_end(tmp_path):
+    clip = drawn_at(tmp_path / "clip.mp4", [0, 0.1, 0.2, 8])
+    report = segment_clip(Blank(), clip, tmp_path / "over.mp4", rate=10, most_seconds=5)
+    assert (report.frames, report.cut) == (3, True)
+    assert length(tmp_path / "over.mp4")[1] == pytest.approx(5, abs=2)
+
+
+def test_a_rate_may_be_ever_so_small(tmp_path, moving):
+    assert segment_clip(Blank(), moving, tmp_path / "over.mp4", rate=1e-5).frames == 1
+    assert len(read_clip(tmp_path / "over.mp4")) == 1
+
+
+def test_bare_h264_has_frames_though_it_tells_no_times(tmp_path):
+    path = tmp_path / "clip.h264"
+    with av.open(str(path), "w", format="h264") as container:
+        if "libx264" not in av.codecs_available:
+            pytest.skip("this FFmpeg writes no H.264")
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for pixels in colours(*[(9, 9, 9)] * 50, height=64, width=64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(list(frames(path, 30))) == 50
+    assert len(list(frames(path, 5))) == 10
 
 
 @pytest.mark.parametrize(
