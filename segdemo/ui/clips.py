@@ -1,7 +1,7 @@
 """Clips, worked on by ``segdemo video`` in a process of its own.
 
 What FFmpeg makes of a stranger's file cannot take the page along, and cancelling is ending it. One clip at a time;
-others wait in Gradio's queue, see ``GROUP``.
+others wait in Gradio's queue, see ``GROUP``, which says here who is in line and who has gone (``queueing.Worker``).
 """
 
 import contextlib
@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 from cachetools import LRUCache
+from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
 from segdemo import zoo
@@ -33,7 +34,9 @@ CLIP_BYTES = 500_000_000
 ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 _BAD_INPUT = 2  # exit code of the command line
 MOST_CPU_SECONDS, MOST_MEMORY = 1800, 6 * 2**30  # of the process that works on a clip
-MOST_EXPECTED = 1000  # pages whose work is waited for
+MOST_EXPECTED = 1000  # pages, and events in line, whose work is waited for
+LOOK_SECONDS = 0.2  # between two looks of what waits for its turn whether it was cancelled
+FOLDER = "video-"  # how names of the folders begin that results are in
 CANCELLED = "The clip was given up: it was cancelled."
 TOO_MUCH = "The clip was given up: it needs more time or memory than it may have. Cut it, or take fewer frames of it."
 WRITTEN = {"overlay": "segmented.mp4", "label_maps": "label_maps.zip"}  # what can be written, as which file
@@ -44,25 +47,75 @@ class ClipError(UserError):
 
 
 @dataclass(eq=False)
-class _Work:
-    """What is done, or soon to be done, for a page."""
+class Work:
+    """What is done, or soon to be done, for a page.
 
+    Attributes:
+        page: whose it is.
+        event: id of its event, or "" while that is not in line yet.
+        process: that is at work, if one is.
+        cancelled: whether nobody wants it any more.
+        told: whether somebody was told that it is cancelled.
+    """
+
+    page: str
+    event: str = ""
     process: subprocess.Popen[bytes] | None = None
     cancelled: bool = False
+    told: bool = False
+
+    def check(self) -> None:
+        """Raise UserError if it was cancelled."""
+        if self.cancelled:
+            raise UserError(CANCELLED)
 
 
 class Clips:
     """The clips that are worked on; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._working: dict[str, _Work] = {}  # by the page that asked
-        self._expected: LRUCache[str, _Work] = LRUCache(MOST_EXPECTED)
-        self._lock = threading.Lock()
+        self._expected: LRUCache[str, Work] = LRUCache(MOST_EXPECTED)  # by the page that asked
+        self._in_line: LRUCache[str, Work] = LRUCache(MOST_EXPECTED)  # by the event that will do it
+        self._working: set[Work] = set()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
 
     def expect(self, page: str) -> None:
         """Say that work for a page comes, as soon as it is its turn, so that it can be cancelled before it begins."""
         with self._lock:
-            self._expected[page] = _Work()
+            self._expected[page] = Work(page)
+
+    def joined(self, page: str, event: str) -> None:
+        """An event that works for a page is in line; what was expected of the page is that."""
+        with self._lock:
+            work = self._in_line[event] = self._expected.pop(page, Work(page))
+            work.event = event
+
+    def left(self, event: str) -> None:
+        """An event is over, whether or not there was work for it."""
+        with self._lock:
+            if event in self._in_line:
+                del self._in_line[event]
+
+    def abandoned(self, event: str) -> None:
+        """Nobody waits for the answer of an event any more: its work ends, or does not begin."""
+        with self._lock:
+            for work in self._every():
+                if work.event == event:
+                    _end(work)
+
+    @contextlib.contextmanager
+    def working(self, page: str) -> Iterator[Work]:
+        """For a ``with`` statement: in it work goes on for a page, which can be cancelled until it is left."""
+        event = LocalContext.event_id.get(None) or ""
+        with self._lock:
+            expected = self._in_line if event in self._in_line else self._expected
+            work = expected.pop(event if event in self._in_line else page, Work(page, event))
+            self._working.add(work)
+        try:
+            yield work
+        finally:
+            with self._lock:
+                self._working.discard(work)
 
     def segment(
         self,
@@ -98,15 +151,16 @@ class Clips:
                 f"not {rate:g} and {smoothing:g}."
             )
         zoo.served_model(model)  # raises what there is to say
-        folder = Path(get_upload_folder()).resolve() / f"video-{secrets.token_hex(16)}"
+        folder = Path(get_upload_folder()).resolve() / f"{FOLDER}{secrets.token_hex(16)}"
         folder.mkdir(parents=True)
         paths = {what: folder / name for what, name in WRITTEN.items() if what in wanted}
         options = {"--model": model, "--rate": rate, "--smoothing": smoothing}
         options |= {{"overlay": "--overlay", "label_maps": "--labels"}[what]: paths[what] for what in paths}
         try:
-            report = self.run(
-                page, [str(clip), *(str(x) for pair in options.items() for x in pair)], progress
-            )
+            with self.working(page) as work:
+                report = self.run(
+                    work, [str(clip), *(str(x) for pair in options.items() for x in pair)], progress
+                )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -114,11 +168,11 @@ class Clips:
 
     def run(
         self,
-        page: str,
+        work: Work,
         arguments: Sequence[str],
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> dict[str, Any]:
-        """The report of ``segdemo video``.
+        """The report of ``segdemo video``, which runs once at a time.
 
         Raises:
             ClipError: the clip is bad, with the sentence that it ended with.
@@ -127,35 +181,31 @@ class Clips:
         command = [sys.executable, "-m", "segdemo", "video", *arguments, "--json", "--progress"]
         models = settings.own_models_dir()  # where visitors have workspaces
         own = {settings.OWN_MODELS: str(models)} if models else {}
-        with self._lock:
-            work = self._working[page] = self._expected.pop(page, _Work())
         said = ""
-        try:
-            process = subprocess.Popen(
+        with (
+            self._in_turn(work),
+            subprocess.Popen(  # closes its pipes, too
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={**os.environ, **own, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            with process:  # closes its pipes, too
-                try:
-                    _limit(process.pid)
-                    self._begun(work, process)
-                    assert process.stderr is not None and process.stdout is not None
-                    for line in process.stderr:
-                        try:
-                            at = json.loads(line)
-                            progress(at["done"], at["total"])
-                        except (ValueError, KeyError, TypeError):
-                            said = line.decode("utf-8", "replace").strip() or said
-                    out = process.stdout.read()
-                    code = process.wait()
-                finally:
-                    process.kill()
-        finally:
-            with self._lock:
-                self._working.pop(page, None)
+            ) as process,
+        ):
+            try:
+                _limit(process.pid)
+                self._begun(work, process)
+                assert process.stderr is not None and process.stdout is not None
+                for line in process.stderr:
+                    try:
+                        at = json.loads(line)
+                        progress(at["done"], at["total"])
+                    except (ValueError, KeyError, TypeError):
+                        said = line.decode("utf-8", "replace").strip() or said
+                out = process.stdout.read()
+                code = process.wait()
+            finally:
+                process.kill()
         if code == 0:
             report: dict[str, Any] = json.loads(out)
             return report
@@ -166,7 +216,18 @@ class Clips:
             last_words(said) or "The clip could not be segmented: save it as MP4 (H.264) and try again."
         )
 
-    def _begun(self, work: "_Work", process: subprocess.Popen[bytes]) -> None:
+    @contextlib.contextmanager
+    def _in_turn(self, work: Work) -> Iterator[None]:
+        """One process at a time, whatever becomes of the line. Raises UserError: it was cancelled meanwhile."""
+        while not self._turn.acquire(timeout=LOOK_SECONDS):
+            work.check()
+        try:
+            work.check()
+            yield
+        finally:
+            self._turn.release()
+
+    def _begun(self, work: Work, process: subprocess.Popen[bytes]) -> None:
         with self._lock:
             work.process = process
             if work.cancelled:
@@ -175,12 +236,20 @@ class Clips:
     def cancel(self, page: str) -> bool:
         """End the work on the clip of a page, also before it has begun; whether there was one."""
         with self._lock:
-            works = [w for w in (self._working.get(page), self._expected.get(page)) if w]
+            works = [work for work in self._every() if work.page == page and not work.told]
             for work in works:
-                work.cancelled = True
-                if work.process is not None:
-                    work.process.kill()
+                _end(work)
+                work.told = True
         return bool(works)
+
+    def _every(self) -> list[Work]:
+        return [*self._expected.values(), *self._in_line.values(), *self._working]
+
+
+def _end(work: Work) -> None:
+    work.cancelled = True
+    if work.process is not None:
+        work.process.kill()
 
 
 def checked(clip: Any) -> Path:

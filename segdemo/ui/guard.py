@@ -9,16 +9,13 @@ import hmac
 import math
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 from fastapi import HTTPException
-from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -31,6 +28,8 @@ from segdemo.core.workspace import current
 from segdemo.ui import visitors
 from segdemo.ui.metrics import CONTENT_TYPE, Metrics, may_read
 from segdemo.ui.metrics import PATH as METRICS
+from segdemo.ui.queueing import COUNTED
+from segdemo.ui.temporary import NO_ROOM, room
 
 # Frames: the Hub shows a Space within its own page.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -59,12 +58,10 @@ MOST_ANSWER = 2**20  # bytes of what Gradio says of an upload
 # Bytes of a request that is no upload: a mask of the largest photo, in text, is 171 MB
 MOST_BODY = 300 * 2**20
 UPLOAD = "/gradio_api/upload"
-SPARE = 500_000_000  # bytes of disk that uploads leave to everything else
 # What Gradio does for whoever calls it, and this page has no use for: FFmpeg on a stranger's file, past all limits of
 # `clips`; a file on disk for each call; programs written by a model; questions to the Hub.
 _UNUSED = re.compile(r"/gradio_api/(?:process_recording|deep_link|(?:undo-)?vibe-|run-history)")
 _TOO_LARGE = "This request is too large."
-_NO_ROOM = "The disk of this page is nearly full: try again in a minute, or with less."
 _caller: ContextVar[str] = ContextVar("caller", default="")
 
 
@@ -83,10 +80,10 @@ class Guard:
         if not length.isdecimal() or (not uploads and int(length) > MOST_BODY):
             await PlainTextResponse(_TOO_LARGE, 413)(scope, receive, send)
             return
-        if uploads and int(length) > _room():
-            await PlainTextResponse(_NO_ROOM, 507)(scope, receive, send)
+        if uploads and int(length) > room():
+            await PlainTextResponse(NO_ROOM, 507)(scope, receive, send)
             return
-        receive = _counted(receive, uploads)
+        receive = scope[COUNTED] = Counted(receive, uploads)
         _caller.set((scope.get("client") or ("", 0))[0])
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto", "").startswith("https")
         blocks = getattr(scope.get("app"), "blocks", None)
@@ -171,38 +168,34 @@ def middleware() -> list[Middleware]:
     return [Middleware(Guard), Middleware(Compressed)]
 
 
-def _counted(receive: Receive, uploads: bool) -> Receive:
-    """What is sent, as long as it is no more than may be; a request need not say beforehand how long it is."""
-    read = 0
+class Counted:
+    """What is sent, as long as it is no more than may be; a request need not say beforehand how long it is.
 
-    async def counted() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if not uploads and read > MOST_BODY:
+    Attributes:
+        read: bytes that have come.
+    """
+
+    def __init__(self, receive: Receive, uploads: bool) -> None:
+        self._receive, self._uploads, self.read = receive, uploads, 0
+
+    async def __call__(self) -> Message:
+        """As ASGI's receive. Raises HTTPException: too much, or the disk is nearly full."""
+        message = await self._receive()
+        self.read += len(message.get("body", b""))
+        if not self._uploads and self.read > MOST_BODY:
             raise HTTPException(413, _TOO_LARGE)
-        if uploads and message.get("body") and _room() < 0:
-            raise HTTPException(507, _NO_ROOM)
+        if self._uploads and message.get("body") and room() < 0:
+            raise HTTPException(507, NO_ROOM)
         return message
-
-    return counted
-
-
-def _room() -> float:
-    """Bytes of disk that uploads may still take."""
-    folder = Path(get_upload_folder())
-    try:
-        while not folder.is_dir():
-            folder = folder.parent
-        return shutil.disk_usage(folder).free - SPARE
-    except OSError:
-        return math.inf  # whoever writes there says so
 
 
 def _from_another_site(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc != headers.get("x-forwarded-host", headers.get("host", ""))
+        try:
+            return urlsplit(origin).netloc != headers.get("x-forwarded-host", headers.get("host", ""))
+        except ValueError:  # it is no address
+            return True
     # Pictures and the like have no origin, and whoever follows a link or opens a frame comes on purpose.
     return headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
 
@@ -240,10 +233,10 @@ def certain_person(request: Request | None) -> str:
     """As ``person``, but "" for somebody who is neither signed in nor brings the cookie back.
 
     Such people may share an address and a browser with others, and must not be taken for them. Where visitors have
-    workspaces it is the id of the one that is entered.
+    workspaces it is the id of the one that is entered; that of a page without a cookie is gone when it is loaded anew.
     """
     if (workspace := current()) is not None:
-        return workspace.id
+        return "" if workspace.id.startswith(visitors.PAGE) else workspace.id
     found = person(request)
     return "" if request is None or (found.startswith("visit-") and VISIT not in request.cookies) else found
 

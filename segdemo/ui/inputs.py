@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
-from gradio import processing_utils
 from markupsafe import Markup
 
+from segdemo.errors import UserError
 from segdemo.ui import visitors
 from segdemo.ui.markup import html, join, panel
 from segdemo.ui.overriding import overriding
 from segdemo.ui.photos import BuiltInPhoto, built_in_thumbnail
 from segdemo.ui.served import cached
+from segdemo.ui.uploads import kept_data_url
 
 Menu = TypeVar("Menu", gr.Radio, gr.Dropdown, gr.HTML)
 NOT_UPLOADED = "This file was not uploaded here: choose it again."
@@ -104,7 +105,10 @@ def _raw_file(component: gr.Image, payload: Any) -> str | None:
     if payload is None:
         return None
     if payload.url and payload.url.startswith("data:"):
-        return processing_utils.save_base64_to_cache(payload.url, component.GRADIO_CACHE)
+        try:
+            return kept_data_url(payload.url, gr.context.LocalContext.blocks.get())
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
     _refuse_unless_uploaded(payload, component)
     return str(payload.path)
 

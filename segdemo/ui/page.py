@@ -11,7 +11,7 @@ from segdemo import __version__
 from segdemo.core import settings
 from segdemo.core.photos import Limits
 from segdemo.core.signing import Signer
-from segdemo.ui import api, arguments, fetching, guard, queueing, temporary, uploads
+from segdemo.ui import api, arguments, clips, fetching, guard, queueing, temporary, uploads
 from segdemo.ui.components.bundle import event_function
 from segdemo.ui.guard import password_check
 from segdemo.ui.markup import html, panel
@@ -98,9 +98,10 @@ def build() -> gr.Blocks:
         api.build(services)
         demo.load(None, js=event_function(Path(__file__).with_name("page.js")))
     arguments.look_at(demo)
-    queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"))
-    uploads.keep_tidy()
+    queueing.bound(demo, settings.read("SEGDEMO_MAX_WAITING"), {clips.GROUP: services.clips})
+    uploads.keep_tidy(demo)
     fetching.limit()
+    temporary.note_answers(demo)
     temporary.look_after(demo, settings.read("SEGDEMO_MAX_TEMP_GB") * 1e9)
     demo.metrics = Metrics(services, demo)  # type: ignore[attr-defined]  # for the guard
     if whose:

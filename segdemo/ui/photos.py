@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from segdemo.core import settings
 from segdemo.core.faithful import shown_alike
 from segdemo.core.labels import LabelSet
-from segdemo.core.photos import Limits, encode_jpeg, read_photo
+from segdemo.core.photos import IntakeError, Limits, encode_jpeg, read_photo
 
 THUMBNAIL = (208, 156)  # pixels, twice what a thumbnail is wide and high
 
@@ -120,7 +120,9 @@ class PhotoCache:
     def read(self, path: str | Path) -> np.ndarray:
         """The photo as uint8 (H, W, 3), not to be written to. Raises ``photos.IntakeError``."""
         path = Path(path)
-        key = (str(path), path.stat().st_mtime_ns if path.is_file() else 0)
+        if not path.is_file():  # temporary files go, while pages that name them stay
+            raise IntakeError("This photo is not kept here any more: choose it again.")
+        key = (str(path), path.stat().st_mtime_ns)
         with self._lock:
             if (known := self._photos.get(key)) is not None:
                 return known

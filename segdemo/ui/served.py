@@ -1,9 +1,11 @@
 """Files as the page gets them: from Gradio's cache, wherever on the machine they are."""
 
+import contextlib
 import hashlib
 import os
 import secrets
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +62,15 @@ def linked(path: Path, name: str) -> Path:
 
 
 def _known(stamp: tuple[str, int]) -> Path | None:
+    """The copy of a file, which counts as used then: `delete_cache` and ``temporary.trim`` go by that."""
     with _lock:
         copy = _copies.get(stamp)
-    return copy if copy and copy.is_file() else None
+    if copy is None or not copy.is_file():
+        return None
+    with contextlib.suppress(OSError):
+        # The time of its last writing stays: a copy may be a link to the file, whose stamp would be another one.
+        os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
+    return copy
 
 
 def _keep(stamp: tuple[str, int], copy: Path) -> Path:

@@ -1,17 +1,25 @@
-"""Uploads that leave nothing behind unless they came whole, and fields of forms that stay small.
+"""Uploads that leave nothing behind unless they came whole, fields of forms that stay small, and data URLs.
 
 Gradio writes what comes into files of its cache as it comes. It deletes those of a form that breaks its rules, but
 neither those of a visitor who closed the page in the middle of a clip, nor those of fields that nobody asked for; and
-it holds what is no file in memory, however much it is.
+it holds what is no file in memory, however much it is. Photos that come as data URLs it writes before anybody looks how
+large they are, and never deletes.
 """
 
+import base64
+import mimetypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gradio import route_utils, routes
+import gradio as gr
+from gradio import processing_utils, route_utils, routes
 from gradio_client.utils import strip_invalid_filename_characters  # type: ignore[import-untyped]
 from starlette.formparsers import MultiPartException
+
+from segdemo.core.photos import IntakeError, Limits
+from segdemo.ui.served import cached
+from segdemo.ui.temporary import NO_ROOM, room
 
 MOST_FIELD = 2**20  # bytes of a field that is no file
 ASKED_FOR = "files"  # the field whose files Gradio takes from an upload
@@ -55,6 +63,43 @@ class TidyParser(route_utils.GradioMultiPartParser):
                 Path(file.name).unlink(missing_ok=True)
 
 
-def keep_tidy() -> None:
-    """Have Gradio read forms with ``TidyParser`` from now on. Twice does no harm."""
+def kept_data_url(url: str, demo: gr.Blocks | None) -> str:
+    """Path, in Gradio's cache, of the photo that a data URL holds; it is deleted as uploads are.
+
+    Args:
+        url: ``data:`` and so on, base64.
+        demo: the Blocks that it was sent to; None where there are none to look after the file.
+
+    Raises:
+        IntakeError: it is larger than a photo may be, damaged, or the disk is nearly full. ``files.DiskError``.
+    """
+    kind, comma, encoded = url.partition(",")
+    size, most = len(encoded) * 3 // 4, Limits.from_env().max_bytes
+    if size > most:
+        raise IntakeError(
+            f"The photo has {size / 1e6:.1f} MB where {most / 1e6:g} MB are allowed: send a smaller file."
+        )
+    if size > room():
+        raise IntakeError(NO_ROOM)
+    try:
+        data = base64.b64decode(encoded)
+    except ValueError:
+        data = b""
+    if not comma or not data:
+        raise IntakeError("This photo came damaged: choose it again.")
+    ending = mimetypes.guess_extension(kind.removeprefix("data:").partition(";")[0])
+    path = cached(data, f"file{ending or ''}")
+    if demo is not None:
+        demo.upload_file_set.add(path)
+    return path
+
+
+def keep_tidy(demo: gr.Blocks) -> None:
+    """Have Gradio read forms with ``TidyParser`` and data URLs with ``kept_data_url`` from now on. Twice does no harm.
+
+    Args:
+        demo: the Blocks that looks after files which agents send, for whom Gradio does not say where.
+    """
     route_utils.GradioMultiPartParser = routes.GradioMultiPartParser = TidyParser  # type: ignore[misc]
+    # The folder and the name that Gradio asks for are those that `cached` takes.
+    processing_utils.save_base64_to_cache = lambda encoding, *_: kept_data_url(encoding, demo)

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -31,6 +31,7 @@ from segdemo.core.conventions import slug
 from segdemo.core.signing import Signer
 from segdemo.core.workspace import Workspace, WorkspaceError, current, entered
 from segdemo.errors import UserError
+from segdemo.ui.temporary import paths_in
 from segdemo.workspaces.keeper import NOBODY, Keeper
 
 COOKIE = "segdemo-visit"
@@ -39,11 +40,14 @@ TOKEN = "segdemo-"  # how tokens for programs begin; what else stands in Authori
 TOKEN_SECONDS = 30 * 86_400  # that one holds
 SHORTEST_SESSION = 8  # characters of what a page calls itself; another may hit on a shorter one
 MOST_SESSIONS = 20_000  # remembered
-MOST_FILES = 50_000  # remembered; then those that are gone are forgotten
+MOST_FILES = 50_000  # remembered; then those that are gone are forgotten,
+PRUNE_SECONDS = 60  # but no sooner than so long after the last time
+MOST_FILES_OF_ONE = 10_000  # remembered of one visitor, the last
 _PURPOSE, _OF_PROGRAMS = "visit", "token"  # of what is signed
 _FILE = re.compile(r"/file[=/](?P<path>.+)$", re.DOTALL)
 _SESSION = re.compile(r"/(?:heartbeat|stream)/(?P<session>[^/]+)")
 _OF_ANOTHER = "This page was opened by somebody else: open it again."
+_NO_FILE = "This file is somebody else's, or there is none."
 _NO_TOKEN = "This token is none of this page, or has expired: ask /workspace_token for one, without it."
 
 
@@ -77,6 +81,8 @@ class Visitors:
         self.keeper, self._signer = keeper, signer
         self._pages: LRUCache[str, str] = LRUCache(MOST_SESSIONS)  # what a page calls itself -> whose it is
         self._owners: dict[str, set[str]] = {}  # file that Gradio serves -> ids of those who were given it
+        self._given: dict[str, dict[str, None]] = {}  # id -> files that they were given, the last at the end
+        self._pruned = -math.inf  # when those that are gone were forgotten
         self._lock = Lock()
         self._blocks: gr.Blocks | None = None
         self._public: frozenset[str] | None = None
@@ -217,17 +223,47 @@ class Visitors:
             return
         with self._lock:
             for path in paths:
-                self._owners.setdefault(path, set()).add(owner)
-            if len(self._owners) > MOST_FILES:
-                self._owners = {path: owners for path, owners in self._owners.items() if Path(path).is_file()}
+                self._give(path, owner)
+            prunes = len(self._owners) > MOST_FILES and time.monotonic() - self._pruned > PRUNE_SECONDS
+            if prunes:
+                self._pruned = time.monotonic()
+        if prunes:  # others are answered meanwhile
+            Thread(target=self._prune, name="files", daemon=True).start()
+
+    def _give(self, path: str, owner: str) -> None:
+        given = self._given.setdefault(owner, {})
+        given.pop(path, None)
+        given[path] = None
+        self._owners.setdefault(path, set()).add(owner)
+        if len(given) > MOST_FILES_OF_ONE:
+            self._take(next(iter(given)), owner)
+
+    def _take(self, path: str, owner: str) -> None:
+        """Forget that a visitor was given a file."""
+        self._owners.get(path, set()).discard(owner)
+        self._given.get(owner, {}).pop(path, None)
+        if not self._owners.get(path, True):
+            del self._owners[path]
+        if not self._given.get(owner, True):
+            del self._given[owner]
+
+    def _prune(self) -> None:
+        """Forget the files that are gone."""
+        with self._lock:
+            paths = list(self._owners)
+        for path in paths:
+            if not Path(path).is_file():
+                with self._lock:
+                    if not Path(path).is_file():  # it may just have been written again
+                        for owner in list(self._owners.get(path, ())):
+                            self._take(path, owner)
 
     def _adopt(self, inputs: Any, owner: str) -> None:
         """Files that Gradio has uploaded for somebody who called a tool are theirs: it did so in its own name."""
         with self._lock:
             for path in _paths(inputs):
-                owners = self._owners.get(path, set())
-                if any(one.startswith(PAGE) for one in owners):
-                    owners.add(owner)
+                if any(one.startswith(PAGE) for one in self._owners.get(path, ())):
+                    self._give(path, owner)
 
     def has_file(self, path: str | os.PathLike[str], visitor: Visitor) -> bool:
         """Whether a visitor was given a file, or uploaded it. Pages without cookies cannot be told apart here."""
@@ -262,9 +298,12 @@ class Visitors:
         if owner is not None and owner != visitor.id:
             return _OF_ANOTHER
         if file := _FILE.search(scope["path"]):
-            real = os.path.realpath(file["path"])
+            try:
+                real = os.path.realpath(file["path"])
+            except ValueError:  # a zero character
+                return _NO_FILE
             if Path(real).is_relative_to(_served_from()) and not self.has_file(real, visitor):
-                return "This file is somebody else's, or there is none."
+                return _NO_FILE
         return ""
 
     def note_upload(self, scope: MutableMapping[str, Any], body: bytes) -> None:
@@ -344,12 +383,4 @@ def _short(text: str) -> str:
 
 def _paths(value: Any) -> Iterator[str]:
     """The real path of every file that an answer of Gradio's names."""
-    if isinstance(value, dict):
-        path = value.get("path")
-        if isinstance(path, str) and path:
-            yield os.path.realpath(path)
-        for one in value.values():
-            yield from _paths(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _paths(one)
+    return map(os.path.realpath, paths_in(value))

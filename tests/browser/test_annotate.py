@@ -498,6 +498,37 @@ def test_an_empty_collection_says_what_to_do_and_takes_photos_from_anywhere(tab,
     expect(steps.first).to_be_hidden()
 
 
+def test_photos_that_are_dropped_while_others_are_added_are_added_too(tab, photos):
+    collection = tab.create("Busy", "leaf", "stone")
+    held = []
+    tab.page.route("**/queue/join*", lambda route: held.append(route))  # the server does not answer
+    for n, names in enumerate((("dark", "cat"), ("bright",)), 1):
+        tab.add(*(photos[name] for name in names))
+        until(tab, lambda n=n: len(held) == n)
+        expect(tab.page.locator("#add-photos input[type=file]")).to_have_count(1)  # which takes the next ones
+    for route in held:
+        route.continue_()
+    tab.page.unroute("**/queue/join*")
+    expect(tab.page.locator("#collection-progress")).to_contain_text("0 of 3 labelled", timeout=SECONDS)
+    sources = [photo.source for photo in collection.photos(sort="source").photos]
+    assert sources == ["bright.png", "cat.png", "dark.png"]
+    expect(tab.page.locator("#add-photos input[type=file]")).to_have_count(1)
+
+
+def test_a_collection_that_was_deleted_elsewhere_is_closed(tab, photos):
+    collection = tab.create("Passing", "leaf", "stone")
+    tab.add(photos["dark"])
+    tab.wait_for_photo("dark.png")
+    tab.page.get_by_role("tab", name="Segment").click()
+    tab.store.delete(collection.name)
+    tab.page.get_by_role("tab", name="Annotate").click()
+    expect(tab.notice).to_contain_text(
+        "The collection that was open here was deleted elsewhere", timeout=SECONDS
+    )
+    expect(tab.canvas).to_be_hidden()
+    expect(tab.page.locator("#collection input")).not_to_have_value("Passing")
+
+
 def test_the_canvas_fits_the_window_and_the_list_scrolls_by_itself(tab, photos):
     tab.create("Wide", "leaf", "stone")
     tab.add(photos["cat"], photos["dark"])

@@ -83,3 +83,18 @@ def test_what_cannot_be_used_is_said(plain_app, open_page, tmp_path):
     begin(page, tmp_path / "no.zip")
     expect(page.locator("#batch-notice")).to_contain_text("is not a ZIP file", timeout=SECONDS)
     expect(page.locator("#batch-job")).to_be_hidden()
+
+
+def test_photos_that_come_while_others_are_sent_stay(plain_app, open_page, tmp_path):
+    page = enter(open_page(plain_app))
+    for name in ("first", "second"):
+        Image.fromarray(data.chelsea()).save(tmp_path / f"{name}.png")
+    held = []
+    page.route("**/queue/join*", lambda route: held.append(route) if not held else route.continue_())
+    begin(page, tmp_path / "first.png")
+    page.locator("#batch-files input[type=file]").first.set_input_files(tmp_path / "second.png")
+    expect(page.locator("#batch-files")).to_contain_text("second", timeout=SECONDS)
+    held[0].continue_()
+    expect(page.locator("#batch-head")).to_contain_text("1 photo with Colours", timeout=SECONDS)
+    expect(page.locator("#batch-files")).not_to_contain_text("first", timeout=SECONDS)
+    expect(page.locator("#batch-files")).to_contain_text("second")

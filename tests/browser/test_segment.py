@@ -277,6 +277,26 @@ def test_the_last_choice_wins_however_quickly_it_was_made(same_page, client):
     assert_is_the_answer(page, client, paths[3], "colours")
 
 
+def test_next_and_back_lead_back_however_quickly(same_page):
+    page, paths = same_page, offered(VOC)
+    held = []
+    page.locator(f"{STAGE} .sc-stage").focus()
+    page.route("**/queue/join*", lambda route: held.append(route))  # the server does not answer
+    for n, key in enumerate("np", 1):
+        page.keyboard.press(key)
+        while len(held) < n:
+            page.wait_for_timeout(50)
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
+    page.wait_for_timeout(1500)  # nothing late takes its place
+    wait_for(page, paths[0].name, FIRST)
+    page.keyboard.press("n")
+    wait_for(page, paths[1].name, FIRST)
+    page.keyboard.press("p")
+    wait_for(page, paths[0].name, FIRST)
+
+
 def test_an_uploaded_photo_is_turned_upright_and_segmented(page, client, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -3,6 +3,7 @@
 import time
 import zipfile
 from dataclasses import replace
+from functools import partial
 from threading import Event
 from types import SimpleNamespace
 
@@ -22,11 +23,12 @@ from segdemo.data import formats
 from segdemo.data.formats import ExchangeError
 from segdemo.ui.components import photo_list
 from segdemo.ui.components.label_table import distinct_colors, first_table, from_table, to_table
+from segdemo.ui.latest import Latest
 from segdemo.ui.photos import PhotoCache
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate import desk as annotate_desk
 from segdemo.ui.tabs.annotate.desk import Desk, Entropies, knows, lookup, some
-from segdemo.ui.tabs.annotate.tab import AnnotateTab, Latest
+from segdemo.ui.tabs.annotate.tab import AnnotateTab
 from segdemo.zoo import served
 
 SHADES = LabelSet("shades", "Shades", ("nothing", "Light"), ((0, 0, 0), (250, 200, 0)))
@@ -149,6 +151,21 @@ def test_create_and_change_a_collection(desk):
     assert desk.collections() == [("Other things", name), ("Streets", "streets")]
 
 
+def test_classes_that_two_people_change_at_once_do_not_become_each_other(desk):
+    table = first_table()
+    table["rows"][1]["name"] = "leaf"
+    name = desk.create("My things", None, table)
+    mine, hers = (to_table(desk.store.open(name).label_set) for _ in range(2))
+    hers["rows"].append({"name": "stone", "color": "#123456"})
+    desk.change(name, "My things", hers)
+    desk.change(name, "Our things", mine)  # in which no class was touched
+    assert desk.collections() == [("Our things", name)]
+    mine["rows"].append({"name": "soil", "color": "#654321"})
+    with pytest.raises(StoreError, match="Somebody else has changed the classes meanwhile"):
+        desk.change(name, "My things", mine)
+    assert desk.store.open(name).label_set.classes == ("background", "leaf", "stone")
+
+
 def test_photos_are_taken_in_and_the_others_named(desk, tmp_path):
     name = desk.create("Shades", "voc")
     good = photo_file(tmp_path, "good.png", grey(10))
@@ -166,7 +183,7 @@ def test_photos_for_which_there_is_room_are_taken_in_and_that_there_is_none_for_
     name = desk.create("Shades", "voc")
     paths = [photo_file(tmp_path, f"{n}.png", grey(10 * n)) for n in range(4)]
 
-    def require_room(size=0, others=0):
+    def require_room(size=0, photos=None):
         if desk.store.open(name).photos().total == 2:
             raise StoreError("There is no room.")
 
@@ -765,8 +782,10 @@ def test_whoever_has_no_photos_labels_ours(desk):
         collection="collection",
         notice="notice",
         _show_collection=lambda event, name, id_: {"opened": id_},
+        _where=lambda event: (None, None),
     )
-    tab._add = lambda *arguments: AnnotateTab._add(tab, *arguments)
+    for method in ("_add", "_arrived"):
+        setattr(tab, method, partial(getattr(AnnotateTab, method), tab))
     updates = AnnotateTab._add_ours(tab, {"collection": name})
     (photo,) = desk.store.open(name).photos().photos
     assert (photo.source, updates) == ("chelsea.png", {"opened": photo.id})
@@ -841,3 +860,24 @@ def test_pages_that_nobody_has_used_for_long_are_forgotten(monkeypatch):
     for page in ("a", "b", "a", "c"):
         latest.note(page, f"photo of {page}")
     assert [latest.of(page) for page in "abc"] == ["photo of a", None, "photo of c"]
+
+
+def test_what_a_page_asks_for_is_forgotten_where_it_fails_unless_it_asks_for_more():
+    latest = Latest()
+    with latest.asking("page", "a"):
+        assert (latest.of("page"), latest.overtaken("page", "a"), latest.overtaken("page", "b")) == (
+            "a",
+            False,
+            True,
+        )
+    assert latest.of("page") == "a"
+    with pytest.raises(StoreError), latest.asking("page", "b"):
+        raise StoreError("It is gone.")
+    assert latest.of("page") is None and not latest.overtaken("page", "a")
+    with pytest.raises(StoreError), latest.asking("page", "b"):
+        latest.note("page", "c")
+        raise StoreError("It is gone.")
+    assert latest.of("page") == "c"
+    for nobody in (None, ""):  # a plain HTTP call: another one's must not count
+        latest.note(nobody, "a")
+        assert latest.of(nobody) is None and not latest.overtaken(nobody, "b")

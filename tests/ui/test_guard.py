@@ -12,7 +12,8 @@ import pytest
 from answering import Handler, answering
 from serving import served_app
 
-from segdemo.ui.guard import HEADERS, password_check, person
+from segdemo.core.workspace import Workspace, entered
+from segdemo.ui.guard import HEADERS, certain_person, password_check, person
 
 
 def ask(url, method, path, body=None, **headers):
@@ -219,3 +220,18 @@ def test_the_server_fetches_nothing_that_a_visitor_names(open_page):
         ask(open_page, "GET", f"/gradio_api/proxy={address}/f.png")
         ask(open_page, "GET", f"/gradio_api/file={address}/g.png")
         assert asked == []
+
+
+def test_an_origin_that_is_no_address_is_another_site(signed):
+    _, headers, _ = sign_in(signed, "secret")
+    cookie = "; ".join(told.partition(";")[0] for told in cookies(headers))
+    for origin in ("http://[", "http://]", "//[x"):
+        assert ask(signed, "GET", "/config", Cookie=cookie, Origin=origin)[0] == 401
+        assert ask(signed, "GET", "/healthz", Origin=origin)[0] == 200
+
+
+def test_what_a_page_without_a_cookie_leaves_is_nobodys_so_that_its_id_finds_it(tmp_path):
+    """The page calls itself another name when it is loaded anew."""
+    for id_, owner in (("visit-1", "visit-1"), ("user-ann-1", "user-ann-1"), ("page-1", "")):
+        with entered(Workspace(id_, tmp_path)):
+            assert certain_person(None) == owner

@@ -33,7 +33,7 @@ COMPONENTS = {
     "label_table": (label_table.label_table, []),
     "model_menu": (lambda: model_menu.model_menu(SimpleNamespace(models=dict, pace=float), "none"), []),
     "photo_list": (photo_list.photo_list, ["pick"]),
-    "review_card": (review_card.review_card, ["decide"]),
+    "review_card": (lambda: review_card.review_card("#review-start"), ["decide"]),
     "run_list": (run_list.run_list, ["pick"]),
     "run_log": (run_log.run_log, []),
     "run_samples": (run_samples.run_samples, []),

@@ -1,6 +1,7 @@
 """What a collection learns from its strokes, and drafts of the rest made in the background."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -246,3 +247,46 @@ def test_what_cannot_begin_is_said_and_blocks_nothing(store, work, discs):
         work.start(store.create("Empty", DISC).name)
     work.start(discs[0].name).join()
     assert work.job("discs").state == "done"
+
+
+def test_a_collection_that_is_called_like_a_deleted_one_has_no_job_of_it(store, work, discs, monkeypatch):
+    collection, truths = discs
+    name = collection.name
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def wait(*arguments):
+        begun.set()
+        assert goes_on.wait(60)
+        raise NotFoundError("The photo is gone.")
+
+    monkeypatch.setattr(prelabel, "draft", wait)
+    thread = work.start(name)
+    assert begun.wait(60)
+    store.delete(name)
+    assert work.job(name) is None
+    time.sleep(0.002)  # the clock of collections has milliseconds
+    another = store.create("Discs", DISC)
+    assert another.name == name and work.job(name) is None
+    first = next(iter(with_discs(another, 2)))
+    strokes.save(another, first, strokes_on(next(iter(truths.values())), 1), "")
+    with pytest.raises(StoreError, match="Another collection is being labelled"):
+        work.start(name)
+    work.cancel(name)  # which is none of its own
+    goes_on.set()
+    thread.join(60)
+    assert work.job(name) is None
+    monkeypatch.undo()
+
+
+def test_only_the_last_jobs_are_remembered(store, monkeypatch):
+    monkeypatch.setattr(prelabel, "MOST_JOBS", 2)
+    work = Prelabelling(lambda: store, Limits())
+    names = []
+    for title in ("One", "Two", "Three"):
+        collection = store.create(title, DISC)
+        truths = with_discs(collection, 1)
+        (id_,) = truths
+        strokes.save(collection, id_, strokes_on(truths[id_], 1), "")
+        work.start(collection.name).join(60)
+        names.append(collection.name)
+    assert [work.job(name) is not None for name in names] == [False, True, True]

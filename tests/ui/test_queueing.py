@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,15 @@ from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState
 from serving import served_app
 from tiny import bright, write_model
+from waiting import once
 
 from segdemo.core.labels import PETS
 from segdemo.ui import queueing
+
+pytestmark = [
+    pytest.mark.usefixtures("event_loops_collected"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
 
 
 def upload(url, name, data):
@@ -225,3 +232,189 @@ def test_nobody_gets_past_the_line(tmp_path):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(request)
             assert refused.value.code == 404 and "join the queue" in refused.value.read().decode()
+
+
+class Told:
+    """A worker that remembers what it is told."""
+
+    def __init__(self):
+        self.all = []
+
+    def joined(self, page, event):
+        self.all.append(("joined", page))
+
+    def left(self, event):
+        self.all.append(("left",))
+
+    def abandoned(self, event):
+        self.all.append(("abandoned",))
+
+
+@pytest.fixture
+def slow_page():
+    """(address, its queue, calls that have begun, what lets them end, what a worker is told) of a page of one event."""
+    begun, end, told = [], threading.Event(), Told()
+
+    def slowly(name):
+        begun.append(name)
+        assert end.wait(60)
+        return name
+
+    with gr.Blocks(analytics_enabled=False) as demo:
+        gr.Button().click(slowly, gr.Textbox(), gr.Textbox(), concurrency_id="slow", concurrency_limit=1)
+    queueing.bound(demo, 3, {"slow": told})
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield url, demo._queue, begun, end, told
+    end.set()
+    demo.close(verbose=False)
+
+
+def post(url, path, **body):
+    """(status, what is answered) of a POST."""
+    request = urllib.request.Request(
+        f"{url}gradio_api/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def join(url, session, value=""):
+    return post(url, "queue/join", data=[value], fn_index=0, session_hash=session)
+
+
+def test_who_cancels_what_is_at_work_makes_no_room_until_it_has_ended(slow_page):
+    url, queue, begun, end, told = slow_page
+    status, answer = join(url, "one", "first")
+    assert status == 200
+    once(lambda: begun == ["first"])
+    assert join(url, "two", "second")[0] == 200
+    asked = {"session_hash": "one", "fn_index": 0, "event_id": answer["event_id"]}
+    assert post(url, "cancel", **asked) == (200, {"success": True})
+    assert told.all == [("joined", "one"), ("joined", "two"), ("abandoned",)]
+    with urllib.request.urlopen(f"{url}gradio_api/queue/data?session_hash=one", timeout=60) as stream:
+        assert b"process_completed" in stream.read()  # who cancels need not wait
+    line = queue.event_queue_per_concurrency_id["slow"]
+    assert (begun, line.current_concurrency) == (["first"], 1)
+    end.set()
+    once(lambda: begun == ["first", "second"])
+    once(lambda: line.current_concurrency == 0)
+    once(lambda: told.all[3:] == [("left",), ("left",)])
+
+
+def test_the_work_of_who_hangs_up_is_given_up(slow_page):
+    url, queue, begun, _, told = slow_page
+    join(url, "one", "first")
+    once(lambda: begun)
+    with urllib.request.urlopen(f"{url}gradio_api/queue/data?session_hash=one", timeout=60) as stream:
+        stream.readline()
+    once(lambda: ("abandoned",) in told.all)
+    assert queue.event_queue_per_concurrency_id["slow"].current_concurrency == 1
+
+
+def test_a_session_without_a_name_is_refused_and_nothing_breaks(slow_page, caplog):
+    url, queue, begun, end, _ = slow_page
+    status, answer = join(url, "")
+    assert (status, answer["detail"]) == (400, queueing._NO_PAGE)
+    assert not queue.event_ids_to_events
+    end.set()
+    assert join(url, "one", "first")[0] == 200
+    once(lambda: begun == ["first"])
+
+
+def asked(address="1.1.1.1", size=0):
+    """A request."""
+    counted = {queueing.COUNTED: SimpleNamespace(read=size)}
+    return SimpleNamespace(client=SimpleNamespace(host=address), scope=counted)
+
+
+def pushed(queue, session, request, number=0):
+    """What the queue says to an event of a session: "" or a sentence."""
+    body = SimpleNamespace(fn_index=number, session_hash=session, api_name=None, data=[""])
+    let_in, told, _ = asyncio.run(queue.push(body, request, None))
+    return "" if let_in else told
+
+
+@pytest.fixture
+def queue(monkeypatch, loops_closed):
+    """That of a page with an event that takes words, one that takes files, and one that takes a picture."""
+    with gr.Blocks(analytics_enabled=False) as demo:
+        for component in (gr.Textbox(), gr.File(), gr.Image()):
+            gr.Button().click(lambda _: None, component, concurrency_id="things")
+    queueing.bound(demo, 3)
+    demo._queue.live_updates = False
+    return demo._queue
+
+
+def apart(function, *arguments):
+    """In a thread of its own, which has no loop that runs already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def test_one_address_does_not_fill_a_line_nor_all_of_them_without_bound(queue, monkeypatch):
+    monkeypatch.setattr(queueing, "MOST_IN_LINE", 4)
+    monkeypatch.setattr(queueing, "MOST_OF_ONE", 2)
+
+    def told(session, address):
+        return apart(pushed, queue, session, asked(address))
+
+    assert not told("a", "1.1.1.1") and not told("b", "1.1.1.1")
+    assert told("a", "1.1.1.1").startswith(
+        "Busy: 2 requests are from your network's address waiting already."
+    )
+    assert not told("c", "2.2.2.2") and not told("d", "2.2.2.2")
+    assert told("e", "3.3.3.3") == "Busy: 4 requests are waiting already. Try again in a minute."
+    line = queue.event_queue_per_concurrency_id["things"]
+    line.queue.clear()
+    monkeypatch.setattr(queueing, "MOST_AT_ALL", 2)
+    monkeypatch.setattr(queue, "limit", 1)
+    assert "from your network's address" in told("f", "1.1.1.1")  # two are at work
+    assert not told("f", "3.3.3.3")
+
+
+def test_what_waits_has_bounds_in_bytes(queue, monkeypatch):
+    def told(size, number=2, address="1.1.1.1"):
+        return apart(pushed, queue, "page", asked(address, size), number)
+
+    words, files, picture = range(3)
+    assert told(queueing.MOST_OF_WORDS + 1, words) == queueing._TOO_LONG
+    assert told(queueing.MOST_OF_FILES + 1, files) == queueing._TOO_LONG
+    assert not told(queueing.MOST_OF_WORDS, words) and not told(queueing.MOST_OF_WORDS + 1, files)
+    assert not queue.event_ids_to_events.clear()
+    assert not told(queueing.MOST_BYTES_OF_ONE + 1)  # one is let in however large it is
+    assert told(1) == "Busy: large requests are waiting already. Try again in a minute."
+    assert not told(queueing.MOST_BYTES - queueing.MOST_BYTES_OF_ONE - 1, picture, "2.2.2.2")
+    assert "large requests" in told(1, picture, "3.3.3.3")
+    queue.event_ids_to_events.clear()
+    assert not told(1, picture, "3.3.3.3")
+
+
+def test_names_made_up_take_nobody_elses_answers_away(queue, monkeypatch):
+    monkeypatch.setattr(queueing, "MOST_TOLD", 4)
+    boxes, pending = queue.pending_messages_per_session, queue.pending_event_ids_session
+
+    def told(session, address):
+        return apart(pushed, queue, session, asked(address))
+
+    def answered(*sessions):
+        for session in sessions:
+            for event in pending[session]:
+                queue.event_ids_to_events.pop(event, None)
+
+    assert not told("waits", "1.1.1.1") and not told("ann's", "2.2.2.2")
+    answered("ann's")  # and she has not fetched it yet
+    for n in range(20):
+        assert not told(f"made up {n}", "3.3.3.3")
+        answered(f"made up {n}")
+    assert list(boxes) == ["waits", "ann's", "made up 18", "made up 19"]
+    assert boxes.keys() == pending.keys()
+    assert not told("made up 19", "3.3.3.3")  # that is there, and waits now
+    assert not told("bob's", "4.4.4.4") and not told("cid's", "5.5.5.5")
+    assert list(boxes) == ["waits", "made up 19", "bob's", "cid's"]
+    assert told("dan's", "6.6.6.6") == "Busy: 4 pages are waiting already. Try again in a minute."
+    pending["waits"].clear()  # its answer was fetched
+    assert not told("dan's", "6.6.6.6")
+    assert "waits" not in boxes

@@ -1,6 +1,7 @@
 """The review of a collection: regions to decide about, splits that are repaired, and the balance of classes."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -190,3 +191,32 @@ def test_the_balance_of_classes_by_hand(store):
     assert [a.share for a in amounts] == pytest.approx([10 / 14, 4 / 14, 0])
     assert [photo.source for photo in without] == ["p0"]
     assert balance([], DISC)[0][0].share == 0
+
+
+def test_a_collection_that_is_called_like_a_deleted_one_has_no_report_of_it(
+    work, planted, store, monkeypatch
+):
+    collection, *_ = planted
+    name = collection.name
+    number = work.look(name).findings[0].number
+    key = store.delete(name)
+    assert work.report(name) is None
+    time.sleep(0.002)  # the clock of collections has milliseconds
+    assert store.create("Discs", DISC).name == name
+    assert work.report(name) is None
+    with pytest.raises(StoreError, match="look for mistakes again"):
+        work.keep(name, number)
+    with pytest.raises(StoreError, match="Look for mistakes first"):
+        work.repair(name)
+    store.delete(name)
+    assert store.undelete(key).name == name
+    assert work.report(name).findings[0].number == number
+
+
+def test_only_the_last_reports_are_remembered(store, planted, monkeypatch):
+    monkeypatch.setattr(reviewing, "MOST_REPORTS", 2)
+    work = Reviewing(lambda: store)
+    names = [planted[0].name, *(store.create(title, DISC).name for title in ("One", "Two"))]
+    for name in names:
+        work.look(name)
+    assert [work.report(name) is not None for name in names] == [False, True, True]

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from gradio.utils import get_upload_folder
 
 from segdemo.core.files import DiskError
 from segdemo.ui.photos import built_in_paths
-from segdemo.ui.served import cached, served
+from segdemo.ui.served import cached, linked, served
 
 
 def test_a_file_from_anywhere_is_served_from_the_cache(tmp_path, monkeypatch):
@@ -45,3 +46,17 @@ def test_a_cache_that_cannot_be_written_is_told_in_a_sentence(tmp_path, monkeypa
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file"))
     with pytest.raises(DiskError, match=r"cannot be written|was not saved"):
         cached(b"x", "x.png")
+
+
+def test_what_is_shown_again_counts_as_used_and_stays_the_same_file(tmp_path, monkeypatch):
+    """Gradio deletes what was not changed for an hour, also while a page shows it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    file = tmp_path / "results.zip"
+    file.write_bytes(b"x")
+    os.utime(file, (0, 1000))
+    for serve in (lambda: Path(served(file)["path"]), lambda: linked(file, "photos.zip")):
+        copy = serve()
+        before = copy.stat()
+        assert serve() == copy
+        assert copy.stat().st_ctime_ns > before.st_ctime_ns and copy.stat().st_atime > before.st_atime
+    assert file.stat().st_mtime == 1000  # a link to it, and yet it is no other file now

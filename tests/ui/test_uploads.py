@@ -1,9 +1,14 @@
 """What uploads leave behind that did not come whole, and what they may not be."""
 
+import base64
 import http.client
 import json
+import subprocess
+import sys
 import urllib.parse
+import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi import HTTPException
@@ -11,7 +16,8 @@ from running import run_apart
 from serving import served_app
 from waiting import once
 
-from segdemo.ui import guard
+from segdemo.core.photos import IntakeError
+from segdemo.ui import guard, uploads
 
 HEAD = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
 KIND = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -123,7 +129,7 @@ def ask(path, length=None, room=(), most=guard.MOST_BODY):
         answers.append(message.get("status"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "_room", lambda: next(left))
+        patch.setattr(guard, "room", lambda: next(left))
         patch.setattr(guard, "MOST_BODY", most)
         try:
             run_apart(guard.Guard(app)(scope, receive, send))
@@ -147,3 +153,51 @@ def test_a_name_that_is_none_is_another(app, name):
     status, text = post(url, "/gradio_api/upload", form("files", name.encode(), name))
     assert status == 200 and Path(json.loads(text)[0]).read_bytes() == name.encode()
     assert parts(folder) == []
+
+
+def data_url(data, kind="image/png"):
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def test_a_photo_that_comes_as_a_data_url_is_deleted_as_uploads_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    demo = SimpleNamespace(upload_file_set=set())
+    path = uploads.kept_data_url(data_url(b"a photo"), demo)
+    assert Path(path).read_bytes() == b"a photo" and Path(path).name == "file.png"
+    assert demo.upload_file_set == {path}
+    assert uploads.kept_data_url(data_url(b"a photo"), demo) == path
+    assert Path(uploads.kept_data_url(data_url(b"another", "../../x"), demo)).is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "room", "says"),
+    [
+        (data_url(bytes(3000)), 10**9, r"has 0\.0 MB where 0\.002 MB are allowed"),
+        (data_url(b"x" * 1000), 999, "disk of this page is nearly full"),
+        ("data:image/png;base64,A", 10**9, "came damaged"),
+        ("data:image/png", 10**9, "came damaged"),
+    ],
+)
+def test_a_data_url_is_looked_at_before_it_is_written(tmp_path, monkeypatch, url, room, says):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEGDEMO_MAX_BYTES", "2000")
+    monkeypatch.setattr(uploads, "room", lambda: room)
+    with pytest.raises(IntakeError, match=says):
+        uploads.kept_data_url(url, None)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_endpoints_take_data_urls_and_know_of_their_files(app):
+    """The page deletes what it knows of, and agents' photos Gradio writes by the same function."""
+    url, folder = app
+    code = "from gradio import processing_utils as p; from segdemo.ui import page; page.build(); "
+    code += "print(p.save_base64_to_cache.__module__)"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.strip().endswith("segdemo.ui.uploads")
+    form = {"path": "", "url": data_url(bytes(41_000_000))}
+    kind = {"Content-Type": "application/json"}
+    _, text = post(url, "/gradio_api/call/segment", json.dumps({"data": [form, "unet"]}), kind)
+    event = json.loads(text)["event_id"]
+    with urllib.request.urlopen(f"{url}gradio_api/call/segment/{event}", timeout=60) as answer:
+        assert b"has 41.0 MB where 40 MB are allowed" in answer.read()
+    assert not [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 10_000_000]

@@ -194,3 +194,26 @@ def test_the_last_frames_of_so_many_pages_are_remembered(tab, tmp_path, monkeypa
     for page in ("one", "two", "one", "three"):
         tab._frame(str(path), "colours", SimpleNamespace(session_hash=page))
     assert list(tab._live) == ["one", "three"]
+
+
+def test_frames_that_are_out_can_still_be_given_up(tab, tmp_path, monkeypatch):
+    """The process has ended, and each frame is still to be decoded and kept."""
+    reds = [(value, 20, 20) for value in np.linspace(0, 250, 20)]
+    clip = str(draw_clip(tmp_path / "walk.mp4", colours(*reds), rate=10))
+    cancelled = []
+    add = tab.desk.add_photos
+
+    def adding(name, paths, stop):
+        def stopping():
+            if len(tab.desk.store.open(name).photos().photos) == 2:
+                cancelled.append(tab.services.clips.cancel("page"))
+            return stop()
+
+        return add(name, paths, stopping)
+
+    monkeypatch.setattr(tab.desk, "add_photos", adding)
+    updates = asked(tab, tab.frames, clip=clip, every=0.5)
+    assert cancelled == [True]
+    told = updates[tab.notice]["value"]
+    assert "2 frames are in walk" in told and "The clip was given up: it was cancelled." in told
+    assert not tab.services.clips.cancel("page")  # it is over

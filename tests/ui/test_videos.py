@@ -1,5 +1,7 @@
 """Clips by the HTTP API of the running application."""
 
+import json
+import urllib.request
 import zipfile
 from io import BytesIO
 
@@ -25,6 +27,7 @@ def client(tmp_path_factory):
     write_model(folder / "home" / "models" / "colours", "colours", PETS, *bright(3, 0, 1))
     with served_app(folder, SEGDEMO_MAX_VIDEO_SECONDS="1") as (url, _):
         client = Client(url, verbose=False, download_files=folder / "downloads")
+        client.folder = folder / "gradio"
         yield client
         client.close()
 
@@ -95,3 +98,47 @@ def test_a_clip_is_given_up(client, tmp_path):
     assert once(lambda: client.predict(api_name="/video_cancel")["cancelled"])
     with pytest.raises(AppError, match="was cancelled"):
         job.result(60)
+
+
+@pytest.fixture
+def other(client, tmp_path):
+    """Another client of the same page."""
+    other = Client(client.src, verbose=False, download_files=tmp_path / "downloads")
+    yield other
+    other.close()
+
+
+def long(tmp_path, frames=30):
+    return draw_clip(tmp_path / "long.mp4", colours(*[BRIGHT] * frames, height=720, width=1280), rate=30)
+
+
+def test_a_clip_that_waits_is_given_up(client, other, tmp_path):
+    clip = handle_file(long(tmp_path))
+    first = client.submit(clip, "colours", 30, api_name="/video")
+    once(lambda: list(client.folder.glob("video-*")))
+    second = other.submit(clip, "colours", 30, api_name="/video")
+    assert once(lambda: other.predict(api_name="/video_cancel")["cancelled"])
+    assert client.predict(api_name="/video_cancel")["cancelled"]
+    for job in (first, second):
+        with pytest.raises(AppError, match="was cancelled"):
+            job.result(60)
+
+
+def test_who_gives_an_answer_up_ends_the_clip_and_others_still_wait_for_their_turn(client, tmp_path):
+    """Gradio's way of giving up makes room for the next one at once, and leaves the process at work."""
+    before = set(client.folder.glob("video-*"))
+    uploaded = client.predict(handle_file(long(tmp_path, 2)), "colours", api_name="/video")  # warm
+    assert uploaded
+    before |= set(client.folder.glob("video-*"))
+    [number] = [d["id"] for d in client.config["dependencies"] if d["api_name"] == "video"]
+    job = client.submit(handle_file(long(tmp_path, 900)), "colours", 30, api_name="/video")
+    once(lambda: set(client.folder.glob("video-*")) - before)
+    asked = {"session_hash": client.session_hash, "fn_index": number, "event_id": "any"}
+    request = urllib.request.Request(
+        f"{client.src}gradio_api/cancel", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert json.load(answer) == {"success": True}
+    once(lambda: not set(client.folder.glob("video-*")) - before)  # the process has ended, and left nothing
+    assert not client.predict(api_name="/video_cancel")["cancelled"]
+    job.cancel()

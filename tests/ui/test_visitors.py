@@ -9,10 +9,12 @@ import gradio as gr
 import pytest
 from running import run_apart
 from starlette.requests import HTTPConnection, Request
+from waiting import once
 
 from segdemo.core.labels import VOC
 from segdemo.core.signing import Signer
 from segdemo.core.workspace import WorkspaceError, current, entered, required
+from segdemo.ui import visitors as module
 from segdemo.ui.tabs.annotate.layout import kept_for
 from segdemo.ui.visitors import COOKIE, Visitor, Visitors, entering
 from segdemo.workspaces.keeper import Keeper
@@ -302,3 +304,43 @@ def test_a_visitor_is_told_how_long_things_are_kept(monkeypatch):
     assert "cookies" in kept_for()
     monkeypatch.setenv("SEGDEMO_USERS", "ann:secret")  # and everybody is signed in
     assert kept_for() == "What you keep here is yours alone, in every browser that you sign in with."
+
+
+def test_a_path_that_none_can_be_is_nobodys(visitors):
+    for path in ("/gradio_api/file=\0", f"/gradio_api/file={'a' * 5000}\0"):
+        assert "or there is none" in visitors.refusal(scope(path))
+
+
+def test_one_who_is_given_many_files_has_none_of_others_forgotten(visitors, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_FILES_OF_ONE", 3)
+    paths = [str(tmp_path / str(n)) for n in range(5)]
+    visitors.note_files([{"path": paths[0]}], "visit-1")
+    for path in (*paths, paths[2]):
+        visitors.note_files([{"path": path}], "visit-2")
+    assert [visitors.has_file(path, Visitor("visit-2")) for path in paths] == [False, False, True, True, True]
+    assert visitors.has_file(paths[0], Visitor("visit-1"))
+    visitors.note_files([{"path": str(tmp_path / "new")}], "visit-2")
+    assert [visitors.has_file(path, Visitor("visit-2")) for path in paths[2:]] == [True, False, True]
+    assert visitors._owners.keys() == {p for files in visitors._given.values() for p in files}
+
+
+def test_files_that_are_gone_are_forgotten_now_and_then_and_nobody_waits_for_it(
+    visitors, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "MOST_FILES", 2)
+    looked = []
+    is_file = module.Path.is_file
+    monkeypatch.setattr(
+        module.Path, "is_file", lambda path: looked.append(threading.current_thread().name) or is_file(path)
+    )
+    here, gone = tmp_path / "here", [tmp_path / str(n) for n in range(4)]
+    here.write_bytes(b"x")
+    visitors.note_files([{"path": str(path)} for path in (here, *gone)], "visit-1")
+    once(lambda: visitors._owners.keys() == {str(here)})
+    assert list(visitors._given["visit-1"]) == [str(here)]
+    assert {*looked} == {"files"}
+    visitors.note_files([{"path": str(path)} for path in gone], "visit-1")  # so soon nobody looks again
+    assert len(visitors._owners) == 5
+    monkeypatch.setattr(module, "PRUNE_SECONDS", 0)
+    visitors.note_files([{"path": str(here)}], "visit-1")
+    once(lambda: len(visitors._owners) == 1)

@@ -7,7 +7,7 @@ const ANSWERS = [
   ["open", "o", "Open it here (O)"],
 ];
 
-export function mount(element, { trigger, props, watch }) {
+export function mount(element, { trigger, props, watch, start }) {
   const root = element.querySelector(".rc");
   let number = null; // of the region that waits for an answer
 
@@ -17,8 +17,17 @@ export function mount(element, { trigger, props, watch }) {
     if (answer !== "open") number = null; // a second press must not answer for the next one
   }
 
+  // Whether the keyboard may go to the card: it is there, nowhere, or where the regions were asked for. While the focus is
+  // nowhere a canvas below the pointer has the keys.
+  function mayHaveKeys() {
+    const active = document.activeElement;
+    if (!active || active === document.body) return !document.querySelector(".sc:hover");
+    return root.contains(active) || Boolean(active.closest(start));
+  }
+
   function show() {
-    const value = plain(props.value);
+    const value = plain(props.value),
+      free = mayHaveKeys(); // asked before the buttons, of which one may have the focus, are others
     number = value?.number ?? null;
     if (number === null) return root.replaceChildren();
     const picture = (file, text) =>
@@ -34,8 +43,7 @@ export function mount(element, { trigger, props, watch }) {
         ),
       ),
     );
-    // Its keys work at once, unless somebody writes elsewhere by now.
-    if (!document.activeElement?.matches("input, textarea")) root.focus({ preventScroll: true });
+    if (free) root.focus({ preventScroll: true }); // its keys work at once
   }
 
   root.addEventListener("keydown", (event) => {

@@ -106,7 +106,7 @@ def build(services: Services, call: gr.Button) -> None:
     def _job(job: str, request: gr.Request) -> Job:
         return services.jobs.get(job, certain_person(request.request))
 
-    add(call, batch, [files, model, formats], told)
+    add(call, batch, [files, model, formats], told, group="batch-begins", limit=2)
     for function in (batch_status, batch_cancel, batch_resume):
         add(call, function, [job], told)
     add(call, batch_delete, [job], told)

@@ -7,6 +7,7 @@ whose browser keeps no cookies has it by its id, which the page remembers in the
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -29,8 +30,12 @@ from segdemo.ui.tabs.segment import FIRST_MODEL
 
 TAB = "batch"  # id of the tab
 LOOK_SECONDS = 1.5  # between two looks at a job that has not ended
+KEEP_SECONDS = 600  # between two looks at one that has, which keep its ZIP in Gradio's cache
 SHOWN = 100  # photos that failed, listed on the page; all are in the ZIP
 CSS = Path(__file__).with_name("batch.css").read_text("utf-8")
+# Files that came while others were sent stay.
+_LEFT = "(files, sent) => [((left) => (left.length ? left : null))"
+_LEFT += "((files || []).filter((file) => !sent.includes(file.path)))]"
 _SEE_JOB = scroll_to("#batch-stage", "start", delay=150, widest=800)
 _STEPS = (  # picture, what to do, how
     (
@@ -65,6 +70,7 @@ class BatchTab:
         self.timer = gr.Timer(LOOK_SECONDS, active=False)
         self.job = gr.State(None)  # id of the job that is shown
         self.shown = gr.State(0)  # previews that the page has
+        self.sent = gr.JSON([], visible=False)  # paths of the files that were put into a job
         self.remembered = gr.BrowserState({"job": None}, storage_key="segdemo-batch", secret="segdemo-batch")
         with gr.Row():
             with gr.Column(scale=4, min_width=300, elem_id="batch-form"):
@@ -94,7 +100,8 @@ class BatchTab:
         self.begin = gr.Button("Segment all", variant="primary", elem_id="batch-begin")
         self.sample = button("Try it with our photos", "batch-sample", visible=bool(built_in_paths()))
         most, most_gb = settings.read("SEGDEMO_MAX_BATCH_PHOTOS"), settings.read("SEGDEMO_MAX_BATCH_GB")
-        limits = html("<p>Up to {:,} photos and {:g} GB at a time. Gone after a day.</p>", most, most_gb)
+        told = [f"{most:,} photos"] * bool(most) + [f"{most_gb:g} GB"] * bool(most_gb)
+        limits = html("<p>{}Gone after a day.</p>", f"Up to {' and '.join(told)} at a time. " if told else "")
         panel(limits, padding=False, elem_classes="tr-summary")
 
     def _stage(self) -> None:
@@ -120,8 +127,12 @@ class BatchTab:
         left = [self.notice, self.timer]
         on(tabs.select, self._leave, quiet=True, inputs=set(), outputs=left, queue=False)
         on(self.timer.tick, self._tick, quiet=True)
-        on(self.begin.click, self._begin, progress_on=self.begin).then(**_SEE_JOB)
-        on(self.sample.click, self._try, progress_on=self.sample).then(**_SEE_JOB)
+        # Thousands of photos take long to take in: looks at the job do not wait for that.
+        slow: dict[str, Any] = {"concurrency_id": "batch-begins", "concurrency_limit": 2}
+        begun = on(self.begin.click, self._begin, progress_on=self.begin, always={self.sent: []}, **slow)
+        begun.then(None, [self.files, self.sent], self.files, js=_LEFT, api_visibility="private")
+        begun.then(**_SEE_JOB)
+        on(self.sample.click, self._try, progress_on=self.sample, **slow).then(**_SEE_JOB)
         on(self.cancel.click, lambda event: self._change(event, "cancel"))
         on(self.resume.click, lambda event: self._change(event, "resume"))
         on(self.delete.click, self._delete)
@@ -150,7 +161,8 @@ class BatchTab:
             return None
 
     def _begin(self, event: Event) -> Updates:
-        return {**self._submit(event, event[self.files] or []), self.files: None}
+        files = event[self.files] or []
+        return {**self._submit(event, files), self.sent: [str(file) for file in files]}
 
     def _try(self, event: Event) -> Updates:
         """Photos of ours that suit the model, for whoever has none at hand."""
@@ -164,7 +176,10 @@ class BatchTab:
         return self._look(event, job)
 
     def _tick(self, event: Event) -> Updates:
-        return self._look(event, self._found(event))
+        """It is time to look: the timer may have been stopped meanwhile, and only its pace is changed."""
+        job = self._found(event)
+        pace = gr.update(value=KEEP_SECONDS if job is None or job.ended else LOOK_SECONDS)
+        return {**self._look(event, job), self.timer: pace}
 
     def _change(self, event: Event, what: str) -> Updates:
         owner = _owner(event)
@@ -184,7 +199,7 @@ class BatchTab:
         updates: Updates = {
             self.hint: gr.update(visible=job is None),
             self.body: gr.update(visible=job is not None),
-            self.timer: gr.Timer(active=job is not None and not job.ended),
+            self.timer: gr.Timer(KEEP_SECONDS if job and job.ended else LOOK_SECONDS, active=job is not None),
             self.job: job.id if job else None,
             self.remembered: {"job": job.id if job else None},
             **{b: gr.update(interactive=job is None or job.ended) for b in (self.begin, self.sample)},

@@ -2,6 +2,7 @@
 
 import functools
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from segdemo.data import datasets
 from segdemo.data.datasets import Dataset, DatasetError
 from segdemo.data.index import by_class
 from segdemo.data.pets import breed
+from segdemo.errors import UserError
 from segdemo.inference.predict import Prediction
 from segdemo.ui.components import canvas, model_menu
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import button, notice, notice_board, photo_picker, samples, unchecked
+from segdemo.ui.latest import Latest
 from segdemo.ui.markup import html, panel
 from segdemo.ui.photos import BuiltInPhoto, shown_as_it_is, suiting, thumbnail
 from segdemo.ui.queueing import PREDICT
@@ -114,18 +117,22 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         first, path = next(iter(offered.items()))
         choice = gr.State(Choice(str(path), first.name))
         yours: gr.State = gr.State(())  # Choices with their thumbnails as JPEGs, the newest first
+        row: gr.State = gr.State(_choices(offered))  # what the thumbnails stand for
         shown: gr.State = gr.State(None)  # what the canvases show: (choice, model, other, passes)
     browser = _Browser(services) if services.datasets else None
 
     segment = SegmentTab(choice, model, other, stage)
+    led: Latest[Choice] = (
+        Latest()
+    )  # where each page is led to; its ``choice`` holds that when the answer is there
     outputs = [stage, title, second_column, second_title, second, model, shown, said]
     looked = {choice, model, other, passes, shown}
     looks = Events(said, looked, outputs, PREDICT, limit=settings.read("SEGDEMO_PREDICTIONS"))
-    chosen = [choice, model, other, photos, own_photo, yours, said]
+    chosen = [choice, model, other, photos, row, own_photo, yours, said]
     choices = Events(said, {model, other, passes, yours}, chosen, "segment")
 
     def show(event: Event) -> Updates:
-        """The canvases for a photo, unless they show it; if there is an error they stay."""
+        """The canvases for a photo, unless they show it or another is asked for; if there is an error they stay."""
         look = event[choice], event[model], event[other], event[passes]
         if look == event[shown]:
             return {}
@@ -142,6 +149,8 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         comparing = event[other] != NO_COMPARISON
         if comparing:
             updates |= {second: payload(event[other]), second_title: _title(event[other])}
+        if led.overtaken(event.request.session_hash, event[choice]):
+            return {said: gr.skip()}
         return {
             **updates,
             title: gr.update(value=_title(event[model]), visible=comparing),
@@ -151,36 +160,42 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
     def offered_by(name: str) -> dict[BuiltInPhoto, Path]:
         return suiting(zoo.served_model(name).label_set)
 
-    def strip(name: str, mine: tuple[tuple[Choice, bytes], ...]) -> dict[str, Any]:
+    def strip(name: str, mine: tuple[tuple[Choice, bytes], ...]) -> Updates:
         """The thumbnails: one's own photos, then those that a model knows something in."""
+        offered = offered_by(name)
         own = [[cached(small, f"yours-{n}.jpg")] for n, (_, small) in enumerate(mine)]
-        return gr.update(samples=own + samples(offered_by(name)))
+        return {
+            photos: gr.update(samples=own + samples(offered)),
+            row: (*(one for one, _ in mine), *_choices(offered)),
+        }
 
-    def row(event: Event) -> list[Choice]:
-        """What the thumbnails stand for."""
-        offered = offered_by(event[model]).items()
-        return [
-            *(one for one, _ in event[yours]),
-            *(Choice(str(path), photo.name) for photo, path in offered),
-        ]
+    def show_again(event: Event) -> Updates:
+        event.form[choice] = led.of(event.request.session_hash) or event[choice]
+        return show(event)
 
     def show_another(event: Event, another: Choice) -> Updates:
         """That it is chosen is told along with it, so that nobody waits for two answers."""
         event.form[choice] = another
-        return {choice: another, **show(event)}
+        page = event.request.session_hash
+        with led.asking(page, another):
+            updates = show(event)
+        return {said: gr.skip()} if led.overtaken(page, another) else {choice: another, **updates}
 
     def pick(event: Event) -> Updates:
-        return show_another(event, row(event)[event[photos]])
+        at, offered = event[photos], event[row]
+        if not isinstance(at, int) or not 0 <= at < len(offered):
+            raise UserError("The photos are others by now: choose one of them again.")
+        return show_another(event, offered[at])
 
     def step(event: Event, by: int) -> Updates:
-        """The thumbnail after or before the photo that is shown; the first if that is none of them."""
-        paths = [one.path for one in row(event)]
-        path = event[choice].path
+        """The thumbnail after or before the photo that is shown, or on its way; the first if that is none of them."""
+        paths = [one.path for one in event[row]]
+        path = (led.of(event.request.session_hash) or event[choice]).path
         at = paths.index(path) + by if path in paths else 0
-        return show_another(event, row(event)[at % len(paths)])
+        return show_another(event, event[row][at % len(paths)])
 
     def suited(event: Event) -> Updates:
-        return {photos: strip(event[model], event[yours])}
+        return strip(event[model], event[yours])
 
     def upload(event: Event) -> Updates:
         path = event[own_photo]
@@ -191,18 +206,20 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         except IntakeError as error:  # what was shown before stays, and the field is free again
             return {own_photo: None, said: notice(error, alert=True)}
         new = Choice(path, Path(path).name)
+        led.note(event.request.session_hash, new)
         mine = ((new, small), *(one for one in event[yours] if one[0].path != path))[:MOST_YOURS]
-        return {choice: new, yours: mine, photos: strip(event[model], mine)}
+        return {choice: new, yours: mine, **strip(event[model], mine)}
 
     # One event for every reason to show something else: while it runs, later choices collapse into one more run,
     # so the last choice wins and no answer overtakes a newer one.
     reasons = [demo.load, choice.change, model.change, other.change, passes.change]
-    looks.on(reasons, show, trigger_mode="always_last")
+    looks.on(reasons, show_again, trigger_mode="always_last")
     # Where a model was chosen meanwhile, the change of the choice shows the photo once more.
     # Not with queue=False: only the queue tells the page that a state has changed.
     picks: dict[str, Any] = {"trigger_mode": "always_last", "outputs": [choice, *outputs]}
-    looks.on(photos.click, pick, inputs={*looked, photos, yours}, **picks)
-    neighbours: dict[str, Any] = {**picks, "inputs": {*looked, yours}}
+    looks.on(photos.click, pick, inputs={*looked, photos, row}, **picks)
+    # Each of the two has at most one answer on its way, from which the other goes on.
+    neighbours: dict[str, Any] = {**picks, "inputs": {*looked, row}}
     looks.on(stage.next, lambda event: step(event, 1), **neighbours)
     looks.on(stage.previous, lambda event: step(event, -1), **neighbours)
     choices.on(model.change, suited, quiet=True, trigger_mode="always_last", inputs={model, yours})
@@ -210,7 +227,7 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         own_photo.input, upload, quiet=True, trigger_mode="always_last", inputs={own_photo, model, yours}
     )
     if browser:
-        browser.connect(choice, said)
+        browser.connect(choice, said, led)
     choices.on(  # there may be new models since the page was made
         [demo.load, tab.select],
         lambda event: segment.menus(services, event[model], event[other], event[passes]),
@@ -218,6 +235,10 @@ def build(services: Services, demo: gr.Blocks, tab: gr.Tab) -> SegmentTab:
         trigger_mode="always_last",
     )
     return segment
+
+
+def _choices(offered: Mapping[BuiltInPhoto, Path]) -> tuple[Choice, ...]:
+    return tuple(Choice(str(path), photo.name) for photo, path in offered.items())
 
 
 def _title(model: str) -> Markup:
@@ -308,24 +329,39 @@ class _Browser:
             )
             self.random = button("Random photo", "dataset-random", variant="primary")
             self.page = gr.State(0)
+            self.shown: gr.State = gr.State(())  # Choices that the gallery's thumbnails stand for
             self.more = button("More photos", "dataset-more")
 
-    def connect(self, choice: gr.State, notice: gr.HTML) -> None:
+    def connect(self, choice: gr.State, notice: gr.HTML, led: Latest[Choice]) -> None:
         """Listen to the components.
 
         Args:
             choice: where the ``Choice`` goes.
             notice: where errors are told.
+            led: where each page is led to.
         """
-        outputs = [self.group, self.gallery, self.page, choice, notice]
+        outputs = [self.group, self.gallery, self.page, self.shown, choice, notice]
         events = Events(notice, {self.dataset, self.group, self.page}, outputs, "dataset")
         on = functools.partial(events.on, quiet=True, progress_on=self.gallery)
-        on(self.dataset.change, self._other_dataset)
+
+        def lead(event: Event, one: Choice) -> Updates:
+            led.note(event.request.session_hash, one)
+            return {choice: one}
+
+        on(self.dataset.change, self._other_dataset, trigger_mode="always_last")
         on(self.accordion.expand, lambda event: self._thumbnails(event, 0))
-        on(self.group.input, lambda event: self._thumbnails(event, 0))
+        on(self.group.input, lambda event: self._thumbnails(event, 0), trigger_mode="always_last")
         on(self.more.click, self._next_page)
-        on(self.random.click, lambda event: {choice: self._choice(event, random.choice(self._ids(event)))})
-        on(self.gallery.select, lambda event: {choice: self._choice(event, self._picked(event))})
+        on(
+            self.random.click,
+            lambda event: lead(event, self._choice(event[self.dataset], random.choice(self._ids(event)))),
+        )
+        on(  # each of them: the number of the photo comes with the event
+            self.gallery.select,
+            lambda event: lead(event, self._picked(event)),
+            inputs={self.shown},
+            trigger_mode="multiple",
+        )
 
     def _ids(self, event: Event) -> list[str]:
         """Ids of the photos in the group of ``_groups`` that is chosen, those of the held-out lists."""
@@ -340,12 +376,14 @@ class _Browser:
             raise DatasetError(f"No photo of this dataset shows {group}: choose something else.")
         return ids
 
-    def _picked(self, event: Event) -> str:
-        index: int = event[self.page] * PAGE + event.data.index
-        return self._ids(event)[index]
+    def _picked(self, event: Event) -> Choice:
+        index, shown = event.data.index, event[self.shown]
+        if not isinstance(index, int) or not 0 <= index < len(shown):
+            raise DatasetError("The photos are others by now: choose one of them again.")
+        picked: Choice = shown[index]
+        return picked
 
-    def _choice(self, event: Event, id_: str) -> Choice:
-        title = event[self.dataset]
+    def _choice(self, title: str, id_: str) -> Choice:
         return Choice(str(self.datasets[title].sample(id_).image_path), id_, title, id_)
 
     def _other_dataset(self, event: Event) -> Updates:
@@ -358,10 +396,10 @@ class _Browser:
         return self._thumbnails(event, (event[self.page] + 1) % pages)
 
     def _thumbnails(self, event: Event, page: int) -> Updates:
-        dataset = self.datasets[event[self.dataset]]
-        paths = [dataset.sample(id_).image_path for id_ in self._ids(event)[page * PAGE : (page + 1) * PAGE]]
-        photos = [read_photo(path, self.limits, draft_size=(THUMBNAIL, THUMBNAIL)) for path in paths]
-        return {self.gallery: photos, self.page: page}
+        ids = self._ids(event)[page * PAGE : (page + 1) * PAGE]
+        shown = tuple(self._choice(event[self.dataset], id_) for id_ in ids)
+        photos = [read_photo(one.path, self.limits, draft_size=(THUMBNAIL, THUMBNAIL)) for one in shown]
+        return {self.gallery: photos, self.page: page, self.shown: shown}
 
 
 def _groups(dataset: Dataset) -> list[tuple[str, str] | str]:

@@ -212,11 +212,15 @@ class VideoTab:
             label_set = self.services.predictors.get(event[self.model] or FIRST_MODEL).entry.label_set
         with tempfile.TemporaryDirectory(prefix="segdemo-frames-") as folder:
             arguments = [str(clip), "--frames", folder, "--rate", str(1 / every)]
-            self.services.clips.run(_page(event), arguments, _telling(event))
-            found = sorted(Path(folder).iterdir())
-            if not name:
-                name = self.desk.store.create(clip.stem, label_set).name
-            ids, sentences = self.desk.add_photos(name, found)
+            with self.services.clips.working(_page(event)) as work:
+                self.services.clips.run(work, arguments, _telling(event))
+                found = sorted(Path(folder).iterdir())
+                work.check()
+                if not name:
+                    name = self.desk.store.create(clip.stem, label_set).name
+                ids, sentences = self.desk.add_photos(name, found, lambda: work.cancelled)
+                if work.cancelled:
+                    sentences.insert(0, clips.CANCELLED)
         title = self.desk.store.open(name).title
         sentences.insert(0, f"{so_many_are(len(ids), 'frame')} in {title}: open it in Annotate.")
         return {

@@ -163,7 +163,7 @@ def training_commands(services: Services, spec: zoo.ModelSpec) -> list[str]:
 def _in_shell(path: Path) -> str:
     """A path for a shell: below a folder that has a variable, relative to that."""
     variables = ((f"${name}", settings.read(name)) for name in ("SEGDEMO_HOME", "SEGDEMO_DATA"))
-    for short, folder in [*variables, ("~", Path.home())]:
+    for short, folder in [*variables, ("~", settings.expanded("~"))]:
         if folder is None:
             continue
         if path == folder:

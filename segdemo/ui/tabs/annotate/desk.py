@@ -109,8 +109,10 @@ class Desk:
 
     # --- photos ---
 
-    def add_photos(self, name: str, paths: Iterable[str | Path]) -> tuple[list[str], list[str]]:
-        """Take uploaded files into a collection.
+    def add_photos(
+        self, name: str, paths: Iterable[str | Path], stop: Callable[[], bool] = lambda: False
+    ) -> tuple[list[str], list[str]]:
+        """Take uploaded files into a collection, until ``stop`` says that those left are not wanted any more.
 
         Returns:
             (ids, sentences): of the photos that are there now, each once, and one for each file that is no photo,
@@ -120,6 +122,8 @@ class Desk:
         ids: dict[str, None] = {}
         sentences, there = [], []
         for path in sorted(map(Path, paths), key=lambda path: names.counted(path.name)):
+            if stop():
+                break
             try:
                 admitted = collection.admit(path, path.name, self.services.limits, together)
                 if admitted.photo == "there":

@@ -82,6 +82,7 @@ class Layout:
         self.opened = gr.State(None)  # id of the photo in the canvas
         self.seen = gr.State(())  # photos offered by "next" so far
         self.undoing = gr.State(None)  # the Undo that its button does
+        self.looked_at = gr.State(None)  # number of the older mask in the canvas
         self.remembered = gr.BrowserState(
             {"collection": None, "photo": None}, storage_key="segdemo-annotate", secret="segdemo-annotate"
         )
@@ -99,8 +100,8 @@ class Layout:
         self.inputs = {
             *(self.opened, self.seen, self.undoing, self.remembered),
             *(self.collection, self.new_title, self.new_labels, self.new_table, self.title, self.table),
-            *(self.files, self.search, self.which, self.class_, self.sort, self.page),
-            *(self.formats, self.export_drafts, self.archive, self.into, self.model, self.revisions),
+            *(self.search, self.which, self.class_, self.sort, self.page, self.looked_at),
+            *(self.formats, self.export_drafts, self.into, self.model, self.revisions),
             *(self.segment.choice, self.segment.model),
         }
         # What showing a photo or the list needs to know: all that the parts below the canvas send.
@@ -133,6 +134,8 @@ class Layout:
                     show_label=False,
                     elem_classes="segdemo-takes-photos",
                 )
+                # What is being added, out of the field so that this takes the next ones.
+                self.dropped = upload("Being added", "being-added", file_count="multiple", visible=False)
                 self.add_segmented = button("Add the one in Segment", "add-shown", min_width=60, scale=0)
                 self._filters()
                 self.progress = panel(elem_id="collection-progress")
@@ -210,6 +213,7 @@ class Layout:
             [("this collection", "this"), ("a new collection", "new")], value="this", label="Import into"
         )
         self.archive = upload("ZIP: SegDemo, VOC, COCO, YOLO, labelme, CVAT…", "import-archive")
+        self.incoming = upload("Being imported", "being-imported", visible=False)
 
     def _said(self) -> None:
         """What lies over the page for a while."""

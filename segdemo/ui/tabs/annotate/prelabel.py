@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 
 from segdemo import zoo
 from segdemo.annotations import drafts, strokes
 from segdemo.annotations.collection import Collection
 from segdemo.annotations.records import Photo
 from segdemo.annotations.store import AnnotationStore
-from segdemo.core.files import StoreError
+from segdemo.core.files import NotFoundError, StoreError
 from segdemo.core.frugal import step_back
 from segdemo.core.photos import Limits, read_photo
 from segdemo.errors import UserError
@@ -31,6 +32,7 @@ from segdemo.ui.tabs.annotate import lessons
 _log = logging.getLogger(__name__)
 MOST_PAUSE = 0.5  # seconds after each photo that belong to those who wait for an answer
 NAMED = 3  # photos that could not be labelled, by name in the sentence
+MOST_JOBS = 1000  # remembered
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ class Prelabelling:
 
     def __init__(self, stores: Callable[[], AnnotationStore], limits: Limits) -> None:
         self._stores, self._limits = stores, limits
-        self._jobs: dict[Path, Job] = {}  # by the collection's folder; the last one of each
-        self._running: Path | None = None
+        # The last one of each collection, by its ``made``.
+        self._jobs: LRUCache[tuple[Path, str], Job] = LRUCache(MOST_JOBS)
+        self._running: tuple[Path, str] | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -89,7 +92,21 @@ class Prelabelling:
 
     def job(self, name: str) -> Job | None:
         """The last job of a collection since the server began, or None."""
-        return self._jobs.get(self._stores().root / name)
+        made = self._made(name)
+        with self._lock:
+            return self._jobs.get(made) if made else None
+
+    def _made(self, name: str) -> tuple[Path, str] | None:
+        """Which collection is called so now; None if there is none."""
+        try:
+            return self._stores().open(name).made
+        except NotFoundError:
+            return None
+
+    def _note(self, made: tuple[Path, str], job: Job) -> Job:
+        with self._lock:
+            self._jobs[made] = job
+        return job
 
     def start(self, name: str) -> threading.Thread:
         """Learn from a collection's strokes and masks, and make drafts of its photos without a mask in the background.
@@ -102,13 +119,13 @@ class Prelabelling:
             StoreError: a collection is being labelled already, or this one has nothing left to label.
         """
         collection = self._stores().open(name)
-        folder = collection.folder
+        made = collection.made
         with self._lock:
-            if self._running == folder:
+            if self._running == made:
                 raise StoreError("This collection is being labelled: wait until that is done, or cancel it.")
             if self._running is not None:
                 raise StoreError("Another collection is being labelled: wait until that is done.")
-            self._running = folder
+            self._running = made
             self._stop.clear()
         try:
             entry = lessons.learn(collection, self.features)
@@ -117,10 +134,13 @@ class Prelabelling:
                 raise StoreError(
                     "Every photo has a mask or a draft by what is known now: there is nothing left."
                 )
-            self._jobs[folder] = Job("running", total=len(waiting))
+            job = self._note(made, Job("running", total=len(waiting)))
             run = copy_context().run  # in the workspace of who asks
             thread = threading.Thread(
-                target=run, args=(self._run, collection, entry, waiting), name="prelabel", daemon=True
+                target=run,
+                args=(self._run, collection, entry, waiting, made, job),
+                name="prelabel",
+                daemon=True,
             )
             thread.start()
         except BaseException:
@@ -130,19 +150,24 @@ class Prelabelling:
 
     def cancel(self, name: str) -> None:
         """Stop the job of a collection after the photo it is at. Without one nothing happens."""
-        if self._running == self._stores().root / name:
+        if self._running is not None and self._running == self._made(name):
             self._stop.set()
 
-    def _run(self, collection: Collection, entry: zoo.ModelEntry, waiting: list[Photo]) -> None:
-        folder = collection.folder
+    def _run(
+        self,
+        collection: Collection,
+        entry: zoo.ModelEntry,
+        waiting: list[Photo],
+        made: tuple[Path, str],
+        job: Job,
+    ) -> None:
         try:
             step_back()
             predictor = TaughtPredictor(entry)
             for photo in waiting:
                 if self._stop.is_set():
                     break
-                began = time.monotonic()
-                failed = self._jobs[folder].failed
+                began, failed = time.monotonic(), job.failed
                 try:
                     draft(collection, photo, predictor, self._limits)
                 except UserError as error:  # a photo is damaged or was deleted meanwhile
@@ -150,24 +175,18 @@ class Prelabelling:
                         raise
                     _log.warning("No draft of %s: %s", photo.id, error)
                     failed = (*failed, photo.source)
-                job = self._jobs[folder]
-                self._jobs[folder] = replace(job, done=job.done + 1, failed=failed)
+                job = self._note(made, replace(job, done=job.done + 1, failed=failed))
                 self._stop.wait(min(MOST_PAUSE, time.monotonic() - began))
-            job = self._jobs[folder]
-            self._jobs[folder] = replace(job, state="done" if job.done == job.total else "cancelled")
+            self._note(made, replace(job, state="done" if job.done == job.total else "cancelled"))
         except (UserError, OSError) as error:
-            self._fail(
-                folder,
-                str(error) if isinstance(error, UserError) else "The disk could not be used: try again.",
-            )
+            why = str(error) if isinstance(error, UserError) else "The disk could not be used: try again."
+            self._note(made, replace(job, state="failed", why=why))
         except Exception:
             _log.exception("Labelling the rest failed")
-            self._fail(folder, "Something unexpected went wrong; it is in the server's log.")
+            why = "Something unexpected went wrong; it is in the server's log."
+            self._note(made, replace(job, state="failed", why=why))
         finally:
             self._running = None
-
-    def _fail(self, folder: Path, why: str) -> None:
-        self._jobs[folder] = replace(self._jobs[folder], state="failed", why=why)
 
 
 def waiting_for(collection: Collection, entry: zoo.ModelEntry) -> list[Photo]:

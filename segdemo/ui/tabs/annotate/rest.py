@@ -53,9 +53,9 @@ class Rest:
     def connect(self, tab: AnnotateTab, on: Callable[..., Any]) -> None:
         """Listen to the components; ``on`` is ``Events.on`` of the tab."""
         self._tab = tab
-        on(self.start.click, self._start, inputs=tab.looks)
+        on(self.start.click, self._start, inputs=tab.looks, **tab.long)
         on(self.cancel.click, self._cancel, inputs={tab.collection})
-        on(self.take.click, self._take_over, inputs={*tab.looks, self.least})
+        on(self.take.click, self._take_over, inputs={*tab.looks, self.least}, **tab.long)
         on(self.discard.click, self._discard, inputs=tab.looks)
         on(self.timer.tick, self._look, quiet=True, inputs={*tab.looks, self.seen})
 

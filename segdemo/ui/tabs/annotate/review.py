@@ -46,7 +46,7 @@ class Review:
         self.desk, self.reviewing = desk, Reviewing(lambda: desk.store)
         self.start = button("Look for mistakes", "review-start", variant="primary", min_width=60)
         self.about = panel(padding=False, elem_id="review-about")
-        self.card = review_card(elem_id="review-card")
+        self.card = review_card("#review-start", elem_id="review-card")
         self.pairs = panel(padding=False, elem_id="review-pairs", elem_classes="segdemo-account")
         self.repair = button("Put each pair into one subset", "review-repair", visible=False)
         self.balance = panel(padding=False, elem_id="review-balance", elem_classes="segdemo-account")
@@ -55,8 +55,9 @@ class Review:
     def connect(self, tab: AnnotateTab, on: Callable[..., Any]) -> None:
         """Listen to the components; ``on`` is ``Events.on`` of the tab."""
         self._tab = tab
-        on(self.start.click, self._look, progress_on=self.start, inputs={tab.collection})
-        on(self.card.decide, self._decide, inputs=tab.looks)
+        on(self.start.click, self._look, progress_on=self.start, inputs={tab.collection}, **tab.long)
+        # Each of them: a region that is opened may be decided about at once.
+        on(self.card.decide, self._decide, inputs=tab.looks, trigger_mode="multiple")
         on(self.repair.click, self._repair, inputs={tab.collection})
 
     def shown(self, name: str) -> Updates:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 
 from segdemo.annotations.collection import Collection, ConflictError
@@ -19,7 +20,7 @@ from segdemo.annotations.records import Photo
 from segdemo.annotations.store import AnnotationStore
 from segdemo.core.arrays import Bools, UInt8
 from segdemo.core.documents import DamagedError, Document, log_once
-from segdemo.core.files import StoreError, write_json
+from segdemo.core.files import NotFoundError, StoreError, write_json
 from segdemo.core.label_maps import MaskError
 from segdemo.core.labels import VOID, LabelSet
 from segdemo.core.photos import IntakeError
@@ -30,6 +31,7 @@ from segdemo.inference.refine import refine
 
 FILE = ".review.json"  # of a collection
 MOST_PHOTOS = 300  # that are reviewed, those changed last
+MOST_REPORTS = 100  # remembered
 LONGEST = 768  # pixels of the longer side of a mask that is judged
 SAME = 0.5  # intersection over union of boxes from which two regions are the same one
 
@@ -94,7 +96,8 @@ class Reviewing:
 
     def __init__(self, stores: Callable[[], AnnotationStore]) -> None:
         self._stores = stores
-        self._reports: dict[Path, Report] = {}  # by the collection's folder; the last one of each
+        # The last one of each collection, by its ``made``.
+        self._reports: LRUCache[tuple[Path, str], Report] = LRUCache(MOST_REPORTS)
         self._number = 0
         self._turn = threading.Semaphore()
         self._lock = threading.Lock()
@@ -103,12 +106,23 @@ class Reviewing:
     def _features(self) -> Features:
         return Features()
 
-    def _folder(self, name: str) -> Path:
-        return self._stores().root / name
-
     def report(self, name: str) -> Report | None:
         """The last report on a collection since the server began, less what was decided since; or None."""
-        return self._reports.get(self._folder(name))
+        try:
+            collection = self._stores().open(name)
+        except NotFoundError:
+            return None
+        return self._report(collection)
+
+    def _report(self, collection: Collection) -> Report | None:
+        with self._lock:
+            return self._reports.get(collection.made)
+
+    def _change(self, collection: Collection, change: Callable[[Report], Report]) -> None:
+        """Put another report in the place of the one that there is."""
+        with self._lock:
+            if (report := self._reports.get(collection.made)) is not None:
+                self._reports[collection.made] = change(report)
 
     def look(self, name: str, progress: Callable[[int, int], object] | None = None) -> Report:
         """Judge the masks of a collection by what the others of them teach.
@@ -132,7 +146,9 @@ class Reviewing:
             except teach.TeachError as error:
                 report = replace(report, said=str(error))
             duplicates = tuple(review.duplicates(reviewed, self._features.steps))
-            self._reports[self._folder(name)] = report = replace(report, duplicates=duplicates)
+            report = replace(report, duplicates=duplicates)
+            with self._lock:
+                self._reports[collection.made] = report
             return report
         finally:
             self._turn.release()
@@ -183,7 +199,7 @@ class Reviewing:
 
     def finding(self, name: str, number: object) -> Finding:
         """A finding that is still open. Raises StoreError: there is none of that number."""
-        report = self._reports.get(self._folder(name))
+        report = self.report(name)
         found = [f for f in report.findings if f.number == number] if report else []
         if not found:
             raise StoreError("This region was decided already: look for mistakes again.")
@@ -194,7 +210,7 @@ class Reviewing:
         collection, finding = self._stores().open(name), self.finding(name, number)
         with collection.changing(finding.photo):
             write_json(collection.folder / FILE, {"kept": [*_kept(collection), finding.to_json()]})
-        self._close(name, finding)
+        self._close(collection, finding)
 
     def take(self, name: str, number: object, author: str = "") -> int:
         """The model is right: the region gets its class, as a new revision of the mask.
@@ -211,13 +227,15 @@ class Reviewing:
             revision = collection.save(finding.photo, mask, finding.revision, {"review": "taken"}, author)
         except ConflictError:
             raise StoreError("The mask was changed meanwhile: look for mistakes again.") from None
-        self._close(name, finding)
-        with self._lock:  # further regions of this photo are of the new revision
-            report = self._reports[self._folder(name)]
+        self._close(collection, finding)
+
+        def renewed(report: Report) -> Report:  # further regions of this photo are of the new revision
             findings = (
                 replace(f, revision=revision) if f.photo == finding.photo else f for f in report.findings
             )
-            self._reports[self._folder(name)] = replace(report, findings=tuple(findings))
+            return replace(report, findings=tuple(findings))
+
+        self._change(collection, renewed)
         return revision
 
     def suggestion(self, name: str, finding: Finding) -> UInt8:
@@ -241,25 +259,23 @@ class Reviewing:
         Raises:
             StoreError: there is no report.
         """
-        collection, report = self._stores().open(name), self._reports.get(self._folder(name))
+        collection = self._stores().open(name)
+        report = self._report(collection)
         if report is None:
             raise StoreError("Look for mistakes first.")
         photos = collection.photos(annotated=True, per_page=1_000_000).photos
         moved = repaired(report.duplicates, {photo.id: photo.split for photo in photos})
         for id_, split in moved.items():
             collection.set_split(id_, split)
-        with self._lock:
-            pairs = (replace(pair, across=False) for pair in report.duplicates)
-            self._reports[self._folder(name)] = replace(
-                self._reports[self._folder(name)], duplicates=tuple(pairs)
-            )
+        pairs = tuple(replace(pair, across=False) for pair in report.duplicates)
+        self._change(collection, lambda report: replace(report, duplicates=pairs))
         return moved
 
-    def _close(self, name: str, finding: Finding) -> None:
-        with self._lock:
-            report = self._reports[self._folder(name)]
-            findings = tuple(f for f in report.findings if f.number != finding.number)
-            self._reports[self._folder(name)] = replace(report, findings=findings)
+    def _close(self, collection: Collection, finding: Finding) -> None:
+        def without(report: Report) -> Report:
+            return replace(report, findings=tuple(f for f in report.findings if f.number != finding.number))
+
+        self._change(collection, without)
 
 
 def repaired(duplicates: Sequence[review.Duplicate], splits: Mapping[str, str]) -> dict[str, str]:

@@ -1,17 +1,17 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
-from cachetools import LRUCache
+from gradio.events import Dependency
 from markupsafe import Markup
 
 from segdemo import zoo
 from segdemo.annotations import drafts
 from segdemo.annotations.records import Photo, Revision
+from segdemo.core.conventions import so_many_are
 from segdemo.core.files import StoreError
 from segdemo.core.labels import LabelSet
 from segdemo.data.formats import Account
@@ -21,6 +21,7 @@ from segdemo.ui.components.photo_list import ANY_CLASS, WHICH
 from segdemo.ui.components.scroll import focus_on, scroll_to
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
+from segdemo.ui.latest import Latest
 from segdemo.ui.markup import html, join
 from segdemo.ui.photos import built_in_paths, suiting
 from segdemo.ui.services import Services
@@ -32,6 +33,7 @@ from segdemo.zoo.taught import is_taught
 TAB = "annotate"  # id of the tab
 NEWEST_REVISIONS = 30  # listed
 ACCOUNT_ROWS = 200  # of an import's account that are shown
+_TAKE = "(files) => [null, files]"  # out of the field and into the hand, in the browser
 
 
 def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -> "AnnotateTab":
@@ -44,38 +46,25 @@ def build(services: Services, tab: gr.Tab, tabs: gr.Tabs, segment: SegmentTab) -
     return annotate
 
 
-class Latest:
-    """The photo that each page asked for last, by which an event of before it is told. Safe to call from threads."""
-
-    MOST = 1000  # pages that are remembered
-
-    def __init__(self) -> None:
-        self._photos: LRUCache[str, str] = LRUCache(self.MOST)
-        self._lock = threading.Lock()
-
-    def note(self, page: str | None, photo: str) -> None:
-        """A page opens a photo: its id."""
-        with self._lock:
-            self._photos[page or ""] = photo
-
-    def of(self, page: str | None) -> str | None:
-        """Id of the photo that a page opened last, or None."""
-        with self._lock:
-            return self._photos.get(page or "")
-
-
 class AnnotateTab(Layout):
-    """What happens on the components' events: each handler returns the updates of some of them."""
+    """What happens on the components' events: each handler returns the updates of some of them.
+
+    Attributes:
+        long: options of the events that may take long, for which nobody waits who opens the tab or a photo.
+    """
+
+    long: ClassVar[dict[str, Any]] = {"concurrency_id": "annotate-long"}
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._latest = Latest()
+        self._latest: Latest[str] = Latest()  # photos, "" for none
+        self._places: Latest[str] = Latest()  # collections, likewise
 
     def connect(self, tab: gr.Tab) -> None:
         """Listen to every component, and to the tab itself."""
         on = Events(self.notice, self.inputs, self.outputs, "annotate").on
         on(tab.select, self._enter, quiet=True)
-        on(self.collection.input, lambda event: self._show_collection(event, event[self.collection]))
+        on(self.collection.input, self._choose_collection, trigger_mode="always_last")
         on(self.new.click, lambda event: {self.creator: gr.update(visible=True)}).then(
             **focus_on("#new-title :is(input, textarea)")
         )
@@ -86,12 +75,21 @@ class AnnotateTab(Layout):
             quiet=True,
             inputs={self.new_labels},
             queue=False,
+            trigger_mode="always_last",
         )
         on([self.create.click, self.new_title.submit], self._create)
         on(self.change.click, self._change)
         on(self.discard.click, self._delete_collection)
-        on(self.files.upload, self._add_files, always={self.files: None})
-        on(self.sample.click, self._add_ours)
+        taken = self._taken_from(self.files, self.dropped)
+        on(
+            taken.then,
+            self._add_files,
+            progress_on=self.files,
+            inputs={*self.inputs, self.dropped},
+            trigger_mode="multiple",
+            **self.long,
+        )
+        on(self.sample.click, self._add_ours, **self.long)
         on(self.add_segmented.click, self._add_segmented)
         on(self.segment.stage.correct, self._correct)
         # Not search.input: a paste does not fire it. The page and other events write into the box too, so what the
@@ -101,8 +99,9 @@ class AnnotateTab(Layout):
         on(self.previous.click, lambda event: self._turn(event, -1))
         on(self.following.click, lambda event: self._turn(event, +1))
         see_canvas = scroll_to("#annotate-title")
-        on(self.photos.pick, self._pick).then(**see_canvas)  # on a phone the list is far below
-        on(self.model.input, lambda event: self._open(event, event[self.collection], event[self.opened]))
+        # Each of them, since the photo comes with the event. On a phone the list is far below.
+        on(self.photos.pick, self._pick, trigger_mode="multiple").then(**see_canvas)
+        on(self.model.input, self._choose_model, trigger_mode="always_last")
         self.canvas.ready(**see_canvas)  # once more, now that it has its height
         on(self.canvas.saved, self._saved, trigger_mode="multiple")  # each of them, on a slow server too
         on(self.canvas.reload, self._reload)
@@ -122,46 +121,76 @@ class AnnotateTab(Layout):
         on(self.undo.click, self._undo)
         bar = {self.undo_bar: gr.update(visible=False)}
         on(self.forget.click, lambda event: bar, quiet=True, inputs=set(), outputs=[self.notice, *bar])
-        on(self.revisions.input, self._look_at_revision)
+        on(self.revisions.input, self._look_at_revision, trigger_mode="always_last")
         on(self.restore.click, self._restore)
-        on(self.export.click, self._export, progress_on=self.export)
-        on(self.archive.upload, self._import, progress_on=self.archive)
+        on(self.export.click, self._export, progress_on=self.export, **self.long)
+        taken = self._taken_from(self.archive, self.incoming)
+        on(
+            taken.then,
+            self._import,
+            progress_on=self.archive,
+            inputs={*self.inputs, self.incoming},
+            trigger_mode="multiple",
+            **self.long,
+        )
         self.rest.connect(self, on)
         self.review.connect(self, on)
+
+    @staticmethod
+    def _taken_from(field: gr.File, hand: gr.File) -> Dependency:
+        """What was dropped into a field is taken out at once, so that the next drop is a batch of its own."""
+        return field.upload(
+            None, field, [field, hand], js=_TAKE, trigger_mode="multiple", api_visibility="private"
+        )
 
     # --- collections ---
 
     def _enter(self, event: Event) -> Updates:
         """The tab is opened: show what was open when the visitor left, also after a reload."""
-        if event[self.opened]:
-            return self._collections(event[self.collection])
-        names = [name for _, name in self.desk.collections()]
+        names, left = [name for _, name in self.desk.collections()], event[self.collection]
+        if event[self.opened] and left in names:
+            return self._collections(left, chosen=True)
         last = event[self.remembered]
-        name = event[self.collection] or last["collection"]
+        name = left or last["collection"]
         if name not in names:
             name = names[0] if names else None
+        gone: Updates = {}
+        if left and left not in names:
+            gone[self.notice] = notice(
+                "The collection that was open here was deleted elsewhere: choose another, or make one.",
+                alert=True,
+            )
         if name is None:
-            return self._no_collection()
+            return {**self._no_collection(event), **gone}
         photo = last["photo"] if name == last["collection"] else None
         try:
             updates = self._show_collection(event, name, photo)
         except UserError:  # it was deleted meanwhile
             updates = self._show_collection(event, name)
         del updates[self.creator]  # a quick visitor may have opened it by now
-        return updates
+        return {**updates, **gone}
 
-    def _collections(self, name: str | None) -> Updates:
-        """The choice of collections, ``name`` being the chosen one or None."""
+    def _collections(self, name: str | None, chosen: bool = False) -> Updates:
+        """The choice of collections, ``name`` being the chosen one or None.
+
+        Where the visitor has ``chosen`` it in the menu, the menu stays where it is, since they may be choosing another.
+        """
         parts = (self.finding, self.strip, self.body)
+        value: dict[str, Any] = {} if chosen else {"value": name}
         return {
-            self.collection: gr.update(choices=self.desk.collections(), value=name),
+            self.collection: gr.update(choices=self.desk.collections(), **value),
             **{part: gr.update(visible=name is not None) for part in parts},
         }
+
+    def _choose_collection(self, event: Event) -> Updates:
+        name = event[self.collection]
+        return {**self._show_collection(event, name), **self._collections(name, chosen=True)}
 
     def _show_collection(self, event: Event, name: str, photo: str | None = None) -> Updates:
         """All about a collection, with one of its photos open or none."""
         collection = self.desk.store.open(name)
         label_set = collection.label_set
+        self._places.note(event.request.session_hash, name)
         event.form.update({self.search: "", self.which: "all", self.class_: ANY_CLASS, self.seen: ()})
         models = self.models(name)
         chosen, offered = event[self.model], [model for _, model in models]
@@ -211,10 +240,14 @@ class AnnotateTab(Layout):
         offer = self._offer_undo(f"The collection {title} is in the trash.", Undo("collection", key))
         if others := self.desk.collections():
             return {**self._show_collection(event, others[0][1]), **offer}
-        return {**self._no_collection(), **self._desktop(visible=False, done=0), self.opened: None, **offer}
+        return {**self._no_collection(event), **offer}
 
-    def _no_collection(self) -> Updates:
-        return {**self._collections(None), self.creator: gr.update(visible=True)}
+    def _no_collection(self, event: Event) -> Updates:
+        """There is none: the first can be made."""
+        for latest in (self._places, self._latest):
+            latest.note(event.request.session_hash, "")
+        nothing = {**self._collections(None), **self._desktop(visible=False, done=0), self.opened: None}
+        return {**nothing, self.creator: gr.update(visible=True)}
 
     # --- the list ---
 
@@ -258,23 +291,41 @@ class AnnotateTab(Layout):
 
     def _add_files(self, event: Event) -> Updates:
         """Photos into the collection, the first of them opened; sentences about those that are not in it."""
-        return self._add(event, event[self.files])
+        return self._add(event, event[self.dropped] or ())
 
     def _add_ours(self, event: Event) -> Updates:
         """Photos of ours that suit the collection's classes, for whoever has none at hand."""
         return self._add(event, suiting(self.desk.store.open(event[self.collection]).label_set).values())
 
     def _add(self, event: Event, files: Iterable[str | Path]) -> Updates:
-        name = event[self.collection]
+        name, before = event[self.collection], self._where(event)
         ids, sentences = self.desk.add_photos(name, files)
         updates: Updates = {}
         if ids:
-            updates |= self._show_collection(event, name, ids[0])
-            if len(ids) > 1:
-                sentences.insert(0, f"{len(ids)} photos are in the collection.")
+            stays = before == self._where(event)
+            updates |= self._arrived(event, name, ids[0], before)
+            if len(ids) > 1 or not stays:
+                title = self.desk.store.open(name).title
+                place = "the collection" if self._where(event)[0] in (None, name) else title
+                sentences.insert(0, f"{so_many_are(len(ids), 'photo')} in {place}.")
         if sentences:
             updates[self.notice] = notice(*sentences, alert=not ids)
         return updates
+
+    def _where(self, event: Event) -> tuple[str | None, str | None]:
+        """The collection and the photo that the page asked for last."""
+        page = event.request.session_hash
+        return self._places.of(page), self._latest.of(page)
+
+    def _arrived(
+        self, event: Event, name: str, id_: str | None, before: tuple[str | None, str | None]
+    ) -> Updates:
+        """What is new in a collection is shown; if the visitor has gone on since ``before``, in the list at most."""
+        place, photo = now = self._where(event)
+        if now == before:
+            return self._show_collection(event, name, id_)
+        updates: Updates = {self.collection: gr.update(choices=self.desk.collections())}
+        return {**updates, **self._listing(event, name, current=photo)} if place == name else updates
 
     def _add_segmented(self, event: Event) -> Updates:
         name, choice = event[self.collection], event[self.segment.choice]
@@ -300,9 +351,15 @@ class AnnotateTab(Layout):
         if photo.deleted:
             sentence = f"{photo.source} is in the trash."
             return self._offer_undo(sentence, Undo("photo", name, id_), label="Take it out")
-        if id_ == event[self.opened] and event[self.revisions] in (None, photo.revision):
-            return {}  # it is open; opening it once more could undo what is done to it meanwhile
-        return self._open(event, name, id_)
+        is_open = id_ == event[self.opened] and not self._latest.overtaken(event.request.session_hash, id_)
+        if is_open and event[self.revisions] in (None, photo.revision):
+            return {}  # opening it once more could undo what is done to it meanwhile
+        return self._unless_overtaken(event, id_, self._open(event, name, id_))
+
+    def _unless_overtaken(self, event: Event, id_: str, updates: Updates) -> Updates:
+        """The updates about a photo, or none if the page asked for another one meanwhile."""
+        overtaken = self._latest.overtaken(event.request.session_hash, id_)
+        return {self.notice: gr.skip()} if overtaken else updates
 
     def _delete(self, event: Event) -> Updates:
         name, id_ = event[self.collection], event[self.opened]
@@ -338,8 +395,8 @@ class AnnotateTab(Layout):
     def _open(self, event: Event, name: str, id_: str) -> Updates:
         """A photo in the canvas, to be labelled."""
         photo = self.desk.store.open(name).photo(id_)
-        payload = self.desk.payload(name, id_, self._model(event))
-        self._latest.note(event.request.session_hash, id_)
+        with self._latest.asking(event.request.session_hash, id_):
+            payload = self.desk.payload(name, id_, self._model(event))
         return {
             self.canvas: payload,
             **self._desktop(visible=True),
@@ -349,6 +406,13 @@ class AnnotateTab(Layout):
             **self._about(name, photo),
             **self._listing(event, name, current=id_),
         }
+
+    def _choose_model(self, event: Event) -> Updates:
+        """Start again from the prediction of another model."""
+        id_ = self._latest.of(event.request.session_hash) or event[self.opened]
+        return (
+            self._unless_overtaken(event, id_, self._open(event, event[self.collection], id_)) if id_ else {}
+        )
 
     def open_at(
         self, event: Event, name: str, id_: str, box: tuple[int, int, int, int] | None = None
@@ -361,6 +425,7 @@ class AnnotateTab(Layout):
     def _close(self, event: Event, name: str, page: int | None = None) -> Updates:
         """No photo in the canvas."""
         event.form[self.opened] = None
+        self._latest.note(event.request.session_hash, "")
         photos = self.desk.store.open(name).photos(per_page=1).total
         return {
             **self._desktop(visible=False, done=2 if photos else 1),
@@ -392,6 +457,7 @@ class AnnotateTab(Layout):
             self.history: gr.update(visible=bool(choices)),
             self.revisions: gr.update(choices=choices, value=photo.revision or None),
             self.restore: gr.update(interactive=False),
+            self.looked_at: None,
         }
 
     def _saved(self, event: Event) -> Updates:
@@ -474,21 +540,30 @@ class AnnotateTab(Layout):
     def _look_at_revision(self, event: Event) -> Updates:
         """An older mask, to be looked at; the newest is the one that can be edited."""
         name, id_, number = event[self.collection], event[self.opened], event[self.revisions]
+        if self._latest.overtaken(event.request.session_hash, id_):
+            return {}  # another photo is on its way
         photo = self.desk.store.open(name).photo(id_)
         if number == photo.revision:
-            return self._open(event, name, id_)
-        return {
+            updates = self._open(event, name, id_)
+            # Without the value, which stays, since the visitor may be choosing another.
+            updates[self.revisions] = gr.update(choices=updates[self.revisions]["choices"])
+            return self._unless_overtaken(event, id_, updates)
+        shown = {
             self.canvas: self.desk.payload(name, id_, revision=number),
             self.restore: gr.update(interactive=True),
+            self.looked_at: number,
             self.notice: notice(
                 f"This is revision {number}, to look at: restore it, or choose the newest to go on."
             ),
         }
+        return self._unless_overtaken(event, id_, shown)
 
     def _restore(self, event: Event) -> Updates:
         name, id_, number = event[self.collection], event[self.opened], event[self.revisions]
         if number is None:
             raise StoreError("Choose a revision first.")
+        if number != event[self.looked_at]:
+            raise StoreError(f"Revision {number} is not shown yet: look at it, and restore it then.")
         fresh = self.desk.store.open(name).restore(id_, number)
         return {
             **self._open(event, name, id_),
@@ -510,17 +585,16 @@ class AnnotateTab(Layout):
         return {self.download: gr.update(value=str(path), label=label, visible=True)}
 
     def _import(self, event: Event) -> Updates:
-        name = None if event[self.into] == "new" else event[self.collection]
+        name, before = None if event[self.into] == "new" else event[self.collection], self._where(event)
         try:
             account = self.desk.import_archive(
-                event[self.archive], name, lambda count: event.progress((count, None), unit="photos")
+                event[self.incoming], name, lambda count: event.progress((count, None), unit="photos")
             )
         except UserError as error:
             hidden = gr.update(visible=False)  # the account of another import
-            return {self.archive: None, self.account: hidden, self.notice: notice(str(error), alert=True)}
+            return {self.account: hidden, self.notice: notice(str(error), alert=True)}
         return {
-            self.archive: None,
-            **self._show_collection(event, account.collection),
+            **self._arrived(event, account.collection, None, before),
             **self._account(account),
             self.notice: notice(*account.totals()),
         }

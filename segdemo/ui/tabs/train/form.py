@@ -83,7 +83,7 @@ class Start:
     @property
     def encoder(self) -> str | None:
         """Name of its encoder, or None."""
-        return self.options.get("encoder", self.spec.encoder)
+        return self.spec.encoder_with(self.options)
 
 
 def starts(services: Services) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from segdemo.runs.snapshot import Snapshot
 from segdemo.ui.components.scroll import scroll_to
 from segdemo.ui.events import Event, Events, Updates
 from segdemo.ui.inputs import notice
+from segdemo.ui.latest import Latest
 from segdemo.ui.markup import html
 from segdemo.ui.services import Services
 from segdemo.ui.tabs.annotate.tab import AnnotateTab
@@ -37,7 +38,7 @@ from segdemo.ui.tabs.train.layout import Layout, steps
 from segdemo.ui.visitors import hub_name
 from segdemo.zoo.versions import Version
 
-TAB = "train"  # id of the tab
+TAB, TITLE = "train", "Train"  # id of the tab, and its name on the page
 FAST, SLOW = 1.5, 10  # seconds between two looks, while something goes on and while nothing does
 _SEE_RUN = scroll_to("#train-run", "start", delay=150, widest=800)
 _SEE_FORM = scroll_to("#train-form", "start", behavior="smooth")
@@ -86,6 +87,8 @@ class TrainTab(Layout):
         super().__init__(services, tabs, segment)
         self._histories = train_view.Histories(lambda: services.runs)
         self._twins = Twins()
+        self._chosen: Latest[str] = Latest()  # runs that pages want to see
+        self._at: Latest[str] = Latest()  # tabs that they are at
         self._on = Events(self.notice, self.inputs, self.outputs, "train").on
 
     def connect(self, tab: gr.Tab) -> None:
@@ -93,15 +96,24 @@ class TrainTab(Layout):
         on = self._on
         on(tab.select, self._enter, quiet=True)
         left = [self.notice, self.timer, self.seen]
-        on(self.tabs.select, self._leave, quiet=True, inputs=set(), outputs=left, queue=False)
-        on(self.timer.tick, self._look, quiet=True)
+        # Each of them: the tab that was opened comes with the event.
+        on(
+            self.tabs.select,
+            self._see_tab,
+            quiet=True,
+            inputs=set(),
+            outputs=left,
+            queue=False,
+            trigger_mode="multiple",
+        )
+        on(self.timer.tick, self._tick, quiet=True)
         # Not select: it does not come from the keyboard.
         on([self.start.input, self.source.input], self._choose, trigger_mode="always_last")
         touched = [field.input for field in (*self.fields.values(), self.token)]
         on(self.preset.input, self._choose_preset, trigger_mode="always_last")
         on(touched, self._retouched, quiet=True, trigger_mode="always_last")
         on(self.begin.click, self._begin).then(**_SEE_RUN)
-        on(self.runs.pick, self._pick).then(**_SEE_RUN)
+        on(self.runs.pick, self._pick, trigger_mode="multiple").then(**_SEE_RUN)
         on(self.stop.click, lambda event: self._change(event, self.services.runs.cancel))
         on(self.resume.click, lambda event: self._change(event, self.services.runs.resume))
         on(self.clone.click, self._clone).then(**_SEE_FORM)
@@ -137,6 +149,7 @@ class TrainTab(Layout):
             kind = "drafts" if event[with_drafts] is True else "collection"
             event.form[self.source] = source = f"{kind}:{event[collection]}"
             event.form[self.start] = train_form.first_start(self.services, source)
+            self._at.note(event.request.session_hash, TITLE)
             updates = {**self._enter(event), **self._suggested(event), **self._menus(event)}
             return {**updates, self.tabs: gr.Tabs(selected=TAB)}
 
@@ -175,9 +188,21 @@ class TrainTab(Layout):
             self.source: gr.update(choices=train_form.sources(self.services), value=event[self.source]),
         }
 
-    def _leave(self, event: Event) -> Updates:
-        """Another tab is opened: nobody looks, so the timer rests."""
-        return {} if event.data.value == "Train" else {self.timer: gr.update(active=False), self.seen: {}}
+    def _see_tab(self, event: Event) -> Updates:
+        """A tab is opened: while that is another one nobody looks, so the timer rests."""
+        self._at.note(event.request.session_hash, str(event.data.value))
+        return {} if self._is_open(event) else self._rest()
+
+    def _is_open(self, event: Event) -> bool:
+        """Whether the page is at this tab, as far as is known."""
+        return not self._at.overtaken(event.request.session_hash, TITLE)
+
+    def _rest(self) -> Updates:
+        return {self.timer: gr.update(active=False), self.seen: {}}
+
+    def _tick(self, event: Event) -> Updates:
+        """An answer that was on its way when the tab was left may have set the timer going again."""
+        return self._look(event) if self._is_open(event) else self._rest()
 
     def _policy(self, event: Event) -> dict[str, Any]:
         try:
@@ -190,6 +215,7 @@ class TrainTab(Layout):
         """The Zoo tab's wish to train an architecture."""
         name = event.data.architecture
         zoo.spec(name)
+        self._at.note(event.request.session_hash, TITLE)
         event.form[self.start] = train_form.UNTRAINED + name
         event.form[self.source] = train_form.first_source(self.services, event[self.start])
         updates = {**self._enter(event), **self._suggested(event), **self._menus(event)}
@@ -262,7 +288,7 @@ class TrainTab(Layout):
     def _retouched(self, event: Event) -> Updates:
         """A field has another value: the estimate may be another, but nobody measures while somebody types."""
         _, pieces = self._estimated(event)
-        pieces[self.timer] = gr.update(value=FAST, active=True)
+        pieces[self.timer] = gr.update(value=FAST, active=self._is_open(event))
         preset = None
         with contextlib.suppress(UserError):
             place = self._start_and_dataset(event)
@@ -355,8 +381,11 @@ class TrainTab(Layout):
     # --- looking ---
 
     def _pick(self, event: Event) -> Updates:
-        event.form[self.chosen] = event.data.id
-        return {**self._look(event), **self._close_questions()}
+        event.form[self.chosen] = id_ = event.data.id
+        page = event.request.session_hash
+        with self._chosen.asking(page, id_):
+            updates = {**self._look(event), **self._close_questions()}
+        return {self.notice: gr.skip()} if self._chosen.overtaken(page, id_) else updates
 
     def _run(self, event: Event) -> Snapshot:
         """The Snapshot of the run that is looked at. Raises NotFoundError."""
@@ -389,7 +418,8 @@ class TrainTab(Layout):
         estimating = estimate is not None and estimate.state in ("measuring", "waiting")
         busy = any(not run.ended or run.installing for run in runs) or estimating
         unsteady = pieces[self.estimated_form] != event[self.estimated_form]
-        pieces[self.timer] = gr.update(value=FAST if busy or unsteady else SLOW, active=True)
+        seconds = FAST if busy or unsteady else SLOW
+        pieces[self.timer] = gr.update(value=seconds, active=self._is_open(event))
         return self._changed(event, pieces)
 
     def _changed(self, event: Event, pieces: Updates) -> Updates:
@@ -492,7 +522,8 @@ class TrainTab(Layout):
         name = version.name if version.current else version.served_as
         menus = self.segment.menus(self.services, name, event[self.segment.other])
         menus[self.segment.model]["value"] = name
-        return {**menus, self.tabs: gr.Tabs(selected="segment")}
+        self._at.note(event.request.session_hash, "")  # a tab that is opened here is not told of
+        return {**menus, **self._rest(), self.tabs: gr.Tabs(selected="segment")}
 
 
 def user_of(request: gr.Request | None) -> str:
