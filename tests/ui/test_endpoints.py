@@ -129,7 +129,9 @@ def test_no_event_gives_a_file_or_a_traceback_or_changes_what_others_have(home, 
         assert made <= {"annotations"}
         assert process.poll() is None
         status = Path(f"/proc/{process.pid}/status").read_text()
-        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 1_000_000  # kB, with eight models open: 913 to 965 MB
+        assert (
+            int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 1_000_000
+        )  # kB, with eight models open: 913 to 965 MB
 
 
 def test_no_function_of_a_component_gives_a_photo_or_a_traceback_or_changes_what_others_have(home, secret):
