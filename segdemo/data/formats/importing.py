@@ -3,10 +3,10 @@
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from segdemo.core.arrays import digest_of
 from segdemo.core.labels import LabelSet
 from segdemo.core.photos import Limits
 from segdemo.data.formats import strangers
@@ -14,7 +14,7 @@ from segdemo.data.formats.annotation import SUBSETS, Annotation, ExchangeError
 from segdemo.data.formats.archives import ArchiveLimits, FolderSource, Source, ZipSource
 from segdemo.data.formats.classes import ClassNames
 from segdemo.data.formats.photos import MISSING, likeness
-from segdemo.data.formats.reader import Item, Reader
+from segdemo.data.formats.reader import Reader
 from segdemo.data.formats.registry import FORMATS, IMPORT_FORMATS, READ
 
 _NAMED = 3  # reasons in the sentence on an archive of which nothing can be read
@@ -180,8 +180,10 @@ def _settle_photos(items):
         if item.photo is not None:
             fitting.setdefault(item.photo, []).append(item)
     for photo, several in fitting.items():
-        alike = [likeness(photo, item.title, item.where) for item in several if len(several) > 1]
-        for item, measure in zip(several, alike, strict=False):
+        if len(several) == 1:
+            continue
+        alike = [likeness(photo, item.title, item.where) for item in several]
+        for item, measure in zip(several, alike, strict=True):
             if measure < max(alike):
                 item.photo, item.why_not = None, f"{MISSING} ({photo} is another's)"
 
@@ -211,19 +213,12 @@ def _nothing(reader, format):
 
 @dataclass
 class _Done:
-    """What was read of a photo: in which format, from which file, and the size and SHA-256 of its label map."""
+    """What was read of a photo: in which format, from which file, and of an export size and digest of its label map."""
 
     format: str
     where: str
     size: tuple[int, int] | None = None
-    digest: bytes = b""
-
-    @classmethod
-    def of(cls, format: str, item: Item, annotation: Annotation | None) -> "_Done":
-        if annotation is None or annotation.label_map is None:
-            return cls(format, item.where)
-        label_map = annotation.label_map
-        return cls(format, item.where, label_map.shape, sha256(label_map.tobytes()).digest())
+    digest: str = ""
 
 
 def _photo(reader, item):
@@ -257,7 +252,7 @@ def _differs(reader, item, done):
     if {item.where, done.where} <= reader.source.untouched:
         return ""
     label_map = reader.look(item, *done.size) if done.size else None
-    if label_map is not None and sha256(label_map.tobytes()).digest() == done.digest:
+    if label_map is not None and digest_of(label_map) == done.digest:
         return ""
     return (
         f"says something else than {done.where}, which is read: delete what is not to count, or name a format"
@@ -279,7 +274,14 @@ def _annotations(reader, found):
                     continue
                 annotation = reader.annotation(item)
                 if photo is not None:
-                    done[photo] = _Done.of(format, item, annotation)
+                    done[photo] = _Done(format, item.where)
+                    if (
+                        annotation
+                        and annotation.label_map is not None
+                        and reader.own_root(item.photo) is not None
+                    ):
+                        label_map = annotation.label_map
+                        done[photo] = _Done(format, item.where, label_map.shape, digest_of(label_map))
                 if annotation is None:
                     continue
                 account.photos += 1

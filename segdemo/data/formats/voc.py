@@ -142,20 +142,18 @@ def decide(reader: Reader, trees: Iterable[Tree]) -> None:
 
     Trees that share a list of names, or have none and differ in their subset alone, are read alike.
     """
-    alike: dict[tuple, list[Tree]] = {}
-    named = {}
+    alike: dict[tuple, tuple[tuple, list[Tree]]] = {}
     for tree in trees:
         own = reader.own.get(tree.root)
         if own is not None:
             tree.take(reader, own, f"{tree.root}{sidecars.LABEL_SET}")
             continue
-        found = named[tree.root] = ([], {}, "", "") if tree.trimaps else _class_names(reader, tree.root)
+        found = ([], {}, "", "") if tree.trimaps else _class_names(reader, tree.root)
         place = tuple(part for part in tree.root.split("/") if names.subset(part) is None)
-        alike.setdefault((found[2] or place, tree.trimaps, tree.voc), []).append(tree)
-    for several in alike.values():
+        alike.setdefault((found[2] or place, tree.trimaps, tree.voc), (found, []))[1].append(tree)
+    for (*found, unread), several in alike.values():
         first = several[0]
         masks = {f"{tree.root}{id_}": mask for tree in several for id_, mask in tree.masks.items()}
-        *found, unread = named[first.root]
         whole = Tree(first.root, masks, trimaps=first.trimaps, voc=first.voc and not unread, unread=unread)
         _decide(reader, whole, *found)
         for tree in several:

@@ -221,9 +221,9 @@ def _set_of(sets, name, photo):
     """The dataset of a label file: that which names its photo, else the nearest above it; None if several may be."""
     fitting = [one for one in sets if photo in one.claimed]
     if not fitting:
-        above = [one for one in sets if name.startswith(one.root)] or sets
-        fitting = [one for one in above if len(one.root) == len(above[0].root)] if above is not sets else sets
-    return fitting[0] if fitting and all(one.names == fitting[0].names for one in fitting) else None
+        above = [one for one in sets if name.startswith(one.root)]
+        fitting = [one for one in above if one.root == above[0].root] or sets
+    return fitting[0] if all(one.names == fitting[0].names for one in fitting) else None
 
 
 # --- labels and photos ------------------------------------------------------------------------------------

@@ -380,3 +380,11 @@ def test_a_list_that_cannot_be_used_is_no_reason_to_take_vocs(tmp_path):
         "labelmap.txt cannot be used: they are called after their ids"
     )
     assert "twice" in imported.account.left_out[0].why
+
+
+def test_trimaps_beside_masks_do_not_take_their_names_away(tmp_path):
+    files = tree(mask=png(square(2)), **{"labelmap.txt": "background:0,0,0::\ncat:1,0,0::\ndog:2,0,0::\n"})
+    files |= {"images/b.png": picture(3), "annotations/trimaps/b.png": encoded(square(1, 2))}
+    photos, imported = read(tmp_path, files)
+    assert same(photos["JPEGImages/a.png"], square(imported.label_set.classes.index("dog")))
+    assert not imported.account.left_out
