@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from drawn import draw_pets
-from running import BREEDS, TINY
+from running import TINY, tiny_config
 from tiny import bright, write_model
 
 from segdemo import zoo
@@ -140,18 +139,8 @@ def test_recipes_ask_for_nothing_that_is_refused(name):
 
 @pytest.mark.usefixtures("eager")
 def test_a_run_of_before_goes_on_and_is_exported_with_what_is_refused_by_now(tmp_path):
-    data, run = tmp_path / "data", tmp_path / "run"
-    draw_pets(data, BREEDS)
-    plain = TrainConfig(
-        model="unet_plain",
-        dataset="pets",
-        data=str(data),
-        options=TINY,
-        epochs=1,
-        batch=7,
-        size=32,
-        learning_rate=1e-3,
-    )
+    run = tmp_path / "run"
+    plain = replace(tiny_config(tmp_path / "data"), epochs=1, batch=7)
     trainer.train(plain, run, verbose=False)
     refused = {
         "weight_decay": 0.01,

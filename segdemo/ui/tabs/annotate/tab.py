@@ -1,6 +1,6 @@
 """The Annotate tab: collections of photos, the canvas to label them in, revisions, export and import."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,15 +80,7 @@ class AnnotateTab(Layout):
         on([self.create.click, self.new_title.submit], self._create)
         on(self.change.click, self._change)
         on(self.discard.click, self._delete_collection)
-        taken = self._taken_from(self.files, self.dropped)
-        on(
-            taken.then,
-            self._add_files,
-            progress_on=self.files,
-            inputs={*self.inputs, self.dropped},
-            trigger_mode="multiple",
-            **self.long,
-        )
+        self._on_drop(on, self.files, self.dropped, self._add_files)
         on(self.sample.click, self._add_ours, **self.long)
         on(self.add_segmented.click, self._add_segmented)
         on(self.segment.stage.correct, self._correct)
@@ -124,24 +116,24 @@ class AnnotateTab(Layout):
         on(self.revisions.input, self._look_at_revision, trigger_mode="always_last")
         on(self.restore.click, self._restore)
         on(self.export.click, self._export, progress_on=self.export, **self.long)
-        taken = self._taken_from(self.archive, self.incoming)
-        on(
-            taken.then,
-            self._import,
-            progress_on=self.archive,
-            inputs={*self.inputs, self.incoming},
-            trigger_mode="multiple",
-            **self.long,
-        )
+        self._on_drop(on, self.archive, self.incoming, self._import)
         self.rest.connect(self, on)
         self.review.connect(self, on)
 
-    @staticmethod
-    def _taken_from(field: gr.File, hand: gr.File) -> Dependency:
-        """What was dropped into a field is taken out at once, so that the next drop is a batch of its own."""
-        return field.upload(
-            None, field, [field, hand], js=_TAKE, trigger_mode="multiple", api_visibility="private"
-        )
+    def _on_drop(
+        self,
+        on: Callable[..., Dependency],
+        field: gr.File,
+        hand: gr.File,
+        handler: Callable[[Event], Updates],
+    ) -> None:
+        """Call a handler for what was dropped into a field.
+
+        It is taken out of the field and into ``hand`` at once, so that the next drop is a batch of its own.
+        """
+        each: dict[str, Any] = {"trigger_mode": "multiple"}
+        taken = field.upload(None, field, [field, hand], js=_TAKE, api_visibility="private", **each)
+        on(taken.then, handler, progress_on=field, inputs={*self.inputs, hand}, **each, **self.long)
 
     # --- collections ---
 
